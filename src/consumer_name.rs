@@ -1,0 +1,33 @@
+//! The name of a durable consumer.
+
+use crate::value::{ParseError, is_token, text_traits};
+use std::{str::FromStr, sync::Arc};
+
+/// The name of a durable consumer: `[A-Za-z0-9_-]{1,64}`, one token of a subject.
+///
+/// It is the durable's name on the server, a token of the dead-letter subject and one half of a dedupe
+/// [`Slot`](crate::dedupe::Slot). Cloning is cheap.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ConsumerName(Arc<str>);
+
+impl ConsumerName {
+    /// The text, as it stands on the wire.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for ConsumerName {
+    type Err = ParseError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if is_token(text, 64, |b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-') {
+            Ok(Self(text.into()))
+        } else {
+            Err(ParseError::new("consumer name", "must be 1 to 64 of A-Z a-z 0-9 _ -", text))
+        }
+    }
+}
+
+text_traits!(ConsumerName);

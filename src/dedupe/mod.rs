@@ -1,0 +1,1 @@
+//! Dedupe stores.

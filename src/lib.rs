@@ -1,0 +1,4 @@
+//! STRATT event bridge.
+
+#[cfg(feature = "testing")]
+pub mod testing;

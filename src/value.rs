@@ -1,0 +1,122 @@
+//! What the validated text values of the contract have in common.
+
+use std::fmt;
+
+/// A text that is not a valid value of the type it was parsed into.
+///
+/// Its `Display` names the type, shows the text (escaped, cut at 64 characters) and states the rule.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ParseError {
+    what: &'static str,
+    rule: &'static str,
+    shown: String,
+}
+
+impl ParseError {
+    /// `rule` states what would have been valid, so that the reader can mend the text.
+    pub(crate) fn new(what: &'static str, rule: &'static str, text: &str) -> Self {
+        const SHOWN: usize = 64;
+        let mut shown: String = text.chars().take(SHOWN).collect();
+        if shown.len() < text.len() {
+            shown.push('…');
+        }
+        Self { what, rule, shown }
+    }
+
+    /// The kind of value that was asked for, such as `domain` or `unit URI`.
+    #[must_use]
+    pub fn what(&self) -> &'static str {
+        self.what
+    }
+}
+
+impl fmt::Display for ParseError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "invalid {} {:?}: {}", self.what, self.shown, self.rule)
+    }
+}
+
+impl std::error::Error for ParseError {}
+
+/// Implements parsing, printing and serde for `struct $name(Box<str>)`, given what it is and its rule.
+macro_rules! text_value {
+    ($name:ident, $what:literal, $valid:expr, $rule:literal) => {
+        impl $name {
+            /// The text, as it stands on the wire.
+            #[must_use]
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl std::str::FromStr for $name {
+            type Err = $crate::value::ParseError;
+
+            fn from_str(text: &str) -> Result<Self, Self::Err> {
+                let valid: fn(&str) -> bool = $valid;
+                if valid(text) {
+                    Ok(Self(text.into()))
+                } else {
+                    Err($crate::value::ParseError::new($what, $rule, text))
+                }
+            }
+        }
+
+        $crate::value::text_traits!($name);
+    };
+}
+
+/// The traits every text value has once it can be parsed and has `as_str`.
+macro_rules! text_traits {
+    ($name:ident) => {
+        impl TryFrom<&str> for $name {
+            type Error = $crate::value::ParseError;
+
+            fn try_from(text: &str) -> Result<Self, Self::Error> {
+                text.parse()
+            }
+        }
+
+        impl AsRef<str> for $name {
+            fn as_ref(&self) -> &str {
+                self.as_str()
+            }
+        }
+
+        impl std::fmt::Display for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str(self.as_str())
+            }
+        }
+
+        impl std::fmt::Debug for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                write!(f, "{}({:?})", stringify!($name), self.as_str())
+            }
+        }
+
+        impl serde::Serialize for $name {
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.serialize_str(self.as_str())
+            }
+        }
+
+        impl<'de> serde::Deserialize<'de> for $name {
+            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                let text = <$crate::value::Text<'de> as serde::Deserialize>::deserialize(deserializer)?;
+                text.0.parse().map_err(serde::de::Error::custom)
+            }
+        }
+    };
+}
+
+pub(crate) use {text_traits, text_value};
+
+/// A JSON string, borrowed when it holds no escapes.
+#[derive(serde::Deserialize)]
+pub(crate) struct Text<'a>(#[serde(borrow)] pub(crate) std::borrow::Cow<'a, str>);
+
+/// Whether `text` has 1 to `max` bytes, each of them accepted.
+pub(crate) fn is_token(text: &str, max: usize, accepted: fn(u8) -> bool) -> bool {
+    !text.is_empty() && text.len() <= max && text.bytes().all(accepted)
+}
