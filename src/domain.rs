@@ -21,7 +21,8 @@ text_value!(
     Domain,
     "domain",
     |text| {
-        is_token(text, 63, |b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-') && !text.starts_with('-')
+        is_token(text, 63, |b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+            && !text.starts_with('-')
     },
     "must be 1 to 63 of a-z 0-9 - and not begin with -"
 );

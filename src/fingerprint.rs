@@ -40,8 +40,9 @@ impl Fingerprint {
 
 fn is_fingerprint(text: &str) -> bool {
     let Some((algorithm, digest)) = text.split_once(':') else { return false };
-    let algorithm_is_valid = is_token(algorithm, 32, |b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
-        && algorithm.starts_with(|c: char| c.is_ascii_lowercase());
+    let algorithm_is_valid =
+        is_token(algorithm, 32, |b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+            && algorithm.starts_with(|c: char| c.is_ascii_lowercase());
     let digest_is_valid = is_token(digest, 256, |b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
     let digits_wanted = if matches!(algorithm, "blake3" | "sha256") { 64 } else { digest.len() };
     algorithm_is_valid && digest_is_valid && digest.len() == digits_wanted

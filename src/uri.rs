@@ -1,0 +1,206 @@
+//! The addresses of units, and of what units import.
+
+use crate::{
+    domain::Domain,
+    value::{ParseError, is_token, text_traits, text_value},
+};
+use std::str::FromStr;
+
+/// The address of a unit: `strat://{domain}/{type}/{slug}@{semver}`, at most 512 bytes.
+///
+/// The type is `[a-z][a-z0-9-]*`, the slug kebab-case, the version [SemVer 2.0](https://semver.org).
+///
+/// ```
+/// use stratt_event_bridge::UnitUri;
+///
+/// let uri: UnitUri = "strat://dev/rule/no-secrets@1.0.0-rc.1".parse().unwrap();
+/// assert_eq!(uri.domain().as_str(), "dev");
+/// assert_eq!(uri.version(), "1.0.0-rc.1");
+/// assert!("strat://dev/rule/No_Secrets@1.0".parse::<UnitUri>().is_err());
+/// ```
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct UnitUri {
+    text: Box<str>,
+    domain: Domain,
+}
+
+impl UnitUri {
+    /// The text, as it stands on the wire.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+
+    /// The domain; events of this unit are published under it.
+    #[must_use]
+    pub fn domain(&self) -> &Domain {
+        &self.domain
+    }
+
+    /// The type, such as `rule`.
+    #[must_use]
+    pub fn unit_type(&self) -> &str {
+        self.parts().kind
+    }
+
+    /// The slug, such as `no-secrets`.
+    #[must_use]
+    pub fn slug(&self) -> &str {
+        self.parts().slug
+    }
+
+    /// The semantic version, such as `1.0.0`.
+    #[must_use]
+    pub fn version(&self) -> &str {
+        self.parts().version
+    }
+
+    fn parts(&self) -> Parts<'_> {
+        split(&self.text).unwrap_or_default()
+    }
+}
+
+#[derive(Default)]
+struct Parts<'a> {
+    domain: &'a str,
+    kind: &'a str,
+    slug: &'a str,
+    version: &'a str,
+}
+
+fn split(text: &str) -> Option<Parts<'_>> {
+    let (domain, rest) = text.strip_prefix("strat://")?.split_once('/')?;
+    let (kind, rest) = rest.split_once('/')?;
+    let (slug, version) = rest.split_once('@')?;
+    Some(Parts { domain, kind, slug, version })
+}
+
+impl FromStr for UnitUri {
+    type Err = ParseError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        const RULE: &str = "must be strat://{domain}/{type}/{slug}@{semver} of at most 512 bytes";
+        let refused = || ParseError::new("unit URI", RULE, text);
+        let parts = split(text).filter(|_| text.len() <= 512).ok_or_else(refused)?;
+        if !is_type(parts.kind) || !is_slug(parts.slug) || !is_semver(parts.version) {
+            return Err(refused());
+        }
+        let domain = parts.domain.parse().map_err(|_| refused())?;
+        Ok(Self { domain, text: text.into() })
+    }
+}
+
+text_traits!(UnitUri);
+
+fn is_type(text: &str) -> bool {
+    text.starts_with(|c: char| c.is_ascii_lowercase())
+        && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+}
+
+fn is_slug(text: &str) -> bool {
+    text.split('-').all(|word| is_token(word, 512, |b| b.is_ascii_lowercase() || b.is_ascii_digit()))
+}
+
+/// The grammar of <https://semver.org/spec/v2.0.0.html#backusnaur-form-grammar-for-valid-semver-versions>.
+fn is_semver(text: &str) -> bool {
+    let (rest, build) = text.split_once('+').map_or((text, None), |(rest, build)| (rest, Some(build)));
+    let (core, pre) = rest.split_once('-').map_or((rest, None), |(core, pre)| (core, Some(pre)));
+    core.split('.').count() == 3
+        && core.split('.').all(is_number)
+        && pre.is_none_or(|pre| {
+            pre.split('.').all(|part| is_identifier(part) && (!is_digits(part) || is_number(part)))
+        })
+        && build.is_none_or(|build| build.split('.').all(is_identifier))
+}
+
+fn is_digits(text: &str) -> bool {
+    is_token(text, 512, |b| b.is_ascii_digit())
+}
+
+fn is_number(text: &str) -> bool {
+    is_digits(text) && (text == "0" || !text.starts_with('0'))
+}
+
+fn is_identifier(text: &str) -> bool {
+    is_token(text, 512, |b| b.is_ascii_alphanumeric() || b == b'-')
+}
+
+/// The address of something that a unit imports: any absolute URI with a scheme.
+///
+/// Printable ASCII without blanks, at most 2048 bytes, such as `choco://docs/style-guide`.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ResourceUri(Box<str>);
+
+text_value!(
+    ResourceUri,
+    "resource URI",
+    |text| {
+        let Some((scheme, rest)) = text.split_once(':') else { return false };
+        text.len() <= 2048
+            && scheme.starts_with(|c: char| c.is_ascii_alphabetic())
+            && scheme.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'-' | b'.'))
+            && is_token(rest, 2048, |b| b.is_ascii_graphic())
+    },
+    "must be an absolute URI of printable ASCII without blanks, at most 2048 bytes"
+);
+
+impl From<UnitUri> for ResourceUri {
+    fn from(uri: UnitUri) -> Self {
+        Self(uri.text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn unit_uris_are_told_from_others() {
+        let valid = [
+            "strat://dev/rule/no-secrets@1.0.0",
+            "strat://0a-b/t/s@0.0.0",
+            "strat://dev/role/a1-2b@10.20.30-alpha.1.x-y-z+build.007",
+            "strat://dev/x-/s@1.0.0+0-0",
+        ];
+        for text in valid {
+            assert_eq!(text.parse::<UnitUri>().unwrap().as_str(), text);
+        }
+        let long = format!("strat://dev/rule/{}@1.0.0", "a".repeat(512));
+        let invalid = [
+            "",
+            "strat://",
+            "STRAT://dev/rule/a@1.0.0",
+            "strat://Dev/rule/a@1.0.0",
+            "strat://dev.x/rule/a@1.0.0",
+            "strat://*/rule/a@1.0.0",
+            "strat://dev/1rule/a@1.0.0",
+            "strat://dev/rule/@1.0.0",
+            "strat://dev/rule/a--b@1.0.0",
+            "strat://dev/rule/-a@1.0.0",
+            "strat://dev/rule/a/b@1.0.0",
+            "strat://dev/rule/a@1.0",
+            "strat://dev/rule/a@1.0.0.0",
+            "strat://dev/rule/a@01.0.0",
+            "strat://dev/rule/a@1.0.0-01",
+            "strat://dev/rule/a@1.0.0-",
+            "strat://dev/rule/a@1.0.0+",
+            "strat://dev/rule/a@1.0.0#x",
+            "strat://dev/rule/a@1.0.0\n",
+            "strat://dev/rule/ä@1.0.0",
+            long.as_str(),
+        ];
+        for text in invalid {
+            assert!(text.parse::<UnitUri>().is_err(), "{text:?} must be refused");
+        }
+    }
+
+    #[test]
+    fn resource_uris_are_absolute_and_printable() {
+        for text in ["choco://docs/a?b#c", "strat://dev/rule/a@1.0.0", "urn:isbn:1"] {
+            assert!(text.parse::<ResourceUri>().is_ok(), "{text:?}");
+        }
+        for text in ["", "docs/a", ":a", "1a:b", "a:", "a: b", "a:\u{e9}", "a:\n", "a:\0"] {
+            assert!(text.parse::<ResourceUri>().is_err(), "{text:?} must be refused");
+        }
+    }
+}
