@@ -3,10 +3,12 @@
 mod consumer_name;
 pub mod dedupe;
 mod domain;
+mod envelope;
 mod event;
 mod fingerprint;
 mod idempotency;
 mod source;
+mod subject;
 #[cfg(feature = "testing")]
 pub mod testing;
 mod uri;
@@ -14,6 +16,9 @@ mod value;
 
 pub use consumer_name::ConsumerName;
 pub use domain::Domain;
+pub use envelope::{
+    BuildError, DecodeError, DecodeErrorKind, EncodeError, Envelope, EnvelopeBuilder, EventVersion, Meta,
+};
 pub use event::{
     AnyEvent, ChainGateFired, ChainGateResolved, Event, EventType, GateName, GateOutcome, Identity,
     Occurrence, RunId, UnitDeprecated, UnitFingerprintVerified, UnitImportResolved, UnitPublished,
@@ -22,5 +27,6 @@ pub use event::{
 pub use fingerprint::Fingerprint;
 pub use idempotency::IdempotencyKey;
 pub use source::Source;
+pub use subject::Feed;
 pub use uri::{ResourceUri, UnitUri};
 pub use value::ParseError;
