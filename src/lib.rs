@@ -1,5 +1,6 @@
 //! STRATT event bridge.
 
+mod bridge;
 mod consumer_name;
 pub mod dedupe;
 mod domain;
@@ -7,6 +8,8 @@ mod envelope;
 mod event;
 mod fingerprint;
 mod idempotency;
+mod jitter;
+mod publish;
 mod source;
 mod subject;
 #[cfg(feature = "testing")]
@@ -14,6 +17,8 @@ pub mod testing;
 mod uri;
 mod value;
 
+pub use async_nats;
+pub use bridge::EventBridge;
 pub use consumer_name::ConsumerName;
 pub use domain::Domain;
 pub use envelope::{
@@ -26,6 +31,7 @@ pub use event::{
 };
 pub use fingerprint::Fingerprint;
 pub use idempotency::IdempotencyKey;
+pub use publish::{BridgeOptions, PublishError, PublishErrorKind, PublishReceipt};
 pub use source::Source;
 pub use subject::Feed;
 pub use uri::{ResourceUri, UnitUri};

@@ -1,0 +1,165 @@
+//! The event bridge: where publishing and consuming begin.
+
+use crate::{
+    envelope::Envelope,
+    event::Event,
+    publish::{BridgeOptions, Outgoing, PublishError, PublishErrorKind, PublishReceipt, Publisher},
+    source::Source,
+};
+use async_nats::{Client, HeaderMap, header::NATS_MESSAGE_ID};
+use futures::{Stream, StreamExt};
+use std::sync::Arc;
+
+/// Publishes typed events to JetStream, and begins durable consumers of them.
+///
+/// The host owns the connection with its TLS and credentials; a bridge is a cheap, cloneable handle on top.
+///
+/// ```no_run
+/// use stratt_event_bridge::{EventBridge, Source, UnitPublished, async_nats, topology::Topology};
+///
+/// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+/// let client = async_nats::connect("nats://127.0.0.1:4222").await?;
+/// let bridge = EventBridge::new(client, "orchestrator-http:publisher:1.4.0".parse::<Source>()?);
+/// bridge.provision(&Topology::default()).await?;
+///
+/// let fingerprint = format!("blake3:{}", "0".repeat(64)).parse()?;
+/// let event = UnitPublished::new("strat://dev/rule/no-secrets@1.0.0".parse()?, fingerprint);
+/// let receipt = bridge.publish(event).await?;
+/// println!("stored as {} of {}", receipt.sequence(), receipt.stream());
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug, Clone)]
+pub struct EventBridge {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    client: Client,
+    source: Source,
+    options: BridgeOptions,
+    publisher: Publisher,
+}
+
+impl EventBridge {
+    /// A bridge over `client` that announces events in the name of `source`.
+    #[must_use]
+    pub fn new(client: Client, source: Source) -> Self {
+        Self::with_options(client, source, BridgeOptions::default())
+    }
+
+    /// A bridge with options of its own.
+    #[must_use]
+    pub fn with_options(client: Client, source: Source, options: BridgeOptions) -> Self {
+        let publisher = Publisher::new(client.clone(), options);
+        Self { inner: Arc::new(Inner { client, source, options, publisher }) }
+    }
+
+    /// The connection.
+    #[must_use]
+    pub fn client(&self) -> &Client {
+        &self.inner.client
+    }
+
+    /// In whose name events are announced.
+    #[must_use]
+    pub fn source(&self) -> &Source {
+        &self.inner.source
+    }
+
+    pub(crate) fn publisher(&self) -> &Publisher {
+        &self.inner.publisher
+    }
+
+    /// Publishes an event in a new envelope, and waits until the stream has stored it.
+    ///
+    /// An attempt that is not acknowledged is repeated with the same message id until the retry budget is used up.
+    ///
+    /// # Errors
+    ///
+    /// A [`PublishError`] whose kind says why, and which says whether the event may have been stored all the same.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future leaves the outcome unknown; publishing the same fact again is safe.
+    pub async fn publish<E: Event>(&self, event: E) -> Result<PublishReceipt, PublishError> {
+        let envelope = Envelope::builder(event, self.inner.source.clone()).build()?;
+        self.publish_envelope(&envelope).await
+    }
+
+    /// Publishes an envelope, and waits until the stream has stored it.
+    ///
+    /// # Errors
+    ///
+    /// As for [`publish`](Self::publish).
+    ///
+    /// # Cancel safety
+    ///
+    /// As for [`publish`](Self::publish).
+    pub async fn publish_envelope<E: Event>(
+        &self,
+        envelope: &Envelope<E>,
+    ) -> Result<PublishReceipt, PublishError> {
+        let receipt = self.inner.publisher.publish(&outgoing(envelope)?).await?;
+        tracing::debug!(
+            event_type = envelope.event_type().as_str(),
+            key = %envelope.idempotency_key(),
+            sequence = receipt.sequence(),
+            duplicate = receipt.is_duplicate(),
+            "event is stored"
+        );
+        Ok(receipt)
+    }
+
+    /// Publishes envelopes with many unacknowledged at once, and yields their receipts in the order of the input.
+    ///
+    /// A failed one yields its error in its place and does not stop the others. Events are sent in the order of the
+    /// input; one that has to be repeated may be stored after its successors.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the stream leaves the outcome of those in flight unknown; publishing them again is safe.
+    ///
+    /// ```no_run
+    /// # use stratt_event_bridge::{Envelope, EventBridge};
+    /// use futures::{StreamExt, stream};
+    ///
+    /// # async fn example(bridge: EventBridge, envelopes: Vec<Envelope>) {
+    /// let mut receipts = std::pin::pin!(bridge.publish_all(stream::iter(envelopes)));
+    /// while let Some(receipt) = receipts.next().await {
+    ///     match receipt {
+    ///         Ok(receipt) => println!("{}", receipt.sequence()),
+    ///         Err(error) => println!("{error}"),
+    ///     }
+    /// }
+    /// # }
+    /// ```
+    pub fn publish_all<E: Event, S>(
+        &self,
+        envelopes: S,
+    ) -> impl Stream<Item = Result<PublishReceipt, PublishError>> + Send + use<E, S>
+    where
+        S: Stream<Item = Envelope<E>> + Send,
+    {
+        let bridge = self.clone();
+        let max_in_flight = self.inner.options.max_in_flight();
+        envelopes
+            .map(move |envelope| {
+                let bridge = bridge.clone();
+                async move { bridge.publish_envelope(&envelope).await }
+            })
+            .buffered(max_in_flight)
+    }
+}
+
+fn outgoing<E: Event>(envelope: &Envelope<E>) -> Result<Outgoing, PublishError> {
+    let payload = envelope.encode()?;
+    if payload.len() > Envelope::<E>::MAX_BYTES {
+        return Err(PublishError::new(PublishErrorKind::TooLarge));
+    }
+    let mut headers = HeaderMap::new();
+    headers.insert(NATS_MESSAGE_ID, envelope.idempotency_key().to_string());
+    headers.insert("Content-Type", "application/json");
+    Ok(Outgoing { subject: envelope.subject(), headers, payload: payload.into() })
+}

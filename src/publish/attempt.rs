@@ -1,0 +1,150 @@
+//! Repeating a publish until the broker acknowledges it, refuses it, or the time is up.
+
+use super::{BridgeOptions, Outgoing, PublishError, PublishErrorKind, PublishReceipt};
+use async_nats::{
+    Client,
+    jetstream::{
+        self,
+        context::{self, ContextBuilder},
+        message::PublishMessage,
+    },
+};
+use std::{error::Error, time::Duration};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
+
+/// Publishes messages that carry their own message id, so that a repeat is stored once.
+#[derive(Debug, Clone)]
+pub(crate) struct Publisher {
+    context: jetstream::Context,
+    options: BridgeOptions,
+}
+
+/// What one failed attempt says about the message and about trying again.
+struct Failure {
+    error: PublishError,
+    try_again: bool,
+}
+
+impl Publisher {
+    pub(crate) fn new(client: Client, options: BridgeOptions) -> Self {
+        let context = ContextBuilder::new().timeout(options.attempt_timeout()).build(client);
+        Self { context, options }
+    }
+
+    /// Publishes within the retry budget.
+    pub(crate) async fn publish(&self, message: &Outgoing) -> Result<PublishReceipt, PublishError> {
+        self.publish_until(message, Instant::now() + self.options.retry_budget()).await
+    }
+
+    /// Publishes until `deadline`. One attempt that nobody answered makes the outcome of a failure unknown.
+    pub(crate) async fn publish_until(
+        &self,
+        message: &Outgoing,
+        deadline: Instant,
+    ) -> Result<PublishReceipt, PublishError> {
+        let mut outcome_unknown = false;
+        let mut pauses = Pauses::new();
+        loop {
+            let Failure { error, try_again } = match timeout_at(deadline, self.attempt(message)).await {
+                Ok(Ok(receipt)) => return Ok(receipt),
+                Ok(Err(failure)) => failure,
+                Err(_elapsed) => Failure::unanswered(PublishErrorKind::TimedOut, None),
+            };
+            outcome_unknown |= error.is_outcome_unknown();
+            let pause = pauses.next_pause();
+            if !try_again || Instant::now() + pause >= deadline {
+                return Err(error.with_outcome_unknown(outcome_unknown));
+            }
+            tracing::debug!(subject = message.subject, %error, "publish is repeated");
+            sleep(pause).await;
+        }
+    }
+
+    async fn attempt(&self, message: &Outgoing) -> Result<PublishReceipt, Failure> {
+        let outgoing =
+            PublishMessage::build().payload(message.payload.clone()).headers(message.headers.clone());
+        let acknowledged = async {
+            self.context
+                .send_publish(message.subject.clone(), outgoing)
+                .await?
+                .await
+                .map(PublishReceipt::from)
+        };
+        match timeout(self.options.attempt_timeout(), acknowledged).await {
+            Ok(result) => result.map_err(Failure::from),
+            Err(_elapsed) => Err(Failure::unanswered(PublishErrorKind::TimedOut, None)),
+        }
+    }
+}
+
+impl Failure {
+    fn unanswered(kind: PublishErrorKind, source: Option<Box<dyn Error + Send + Sync>>) -> Self {
+        let error =
+            source.map_or_else(|| PublishError::new(kind), |source| PublishError::caused(kind, source));
+        Self { error: error.with_outcome_unknown(true), try_again: true }
+    }
+
+    fn refused(kind: PublishErrorKind, error: &jetstream::Error) -> Self {
+        Self {
+            error: PublishError::caused(kind, error.clone()),
+            try_again: kind == PublishErrorKind::Unavailable,
+        }
+    }
+}
+
+impl From<context::PublishError> for Failure {
+    fn from(error: context::PublishError) -> Self {
+        use context::PublishErrorKind as Theirs;
+        match error.kind() {
+            Theirs::TimedOut | Theirs::BrokenPipe => Self::unanswered(PublishErrorKind::TimedOut, None),
+            Theirs::StreamNotFound => {
+                Self { error: PublishError::new(PublishErrorKind::StreamNotFound), try_again: true }
+            }
+            Theirs::MaxPayloadExceeded => {
+                Self { error: PublishError::new(PublishErrorKind::TooLarge), try_again: false }
+            }
+            _ => match error.source().and_then(|source| source.downcast_ref::<jetstream::Error>()) {
+                Some(answer) => Self::refused(meaning(answer), answer),
+                // The command channel of the client is gone.
+                None => Self {
+                    error: PublishError::caused(PublishErrorKind::Disconnected, error),
+                    try_again: false,
+                },
+            },
+        }
+    }
+}
+
+/// What a server's refusal means: <https://github.com/nats-io/nats-server/blob/main/server/errors.json>.
+fn meaning(answer: &jetstream::Error) -> PublishErrorKind {
+    const MESSAGE_EXCEEDS_MAXIMUM: u64 = 10_054;
+    const STORE_FAILED: u64 = 10_077;
+    // A full stream answers like a broken one; only the text tells them apart.
+    let is_full = answer.to_string().contains("maximum");
+    match (answer.error_code().0, answer.code()) {
+        (MESSAGE_EXCEEDS_MAXIMUM, _) => PublishErrorKind::TooLarge,
+        (STORE_FAILED, _) if is_full => PublishErrorKind::StreamFull,
+        (_, 503) => PublishErrorKind::Unavailable,
+        _ => PublishErrorKind::Rejected,
+    }
+}
+
+/// Growing pauses with a random part, so that many publishers do not come back in step.
+struct Pauses {
+    next: Duration,
+}
+
+impl Pauses {
+    const FIRST: Duration = Duration::from_millis(50);
+    const LONGEST: Duration = Duration::from_secs(1);
+
+    fn new() -> Self {
+        Self { next: Self::FIRST }
+    }
+
+    fn next_pause(&mut self) -> Duration {
+        let pause = crate::jitter::spread(self.next);
+        self.next = (self.next * 2).min(Self::LONGEST);
+        pause
+    }
+}

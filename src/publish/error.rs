@@ -1,0 +1,100 @@
+//! Why a publish failed, and whether it may have been stored all the same.
+
+use crate::envelope::{BuildError, EncodeError};
+use std::{error::Error, fmt};
+
+/// A publish that failed.
+///
+/// [`is_outcome_unknown`](Self::is_outcome_unknown) is the question to ask before anything else.
+#[derive(Debug)]
+pub struct PublishError {
+    kind: PublishErrorKind,
+    outcome_unknown: bool,
+    source: Option<Box<dyn Error + Send + Sync>>,
+}
+
+/// Why a publish failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum PublishErrorKind {
+    /// The envelope could not be built or written. Final.
+    Invalid,
+    /// Larger than an envelope, or a message of this server, may be. Final.
+    TooLarge,
+    /// No acknowledgement came within the retry budget.
+    TimedOut,
+    /// The connection is closed for good.
+    Disconnected,
+    /// No stream takes this subject: not provisioned, or its leader was not elected within the retry budget.
+    StreamNotFound,
+    /// The stream has reached a limit of its size and refuses what is new.
+    StreamFull,
+    /// The server or the stream is there but cannot store at present (no quorum, no resources).
+    Unavailable,
+    /// The server refused it for a reason that stands in the source.
+    Rejected,
+}
+
+impl PublishError {
+    pub(crate) fn new(kind: PublishErrorKind) -> Self {
+        Self { kind, outcome_unknown: false, source: None }
+    }
+
+    pub(crate) fn caused(kind: PublishErrorKind, source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        Self { kind, outcome_unknown: false, source: Some(source.into()) }
+    }
+
+    pub(crate) fn with_outcome_unknown(mut self, unknown: bool) -> Self {
+        self.outcome_unknown = unknown;
+        self
+    }
+
+    /// Why it failed.
+    #[must_use]
+    pub fn kind(&self) -> PublishErrorKind {
+        self.kind
+    }
+
+    /// Whether the event may have been stored, or may still be.
+    ///
+    /// Publishing the same fact again is then the right thing to do: it has the same key and is stored once within
+    /// the duplicate window; beyond it, consumers skip the second one.
+    #[must_use]
+    pub fn is_outcome_unknown(&self) -> bool {
+        self.outcome_unknown
+    }
+}
+
+impl fmt::Display for PublishError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self.kind {
+            PublishErrorKind::Invalid => "envelope is not valid",
+            PublishErrorKind::TooLarge => "envelope is too large",
+            PublishErrorKind::TimedOut => "broker did not acknowledge in time",
+            PublishErrorKind::Disconnected => "connection to the broker is closed",
+            PublishErrorKind::StreamNotFound => "no stream takes this subject",
+            PublishErrorKind::StreamFull => "stream is full",
+            PublishErrorKind::Unavailable => "stream is not available",
+            PublishErrorKind::Rejected => "broker refused the message",
+        })?;
+        if self.outcome_unknown { f.write_str(" (it may have been stored)") } else { Ok(()) }
+    }
+}
+
+impl Error for PublishError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        self.source.as_deref().map(|error| -> &(dyn Error + 'static) { error })
+    }
+}
+
+impl From<BuildError> for PublishError {
+    fn from(error: BuildError) -> Self {
+        Self::caused(PublishErrorKind::Invalid, error)
+    }
+}
+
+impl From<EncodeError> for PublishError {
+    fn from(error: EncodeError) -> Self {
+        Self::caused(PublishErrorKind::Invalid, error)
+    }
+}

@@ -1,0 +1,22 @@
+//! Publishing: one message, stored by the stream or refused for a stated reason, within a bounded time.
+
+mod attempt;
+mod error;
+mod options;
+mod receipt;
+
+pub(crate) use attempt::Publisher;
+pub use error::{PublishError, PublishErrorKind};
+pub use options::BridgeOptions;
+pub use receipt::PublishReceipt;
+
+use async_nats::HeaderMap;
+use bytes::Bytes;
+
+/// A message as it goes to the broker. It carries a `Nats-Msg-Id`, or repeating it would store it twice.
+#[derive(Debug, Clone)]
+pub(crate) struct Outgoing {
+    pub(crate) subject: String,
+    pub(crate) headers: HeaderMap,
+    pub(crate) payload: Bytes,
+}

@@ -1,0 +1,66 @@
+//! How long a publish may take, and how many run at once.
+
+use std::time::Duration;
+
+/// How long a publish may take, and how many of [`publish_all`](crate::EventBridge::publish_all) run at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BridgeOptions {
+    attempt_timeout: Duration,
+    retry_budget: Duration,
+    max_in_flight: usize,
+}
+
+impl Default for BridgeOptions {
+    /// Attempts of 5 s within a budget of 20 s (an election of a stream's leader takes up to 9 s), 256 in flight.
+    fn default() -> Self {
+        Self {
+            attempt_timeout: Duration::from_secs(5),
+            retry_budget: Duration::from_secs(20),
+            max_in_flight: 256,
+        }
+    }
+}
+
+impl BridgeOptions {
+    /// How long one attempt waits for the broker's acknowledgement before it is repeated.
+    #[must_use]
+    pub fn with_attempt_timeout(mut self, timeout: Duration) -> Self {
+        self.attempt_timeout = timeout;
+        self
+    }
+
+    /// How long a publish is repeated before it fails.
+    ///
+    /// It must stay below the duplicate window of the stream (2 minutes by default), which is what makes a repeat
+    /// harmless: [`provision`](crate::EventBridge::provision) and [`verify`](crate::EventBridge::verify) check that.
+    #[must_use]
+    pub fn with_retry_budget(mut self, budget: Duration) -> Self {
+        self.retry_budget = budget;
+        self
+    }
+
+    /// How many unacknowledged publishes [`publish_all`](crate::EventBridge::publish_all) has at once; 0 counts as 1.
+    #[must_use]
+    pub fn with_max_in_flight(mut self, max_in_flight: usize) -> Self {
+        self.max_in_flight = max_in_flight.max(1);
+        self
+    }
+
+    /// See [`with_attempt_timeout`](Self::with_attempt_timeout).
+    #[must_use]
+    pub fn attempt_timeout(&self) -> Duration {
+        self.attempt_timeout
+    }
+
+    /// See [`with_retry_budget`](Self::with_retry_budget).
+    #[must_use]
+    pub fn retry_budget(&self) -> Duration {
+        self.retry_budget
+    }
+
+    /// See [`with_max_in_flight`](Self::with_max_in_flight).
+    #[must_use]
+    pub fn max_in_flight(&self) -> usize {
+        self.max_in_flight
+    }
+}

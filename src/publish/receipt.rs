@@ -1,0 +1,38 @@
+//! What the broker says of a stored message.
+
+use async_nats::jetstream::publish::PublishAck;
+
+/// The broker's word that an event is stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[must_use]
+pub struct PublishReceipt {
+    stream: String,
+    sequence: u64,
+    is_duplicate: bool,
+}
+
+impl PublishReceipt {
+    /// The stream that stored it.
+    #[must_use]
+    pub fn stream(&self) -> &str {
+        &self.stream
+    }
+
+    /// Its sequence in the stream; of a duplicate, the sequence of the one stored first.
+    #[must_use]
+    pub fn sequence(&self) -> u64 {
+        self.sequence
+    }
+
+    /// Whether the broker had it already, from an earlier attempt or an earlier publish within the duplicate window.
+    #[must_use]
+    pub fn is_duplicate(&self) -> bool {
+        self.is_duplicate
+    }
+}
+
+impl From<PublishAck> for PublishReceipt {
+    fn from(ack: PublishAck) -> Self {
+        Self { stream: ack.stream, sequence: ack.sequence, is_duplicate: ack.duplicate }
+    }
+}
