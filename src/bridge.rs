@@ -1,10 +1,13 @@
 //! The event bridge: where publishing and consuming begin.
 
 use crate::{
+    consumer::ConsumerBuilder,
+    dedupe::DedupeStore,
     envelope::Envelope,
     event::Event,
     publish::{BridgeOptions, Outgoing, PublishError, PublishErrorKind, PublishReceipt, Publisher},
     source::Source,
+    topology::{Topology, TopologyError, TopologyErrorKind},
 };
 use async_nats::{Client, HeaderMap, header::NATS_MESSAGE_ID};
 use futures::{Stream, StreamExt};
@@ -70,6 +73,56 @@ impl EventBridge {
 
     pub(crate) fn publisher(&self) -> &Publisher {
         &self.inner.publisher
+    }
+
+    /// Creates the three streams, or changes what differs from `topology`. What is not part of it, such as a
+    /// description, stays. Running it twice, or from several processes at once, is harmless.
+    ///
+    /// # Errors
+    ///
+    /// A [`TopologyError`] that names stream, field, what is wanted and what was found. When the settings are not
+    /// valid, the server is too old or a field cannot be changed, nothing was touched.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future may leave some of the streams done; provisioning again does the rest.
+    pub async fn provision(&self, topology: &Topology) -> Result<(), TopologyError> {
+        self.check_budget(topology)?;
+        topology.provision(&self.inner.client).await
+    }
+
+    /// Checks that the three streams are what `topology` says, and changes nothing.
+    ///
+    /// # Errors
+    ///
+    /// A [`TopologyError`] with every difference there is.
+    ///
+    /// # Cancel safety
+    ///
+    /// Only reads: dropping the future has no effect.
+    pub async fn verify(&self, topology: &Topology) -> Result<(), TopologyError> {
+        self.check_budget(topology)?;
+        topology.verify(&self.inner.client).await
+    }
+
+    /// A publish must not be repeated for longer than the broker recognises a repeat.
+    fn check_budget(&self, topology: &Topology) -> Result<(), TopologyError> {
+        let budget = self.inner.options.retry_budget();
+        let window = topology.events().duplicate_window().min(topology.dead_letters().duplicate_window());
+        if budget < window {
+            return Ok(());
+        }
+        let message = format!(
+            "retry budget {budget:?} is not below the duplicate window {window:?}: shorten the one or lengthen the other"
+        );
+        Err(TopologyError::new(TopologyErrorKind::InvalidSettings, message))
+    }
+
+    /// Begins a durable consumer named `name` (`[A-Za-z0-9_-]{1,64}`).
+    ///
+    /// A store is not optional: the broker delivers at least once, and consumers must dedupe.
+    pub fn consumer(&self, name: &str, store: Arc<dyn DedupeStore>) -> ConsumerBuilder {
+        ConsumerBuilder::new(self.clone(), name, store)
     }
 
     /// Publishes an event in a new envelope, and waits until the stream has stored it.

@@ -1,7 +1,9 @@
 //! STRATT event bridge.
 
 mod bridge;
+mod consumer;
 mod consumer_name;
+pub mod dead_letter;
 pub mod dedupe;
 mod domain;
 mod envelope;
@@ -14,11 +16,16 @@ mod source;
 mod subject;
 #[cfg(feature = "testing")]
 pub mod testing;
+pub mod topology;
 mod uri;
 mod value;
 
 pub use async_nats;
 pub use bridge::EventBridge;
+pub use consumer::{
+    ConsumeError, ConsumeErrorKind, ConsumeSummary, ConsumerBuilder, ConsumerOptions, Delivery,
+    DurableConsumer, HandlerError,
+};
 pub use consumer_name::ConsumerName;
 pub use domain::Domain;
 pub use envelope::{

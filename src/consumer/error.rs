@@ -1,0 +1,64 @@
+//! Why a consumer could not be built, or had to stop.
+
+use std::{borrow::Cow, error::Error, fmt};
+
+/// A durable consumer that could not be built, or had to stop.
+#[derive(Debug)]
+pub struct ConsumeError {
+    kind: ConsumeErrorKind,
+    message: Cow<'static, str>,
+    source: Option<Box<dyn Error + Send + Sync>>,
+}
+
+/// Why a consumer could not be built, or had to stop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ConsumeErrorKind {
+    /// The consumer's name is not valid.
+    InvalidName,
+    /// There is no handler, or two for one event type.
+    InvalidHandlers,
+    /// The options contradict each other.
+    InvalidOptions,
+    /// The dedupe store forgets sooner than the stream does.
+    StoreRetention,
+    /// The stream of the feed, or the one of dead letters, does not exist.
+    StreamNotFound,
+    /// The durable exists with settings that the server cannot change.
+    Conflict,
+    /// The durable, or its stream, was deleted while the consumer ran.
+    ConsumerGone,
+    /// The server is too old.
+    UnsupportedServer,
+    /// The broker did not answer, or refused; the source says more.
+    Unavailable,
+}
+
+impl ConsumeError {
+    pub(super) fn new(kind: ConsumeErrorKind, message: impl Into<Cow<'static, str>>) -> Self {
+        Self { kind, message: message.into(), source: None }
+    }
+
+    pub(super) fn caused_by(mut self, source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        self.source = Some(source.into());
+        self
+    }
+
+    /// Why it could not be built, or had to stop.
+    #[must_use]
+    pub fn kind(&self) -> ConsumeErrorKind {
+        self.kind
+    }
+}
+
+impl fmt::Display for ConsumeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl Error for ConsumeError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        self.source.as_deref().map(|error| -> &(dyn Error + 'static) { error })
+    }
+}

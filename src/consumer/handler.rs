@@ -1,0 +1,126 @@
+//! Handlers: what a service does with an event, and how it says that it could not.
+
+use super::Delivery;
+use crate::event::{AnyEvent, Event, EventType};
+use futures::{FutureExt, future::BoxFuture};
+use std::{collections::HashMap, error::Error, fmt, future::Future, sync::Arc, time::Duration};
+
+/// Why a handler did not handle an event, and what shall happen to it.
+///
+/// `?` on any error means [`retry`](Self::retry).
+///
+/// ```
+/// use stratt_event_bridge::{Delivery, HandlerError, UnitDeprecated};
+///
+/// async fn handle(delivery: Delivery<UnitDeprecated>) -> Result<(), HandlerError> {
+///     let line = std::fs::read_to_string("/etc/hostname")?; // retried
+///     if line.is_empty() {
+///         return Err(HandlerError::reject("this host has no name")); // dead-lettered at once
+///     }
+///     Ok(())
+/// }
+/// ```
+pub struct HandlerError {
+    verdict: Verdict,
+    cause: Box<dyn Error + Send + Sync>,
+}
+
+/// What shall happen to an event whose handler failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Verdict {
+    Retry(Option<Duration>),
+    Reject,
+}
+
+impl HandlerError {
+    /// The attempt failed; another one may succeed. It is made after the delay that the options set.
+    pub fn retry(cause: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        Self { verdict: Verdict::Retry(None), cause: cause.into() }
+    }
+
+    /// The attempt failed; another one may succeed after `delay`, in place of the one that the options set.
+    pub fn retry_after(cause: impl Into<Box<dyn Error + Send + Sync>>, delay: Duration) -> Self {
+        Self { verdict: Verdict::Retry(Some(delay)), cause: cause.into() }
+    }
+
+    /// No attempt will ever succeed: the event is dead-lettered at once.
+    pub fn reject(cause: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        Self { verdict: Verdict::Reject, cause: cause.into() }
+    }
+
+    pub(super) fn verdict(&self) -> Verdict {
+        self.verdict
+    }
+}
+
+// Not `Error` itself: `From` for every error, and with it `?`, would then contradict the identity conversion.
+impl<E: Error + Send + Sync + 'static> From<E> for HandlerError {
+    fn from(error: E) -> Self {
+        Self::retry(error)
+    }
+}
+
+impl fmt::Display for HandlerError {
+    /// The cause and all that caused it, on one line.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.cause)?;
+        let mut source = self.cause.source();
+        while let Some(error) = source {
+            write!(f, ": {error}")?;
+            source = error.source();
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for HandlerError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HandlerError").field("verdict", &self.verdict).field("cause", &self.cause).finish()
+    }
+}
+
+type Handler = dyn Fn(Delivery<AnyEvent>) -> BoxFuture<'static, Result<(), HandlerError>> + Send + Sync;
+
+/// The handlers of a consumer, at most one for each event type.
+#[derive(Clone, Default)]
+pub(super) struct Handlers {
+    by_type: HashMap<EventType, Arc<Handler>>,
+}
+
+impl Handlers {
+    /// Adds a handler for every type that `E` can have. `Err` is a type that has a handler already.
+    pub(super) fn add<E, F, Fut>(&mut self, handler: F) -> Result<(), EventType>
+    where
+        E: Event,
+        F: Fn(Delivery<E>) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<(), HandlerError>> + Send + 'static,
+    {
+        let handler: Arc<Handler> = Arc::new(move |delivery| match delivery.narrow() {
+            Some(delivery) => handler(delivery).boxed(),
+            None => {
+                futures::future::err(HandlerError::reject("event is not of the type of this handler")).boxed()
+            }
+        });
+        for &event_type in E::TYPES {
+            if self.by_type.insert(event_type, Arc::clone(&handler)).is_some() {
+                return Err(event_type);
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn get(&self, event_type: EventType) -> Option<Arc<Handler>> {
+        self.by_type.get(&event_type).cloned()
+    }
+
+    /// The types that have a handler, in the order of the contract.
+    pub(super) fn types(&self) -> impl Iterator<Item = EventType> + '_ {
+        EventType::ALL.iter().copied().filter(|event_type| self.by_type.contains_key(event_type))
+    }
+}
+
+impl fmt::Debug for Handlers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.types()).finish()
+    }
+}

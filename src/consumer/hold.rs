@@ -1,0 +1,104 @@
+//! Keeping held messages alive, so that the server does not redeliver what waits or runs here.
+
+use async_nats::{Client, Subject};
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+use tokio::time::{Instant, MissedTickBehavior, interval};
+
+/// The messages that are held: delivered, and not yet answered.
+#[derive(Debug)]
+pub(super) struct Holds {
+    client: Client,
+    /// A held message gives a sign of life this often; a quarter of the ack wait.
+    every: Duration,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    next_id: u64,
+    held: HashMap<u64, Held>,
+}
+
+#[derive(Debug)]
+struct Held {
+    reply: Subject,
+    last_sign: Instant,
+    /// No sign of life is given after this: a handler that cannot be stopped must not hold its message for ever.
+    until: Option<Instant>,
+}
+
+impl Holds {
+    pub(super) fn new(client: Client, ack_wait: Duration) -> Arc<Self> {
+        let every = (ack_wait / 4).max(Duration::from_millis(10));
+        Arc::new(Self { client, every, state: Mutex::default() })
+    }
+
+    /// Holds the message whose acks go to `reply`, until the hold is dropped.
+    pub(super) fn hold(self: &Arc<Self>, reply: Subject) -> Hold {
+        let mut state = self.lock();
+        state.next_id += 1;
+        let id = state.next_id;
+        state.held.insert(id, Held { reply, last_sign: Instant::now(), until: None });
+        Hold { id, holds: Arc::clone(self) }
+    }
+
+    /// How many messages are held.
+    pub(super) fn len(&self) -> usize {
+        self.lock().held.len()
+    }
+
+    /// Gives signs of life for ever.
+    pub(super) async fn keep_alive(self: Arc<Self>) {
+        let mut ticks = interval(self.every);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            let now = ticks.tick().await;
+            for reply in self.due(now) {
+                if let Err(error) = self.client.publish(reply, "+WPI".into()).await {
+                    tracing::warn!(%error, "sign of life could not be sent");
+                }
+            }
+        }
+    }
+
+    fn due(&self, now: Instant) -> Vec<Subject> {
+        let mut state = self.lock();
+        let alive = state.held.values_mut().filter(|held| held.until.is_none_or(|until| now < until));
+        let due = alive.filter(|held| now.duration_since(held.last_sign) >= self.every);
+        due.map(|held| {
+            held.last_sign = now;
+            held.reply.clone()
+        })
+        .collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// One held message.
+#[derive(Debug)]
+pub(super) struct Hold {
+    id: u64,
+    holds: Arc<Holds>,
+}
+
+impl Hold {
+    /// Gives no sign of life after `until`.
+    pub(super) fn limit(&self, until: Instant) {
+        if let Some(held) = self.holds.lock().held.get_mut(&self.id) {
+            held.until = Some(until);
+        }
+    }
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        self.holds.lock().held.remove(&self.id);
+    }
+}

@@ -1,0 +1,228 @@
+//! The loop: receives, starts what may start, counts what ended, and drains at shutdown.
+
+use super::{
+    ConsumeError, ConsumeErrorKind, ConsumeSummary, DurableConsumer,
+    decide::Ending,
+    durable,
+    process::{Received, Shared, process},
+    pull::{Arrival, Puller},
+    reply::reply,
+    sequence::Sequencer,
+};
+use crate::{
+    envelope::{DecodeError, Envelope},
+    event::Event,
+    uri::UnitUri,
+};
+use async_nats::{Message, jetstream};
+use futures::FutureExt;
+use std::{
+    panic::AssertUnwindSafe,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
+use tokio::{
+    task::JoinSet,
+    time::{MissedTickBehavior, interval, timeout},
+};
+
+/// How often the loop looks for a lost request.
+const TICK: Duration = Duration::from_millis(250);
+/// How long cancelled handlers have to be given back after the grace.
+const AFTER_GRACE: Duration = Duration::from_secs(5);
+
+type Decoded = Result<Envelope, DecodeError>;
+
+struct Running {
+    consumer: DurableConsumer,
+    shared: Arc<Shared>,
+    /// Asks for messages; gone once the consumer drains.
+    puller: Puller,
+    sequencer: Sequencer<(Received, Decoded)>,
+    deliveries: JoinSet<(Option<UnitUri>, Ending)>,
+    summary: ConsumeSummary,
+}
+
+impl DurableConsumer {
+    /// Consumes until `shutdown` resolves, then drains: asks for nothing more, gives running handlers the grace, gives
+    /// back what has not started, and returns what was done.
+    ///
+    /// Outages of the broker and of the dedupe store are waited out.
+    ///
+    /// # Errors
+    ///
+    /// [`ConsumerGone`](ConsumeErrorKind::ConsumerGone) when the durable or its stream was deleted,
+    /// [`Unavailable`](ConsumeErrorKind::Unavailable) when the connection is closed for good. What was running is
+    /// drained before.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future drops the handlers where they stand, and no task outlives it. Nothing is lost: what was
+    /// held is redelivered after the ack wait and, if it had been claimed, handled again after the lease.
+    pub async fn run(
+        self,
+        shutdown: impl Future<Output = ()> + Send,
+    ) -> Result<ConsumeSummary, ConsumeError> {
+        let shared = Arc::clone(&self.shared);
+        let stream = self.feed.stream();
+        let puller =
+            Puller::open(shared.client.clone(), stream, shared.name.as_str()).await.map_err(|error| {
+                ConsumeError::new(ConsumeErrorKind::Unavailable, "inbox cannot be subscribed")
+                    .caused_by(error)
+            })?;
+        let mut signs_of_life = JoinSet::new();
+        signs_of_life.spawn(Arc::clone(&shared.holds).keep_alive());
+        let mut running = Running {
+            consumer: self,
+            shared,
+            puller,
+            sequencer: Sequencer::new(),
+            deliveries: JoinSet::new(),
+            summary: ConsumeSummary::default(),
+        };
+        let stopped = running.consume(shutdown).await;
+        let summary = running.drain().await;
+        stopped.map(|()| summary)
+    }
+}
+
+impl Running {
+    async fn consume(&mut self, shutdown: impl Future<Output = ()> + Send) -> Result<(), ConsumeError> {
+        let mut shutdown = std::pin::pin!(shutdown);
+        let mut ticks = interval(TICK);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            self.take_all_that_is_ready().await?;
+            self.ask().await;
+            tokio::select! {
+                () = &mut shutdown => return Ok(()),
+                arrival = self.puller.next() => self.arrived(arrival).await?,
+                Some(ended) = self.deliveries.join_next() => self.ended(ended),
+                _ = ticks.tick() => self.puller.give_up_lost(),
+            }
+        }
+    }
+
+    /// So that the next request is for all the room there is, not for the first bit of it.
+    async fn take_all_that_is_ready(&mut self) -> Result<(), ConsumeError> {
+        while let Some(arrival) = self.puller.next_now() {
+            self.arrived(arrival).await?;
+        }
+        while let Some(ended) = self.deliveries.try_join_next() {
+            self.ended(ended);
+        }
+        Ok(())
+    }
+
+    async fn ask(&mut self) {
+        if !self.shared.store_is_down.load(Ordering::Relaxed) {
+            let room = self.shared.options.max_in_flight.saturating_sub(self.shared.holds.len());
+            self.puller.ask(room).await;
+        }
+    }
+
+    async fn arrived(&mut self, arrival: Arrival) -> Result<(), ConsumeError> {
+        match arrival {
+            Arrival::Message(message) => self.received(message),
+            Arrival::Status => {}
+            Arrival::NobodyThere | Arrival::Deleted => durable::must_exist(&self.consumer).await?,
+            Arrival::Closed => {
+                return Err(ConsumeError::new(
+                    ConsumeErrorKind::Unavailable,
+                    "connection to the broker is closed",
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    fn received(&mut self, message: Message) {
+        let Some(received) = self.hold(message) else {
+            tracing::warn!(consumer = %self.shared.name, "message without an ack subject is dropped");
+            return;
+        };
+        self.summary.received += 1;
+        let max_bytes = self.shared.options.max_envelope_bytes;
+        let decoded =
+            Envelope::decode_at_most(max_bytes, &received.message.subject, &received.message.payload);
+        match &decoded {
+            Err(_) => self.start(None, received, decoded),
+            Ok(envelope) => {
+                let uri = envelope.event().unit_uri().clone();
+                let sequence = received.sequence;
+                if let Some((received, decoded)) = self.sequencer.enter(&uri, sequence, (received, decoded)) {
+                    self.start(Some(uri), received, decoded);
+                }
+            }
+        }
+    }
+
+    fn hold(&self, message: Message) -> Option<Received> {
+        let reply = message.reply.clone()?;
+        let message = jetstream::Message { message, context: self.consumer.context.clone() };
+        let (stream, sequence, deliveries) = {
+            let info = message.info().ok()?;
+            (info.stream.to_owned(), info.stream_sequence, u64::try_from(info.delivered).unwrap_or_default())
+        };
+        let hold = self.shared.holds.hold(reply.clone());
+        Some(Received { message: message.message, reply, stream, sequence, deliveries, hold })
+    }
+
+    fn start(&mut self, uri: Option<UnitUri>, received: Received, decoded: Decoded) {
+        let shared = Arc::clone(&self.shared);
+        self.deliveries.spawn(async move {
+            // Handlers are caught where they run; this catches a store that panics.
+            let processed = AssertUnwindSafe(process(&shared, received, decoded)).catch_unwind().await;
+            (uri, processed.unwrap_or(Ending::Abandoned))
+        });
+    }
+
+    fn ended(&mut self, ended: Result<(Option<UnitUri>, Ending), tokio::task::JoinError>) {
+        // Only an abort ends a delivery without a result, and that comes after the last one was counted.
+        let Ok((uri, ending)) = ended else { return };
+        self.summary.count(ending);
+        if let Some(uri) = uri
+            && let Some((received, decoded)) = self.sequencer.leave(&uri)
+        {
+            self.start(Some(uri), received, decoded);
+        }
+    }
+
+    async fn drain(mut self) -> ConsumeSummary {
+        let shared = Arc::clone(&self.shared);
+        shared.drain.cancel();
+        let waiting = self.sequencer.take_waiting();
+        // Given back only when nothing is asked for any more: else it would come back to us.
+        let last_arrivals = self.puller.close().await;
+        for (received, _) in waiting {
+            reply(&shared.client, received.reply, Ending::Returned).await;
+            self.summary.count(Ending::Returned);
+        }
+        for message in last_arrivals {
+            if let Some(to) = message.reply {
+                reply(&shared.client, to, Ending::Returned).await;
+                self.summary.received += 1;
+                self.summary.count(Ending::Returned);
+            }
+        }
+        let summary = &mut self.summary;
+        let deliveries = &mut self.deliveries;
+        let _all_ended = timeout(shared.options.shutdown_grace, join(deliveries, summary)).await;
+        shared.cancel.cancel();
+        if timeout(AFTER_GRACE, join(deliveries, summary)).await.is_err() {
+            tracing::error!(consumer = %shared.name, left = deliveries.len(), "handlers block their thread and are left");
+        }
+        if let Err(error) = shared.client.flush().await {
+            tracing::warn!(%error, "last answers could not be flushed; their events are redelivered");
+        }
+        self.summary
+    }
+}
+
+async fn join(deliveries: &mut JoinSet<(Option<UnitUri>, Ending)>, summary: &mut ConsumeSummary) {
+    while let Some(ended) = deliveries.join_next().await {
+        if let Ok((_, ending)) = ended {
+            summary.count(ending);
+        }
+    }
+}

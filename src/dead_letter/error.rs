@@ -1,0 +1,71 @@
+//! Why something could not be done with dead letters.
+
+use std::{error::Error, fmt};
+
+/// Something that could not be done with dead letters.
+#[derive(Debug)]
+pub struct DeadLetterError {
+    kind: DeadLetterErrorKind,
+    sequence: Option<u64>,
+    source: Option<Box<dyn Error + Send + Sync>>,
+}
+
+/// Why something could not be done with dead letters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum DeadLetterErrorKind {
+    /// There is no such dead letter: never was, redriven, discarded or expired.
+    NotFound,
+    /// Its subject is not one of an event, so there is nowhere to redrive it to.
+    NotRedrivable,
+    /// Its bytes were not stored with it, and the stream no longer has them.
+    PayloadGone,
+    /// The event could not be published again; the dead letter stays.
+    Publish,
+    /// The broker did not answer, or refused.
+    Unavailable,
+}
+
+impl DeadLetterError {
+    pub(super) fn new(kind: DeadLetterErrorKind, sequence: Option<u64>) -> Self {
+        Self { kind, sequence, source: None }
+    }
+
+    pub(super) fn caused_by(mut self, source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        self.source = Some(source.into());
+        self
+    }
+
+    /// Why it could not be done.
+    #[must_use]
+    pub fn kind(&self) -> DeadLetterErrorKind {
+        self.kind
+    }
+
+    /// The dead letter that it could not be done with, if one was named.
+    #[must_use]
+    pub fn sequence(&self) -> Option<u64> {
+        self.sequence
+    }
+}
+
+impl fmt::Display for DeadLetterError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(sequence) = self.sequence {
+            write!(f, "dead letter {sequence}: ")?;
+        }
+        f.write_str(match self.kind {
+            DeadLetterErrorKind::NotFound => "not found",
+            DeadLetterErrorKind::NotRedrivable => "its subject is not one of an event",
+            DeadLetterErrorKind::PayloadGone => "its payload is gone from the stream",
+            DeadLetterErrorKind::Publish => "event cannot be published again",
+            DeadLetterErrorKind::Unavailable => "broker did not answer or refused",
+        })
+    }
+}
+
+impl Error for DeadLetterError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        self.source.as_deref().map(|error| -> &(dyn Error + 'static) { error })
+    }
+}

@@ -1,0 +1,57 @@
+//! Which dead letters are meant.
+
+use super::{DeadLetter, DeadLetterReason};
+use crate::{consumer_name::ConsumerName, domain::Domain, event::EventType, subject::dead_letter_filter};
+
+/// Which dead letters are meant: those that match everything that is set.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct DeadLetterFilter {
+    consumer: Option<ConsumerName>,
+    domain: Option<Domain>,
+    event_type: Option<EventType>,
+    reason: Option<DeadLetterReason>,
+}
+
+impl DeadLetterFilter {
+    /// Only those of this consumer.
+    #[must_use]
+    pub fn with_consumer(mut self, consumer: ConsumerName) -> Self {
+        self.consumer = Some(consumer);
+        self
+    }
+
+    /// Only those of this domain.
+    #[must_use]
+    pub fn with_domain(mut self, domain: Domain) -> Self {
+        self.domain = Some(domain);
+        self
+    }
+
+    /// Only those of this event type.
+    #[must_use]
+    pub fn with_event_type(mut self, event_type: EventType) -> Self {
+        self.event_type = Some(event_type);
+        self
+    }
+
+    /// Only those with this reason.
+    #[must_use]
+    pub fn with_reason(mut self, reason: DeadLetterReason) -> Self {
+        self.reason = Some(reason);
+        self
+    }
+
+    /// What the broker can filter by.
+    pub(super) fn subject(&self) -> String {
+        dead_letter_filter(
+            self.consumer.as_ref().map_or("*", ConsumerName::as_str),
+            self.domain.as_ref().map_or("*", Domain::as_str),
+            self.event_type.as_ref().map_or(">", EventType::as_str),
+        )
+    }
+
+    /// What the broker cannot filter by.
+    pub(super) fn accepts(&self, letter: &DeadLetter) -> bool {
+        self.reason.is_none_or(|reason| letter.reason() == Some(reason))
+    }
+}

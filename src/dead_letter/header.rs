@@ -1,0 +1,93 @@
+//! The headers of a dead letter, and the text that may stand in them.
+
+use async_nats::{HeaderMap, HeaderValue};
+use std::str::FromStr;
+
+pub(super) const CONSUMER: &str = "Strat-Dead-Letter-Consumer";
+pub(super) const REASON: &str = "Strat-Dead-Letter-Reason";
+pub(super) const ERROR: &str = "Strat-Dead-Letter-Error";
+pub(super) const DELIVERIES: &str = "Strat-Dead-Letter-Deliveries";
+pub(super) const STREAM: &str = "Strat-Dead-Letter-Stream";
+pub(super) const SEQUENCE: &str = "Strat-Dead-Letter-Sequence";
+pub(super) const SUBJECT: &str = "Strat-Dead-Letter-Subject";
+pub(super) const TIME: &str = "Strat-Dead-Letter-Time";
+/// Present when the original bytes did not fit beside the other headers: they are in the stream, at the sequence.
+pub(super) const PAYLOAD_OMITTED: &str = "Strat-Dead-Letter-Payload-Omitted";
+
+const PREFIX: &str = "Strat-Dead-Letter-";
+const MAX_TEXT: usize = 1024;
+
+/// Sets a header to `text`, whatever `text` holds: escaped to one line of printable text and cut at 1 KiB.
+pub(super) fn set(headers: &mut HeaderMap, name: &'static str, text: &str) {
+    if let Ok(value) = HeaderValue::from_str(&printable(text)) {
+        headers.insert(name, value);
+    }
+}
+
+fn printable(text: &str) -> String {
+    let mut line = String::with_capacity(text.len().min(MAX_TEXT));
+    for character in text.chars() {
+        let start = line.len();
+        if character.is_control() {
+            line.extend(character.escape_default())
+        } else {
+            line.push(character)
+        }
+        if line.len() > MAX_TEXT {
+            line.truncate(start);
+            break;
+        }
+    }
+    line
+}
+
+pub(super) fn get<'a>(headers: &'a HeaderMap, name: &'static str) -> Option<&'a str> {
+    headers.get(name).map(HeaderValue::as_str)
+}
+
+/// The headers that belong to the event itself: neither the broker's nor those of a dead letter.
+pub(super) fn of_event(headers: &HeaderMap) -> HeaderMap {
+    let mut kept = HeaderMap::new();
+    for (name, values) in headers.iter() {
+        let text = name.as_ref();
+        let is_brokers = starts_with_ignoring_case(text, "Nats-");
+        if !is_brokers && !starts_with_ignoring_case(text, PREFIX) {
+            values.iter().for_each(|value| kept.append(name.clone(), value.clone()));
+        }
+    }
+    kept
+}
+
+fn starts_with_ignoring_case(text: &str, prefix: &str) -> bool {
+    text.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn any_text_becomes_one_short_printable_line() {
+        let cases = [("plain", "plain"), ("two\r\nlines\t\0", "two\\r\\nlines\\t\\u{0}"), ("grün", "grün")];
+        for (text, line) in cases {
+            assert_eq!(printable(text), line);
+        }
+        for text in ["x".repeat(5000), "\n".repeat(5000), "ü".repeat(5000), "\u{1}".repeat(300)] {
+            let line = printable(&text);
+            assert!(line.len() <= MAX_TEXT && line.len() > MAX_TEXT - 8, "{}", line.len());
+        }
+    }
+
+    #[test]
+    fn only_headers_of_the_event_are_kept() {
+        let mut headers = HeaderMap::new();
+        headers.insert("Nats-Msg-Id", "1");
+        headers.insert("nats-expected-stream", "S");
+        headers.insert("strat-dead-letter-reason", "forged");
+        headers.append("traceparent", "a");
+        headers.append("traceparent", "b");
+        let kept = of_event(&headers);
+        assert_eq!(kept.len(), 1);
+        assert_eq!(kept.get_all("traceparent").count(), 2);
+    }
+}

@@ -1,0 +1,153 @@
+//! Dead letters: events that a consumer could not handle, kept until somebody decides.
+
+mod error;
+mod filter;
+mod header;
+mod letter;
+mod reason;
+mod redrive;
+mod write;
+
+pub use error::{DeadLetterError, DeadLetterErrorKind};
+pub use filter::DeadLetterFilter;
+pub use letter::DeadLetter;
+pub use reason::DeadLetterReason;
+pub(crate) use write::Obituary;
+
+use crate::{bridge::EventBridge, publish::Publisher, topology::DEAD_LETTER_STREAM};
+use async_nats::jetstream::{
+    self, ErrorCode,
+    stream::{DeleteMessageErrorKind, LastRawMessageErrorKind, Stream as JetStream},
+};
+use futures::{Stream, TryStreamExt, stream};
+
+/// Lists, shows, redrives and discards dead letters.
+///
+/// ```no_run
+/// use futures::TryStreamExt;
+/// use stratt_event_bridge::{EventBridge, dead_letter::{DeadLetterFilter, DeadLetterReason, DeadLetters}};
+///
+/// # async fn example(bridge: EventBridge) -> Result<(), Box<dyn std::error::Error>> {
+/// let dead_letters = DeadLetters::new(&bridge);
+/// let filter = DeadLetterFilter::default()
+///     .with_consumer("choco-unit-deprecated".parse()?)
+///     .with_reason(DeadLetterReason::Exhausted);
+/// let mut found = std::pin::pin!(dead_letters.list(filter).await?);
+/// while let Some(letter) = found.try_next().await? {
+///     println!("{} {}: {}", letter.sequence(), letter.subject(), letter.error());
+///     dead_letters.redrive(letter.sequence()).await?;
+/// }
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug, Clone)]
+pub struct DeadLetters {
+    context: jetstream::Context,
+    publisher: Publisher,
+}
+
+impl DeadLetters {
+    /// The dead letters of the broker that `bridge` is connected to.
+    #[must_use]
+    pub fn new(bridge: &EventBridge) -> Self {
+        Self { context: jetstream::new(bridge.client().clone()), publisher: bridge.publisher().clone() }
+    }
+
+    /// Those that match, oldest first, as they were when this was called.
+    ///
+    /// # Errors
+    ///
+    /// When the broker does not answer; the stream yields an error for the same reason and then ends.
+    ///
+    /// # Cancel safety
+    ///
+    /// Only reads: dropping the future or the stream has no effect.
+    pub async fn list(
+        &self,
+        filter: DeadLetterFilter,
+    ) -> Result<impl Stream<Item = Result<DeadLetter, DeadLetterError>> + Send + use<>, DeadLetterError> {
+        let stream = self.stream().await?;
+        let info = stream.get_info().await.map_err(|error| unavailable(None, error))?;
+        // What is dead-lettered from now on is not part of the list: a redrive that fails again would never end.
+        let last = info.state.last_sequence;
+        let subject = filter.subject();
+        let letters = stream::try_unfold(1, move |from| {
+            let (stream, subject) = (stream.clone(), subject.clone());
+            async move {
+                let message =
+                    stream.raw_message_builder().sequence(from).next_by_subject(subject).send().await;
+                match message {
+                    Ok(message) if message.sequence > last => Ok(None),
+                    Ok(message) => {
+                        let next = message.sequence + 1;
+                        Ok(Some((DeadLetter::new(message), next)))
+                    }
+                    Err(error) if is_not_found(&error.kind()) => Ok(None),
+                    Err(error) => Err(unavailable(None, error)),
+                }
+            }
+        });
+        Ok(letters.try_filter(move |letter| std::future::ready(filter.accepts(letter))))
+    }
+
+    /// One dead letter.
+    ///
+    /// # Errors
+    ///
+    /// [`NotFound`](DeadLetterErrorKind::NotFound), or [`Unavailable`](DeadLetterErrorKind::Unavailable) when the
+    /// broker does not answer.
+    ///
+    /// # Cancel safety
+    ///
+    /// Only reads: dropping the future has no effect.
+    pub async fn get(&self, sequence: u64) -> Result<DeadLetter, DeadLetterError> {
+        match self.stream().await?.get_raw_message(sequence).await {
+            Ok(message) => Ok(DeadLetter::new(message)),
+            Err(error) if is_not_found(&error.kind()) => {
+                Err(DeadLetterError::new(DeadLetterErrorKind::NotFound, Some(sequence)))
+            }
+            Err(error) => Err(unavailable(Some(sequence), error)),
+        }
+    }
+
+    /// Removes one dead letter for good, without publishing it again.
+    ///
+    /// # Errors
+    ///
+    /// As for [`get`](Self::get).
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future leaves open whether it was removed; discarding it again then answers
+    /// [`NotFound`](DeadLetterErrorKind::NotFound).
+    pub async fn discard(&self, sequence: u64) -> Result<(), DeadLetterError> {
+        match self.stream().await?.delete_message(sequence).await {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(DeadLetterError::new(DeadLetterErrorKind::NotFound, Some(sequence))),
+            Err(error) => Err(match error.kind() {
+                DeleteMessageErrorKind::JetStream(answer)
+                    if [ErrorCode::SEQUENCE_NOT_FOUND, ErrorCode::NO_MESSAGE_FOUND]
+                        .contains(&answer.error_code()) =>
+                {
+                    DeadLetterError::new(DeadLetterErrorKind::NotFound, Some(sequence))
+                }
+                _ => unavailable(Some(sequence), error),
+            }),
+        }
+    }
+
+    async fn stream(&self) -> Result<JetStream<()>, DeadLetterError> {
+        self.context.get_stream_no_info(DEAD_LETTER_STREAM).await.map_err(|error| unavailable(None, error))
+    }
+}
+
+fn is_not_found(kind: &LastRawMessageErrorKind) -> bool {
+    matches!(kind, LastRawMessageErrorKind::NoMessageFound)
+}
+
+fn unavailable(
+    sequence: Option<u64>,
+    error: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+) -> DeadLetterError {
+    DeadLetterError::new(DeadLetterErrorKind::Unavailable, sequence).caused_by(error)
+}

@@ -1,0 +1,43 @@
+//! Why an event was dead-lettered.
+
+use crate::value::{ParseError, text_traits};
+use std::str::FromStr;
+
+/// Why an event was dead-lettered.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum DeadLetterReason {
+    /// Every attempt failed, or the last one killed the process.
+    Exhausted,
+    /// The handler said that no attempt will ever succeed.
+    Rejected,
+    /// It is not a valid envelope; no handler saw it.
+    Invalid,
+}
+
+impl DeadLetterReason {
+    /// The word on the wire.
+    #[must_use]
+    pub const fn as_str(&self) -> &'static str {
+        match self {
+            Self::Exhausted => "exhausted",
+            Self::Rejected => "rejected",
+            Self::Invalid => "invalid",
+        }
+    }
+}
+
+impl FromStr for DeadLetterReason {
+    type Err = ParseError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        [Self::Exhausted, Self::Rejected, Self::Invalid]
+            .into_iter()
+            .find(|reason| reason.as_str() == text)
+            .ok_or_else(|| {
+                ParseError::new("dead-letter reason", "must be exhausted, rejected or invalid", text)
+            })
+    }
+}
+
+text_traits!(DeadLetterReason);

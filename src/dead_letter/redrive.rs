@@ -1,0 +1,103 @@
+//! Publishing dead-lettered events again.
+
+use super::{
+    DeadLetter, DeadLetterError, DeadLetterErrorKind, DeadLetterFilter, DeadLetters, header, is_not_found,
+    unavailable,
+};
+use crate::{
+    domain::Domain,
+    event::EventType,
+    publish::{Outgoing, PublishReceipt},
+    subject::Address,
+};
+use async_nats::{HeaderMap, header::NATS_MESSAGE_ID};
+use bytes::Bytes;
+use futures::{Stream, StreamExt};
+use sha2::{Digest, Sha256};
+
+impl DeadLetters {
+    /// Publishes the original bytes to the original `strat.` subject again, then removes the dead letter.
+    ///
+    /// Every consumer receives the event again: those that settled it skip it, the one that failed handles it with
+    /// a fresh count of attempts. Repeating a redrive whose answer was lost is safe: it has a message id of its own,
+    /// and once the dead letter is removed the answer is [`NotFound`](DeadLetterErrorKind::NotFound).
+    ///
+    /// # Errors
+    ///
+    /// A [`DeadLetterError`] whose kind says why; unless it is `NotFound`, the dead letter is still there.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future may leave the event published and the dead letter in place; redriving again is safe.
+    pub async fn redrive(&self, sequence: u64) -> Result<PublishReceipt, DeadLetterError> {
+        let letter = self.get(sequence).await?;
+        let payload = self.payload_of(&letter).await?;
+        let outgoing = outgoing(&letter, payload)?;
+        let receipt = self.publisher.publish(&outgoing).await.map_err(|error| {
+            DeadLetterError::new(DeadLetterErrorKind::Publish, Some(sequence)).caused_by(error)
+        })?;
+        match self.discard(sequence).await {
+            // Somebody else redrove it at the same time, with the same message id.
+            Err(error) if error.kind() == DeadLetterErrorKind::NotFound => {}
+            discarded => discarded?,
+        }
+        tracing::info!(dead_letter = sequence, subject = outgoing.subject, "dead letter is redriven");
+        Ok(receipt)
+    }
+
+    /// Redrives all that match and were there when this was called, oldest first; yields what became of each.
+    ///
+    /// # Errors
+    ///
+    /// When the broker does not answer. A dead letter that cannot be redriven yields its error and does not stop
+    /// the others.
+    ///
+    /// # Cancel safety
+    ///
+    /// Nothing happens before the stream is polled; dropping it stops after the one under way, as for
+    /// [`redrive`](Self::redrive).
+    pub async fn redrive_all(
+        &self,
+        filter: DeadLetterFilter,
+    ) -> Result<impl Stream<Item = Result<PublishReceipt, DeadLetterError>> + Send + use<>, DeadLetterError>
+    {
+        let letters = self.list(filter).await?;
+        let dead_letters = self.clone();
+        Ok(letters.then(move |letter| {
+            let dead_letters = dead_letters.clone();
+            async move { dead_letters.redrive(letter?.sequence()).await }
+        }))
+    }
+
+    async fn payload_of(&self, letter: &DeadLetter) -> Result<Bytes, DeadLetterError> {
+        let sequence = Some(letter.sequence());
+        if !letter.is_payload_omitted() {
+            return Ok(letter.payload().clone());
+        }
+        let stream =
+            self.context.get_stream_no_info(letter.stream()).await.map_err(|error| unavailable(sequence, error))?;
+        match stream.get_raw_message(letter.stream_sequence()).await {
+            Ok(message) => Ok(message.payload),
+            Err(error) if is_not_found(&error.kind()) => {
+                Err(DeadLetterError::new(DeadLetterErrorKind::PayloadGone, sequence))
+            }
+            Err(error) => Err(unavailable(sequence, error)),
+        }
+    }
+}
+
+fn outgoing(letter: &DeadLetter, payload: Bytes) -> Result<Outgoing, DeadLetterError> {
+    let address = Address::parse(letter.subject())
+        .filter(|address| {
+            address.domain.parse::<Domain>().is_ok() && address.event_type.parse::<EventType>().is_ok()
+        })
+        .ok_or_else(|| DeadLetterError::new(DeadLetterErrorKind::NotRedrivable, Some(letter.sequence())))?;
+    let mut headers: HeaderMap = header::of_event(letter.headers());
+    // An invalid event has no key that could be trusted; its bytes identify it as well.
+    let key = match letter.envelope() {
+        Ok(envelope) => envelope.idempotency_key().to_string(),
+        Err(_) => hex::encode(Sha256::digest(&payload)),
+    };
+    headers.insert(NATS_MESSAGE_ID, format!("{key}:redrive:{}", letter.sequence()));
+    Ok(Outgoing { subject: address.strat_subject(), headers, payload })
+}

@@ -1,0 +1,79 @@
+//! Writing a dead letter.
+
+use super::{DeadLetterReason, header};
+use crate::{
+    consumer_name::ConsumerName,
+    publish::{Outgoing, PublishError, PublishErrorKind, Publisher},
+    subject::dead_letter_subject,
+};
+use async_nats::{HeaderMap, header::NATS_MESSAGE_ID};
+use bytes::Bytes;
+use time::{OffsetDateTime, format_description::well_known::Rfc3339};
+use tokio::time::Instant;
+
+/// What is known of a message when it is dead-lettered.
+#[derive(Debug)]
+pub(crate) struct Obituary<'a> {
+    pub(crate) consumer: &'a ConsumerName,
+    pub(crate) reason: DeadLetterReason,
+    pub(crate) error: &'a str,
+    pub(crate) deliveries: u64,
+    pub(crate) stream: &'a str,
+    pub(crate) sequence: u64,
+    pub(crate) subject: &'a str,
+    pub(crate) headers: Option<&'a HeaderMap>,
+    pub(crate) payload: &'a Bytes,
+}
+
+impl Obituary<'_> {
+    /// Stores the dead letter, once however often it is repeated within the duplicate window.
+    ///
+    /// Where the original bytes and the headers together are more than the broker takes, the record refers to the
+    /// stream and sequence instead of holding the bytes.
+    pub(crate) async fn store(&self, publisher: &Publisher, deadline: Instant) -> Result<(), PublishError> {
+        let mut record = self.record();
+        let stored = publisher.publish_until(&record, deadline).await;
+        let stored = match stored {
+            Err(error) if error.kind() == PublishErrorKind::TooLarge => {
+                record.payload = Bytes::new();
+                header::set(&mut record.headers, header::PAYLOAD_OMITTED, &self.payload.len().to_string());
+                publisher.publish_until(&record, deadline).await
+            }
+            stored => stored,
+        };
+        stored.map(|receipt| {
+            tracing::warn!(
+                consumer = %self.consumer,
+                reason = %self.reason,
+                stream = self.stream,
+                sequence = self.sequence,
+                dead_letter = receipt.sequence(),
+                "event is dead-lettered"
+            );
+        })
+    }
+
+    fn record(&self) -> Outgoing {
+        let mut headers = self.headers.map(header::of_event).unwrap_or_default();
+        header::set(&mut headers, header::CONSUMER, self.consumer.as_str());
+        header::set(&mut headers, header::REASON, self.reason.as_str());
+        header::set(&mut headers, header::ERROR, self.error);
+        header::set(&mut headers, header::DELIVERIES, &self.deliveries.to_string());
+        header::set(&mut headers, header::STREAM, self.stream);
+        header::set(&mut headers, header::SEQUENCE, &self.sequence.to_string());
+        header::set(&mut headers, header::SUBJECT, self.subject);
+        header::set(&mut headers, header::TIME, &now());
+        let message_id = format!("{}:{}:{}", self.stream, self.sequence, self.consumer);
+        headers.insert(NATS_MESSAGE_ID, message_id);
+        let subject = dead_letter_subject(self.consumer, self.subject);
+        Outgoing { subject, headers, payload: self.payload.clone() }
+    }
+}
+
+fn now() -> String {
+    let now = OffsetDateTime::now_utc();
+    now.replace_microsecond(u32::from(now.millisecond()) * 1000)
+        .unwrap_or(now)
+        .format(&Rfc3339)
+        .unwrap_or_default()
+}

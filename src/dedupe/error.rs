@@ -1,0 +1,76 @@
+//! Why a store did not do what it was asked.
+
+use std::{borrow::Cow, error::Error, fmt};
+
+/// A store that did not do what it was asked, or whose answer is not known.
+#[derive(Debug)]
+pub struct StoreError {
+    kind: StoreErrorKind,
+    message: Option<Cow<'static, str>>,
+    source: Option<Box<dyn Error + Send + Sync>>,
+}
+
+/// Why a store did not do what it was asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum StoreErrorKind {
+    /// The fence is stale: another claimant owns the slot, or nobody does. Nothing was changed.
+    Fenced,
+    /// There is no room for another slot.
+    Full,
+    /// The store did not answer, or not in time; it may have done it.
+    Unavailable,
+    /// What is stored for this slot cannot be read. It is left as it is.
+    Corrupt,
+    /// The store exists with other settings than were asked for.
+    Mismatch,
+}
+
+impl StoreError {
+    /// An error of this kind.
+    #[must_use]
+    pub fn new(kind: StoreErrorKind) -> Self {
+        Self { kind, message: None, source: None }
+    }
+
+    /// Says more than the kind does.
+    #[must_use]
+    pub fn with_message(mut self, message: impl Into<Cow<'static, str>>) -> Self {
+        self.message = Some(message.into());
+        self
+    }
+
+    /// Adds the cause.
+    #[must_use]
+    pub fn caused_by(mut self, source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        self.source = Some(source.into());
+        self
+    }
+
+    /// Why.
+    #[must_use]
+    pub fn kind(&self) -> StoreErrorKind {
+        self.kind
+    }
+}
+
+impl fmt::Display for StoreError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(message) = &self.message {
+            return f.write_str(message);
+        }
+        f.write_str(match self.kind {
+            StoreErrorKind::Fenced => "claim was lost to another",
+            StoreErrorKind::Full => "dedupe store is full",
+            StoreErrorKind::Unavailable => "dedupe store is not available",
+            StoreErrorKind::Corrupt => "slot cannot be read",
+            StoreErrorKind::Mismatch => "dedupe store has other settings",
+        })
+    }
+}
+
+impl Error for StoreError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        self.source.as_deref().map(|error| -> &(dyn Error + 'static) { error })
+    }
+}

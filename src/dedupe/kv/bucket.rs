@@ -1,0 +1,136 @@
+//! The bucket: compare-and-set, and reading a revision with its age.
+
+use super::{KvStoreOptions, record::Record};
+use crate::dedupe::{StoreError, StoreErrorKind};
+use async_nats::{
+    Client, HeaderMap, HeaderValue, StatusCode,
+    jetstream::{self, context::ContextBuilder, kv, message::PublishMessage, stream},
+};
+use std::{error::Error, time::Duration};
+use time::{OffsetDateTime, format_description::well_known::Rfc3339};
+
+/// The bucket is created, unless it exists; its configuration is read back either way.
+pub(super) async fn create(
+    context: &jetstream::Context,
+    options: &KvStoreOptions,
+) -> Result<stream::Config, StoreError> {
+    let config = kv::Config {
+        bucket: options.bucket.clone(),
+        history: 1,
+        max_age: options.retention,
+        max_bytes: options.max_bytes.unwrap_or(-1),
+        num_replicas: options.replicas,
+        storage: options.storage(),
+        ..kv::Config::default()
+    };
+    match context.create_key_value(config).await {
+        Ok(_) => find(context, options).await,
+        // It exists with other settings, or another process creates it: what counts is what is there.
+        Err(error) => find(context, options).await.map_err(|_| unavailable(error)),
+    }
+}
+
+pub(super) async fn find(
+    context: &jetstream::Context,
+    options: &KvStoreOptions,
+) -> Result<stream::Config, StoreError> {
+    let stream = context.get_stream(format!("KV_{}", options.bucket)).await.map_err(unavailable)?;
+    Ok(stream.cached_info().config.clone())
+}
+
+#[derive(Debug)]
+pub(super) struct Bucket {
+    name: String,
+    client: Client,
+    context: jetstream::Context,
+    timeout: Duration,
+}
+
+/// What is stored for a slot now, as far as the server that was asked knows.
+#[derive(Debug)]
+pub(super) struct Entry {
+    pub(super) revision: u64,
+    pub(super) age: Duration,
+    pub(super) record: Record,
+}
+
+#[derive(Debug)]
+pub(super) enum WriteError {
+    /// The key is not at the expected revision.
+    Conflict,
+    Store(StoreError),
+}
+
+impl Bucket {
+    pub(super) fn new(client: Client, options: &KvStoreOptions) -> Self {
+        let context = ContextBuilder::new().timeout(options.operation_timeout).build(client.clone());
+        Self { name: options.bucket.clone(), client, context, timeout: options.operation_timeout }
+    }
+
+    /// Writes the record if the key is at revision `expected` (0: has none), and returns the new revision.
+    pub(super) async fn write(&self, key: &str, record: &Record, expected: u64) -> Result<u64, WriteError> {
+        let value = serde_json::to_vec(record).map_err(|error| WriteError::Store(unavailable(error)))?;
+        let message = PublishMessage::build().payload(value.into()).expected_last_subject_sequence(expected);
+        let stored = async { self.context.send_publish(self.subject(key), message).await?.await };
+        match tokio::time::timeout(self.timeout, stored).await {
+            Ok(Ok(ack)) => Ok(ack.sequence),
+            Ok(Err(error)) => Err(refusal(error)),
+            Err(elapsed) => Err(WriteError::Store(unavailable(elapsed))),
+        }
+    }
+
+    /// Reads the key by a direct get. It may lag behind on a cluster; whoever decides on it must compare-and-set.
+    pub(super) async fn read(&self, key: &str) -> Result<Option<Entry>, StoreError> {
+        let request = format!("$JS.API.DIRECT.GET.KV_{}.{}", self.name, self.subject(key));
+        let answer = tokio::time::timeout(self.timeout, self.client.request(request, "".into())).await;
+        let message = answer.map_err(unavailable)?.map_err(unavailable)?;
+        match message.status {
+            None => {}
+            Some(StatusCode::NOT_FOUND) => return Ok(None),
+            Some(status) => return Err(unavailable(format!("direct get answered {status}"))),
+        }
+        let headers = message.headers.unwrap_or_default();
+        let (Some(revision), Some(written)) = (revision(&headers), written(&headers)) else {
+            return Err(unavailable("direct get answered without sequence or timestamp"));
+        };
+        let record = serde_json::from_slice(&message.payload)
+            .map_err(|error| StoreError::new(StoreErrorKind::Corrupt).caused_by(error))?;
+        // A revision from the future is a new one by a clock that is ahead of ours.
+        let age = Duration::try_from(OffsetDateTime::now_utc() - written).unwrap_or_default();
+        Ok(Some(Entry { revision, age, record }))
+    }
+
+    fn subject(&self, key: &str) -> String {
+        format!("$KV.{}.{key}", self.name)
+    }
+}
+
+// Read from the headers, since the date type of async-nats depends on its features.
+fn written(headers: &HeaderMap) -> Option<OffsetDateTime> {
+    OffsetDateTime::parse(text(headers, "Nats-Time-Stamp")?, &Rfc3339).ok()
+}
+
+fn revision(headers: &HeaderMap) -> Option<u64> {
+    text(headers, "Nats-Sequence")?.parse().ok()
+}
+
+fn text<'a>(headers: &'a HeaderMap, name: &'static str) -> Option<&'a str> {
+    headers.get(name).map(HeaderValue::as_str)
+}
+
+/// What a refused write means; on a cluster a lost race has a code of its own that async-nats does not map.
+fn refusal(error: jetstream::context::PublishError) -> WriteError {
+    const WRONG_LAST_SEQUENCE: [u64; 2] = [10_071, 10_164];
+    const STORE_FAILED: u64 = 10_077;
+    let code =
+        error.source().and_then(|source| source.downcast_ref::<jetstream::Error>()).map(|e| e.error_code().0);
+    match code {
+        Some(code) if WRONG_LAST_SEQUENCE.contains(&code) => WriteError::Conflict,
+        Some(STORE_FAILED) => WriteError::Store(StoreError::new(StoreErrorKind::Full).caused_by(error)),
+        _ => WriteError::Store(unavailable(error)),
+    }
+}
+
+fn unavailable(error: impl Into<Box<dyn Error + Send + Sync>>) -> StoreError {
+    StoreError::new(StoreErrorKind::Unavailable).caused_by(error)
+}

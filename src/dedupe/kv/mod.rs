@@ -1,0 +1,175 @@
+//! A store in a JetStream key-value bucket.
+
+mod bucket;
+mod options;
+mod record;
+
+pub use options::KvStoreOptions;
+
+use super::{Claim, DedupeStore, Fence, Slot, StoreError, StoreErrorKind};
+use async_nats::{Client, jetstream};
+use bucket::{Bucket, Entry, WriteError};
+use futures::{FutureExt, future::BoxFuture};
+use record::Record;
+use std::time::Duration;
+
+/// A store in a JetStream key-value bucket, shared by all processes of a consumer.
+///
+/// Every slot is one key; every change is a compare-and-set on its revision, which is also the fence. Nothing is
+/// granted on the strength of a read alone. The age of a revision, by the server's timestamp against this machine's
+/// clock, tells when a lease is over; the skew margin of the options is added, so that clocks may differ by as much
+/// without an overlap. The bucket's maximum age is the retention.
+///
+/// ```no_run
+/// use std::sync::Arc;
+/// use stratt_event_bridge::dedupe::{KvStore, KvStoreOptions};
+///
+/// # async fn example(client: stratt_event_bridge::async_nats::Client) -> Result<(), Box<dyn std::error::Error>> {
+/// let store = Arc::new(KvStore::create(client, KvStoreOptions::default().with_replicas(3)).await?);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug)]
+pub struct KvStore {
+    bucket: Bucket,
+    retention: Option<Duration>,
+    skew_margin: Duration,
+}
+
+/// How often a claim tries to win a race for a slot before it reports the slot as held.
+const ROUNDS: usize = 4;
+/// When to ask again after so many lost races.
+const AFTER_RACES: Duration = Duration::from_millis(50);
+
+impl KvStore {
+    /// Opens the bucket, and creates it if it does not exist. Several processes may do so at once.
+    ///
+    /// # Errors
+    ///
+    /// [`Mismatch`](StoreErrorKind::Mismatch) when it exists with other settings, naming the field, what was found and
+    /// what was wanted; [`Unavailable`](StoreErrorKind::Unavailable) when the broker does not answer or refuses.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future may leave the bucket created; creating it again is harmless.
+    pub async fn create(client: Client, options: KvStoreOptions) -> Result<Self, StoreError> {
+        let context = jetstream::new(client.clone());
+        let config = bucket::create(&context, &options).await?;
+        options.check(&config)?;
+        Ok(Self::over(client, &options, config.max_age))
+    }
+
+    /// Opens a bucket that exists, whatever its settings: its maximum age is the retention.
+    ///
+    /// Of the options, the bucket's name, the skew margin and the operation timeout count.
+    ///
+    /// # Errors
+    ///
+    /// [`Unavailable`](StoreErrorKind::Unavailable) when it does not exist or the broker does not answer.
+    ///
+    /// # Cancel safety
+    ///
+    /// Only reads: dropping the future has no effect.
+    pub async fn open(client: Client, options: KvStoreOptions) -> Result<Self, StoreError> {
+        let context = jetstream::new(client.clone());
+        let config = bucket::find(&context, &options).await?;
+        Ok(Self::over(client, &options, config.max_age))
+    }
+
+    fn over(client: Client, options: &KvStoreOptions, max_age: Duration) -> Self {
+        Self {
+            bucket: Bucket::new(client, options),
+            // A maximum age of zero is none.
+            retention: (!max_age.is_zero()).then_some(max_age),
+            skew_margin: options.skew_margin,
+        }
+    }
+
+    async fn try_claim(&self, slot: &Slot, lease: Duration) -> Result<Claim, StoreError> {
+        let key = key(slot);
+        // Most slots are new: created without a look first.
+        let (mut expected, mut attempt) = (0, 1);
+        for _round in 0..ROUNDS {
+            match self.bucket.write(&key, &Record::held(slot, attempt, lease), expected).await {
+                Ok(revision) => return Ok(Claim::Acquired { fence: Fence::new(revision), attempt }),
+                Err(WriteError::Conflict) => {}
+                Err(WriteError::Store(error)) => return Err(error),
+            }
+            let Some(Entry { revision, age, record }) = self.bucket.read(&key).await? else {
+                (expected, attempt) = (0, 1);
+                continue;
+            };
+            match record {
+                Record::Settled { .. } => return Ok(Claim::Settled),
+                Record::Free { attempt: made, .. } => {
+                    (expected, attempt) = (revision, made.saturating_add(1))
+                }
+                Record::Held { claimant, attempt: made, lease_ms } => {
+                    let ends_at = Duration::from_millis(lease_ms).saturating_add(self.skew_margin);
+                    match ends_at.checked_sub(age).filter(|left| !left.is_zero()) {
+                        None => (expected, attempt) = (revision, made.saturating_add(1)),
+                        // The answer to this very claim was lost.
+                        Some(_) if claimant == slot.claimant() => (expected, attempt) = (revision, made),
+                        Some(left) => return Ok(Claim::Held { retry_in: left }),
+                    }
+                }
+            }
+        }
+        Ok(Claim::Held { retry_in: AFTER_RACES })
+    }
+
+    /// Replaces the grant of `fence`; one that was replaced so already was repeated, since its answer was lost.
+    async fn replace(&self, slot: &Slot, fence: Fence, record: Record) -> Result<(), StoreError> {
+        let key = key(slot);
+        match self.bucket.write(&key, &record, fence.get()).await {
+            Ok(_) => return Ok(()),
+            Err(WriteError::Store(error)) => return Err(error),
+            Err(WriteError::Conflict) => {}
+        }
+        match self.bucket.read(&key).await? {
+            Some(found) if found.record == record => Ok(()),
+            // A follower that lags behind the write that we lost to; asked again, it will have caught up.
+            Some(found) if found.revision <= fence.get() => Err(StoreError::new(StoreErrorKind::Unavailable)),
+            _ => Err(StoreError::new(StoreErrorKind::Fenced)),
+        }
+    }
+
+    async fn free(&self, slot: &Slot, fence: Fence) -> Result<(), StoreError> {
+        let fenced = || StoreError::new(StoreErrorKind::Fenced);
+        let found = self.bucket.read(&key(slot)).await?.ok_or_else(fenced)?;
+        match found.record {
+            Record::Held { attempt, .. } if found.revision == fence.get() => {
+                self.replace(slot, fence, Record::Free { attempt, fence: fence.get() }).await
+            }
+            Record::Free { fence: freed, .. } if freed == fence.get() => Ok(()),
+            _ if found.revision < fence.get() => Err(StoreError::new(StoreErrorKind::Unavailable)),
+            _ => Err(fenced()),
+        }
+    }
+}
+
+fn key(slot: &Slot) -> String {
+    format!("{}.{}", slot.consumer(), slot.key())
+}
+
+impl DedupeStore for KvStore {
+    fn claim<'a>(&'a self, slot: &'a Slot, lease: Duration) -> BoxFuture<'a, Result<Claim, StoreError>> {
+        self.try_claim(slot, lease).boxed()
+    }
+
+    fn settle<'a>(&'a self, slot: &'a Slot, fence: Fence) -> BoxFuture<'a, Result<(), StoreError>> {
+        self.replace(slot, fence, Record::Settled { fence: fence.get() }).boxed()
+    }
+
+    fn release<'a>(&'a self, slot: &'a Slot, fence: Fence) -> BoxFuture<'a, Result<(), StoreError>> {
+        self.free(slot, fence).boxed()
+    }
+
+    fn forget<'a>(&'a self, slot: &'a Slot, fence: Fence) -> BoxFuture<'a, Result<(), StoreError>> {
+        self.replace(slot, fence, Record::Free { attempt: 0, fence: fence.get() }).boxed()
+    }
+
+    fn retention(&self) -> Option<Duration> {
+        self.retention
+    }
+}

@@ -1,0 +1,181 @@
+//! A store in the memory of the process.
+
+use super::{Claim, DedupeStore, Fence, Slot, StoreError, StoreErrorKind};
+use futures::{FutureExt, future::BoxFuture};
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+use uuid::Uuid;
+
+/// A store in the memory of the process, of bounded size.
+///
+/// It forgets everything when the process ends and is not shared between processes: for tests, and for consumers of
+/// a single process whose effects may be repeated after a restart.
+///
+/// When it is full it evicts the oldest settled slot and says so loudly (`tracing` warnings, [`evicted`](Self::evicted)):
+/// an evicted event that is delivered again is handled again. A held slot is never evicted.
+#[derive(Debug)]
+pub struct MemoryStore {
+    capacity: usize,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    slots: HashMap<Slot, Entry>,
+    /// Settled slots, oldest first. A settled slot stays settled, so each stands here once.
+    settled: VecDeque<Slot>,
+    last_fence: u64,
+    evicted: u64,
+}
+
+#[derive(Debug)]
+struct Entry {
+    status: Status,
+    attempts: u32,
+    /// The fence of the grant; kept after a write, so that the write may be repeated.
+    fence: Fence,
+}
+
+#[derive(Debug)]
+enum Status {
+    Held { claimant: Uuid, until: Instant },
+    Free,
+    Settled,
+}
+
+impl Default for MemoryStore {
+    fn default() -> Self {
+        Self::with_capacity(Self::DEFAULT_CAPACITY)
+    }
+}
+
+impl MemoryStore {
+    /// How many slots it has room for unless told otherwise.
+    pub const DEFAULT_CAPACITY: usize = 1_000_000;
+
+    /// A store with room for [`DEFAULT_CAPACITY`](Self::DEFAULT_CAPACITY) slots.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// A store with room for `capacity` slots; 0 counts as 1.
+    #[must_use]
+    pub fn with_capacity(capacity: usize) -> Self {
+        Self { capacity: capacity.max(1), state: Mutex::default() }
+    }
+
+    /// How many slots were evicted to make room for others.
+    #[must_use]
+    pub fn evicted(&self) -> u64 {
+        self.lock().evicted
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(
+        &self,
+        slot: &Slot,
+        fence: Fence,
+        status: Status,
+        attempts: Option<u32>,
+    ) -> Result<(), StoreError> {
+        let mut state = self.lock();
+        let fenced = || StoreError::new(StoreErrorKind::Fenced);
+        let entry = state.slots.get_mut(slot).filter(|entry| entry.fence == fence).ok_or_else(fenced)?;
+        match (&entry.status, &status) {
+            (Status::Held { .. }, _) => {}
+            // Repeated, since the answer was lost.
+            (Status::Settled, Status::Settled) | (Status::Free, Status::Free) => return Ok(()),
+            _ => return Err(fenced()),
+        }
+        let is_settled = matches!(status, Status::Settled);
+        entry.status = status;
+        entry.attempts = attempts.unwrap_or(entry.attempts);
+        if is_settled {
+            state.settled.push_back(slot.clone());
+        }
+        Ok(())
+    }
+}
+
+impl State {
+    fn claim(&mut self, slot: &Slot, lease: Duration, capacity: usize) -> Result<Claim, StoreError> {
+        let now = Instant::now();
+        let attempt = match self.slots.get(slot) {
+            None => {
+                self.make_room(capacity, now)?;
+                1
+            }
+            Some(Entry { status: Status::Settled, .. }) => return Ok(Claim::Settled),
+            Some(Entry { status: Status::Held { claimant, until }, attempts, .. }) if now < *until => {
+                if *claimant != slot.claimant() {
+                    return Ok(Claim::Held { retry_in: until.duration_since(now) });
+                }
+                *attempts
+            }
+            Some(entry) => entry.attempts.saturating_add(1),
+        };
+        self.last_fence += 1;
+        let fence = Fence::new(self.last_fence);
+        // A lease that the clock cannot express is one that never ends.
+        let until = now.checked_add(lease).unwrap_or(now + Duration::from_secs(u32::MAX.into()));
+        let status = Status::Held { claimant: slot.claimant(), until };
+        self.slots.insert(slot.clone(), Entry { status, attempts: attempt, fence });
+        Ok(Claim::Acquired { fence, attempt })
+    }
+
+    fn make_room(&mut self, capacity: usize, now: Instant) -> Result<(), StoreError> {
+        if self.slots.len() < capacity {
+            return Ok(());
+        }
+        let is_idle = |entry: &Entry| match entry.status {
+            Status::Held { until, .. } => until <= now,
+            Status::Free | Status::Settled => true,
+        };
+        // Only a store without a settled slot is searched.
+        let evicted = self
+            .settled
+            .pop_front()
+            .or_else(|| self.slots.iter().find(|(_, entry)| is_idle(entry)).map(|(slot, _)| slot.clone()))
+            .ok_or_else(|| StoreError::new(StoreErrorKind::Full))?;
+        self.slots.remove(&evicted);
+        self.evicted += 1;
+        if self.evicted.is_power_of_two() {
+            tracing::warn!(
+                capacity,
+                evicted = self.evicted,
+                "dedupe store is full: old events may be handled again"
+            );
+        }
+        Ok(())
+    }
+}
+
+impl DedupeStore for MemoryStore {
+    fn claim<'a>(&'a self, slot: &'a Slot, lease: Duration) -> BoxFuture<'a, Result<Claim, StoreError>> {
+        async move { self.lock().claim(slot, lease, self.capacity) }.boxed()
+    }
+
+    fn settle<'a>(&'a self, slot: &'a Slot, fence: Fence) -> BoxFuture<'a, Result<(), StoreError>> {
+        async move { self.write(slot, fence, Status::Settled, None) }.boxed()
+    }
+
+    fn release<'a>(&'a self, slot: &'a Slot, fence: Fence) -> BoxFuture<'a, Result<(), StoreError>> {
+        async move { self.write(slot, fence, Status::Free, None) }.boxed()
+    }
+
+    fn forget<'a>(&'a self, slot: &'a Slot, fence: Fence) -> BoxFuture<'a, Result<(), StoreError>> {
+        async move { self.write(slot, fence, Status::Free, Some(0)) }.boxed()
+    }
+
+    /// Without a limit of time: until the process ends, or the store is full.
+    fn retention(&self) -> Option<Duration> {
+        None
+    }
+}

@@ -1,0 +1,342 @@
+//! The shared suite for dedupe stores: one function, and one test, for each behaviour of the contract.
+//!
+//! [`dedupe_conformance!`](crate::testing::dedupe_conformance) turns it into tests. Each behaviour uses keys of its
+//! own, so one store may serve all.
+
+use crate::{
+    ConsumerName, Event, IdempotencyKey, UnitPublished,
+    dedupe::{Claim, DedupeStore, Fence, Slot, StoreError, StoreErrorKind},
+};
+use futures::future::join_all;
+use std::{fmt, sync::Arc, time::Duration};
+use tokio::time::{Instant, sleep, timeout};
+use uuid::Uuid;
+
+/// A lease that does not end while a behaviour is tested.
+const LONG: Duration = Duration::from_secs(60);
+/// A lease that is waited for.
+const SHORT: Duration = Duration::from_millis(300);
+/// How long a store may take to notice that a lease is over, its margin for wrong clocks included.
+const DEADLINE: Duration = Duration::from_secs(20);
+
+/// A behaviour of the contract that a store does not have.
+#[derive(Debug)]
+pub struct Violation(String);
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Violation {}
+
+impl From<StoreError> for Violation {
+    fn from(error: StoreError) -> Self {
+        let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}")).unwrap_or_default();
+        Self(format!("the store failed: {error}{cause}"))
+    }
+}
+
+/// What a behaviour answers.
+pub type Verdict = Result<(), Violation>;
+
+type Store = Arc<dyn DedupeStore>;
+
+fn must(holds: bool, what: impl FnOnce() -> String) -> Verdict {
+    if holds { Ok(()) } else { Err(Violation(what())) }
+}
+
+/// A slot that no other test has used.
+fn fresh() -> Result<Slot, Violation> {
+    let fingerprint = format!("blake3:{0}{0}", Uuid::new_v4().simple()).parse();
+    let uri = "strat://dev/rule/conformance@1.0.0".parse();
+    let (Ok(fingerprint), Ok(uri), Ok(consumer)) = (fingerprint, uri, "conformance".parse()) else {
+        return Err(Violation("no slot could be made".into()));
+    };
+    Ok(Slot::new(consumer, UnitPublished::new(uri, fingerprint).idempotency_key()))
+}
+
+/// The same slot, claimed by somebody else.
+fn other_claimant(slot: &Slot) -> Slot {
+    Slot::new(slot.consumer().clone(), slot.key())
+}
+
+async fn acquire(store: &Store, slot: &Slot, lease: Duration) -> Result<(Fence, u32), Violation> {
+    match store.claim(slot, lease).await? {
+        Claim::Acquired { fence, attempt } => Ok((fence, attempt)),
+        claim => Err(Violation(format!("claim was not granted: {claim:?}"))),
+    }
+}
+
+/// Claims until the slot is acquired, as a consumer does that waits for a lease to end.
+async fn acquire_in_time(store: &Store, slot: &Slot) -> Result<(Fence, u32), Violation> {
+    let deadline = Instant::now() + DEADLINE;
+    loop {
+        match store.claim(slot, LONG).await? {
+            Claim::Acquired { fence, attempt } => return Ok((fence, attempt)),
+            Claim::Settled => return Err(Violation("slot is settled, and nobody settled it".into())),
+            Claim::Held { .. } if Instant::now() > deadline => {
+                return Err(Violation("lease did not end in time".into()));
+            }
+            Claim::Held { .. } => sleep(Duration::from_millis(10)).await,
+        }
+    }
+}
+
+async fn must_be_held(store: &Store, slot: &Slot, when: &str) -> Verdict {
+    let claim = store.claim(&other_claimant(slot), LONG).await?;
+    must(matches!(claim, Claim::Held { .. }), || format!("claim {when} was {claim:?}, not held"))
+}
+
+fn must_be_fenced(result: Result<(), StoreError>, what: &str) -> Verdict {
+    match result {
+        Err(error) if error.kind() == StoreErrorKind::Fenced => Ok(()),
+        other => Err(Violation(format!("{what} with a stale fence answered {other:?}, not fenced"))),
+    }
+}
+
+/// The first claim of a slot acquires it, as the first attempt.
+pub async fn first_claim_acquires(store: Store) -> Verdict {
+    let (_, attempt) = acquire(&store, &fresh()?, LONG).await?;
+    must(attempt == 1, || format!("the first attempt was counted as {attempt}"))
+}
+
+/// While the lease lasts, the claim of another claimant is held.
+pub async fn second_claim_is_held(store: Store) -> Verdict {
+    let slot = fresh()?;
+    acquire(&store, &slot, LONG).await?;
+    match store.claim(&other_claimant(&slot), LONG).await? {
+        Claim::Held { retry_in } => must(!retry_in.is_zero() && retry_in <= LONG + DEADLINE, || {
+            format!("to be retried in {retry_in:?}")
+        }),
+        claim => Err(Violation(format!("the second claim was {claim:?}, not held"))),
+    }
+}
+
+/// A settled slot is settled for every claimant.
+pub async fn settled_is_final(store: Store) -> Verdict {
+    let slot = fresh()?;
+    let (fence, _) = acquire(&store, &slot, LONG).await?;
+    store.settle(&slot, fence).await?;
+    for claimant in [slot.clone(), other_claimant(&slot)] {
+        let claim = store.claim(&claimant, LONG).await?;
+        must(claim == Claim::Settled, || format!("a settled slot was {claim:?}"))?;
+    }
+    let _refused = store.release(&slot, fence).await;
+    let _refused = store.forget(&slot, fence).await;
+    let claim = store.claim(&other_claimant(&slot), LONG).await?;
+    must(claim == Claim::Settled, || format!("a settled slot was {claim:?} after a release and a forget"))
+}
+
+/// A settled slot stays settled when the lease it was claimed with is over.
+pub async fn settled_outlives_the_lease(store: Store) -> Verdict {
+    let (slot, witness) = (fresh()?, fresh()?);
+    let (fence, _) = acquire(&store, &slot, SHORT).await?;
+    acquire(&store, &witness, SHORT).await?;
+    store.settle(&slot, fence).await?;
+    // The same lease, begun later, has ended by the same clock.
+    acquire_in_time(&store, &other_claimant(&witness)).await?;
+    let claim = store.claim(&other_claimant(&slot), LONG).await?;
+    must(claim == Claim::Settled, || format!("a settled slot was {claim:?} after its lease"))
+}
+
+/// Settling again with the same fence succeeds.
+pub async fn settle_may_be_repeated(store: Store) -> Verdict {
+    let slot = fresh()?;
+    let (fence, _) = acquire(&store, &slot, LONG).await?;
+    store.settle(&slot, fence).await?;
+    store.settle(&slot, fence).await?;
+    let claim = store.claim(&other_claimant(&slot), LONG).await?;
+    must(claim == Claim::Settled, || format!("a slot that was settled twice was {claim:?}"))
+}
+
+/// A released slot can be claimed at once; releasing again with the same fence succeeds.
+pub async fn release_reopens(store: Store) -> Verdict {
+    let slot = fresh()?;
+    let (fence, _) = acquire(&store, &slot, LONG).await?;
+    store.release(&slot, fence).await?;
+    store.release(&slot, fence).await?;
+    acquire(&store, &other_claimant(&slot), LONG).await.map(|_| ())
+}
+
+/// A release does not reset the count of attempts.
+pub async fn release_keeps_the_attempts(store: Store) -> Verdict {
+    let slot = fresh()?;
+    let (fence, _) = acquire(&store, &slot, LONG).await?;
+    store.release(&slot, fence).await?;
+    let (_, attempt) = acquire(&store, &other_claimant(&slot), LONG).await?;
+    must(attempt == 2, || format!("the attempt after a release was counted as {attempt}"))
+}
+
+/// A forgotten slot can be claimed at once, as the first attempt; forgetting again succeeds.
+pub async fn forget_resets_the_attempts(store: Store) -> Verdict {
+    let slot = fresh()?;
+    let (fence, _) = acquire(&store, &slot, LONG).await?;
+    store.forget(&slot, fence).await?;
+    store.forget(&slot, fence).await?;
+    let (_, attempt) = acquire(&store, &other_claimant(&slot), LONG).await?;
+    must(attempt == 1, || format!("the attempt after a forget was counted as {attempt}"))
+}
+
+/// Every claim that is granted counts, after a release and after a lease that lapsed.
+pub async fn attempts_count_claims(store: Store) -> Verdict {
+    let slot = fresh()?;
+    for wanted in 1..=3 {
+        let (fence, attempt) = acquire(&store, &other_claimant(&slot), LONG).await?;
+        must(attempt == wanted, || format!("attempt {wanted} was counted as {attempt}"))?;
+        store.release(&slot, fence).await?;
+    }
+    acquire(&store, &other_claimant(&slot), SHORT).await?;
+    let (_, attempt) = acquire_in_time(&store, &other_claimant(&slot)).await?;
+    must(attempt == 5, || format!("attempt 5, after a lapsed lease, was counted as {attempt}"))
+}
+
+/// When a lease is over, another claimant acquires the slot with another fence.
+pub async fn lease_lapses(store: Store) -> Verdict {
+    let slot = fresh()?;
+    let (old, _) = acquire(&store, &slot, SHORT).await?;
+    let (new, _) = acquire_in_time(&store, &other_claimant(&slot)).await?;
+    must(new != old, || "the new claim has the fence of the old one".to_owned())
+}
+
+/// A slot is held at least as long as its lease says.
+pub async fn lease_is_never_cut_short(store: Store) -> Verdict {
+    let slot = fresh()?;
+    let begun = Instant::now();
+    acquire(&store, &slot, SHORT * 3).await?;
+    acquire_in_time(&store, &other_claimant(&slot)).await?;
+    let held = begun.elapsed();
+    must(held >= SHORT * 3, || format!("a lease of {:?} ended after {held:?}", SHORT * 3))
+}
+
+/// Whoever lost the claim cannot settle, release or forget, and changes nothing by trying.
+pub async fn stale_fence_changes_nothing(store: Store) -> Verdict {
+    let slot = fresh()?;
+    let (stale, _) = acquire(&store, &slot, SHORT).await?;
+    let heir = other_claimant(&slot);
+    let (fence, attempt) = acquire_in_time(&store, &heir).await?;
+    must_be_fenced(store.settle(&slot, stale).await, "settle")?;
+    must_be_fenced(store.release(&slot, stale).await, "release")?;
+    must_be_fenced(store.forget(&slot, stale).await, "forget")?;
+    must_be_held(&store, &slot, "after three stale writes").await?;
+    store.release(&heir, fence).await?;
+    must_be_fenced(store.settle(&slot, stale).await, "settle of a free slot")?;
+    let (_, next) = acquire(&store, &other_claimant(&slot), LONG).await?;
+    must(next == attempt + 1, || format!("stale writes changed the attempts from {attempt} to {next}"))
+}
+
+/// What happens to one key says nothing of another.
+pub async fn keys_are_independent(store: Store) -> Verdict {
+    let (slot, other) = (fresh()?, fresh()?);
+    let (fence, _) = acquire(&store, &slot, LONG).await?;
+    let (other_fence, _) = acquire(&store, &other, LONG).await?;
+    store.settle(&slot, fence).await?;
+    must_be_held(&store, &other, "of another key").await?;
+    store.settle(&other, other_fence).await.map_err(Violation::from)
+}
+
+/// What happens to a consumer's slot says nothing of another consumer's.
+pub async fn consumers_are_independent(store: Store) -> Verdict {
+    let slot = fresh()?;
+    let (fence, _) = acquire(&store, &slot, LONG).await?;
+    store.settle(&slot, fence).await?;
+    let elsewhere = slot_of("conformance-2", slot.key())?;
+    acquire(&store, &elsewhere, LONG).await.map(|_| ())
+}
+
+fn slot_of(consumer: &str, key: IdempotencyKey) -> Result<Slot, Violation> {
+    let consumer: ConsumerName = consumer.parse().map_err(|error| Violation(format!("{error}")))?;
+    Ok(Slot::new(consumer, key))
+}
+
+/// Of many claimants at once, exactly one acquires, and the others find the slot held.
+pub async fn one_of_many_acquires(store: Store) -> Verdict {
+    for _round in 0..10 {
+        let slot = fresh()?;
+        let claims = (0..16).map(|_| {
+            let (store, slot) = (Arc::clone(&store), other_claimant(&slot));
+            // Each on a task of its own, so that they race for real on a runtime with several threads.
+            tokio::spawn(async move { store.claim(&slot, LONG).await })
+        });
+        let mut acquired = 0;
+        for claim in join_all(claims).await {
+            match claim.map_err(|error| Violation(error.to_string()))?? {
+                Claim::Acquired { .. } => acquired += 1,
+                Claim::Held { .. } => {}
+                Claim::Settled => return Err(Violation("slot is settled, and nobody settled it".into())),
+            }
+        }
+        must(acquired == 1, || format!("{acquired} of 16 claimants acquired"))?;
+    }
+    Ok(())
+}
+
+/// A claim whose future is dropped holds the slot for no longer than its lease.
+pub async fn cancelled_claim_lapses(store: Store) -> Verdict {
+    let slot = fresh()?;
+    // Long enough for some stores to have written, too short for others: both must recover.
+    let _cancelled = timeout(Duration::from_micros(50), store.claim(&slot, SHORT)).await;
+    acquire_in_time(&store, &other_claimant(&slot)).await.map(|_| ())
+}
+
+/// A claim that is repeated by its claimant is granted again: same attempt, new fence, and only the new one counts.
+pub async fn lost_claim_reply_is_recognised(store: Store) -> Verdict {
+    let slot = fresh()?;
+    let (lost, _) = acquire(&store, &slot, LONG).await?;
+    let (fence, attempt) = acquire(&store, &slot, LONG).await?;
+    must(attempt == 1, || format!("the repeated claim was counted as attempt {attempt}"))?;
+    must(fence != lost, || "the repeated claim has the fence of the first".to_owned())?;
+    must_be_held(&store, &slot, "after a repeated claim").await?;
+    must_be_fenced(store.settle(&slot, lost).await, "settle")?;
+    store.settle(&slot, fence).await.map_err(Violation::from)
+}
+
+/// Expands to one test for each behaviour of the contract of [`DedupeStore`].
+///
+/// Takes an expression that makes the store, an `Arc<dyn DedupeStore>`, and may await. The crate that uses it needs
+/// tokio with its macros and the runtime with several threads.
+///
+/// ```
+/// mod conformance {
+///     use std::sync::Arc;
+///     use stratt_event_bridge::{dedupe::MemoryStore, testing::dedupe_conformance};
+///
+///     dedupe_conformance!(Arc::new(MemoryStore::new()));
+/// }
+/// ```
+#[macro_export]
+macro_rules! dedupe_conformance {
+    ($store:expr) => {
+        $crate::dedupe_conformance! { @each $store;
+            first_claim_acquires
+            second_claim_is_held
+            settled_is_final
+            settled_outlives_the_lease
+            settle_may_be_repeated
+            release_reopens
+            release_keeps_the_attempts
+            forget_resets_the_attempts
+            attempts_count_claims
+            lease_lapses
+            lease_is_never_cut_short
+            stale_fence_changes_nothing
+            keys_are_independent
+            consumers_are_independent
+            one_of_many_acquires
+            cancelled_claim_lapses
+            lost_claim_reply_is_recognised
+        }
+    };
+    (@each $store:expr; $($behaviour:ident)*) => {
+        $(
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $behaviour() {
+                let store = $store;
+                if let Err(violation) = $crate::testing::conformance::$behaviour(store.clone()).await {
+                    panic!("{violation}");
+                }
+            }
+        )*
+    };
+}

@@ -1,0 +1,47 @@
+//! A process that ends when ours does.
+
+use std::{
+    io,
+    process::{Child, Command, Stdio},
+};
+
+/// A process that is killed when this is dropped, and also when our own process is killed.
+#[derive(Debug)]
+pub(super) struct Process {
+    pub(super) server: Child,
+    /// Reads from a pipe that nobody writes to. When our process ends, however it ends, the pipe closes and the
+    /// watchdog kills the server.
+    watchdog: Child,
+}
+
+impl Process {
+    pub(super) fn guard(mut server: Child) -> io::Result<Self> {
+        let watchdog = Command::new("sh")
+            .args(["-c", "read -r _; kill -9 \"$0\"", &server.id().to_string()])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn();
+        match watchdog {
+            Ok(watchdog) => Ok(Self { server, watchdog }),
+            Err(error) => {
+                end(&mut server);
+                Err(error)
+            }
+        }
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // The watchdog first: it must not live to kill whoever gets the server's process id next.
+        end(&mut self.watchdog);
+        end(&mut self.server);
+    }
+}
+
+fn end(process: &mut Child) {
+    // Both fail only for a process that has ended already.
+    let _killed = process.kill();
+    let _reaped = process.wait();
+}

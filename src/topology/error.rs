@@ -1,0 +1,73 @@
+//! Why the streams are not what they should be.
+
+use super::Difference;
+use std::{borrow::Cow, error::Error, fmt};
+
+/// Streams that are not, or could not be made, what they should be.
+#[derive(Debug)]
+pub struct TopologyError {
+    kind: TopologyErrorKind,
+    message: Cow<'static, str>,
+    differences: Vec<Difference>,
+    source: Option<Box<dyn Error + Send + Sync>>,
+}
+
+/// Why the streams are not what they should be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum TopologyErrorKind {
+    /// The settings contradict each other, or the options of the bridge. Nothing was touched.
+    InvalidSettings,
+    /// The server is older than 2.10, or ignored what it was asked for.
+    UnsupportedServer,
+    /// A stream does not exist.
+    NotFound,
+    /// A stream differs in a field that the server cannot change. Nothing was touched.
+    Conflict,
+    /// Streams differ from what they should be.
+    Drift,
+    /// The broker refused.
+    Refused,
+    /// The broker did not answer.
+    Unavailable,
+}
+
+impl TopologyError {
+    pub(crate) fn new(kind: TopologyErrorKind, message: impl Into<Cow<'static, str>>) -> Self {
+        Self { kind, message: message.into(), differences: Vec::new(), source: None }
+    }
+
+    pub(super) fn differing(kind: TopologyErrorKind, differences: Vec<Difference>) -> Self {
+        let listed: Vec<_> = differences.iter().map(ToString::to_string).collect();
+        Self { kind, message: listed.join("; ").into(), differences, source: None }
+    }
+
+    pub(super) fn caused_by(mut self, source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        self.source = Some(source.into());
+        self
+    }
+
+    /// Why.
+    #[must_use]
+    pub fn kind(&self) -> TopologyErrorKind {
+        self.kind
+    }
+
+    /// Every field that is not what it should be, when that is the reason.
+    #[must_use]
+    pub fn differences(&self) -> &[Difference] {
+        &self.differences
+    }
+}
+
+impl fmt::Display for TopologyError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl Error for TopologyError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        self.source.as_deref().map(|error| -> &(dyn Error + 'static) { error })
+    }
+}

@@ -1,0 +1,146 @@
+//! The three streams: what they should be, made so or checked.
+
+mod difference;
+mod error;
+mod provision;
+mod settings;
+
+pub use difference::Difference;
+pub use error::{TopologyError, TopologyErrorKind};
+pub use settings::{Storage, StreamSettings};
+
+use crate::subject::Feed;
+use async_nats::jetstream::stream;
+use std::time::Duration;
+
+/// The stream of events, `strat.>`.
+pub const EVENT_STREAM: &str = Feed::Strat.stream();
+/// The stream that the broker forwards events to, `choco.strat.>`.
+pub const CHOCO_STREAM: &str = Feed::Choco.stream();
+/// The stream of dead letters, `stratt.dlq.>`.
+pub const DEAD_LETTER_STREAM: &str = "STRATT_DLQ";
+
+/// The three streams: events, what the broker forwards of them to Choco, and dead letters.
+///
+/// ```
+/// use std::time::Duration;
+/// use stratt_event_bridge::topology::{StreamSettings, Topology};
+///
+/// let topology = Topology::default()
+///     .with_replicas(3)
+///     .with_choco(StreamSettings::default().with_max_age(Duration::from_secs(7 * 24 * 60 * 60)));
+/// assert_eq!(topology.events().replicas(), 3);
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Topology {
+    events: StreamSettings,
+    choco: StreamSettings,
+    dead_letters: StreamSettings,
+}
+
+impl Topology {
+    /// How many servers keep a copy of each stream.
+    #[must_use]
+    pub fn with_replicas(self, replicas: usize) -> Self {
+        self.with_each(|settings| settings.with_replicas(replicas))
+    }
+
+    /// Where all three streams keep their messages.
+    #[must_use]
+    pub fn with_storage(self, storage: Storage) -> Self {
+        self.with_each(|settings| settings.with_storage(storage))
+    }
+
+    /// How long all three streams keep their messages.
+    #[must_use]
+    pub fn with_max_age(self, max_age: Duration) -> Self {
+        self.with_each(|settings| settings.with_max_age(max_age))
+    }
+
+    /// Settings of the stream of events.
+    #[must_use]
+    pub fn with_events(mut self, settings: StreamSettings) -> Self {
+        self.events = settings;
+        self
+    }
+
+    /// Settings of the stream that the broker forwards to.
+    #[must_use]
+    pub fn with_choco(mut self, settings: StreamSettings) -> Self {
+        self.choco = settings;
+        self
+    }
+
+    /// Settings of the stream of dead letters. It must keep them at least as long as the other two keep events.
+    #[must_use]
+    pub fn with_dead_letters(mut self, settings: StreamSettings) -> Self {
+        self.dead_letters = settings;
+        self
+    }
+
+    /// Settings of the stream of events.
+    #[must_use]
+    pub fn events(&self) -> &StreamSettings {
+        &self.events
+    }
+
+    /// Settings of the stream that the broker forwards to.
+    #[must_use]
+    pub fn choco(&self) -> &StreamSettings {
+        &self.choco
+    }
+
+    /// Settings of the stream of dead letters.
+    #[must_use]
+    pub fn dead_letters(&self) -> &StreamSettings {
+        &self.dead_letters
+    }
+
+    fn with_each(self, change: impl Fn(StreamSettings) -> StreamSettings) -> Self {
+        Self {
+            events: change(self.events),
+            choco: change(self.choco),
+            dead_letters: change(self.dead_letters),
+        }
+    }
+
+    /// What is wrong with the settings themselves, and what to change.
+    fn problem(&self) -> Option<String> {
+        let named = [
+            (EVENT_STREAM, &self.events),
+            (CHOCO_STREAM, &self.choco),
+            (DEAD_LETTER_STREAM, &self.dead_letters),
+        ];
+        if let Some(problem) = named.into_iter().find_map(|(name, settings)| settings.problem(name)) {
+            return Some(problem);
+        }
+        let kept = self.dead_letters.age();
+        let forgets_first = [(EVENT_STREAM, &self.events), (CHOCO_STREAM, &self.choco)]
+            .into_iter()
+            .find(|(_, source)| source.age() > kept);
+        forgets_first.map(|(name, source)| {
+            format!(
+                "{DEAD_LETTER_STREAM} keeps messages for {kept:?}, shorter than the {:?} of {name}: lengthen it",
+                source.age()
+            )
+        })
+    }
+
+    /// The streams as they should be, in the order in which they depend on each other.
+    fn streams(&self) -> [stream::Config; 3] {
+        let forwarded = stream::Source {
+            name: EVENT_STREAM.into(),
+            subject_transforms: vec![stream::SubjectTransform {
+                source: "strat.>".into(),
+                destination: "choco.strat.>".into(),
+            }],
+            ..stream::Source::default()
+        };
+        [
+            self.events.config(EVENT_STREAM, &["strat.>"], None),
+            // No subjects of its own: only the broker writes it.
+            self.choco.config(CHOCO_STREAM, &[], Some(vec![forwarded])),
+            self.dead_letters.config(DEAD_LETTER_STREAM, &["stratt.dlq.>"], None),
+        ]
+    }
+}

@@ -1,0 +1,145 @@
+//! Making the streams what they should be, or checking that they are.
+
+use super::{
+    Difference, Topology, TopologyError, TopologyErrorKind,
+    difference::{differences, merged},
+};
+use async_nats::{
+    Client,
+    jetstream::{
+        self, Context, ErrorCode,
+        context::{CreateStreamErrorKind, GetStreamErrorKind},
+        stream::Config,
+    },
+};
+
+impl Topology {
+    /// Creates what is missing and changes what differs; see [`EventBridge::provision`](crate::EventBridge::provision).
+    pub(crate) async fn provision(&self, client: &Client) -> Result<(), TopologyError> {
+        let (context, found) = self.look(client).await?;
+        let wanted = self.streams();
+        // All are looked at before any is touched.
+        let fixed: Vec<_> = wanted
+            .iter()
+            .zip(&found)
+            .filter_map(|(wanted, found)| Some(differences(wanted, found.as_ref()?)))
+            .flatten()
+            .filter(Difference::is_fixed)
+            .collect();
+        if !fixed.is_empty() {
+            return Err(TopologyError::differing(TopologyErrorKind::Conflict, fixed));
+        }
+        for (wanted, found) in wanted.iter().zip(found) {
+            let found = match found {
+                Some(found) => found,
+                None => create(&context, wanted).await?,
+            };
+            if !differences(wanted, &found).is_empty() {
+                update(&context, wanted, found).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Only reads; see [`EventBridge::verify`](crate::EventBridge::verify).
+    pub(crate) async fn verify(&self, client: &Client) -> Result<(), TopologyError> {
+        let (_, found) = self.look(client).await?;
+        let mut drift = Vec::new();
+        for (wanted, found) in self.streams().iter().zip(found) {
+            let missing = || {
+                let message = format!("stream {} does not exist: provision the topology", wanted.name);
+                TopologyError::new(TopologyErrorKind::NotFound, message)
+            };
+            drift.extend(differences(wanted, &found.ok_or_else(missing)?));
+        }
+        if drift.is_empty() { Ok(()) } else { Err(TopologyError::differing(TopologyErrorKind::Drift, drift)) }
+    }
+
+    /// Checks the settings and the server, and reads the streams as they are.
+    async fn look(&self, client: &Client) -> Result<(Context, [Option<Config>; 3]), TopologyError> {
+        if let Some(problem) = self.problem() {
+            return Err(TopologyError::new(TopologyErrorKind::InvalidSettings, problem));
+        }
+        check_version(client)?;
+        let context = jetstream::new(client.clone());
+        let [events, choco, dead_letters] = self.streams();
+        let found = [
+            read(&context, &events).await?,
+            read(&context, &choco).await?,
+            read(&context, &dead_letters).await?,
+        ];
+        Ok((context, found))
+    }
+}
+
+/// Older servers answer "ok" and ignore subject transforms, so that events would be forwarded under a wrong subject.
+fn check_version(client: &Client) -> Result<(), TopologyError> {
+    let Some(server) = client.try_server_info() else {
+        return Err(TopologyError::new(TopologyErrorKind::Unavailable, "not connected to the broker"));
+    };
+    if client.is_server_compatible(2, 10, 0) {
+        return Ok(());
+    }
+    let message = format!("nats-server {} is too old: 2.10 or newer is needed", server.version);
+    Err(TopologyError::new(TopologyErrorKind::UnsupportedServer, message))
+}
+
+async fn read(context: &Context, wanted: &Config) -> Result<Option<Config>, TopologyError> {
+    match context.get_stream(&wanted.name).await {
+        Ok(stream) => Ok(Some(stream.cached_info().config.clone())),
+        Err(error) => match error.kind() {
+            GetStreamErrorKind::JetStream(answer) if answer.error_code() == ErrorCode::STREAM_NOT_FOUND => {
+                Ok(None)
+            }
+            GetStreamErrorKind::JetStream(answer) => {
+                Err(failed(TopologyErrorKind::Refused, "read", wanted, answer))
+            }
+            _ => Err(failed(TopologyErrorKind::Unavailable, "read", wanted, error)),
+        },
+    }
+}
+
+async fn create(context: &Context, wanted: &Config) -> Result<Config, TopologyError> {
+    match context.create_stream(wanted).await {
+        Ok(_) => {}
+        Err(error) => match error.kind() {
+            // Another process was faster; what it made is compared like anything else that was there before.
+            CreateStreamErrorKind::JetStream(answer)
+                if answer.error_code() == ErrorCode::STREAM_NAME_EXIST => {}
+            CreateStreamErrorKind::JetStream(answer) => {
+                return Err(failed(TopologyErrorKind::Refused, "created", wanted, answer));
+            }
+            _ => return Err(failed(TopologyErrorKind::Unavailable, "created", wanted, error)),
+        },
+    }
+    let found = read(context, wanted).await?;
+    found.ok_or_else(|| {
+        let message = format!("stream {} was deleted while it was created", wanted.name);
+        TopologyError::new(TopologyErrorKind::NotFound, message)
+    })
+}
+
+async fn update(context: &Context, wanted: &Config, found: Config) -> Result<(), TopologyError> {
+    let config = merged(wanted, found);
+    context.update_stream(&config).await.map_err(|error| match error.kind() {
+        CreateStreamErrorKind::JetStream(answer) => {
+            failed(TopologyErrorKind::Refused, "updated", wanted, answer)
+        }
+        _ => failed(TopologyErrorKind::Unavailable, "updated", wanted, error),
+    })?;
+    let left = read(context, wanted).await?.map(|found| differences(wanted, &found)).unwrap_or_default();
+    if left.is_empty() {
+        Ok(())
+    } else {
+        Err(TopologyError::differing(TopologyErrorKind::UnsupportedServer, left))
+    }
+}
+
+fn failed(
+    kind: TopologyErrorKind,
+    verb: &str,
+    stream: &Config,
+    error: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+) -> TopologyError {
+    TopologyError::new(kind, format!("stream {} could not be {verb}", stream.name)).caused_by(error)
+}

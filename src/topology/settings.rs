@@ -1,0 +1,163 @@
+//! What can be set of one stream.
+
+use async_nats::jetstream::stream::{self, DiscardPolicy, RetentionPolicy, StorageType};
+use std::time::Duration;
+
+/// Where a stream keeps its messages. Complete: JetStream has these two.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Storage {
+    /// In a file.
+    #[default]
+    File,
+    /// In the memory of the servers; gone when all of them have stopped.
+    Memory,
+}
+
+/// What can be set of one stream.
+///
+/// A stream with a limit of size refuses what is new when it is full, and never drops what is old before its age.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StreamSettings {
+    replicas: usize,
+    storage: Storage,
+    max_age: Duration,
+    duplicate_window: Duration,
+    max_bytes: Option<i64>,
+    max_messages: Option<i64>,
+    max_message_size: Option<i32>,
+}
+
+impl Default for StreamSettings {
+    /// One replica, in a file, for 30 days, a duplicate window of 2 minutes, no limit of size.
+    fn default() -> Self {
+        Self {
+            replicas: 1,
+            storage: Storage::File,
+            max_age: Duration::from_secs(30 * 24 * 60 * 60),
+            duplicate_window: Duration::from_secs(120),
+            max_bytes: None,
+            max_messages: None,
+            max_message_size: None,
+        }
+    }
+}
+
+impl StreamSettings {
+    /// How many servers keep a copy.
+    #[must_use]
+    pub fn with_replicas(mut self, replicas: usize) -> Self {
+        self.replicas = replicas;
+        self
+    }
+
+    /// Where the messages are kept. It cannot be changed afterwards.
+    #[must_use]
+    pub fn with_storage(mut self, storage: Storage) -> Self {
+        self.storage = storage;
+        self
+    }
+
+    /// How long messages are kept; zero is without a limit.
+    #[must_use]
+    pub fn with_max_age(mut self, max_age: Duration) -> Self {
+        self.max_age = max_age;
+        self
+    }
+
+    /// For how long the broker drops a message with an id that it has stored already.
+    #[must_use]
+    pub fn with_duplicate_window(mut self, window: Duration) -> Self {
+        self.duplicate_window = window;
+        self
+    }
+
+    /// The most bytes the stream may have.
+    #[must_use]
+    pub fn with_max_bytes(mut self, bytes: i64) -> Self {
+        self.max_bytes = Some(bytes);
+        self
+    }
+
+    /// The most messages the stream may have.
+    #[must_use]
+    pub fn with_max_messages(mut self, messages: i64) -> Self {
+        self.max_messages = Some(messages);
+        self
+    }
+
+    /// The most bytes a message may have, its headers included.
+    #[must_use]
+    pub fn with_max_message_size(mut self, bytes: i32) -> Self {
+        self.max_message_size = Some(bytes);
+        self
+    }
+
+    /// See [`with_replicas`](Self::with_replicas).
+    #[must_use]
+    pub fn replicas(&self) -> usize {
+        self.replicas
+    }
+
+    /// See [`with_max_age`](Self::with_max_age).
+    #[must_use]
+    pub fn max_age(&self) -> Duration {
+        self.max_age
+    }
+
+    /// See [`with_duplicate_window`](Self::with_duplicate_window).
+    #[must_use]
+    pub fn duplicate_window(&self) -> Duration {
+        self.duplicate_window
+    }
+
+    /// The age that messages reach, where zero is for ever.
+    pub(super) fn age(&self) -> Duration {
+        if self.max_age.is_zero() { Duration::MAX } else { self.max_age }
+    }
+
+    pub(super) fn problem(&self, stream: &str) -> Option<String> {
+        let limits = [self.max_bytes, self.max_messages, self.max_message_size.map(i64::from)];
+        if self.replicas == 0 {
+            Some(format!("{stream} has no replicas: ask for at least one"))
+        } else if self.duplicate_window.is_zero() {
+            Some(format!("{stream} has no duplicate window: a repeated publish would be stored twice"))
+        } else if self.duplicate_window > self.age() {
+            Some(format!(
+                "{stream} has a duplicate window of {:?}, longer than its messages are kept ({:?}): shorten it",
+                self.duplicate_window, self.max_age
+            ))
+        } else if limits.into_iter().flatten().any(|limit| limit <= 0) {
+            Some(format!("{stream} has a limit of size that is not positive: leave it out for no limit"))
+        } else {
+            None
+        }
+    }
+
+    pub(super) fn config(
+        &self,
+        name: &str,
+        subjects: &[&str],
+        sources: Option<Vec<stream::Source>>,
+    ) -> stream::Config {
+        stream::Config {
+            name: name.into(),
+            subjects: subjects.iter().map(ToString::to_string).collect(),
+            sources,
+            retention: RetentionPolicy::Limits,
+            // A full stream refuses; it never drops what a consumer has not seen.
+            discard: DiscardPolicy::New,
+            storage: match self.storage {
+                Storage::File => StorageType::File,
+                Storage::Memory => StorageType::Memory,
+            },
+            num_replicas: self.replicas,
+            max_age: self.max_age,
+            duplicate_window: self.duplicate_window,
+            max_bytes: self.max_bytes.unwrap_or(-1),
+            max_messages: self.max_messages.unwrap_or(-1),
+            max_message_size: self.max_message_size.unwrap_or(-1),
+            allow_direct: true,
+            ..stream::Config::default()
+        }
+    }
+}
