@@ -74,8 +74,11 @@ impl DeadLetters {
         if !letter.is_payload_omitted() {
             return Ok(letter.payload().clone());
         }
-        let stream =
-            self.context.get_stream_no_info(letter.stream()).await.map_err(|error| unavailable(sequence, error))?;
+        let stream = self
+            .context
+            .get_stream_no_info(letter.stream())
+            .await
+            .map_err(|error| unavailable(sequence, error))?;
         match stream.get_raw_message(letter.stream_sequence()).await {
             Ok(message) => Ok(message.payload),
             Err(error) if is_not_found(&error.kind()) => {

@@ -4,7 +4,6 @@ use async_nats::jetstream::publish::PublishAck;
 
 /// The broker's word that an event is stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[must_use]
 pub struct PublishReceipt {
     stream: String,
     sequence: u64,

@@ -1,1 +1,18 @@
-//! Integration tests.
+//! Integration tests: every one on a real nats-server of its own.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::as_conversions,
+    missing_debug_implementations,
+    unreachable_pub,
+    reason = "tests fail by panicking"
+)]
+
+mod consume;
+mod golden;
+mod hostile;
+mod roundtrip;
+mod support;
+mod values;

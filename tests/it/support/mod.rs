@@ -1,0 +1,33 @@
+//! What the tests share: a provisioned server, events, a running consumer, and waiting for a condition.
+
+mod events;
+mod running;
+mod stage;
+
+pub use events::{deprecated, fingerprint, one_of_each, published, source, uri};
+pub use running::Running;
+pub use stage::{Stage, quick};
+
+use std::{fmt::Debug, future::Future, time::Duration};
+use tokio::time::{Instant, sleep};
+
+/// How long a condition may take to come true; it usually takes milliseconds.
+pub const DEADLINE: Duration = Duration::from_secs(40);
+
+/// Waits until `observe` yields what is wanted, and fails with what it last yielded.
+pub async fn eventually<T, F, Fut>(what: &str, mut observe: F, wanted: impl Fn(&T) -> bool) -> T
+where
+    T: Debug,
+    F: FnMut() -> Fut,
+    Fut: Future<Output = T>,
+{
+    let deadline = Instant::now() + DEADLINE;
+    loop {
+        let seen = observe().await;
+        if wanted(&seen) {
+            return seen;
+        }
+        assert!(Instant::now() < deadline, "{what}: still {seen:?} after {DEADLINE:?}");
+        sleep(Duration::from_millis(10)).await;
+    }
+}

@@ -1,0 +1,28 @@
+use stratt_event_bridge::{ConsumeError, ConsumeSummary, DurableConsumer};
+use tokio::{sync::oneshot, task::JoinHandle};
+
+/// A consumer that runs in the background until it is stopped.
+pub struct Running {
+    stop: oneshot::Sender<()>,
+    task: JoinHandle<Result<ConsumeSummary, ConsumeError>>,
+}
+
+impl Running {
+    pub fn start(consumer: DurableConsumer) -> Self {
+        let (stop, stopped) = oneshot::channel();
+        let shutdown = async move {
+            let _stopped_or_dropped = stopped.await;
+        };
+        Self { stop, task: tokio::spawn(consumer.run(shutdown)) }
+    }
+
+    pub async fn stop(self) -> ConsumeSummary {
+        self.stop.send(()).expect("the consumer ended by itself");
+        self.task.await.unwrap().unwrap()
+    }
+
+    /// The error of a consumer that ends by itself.
+    pub async fn failure(self) -> ConsumeError {
+        self.task.await.unwrap().unwrap_err()
+    }
+}
