@@ -17,7 +17,7 @@ const LONG: Duration = Duration::from_secs(60);
 /// A lease that is waited for.
 const SHORT: Duration = Duration::from_millis(300);
 /// How long a store may take to notice that a lease is over, its margin for wrong clocks included.
-const DEADLINE: Duration = Duration::from_secs(20);
+const DEADLINE: Duration = Duration::from_secs(10);
 
 /// A behaviour of the contract that a store does not have.
 #[derive(Debug)]

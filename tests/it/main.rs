@@ -11,8 +11,10 @@
 )]
 
 mod consume;
+mod dedupe;
 mod golden;
 mod hostile;
 mod roundtrip;
 mod support;
 mod values;
+mod wrong_stores;

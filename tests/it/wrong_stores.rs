@@ -1,0 +1,202 @@
+//! Stores that are wrong on purpose: every behaviour of the conformance suite is seen to fail.
+
+use futures::{FutureExt, future::BoxFuture};
+use std::{
+    collections::HashMap,
+    future::Future,
+    sync::{Arc, Mutex},
+    time::{Duration, Instant},
+};
+use stratt_event_bridge::{
+    dedupe::{Claim, DedupeStore, Fence, MemoryStore, Slot, StoreError, StoreErrorKind},
+    testing::conformance::{self, Verdict},
+};
+
+/// What a store does wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fault {
+    NeverGrants,
+    CountsFromZero,
+    GrantsTwice,
+    ForgetsSettled,
+    SettledLapses,
+    SettlesOnce,
+    ReleaseDoesNothing,
+    ReleaseResetsAttempts,
+    ForgetKeepsAttempts,
+    LapseResetsAttempts,
+    NeverLapses,
+    LapsesEarly,
+    Unfenced,
+    OneKey,
+    IgnoresConsumer,
+    ChecksThenMarks,
+    IgnoresClaimant,
+}
+
+/// The memory store, bent by a fault; its answers are otherwise right.
+#[derive(Debug)]
+struct Wrong {
+    fault: Fault,
+    right: MemoryStore,
+    /// The newest fence of each slot, for faults that need to know it.
+    newest: Mutex<HashMap<Slot, (Fence, Instant, u32)>>,
+    settles: Mutex<HashMap<Slot, u32>>,
+}
+
+impl Wrong {
+    fn new(fault: Fault) -> Arc<dyn DedupeStore> {
+        Arc::new(Self {
+            fault,
+            right: MemoryStore::new(),
+            newest: Mutex::default(),
+            settles: Mutex::default(),
+        })
+    }
+
+    fn bent(&self, slot: &Slot) -> Slot {
+        let fixed = "1".repeat(64).parse().unwrap();
+        match self.fault {
+            Fault::OneKey => Slot::new(slot.consumer().clone(), fixed),
+            Fault::IgnoresConsumer => Slot::new("everybody".parse().unwrap(), slot.key()),
+            Fault::IgnoresClaimant => Slot::new(slot.consumer().clone(), slot.key()),
+            _ => slot.clone(),
+        }
+    }
+
+    fn newest(&self, slot: &Slot) -> Option<(Fence, Instant, u32)> {
+        self.newest.lock().unwrap().get(slot).copied()
+    }
+
+    async fn claim_wrongly(&self, slot: &Slot, lease: Duration) -> Result<Claim, StoreError> {
+        let held = Claim::Held { retry_in: lease };
+        let before = self.newest(slot);
+        let lapsed = before.is_some_and(|(_, until, _)| until <= Instant::now());
+        match self.fault {
+            Fault::NeverGrants => return Ok(held),
+            Fault::GrantsTwice | Fault::LapsesEarly => {
+                let early =
+                    before.is_some_and(|(_, until, _)| until < Instant::now() + Duration::from_millis(700));
+                if let Some((fence, ..)) = before
+                    && (self.fault == Fault::GrantsTwice || early)
+                {
+                    let _ignored = self.right.release(slot, fence).await;
+                }
+            }
+            Fault::ForgetsSettled => {
+                if self.settles.lock().unwrap().contains_key(slot) {
+                    return Ok(Claim::Acquired { fence: Fence::new(u64::MAX), attempt: 1 });
+                }
+            }
+            Fault::SettledLapses if lapsed && self.settles.lock().unwrap().contains_key(slot) => {
+                return Ok(Claim::Acquired { fence: Fence::new(u64::MAX), attempt: 2 });
+            }
+            Fault::NeverLapses => {
+                return self.right.claim(slot, lease.max(Duration::from_secs(3600))).await;
+            }
+            Fault::LapseResetsAttempts if lapsed => {
+                self.right.forget(slot, before.unwrap().0).await?;
+            }
+            Fault::ChecksThenMarks => {
+                let seen = before;
+                // Somebody else may check before this one marks.
+                tokio::task::yield_now().await;
+                std::thread::sleep(Duration::from_millis(2));
+                if seen.is_some() {
+                    return Ok(held);
+                }
+                self.newest.lock().unwrap().insert(slot.clone(), (Fence::new(1), Instant::now() + lease, 1));
+                return Ok(Claim::Acquired { fence: Fence::new(1), attempt: 1 });
+            }
+            _ => {}
+        }
+        let claim = self.right.claim(slot, lease).await?;
+        let Claim::Acquired { fence, attempt } = claim else { return Ok(claim) };
+        self.newest.lock().unwrap().insert(slot.clone(), (fence, Instant::now() + lease, attempt));
+        let attempt = if self.fault == Fault::CountsFromZero { attempt - 1 } else { attempt };
+        Ok(Claim::Acquired { fence, attempt })
+    }
+}
+
+impl DedupeStore for Wrong {
+    fn claim<'a>(&'a self, slot: &'a Slot, lease: Duration) -> BoxFuture<'a, Result<Claim, StoreError>> {
+        async move { self.claim_wrongly(&self.bent(slot), lease).await }.boxed()
+    }
+
+    fn settle<'a>(&'a self, slot: &'a Slot, fence: Fence) -> BoxFuture<'a, Result<(), StoreError>> {
+        async move {
+            let slot = self.bent(slot);
+            let fence = if self.fault == Fault::Unfenced { self.newest(&slot).unwrap().0 } else { fence };
+            self.right.settle(&slot, fence).await?;
+            let mut settles = self.settles.lock().unwrap();
+            let count = settles.entry(slot).or_default();
+            *count += 1;
+            if self.fault == Fault::SettlesOnce && *count > 1 {
+                return Err(StoreError::new(StoreErrorKind::Fenced));
+            }
+            Ok(())
+        }
+        .boxed()
+    }
+
+    fn release<'a>(&'a self, slot: &'a Slot, fence: Fence) -> BoxFuture<'a, Result<(), StoreError>> {
+        async move {
+            match self.fault {
+                Fault::ReleaseDoesNothing => Ok(()),
+                Fault::ReleaseResetsAttempts => self.right.forget(&self.bent(slot), fence).await,
+                _ => self.right.release(&self.bent(slot), fence).await,
+            }
+        }
+        .boxed()
+    }
+
+    fn forget<'a>(&'a self, slot: &'a Slot, fence: Fence) -> BoxFuture<'a, Result<(), StoreError>> {
+        async move {
+            match self.fault {
+                Fault::ForgetKeepsAttempts => self.right.release(&self.bent(slot), fence).await,
+                _ => self.right.forget(&self.bent(slot), fence).await,
+            }
+        }
+        .boxed()
+    }
+
+    fn retention(&self) -> Option<Duration> {
+        None
+    }
+}
+
+async fn must_fail<F: Future<Output = Verdict>>(
+    behaviour: impl FnOnce(Arc<dyn DedupeStore>) -> F,
+    fault: Fault,
+) {
+    assert!(behaviour(Wrong::new(fault)).await.is_err(), "the suite does not notice {fault:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_behaviour_can_fail() {
+    must_fail(conformance::first_claim_acquires, Fault::NeverGrants).await;
+    must_fail(conformance::first_claim_acquires, Fault::CountsFromZero).await;
+    must_fail(conformance::second_claim_is_held, Fault::GrantsTwice).await;
+    must_fail(conformance::settled_is_final, Fault::ForgetsSettled).await;
+    must_fail(conformance::settled_outlives_the_lease, Fault::SettledLapses).await;
+    must_fail(conformance::settle_may_be_repeated, Fault::SettlesOnce).await;
+    must_fail(conformance::release_reopens, Fault::ReleaseDoesNothing).await;
+    must_fail(conformance::release_keeps_the_attempts, Fault::ReleaseResetsAttempts).await;
+    must_fail(conformance::forget_resets_the_attempts, Fault::ForgetKeepsAttempts).await;
+    must_fail(conformance::attempts_count_claims, Fault::LapseResetsAttempts).await;
+    must_fail(conformance::lease_is_never_cut_short, Fault::LapsesEarly).await;
+    must_fail(conformance::stale_fence_changes_nothing, Fault::Unfenced).await;
+    must_fail(conformance::keys_are_independent, Fault::OneKey).await;
+    must_fail(conformance::consumers_are_independent, Fault::IgnoresConsumer).await;
+    must_fail(conformance::one_of_many_acquires, Fault::ChecksThenMarks).await;
+    must_fail(conformance::lost_claim_reply_is_recognised, Fault::IgnoresClaimant).await;
+}
+
+/// These two wait out the deadline of the suite.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_store_whose_leases_never_end_is_noticed() {
+    tokio::join!(
+        must_fail(conformance::lease_lapses, Fault::NeverLapses),
+        must_fail(conformance::cancelled_claim_lapses, Fault::NeverLapses),
+    );
+}
