@@ -5,7 +5,7 @@ use crate::{
     dedupe::DedupeStore,
     envelope::Envelope,
     event::Event,
-    publish::{BridgeOptions, Outgoing, PublishError, PublishErrorKind, PublishReceipt, Publisher},
+    publish::{Begun, BridgeOptions, Outgoing, PublishError, PublishErrorKind, PublishReceipt, Publisher},
     source::Source,
     topology::{Topology, TopologyError, TopologyErrorKind},
 };
@@ -154,15 +154,7 @@ impl EventBridge {
         &self,
         envelope: &Envelope<E>,
     ) -> Result<PublishReceipt, PublishError> {
-        let receipt = self.inner.publisher.publish(&outgoing(envelope)?).await?;
-        tracing::debug!(
-            event_type = envelope.event_type().as_str(),
-            key = %envelope.idempotency_key(),
-            sequence = receipt.sequence(),
-            duplicate = receipt.is_duplicate(),
-            "event is stored"
-        );
-        Ok(receipt)
+        self.inner.publisher.publish(outgoing(envelope)?).await
     }
 
     /// Publishes envelopes with many unacknowledged at once, and yields their receipts in the order of the input.
@@ -198,11 +190,17 @@ impl EventBridge {
         let bridge = self.clone();
         let max_in_flight = self.inner.options.max_in_flight();
         envelopes
-            .map(move |envelope| {
+            // One after the other, so that they are sent in order; only the acknowledgements are awaited together.
+            .then(move |envelope| {
                 let bridge = bridge.clone();
-                async move { bridge.publish_envelope(&envelope).await }
+                async move { (bridge.begin(&envelope).await, bridge) }
             })
+            .map(|(begun, bridge)| async move { bridge.inner.publisher.finish(begun?).await })
             .buffered(max_in_flight)
+    }
+
+    async fn begin<E: Event>(&self, envelope: &Envelope<E>) -> Result<Begun, PublishError> {
+        Ok(self.inner.publisher.begin(outgoing(envelope)?).await)
     }
 }
 

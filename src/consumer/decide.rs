@@ -28,7 +28,7 @@ pub(crate) struct Position {
 }
 
 /// What the loop has just seen.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Seen {
     /// The message is not a valid envelope.
     Invalid,

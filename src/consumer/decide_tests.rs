@@ -27,7 +27,7 @@ fn invalid_messages_are_dead_lettered_and_then_terminated() {
 fn nothing_is_terminated_while_its_dead_letter_is_not_stored() {
     let failed = Seen::DeadLettered { reason: DeadLetterReason::Invalid, stored: false };
     let postponed = Ending::Postponed(Duration::from_secs(1));
-    assert_eq!(decide(&policy(), UNCLAIMED, failed.clone()), Step::End(postponed));
+    assert_eq!(decide(&policy(), UNCLAIMED, failed), Step::End(postponed));
     assert_eq!(decide(&policy(), claimed(1), failed), write(Write::Release(postponed)));
 }
 

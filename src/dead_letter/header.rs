@@ -29,9 +29,9 @@ fn printable(text: &str) -> String {
     for character in text.chars() {
         let start = line.len();
         if character.is_control() {
-            line.extend(character.escape_default())
+            line.extend(character.escape_default());
         } else {
-            line.push(character)
+            line.push(character);
         }
         if line.len() > MAX_TEXT {
             line.truncate(start);
@@ -52,7 +52,9 @@ pub(super) fn of_event(headers: &HeaderMap) -> HeaderMap {
         let text = name.as_ref();
         let is_brokers = starts_with_ignoring_case(text, "Nats-");
         if !is_brokers && !starts_with_ignoring_case(text, PREFIX) {
-            values.iter().for_each(|value| kept.append(name.clone(), value.clone()));
+            for value in values {
+                kept.append(name.clone(), value.clone());
+            }
         }
     }
     kept

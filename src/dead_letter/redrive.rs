@@ -33,7 +33,7 @@ impl DeadLetters {
         let letter = self.get(sequence).await?;
         let payload = self.payload_of(&letter).await?;
         let outgoing = outgoing(&letter, payload)?;
-        let receipt = self.publisher.publish(&outgoing).await.map_err(|error| {
+        let receipt = self.publisher.publish(outgoing).await.map_err(|error| {
             DeadLetterError::new(DeadLetterErrorKind::Publish, Some(sequence)).caused_by(error)
         })?;
         match self.discard(sequence).await {
@@ -41,7 +41,7 @@ impl DeadLetters {
             Err(error) if error.kind() == DeadLetterErrorKind::NotFound => {}
             discarded => discarded?,
         }
-        tracing::info!(dead_letter = sequence, subject = outgoing.subject, "dead letter is redriven");
+        tracing::info!(dead_letter = sequence, subject = letter.subject(), "dead letter is redriven");
         Ok(receipt)
     }
 

@@ -31,13 +31,12 @@ impl Obituary<'_> {
     /// Where the original bytes and the headers together are more than the broker takes, the record refers to the
     /// stream and sequence instead of holding the bytes.
     pub(crate) async fn store(&self, publisher: &Publisher, deadline: Instant) -> Result<(), PublishError> {
-        let mut record = self.record();
-        let stored = publisher.publish_until(&record, deadline).await;
-        let stored = match stored {
+        let stored = match publisher.publish_until(self.record(), deadline).await {
             Err(error) if error.kind() == PublishErrorKind::TooLarge => {
+                let mut record = self.record();
                 record.payload = Bytes::new();
                 header::set(&mut record.headers, header::PAYLOAD_OMITTED, &self.payload.len().to_string());
-                publisher.publish_until(&record, deadline).await
+                publisher.publish_until(record, deadline).await
             }
             stored => stored,
         };

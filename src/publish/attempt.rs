@@ -5,12 +5,12 @@ use async_nats::{
     Client,
     jetstream::{
         self,
-        context::{self, ContextBuilder},
+        context::{self, ContextBuilder, PublishAckFuture},
         message::PublishMessage,
     },
 };
-use std::{error::Error, time::Duration};
-use tokio::time::{Instant, sleep, timeout, timeout_at};
+use std::{error::Error, future::IntoFuture, time::Duration};
+use tokio::time::{Instant, sleep, timeout_at};
 
 /// Publishes messages that carry their own message id, so that a repeat is stored once.
 #[derive(Debug, Clone)]
@@ -32,23 +32,37 @@ impl Publisher {
     }
 
     /// Publishes within the retry budget.
-    pub(crate) async fn publish(&self, message: &Outgoing) -> Result<PublishReceipt, PublishError> {
-        self.publish_until(message, Instant::now() + self.options.retry_budget()).await
+    pub(crate) async fn publish(&self, message: Outgoing) -> Result<PublishReceipt, PublishError> {
+        let begun = self.begin(message).await;
+        self.finish(begun).await
     }
 
     /// Publishes until `deadline`. One attempt that nobody answered makes the outcome of a failure unknown.
     pub(crate) async fn publish_until(
         &self,
-        message: &Outgoing,
+        message: Outgoing,
         deadline: Instant,
     ) -> Result<PublishReceipt, PublishError> {
+        let sent = self.send(&message, deadline).await;
+        self.finish(Begun { message, sent, deadline }).await
+    }
+
+    /// Sends the first attempt. Whoever begins one publish after the other has them sent in this order.
+    pub(crate) async fn begin(&self, message: Outgoing) -> Begun {
+        let deadline = Instant::now() + self.options.retry_budget();
+        let sent = self.send(&message, deadline).await;
+        Begun { message, sent, deadline }
+    }
+
+    /// Waits for the acknowledgement, and sends again until it comes or the time is up.
+    pub(crate) async fn finish(&self, begun: Begun) -> Result<PublishReceipt, PublishError> {
+        let Begun { message, mut sent, deadline } = begun;
         let mut outcome_unknown = false;
         let mut pauses = Pauses::new();
         loop {
-            let Failure { error, try_again } = match timeout_at(deadline, self.attempt(message)).await {
-                Ok(Ok(receipt)) => return Ok(receipt),
-                Ok(Err(failure)) => failure,
-                Err(_elapsed) => Failure::unanswered(PublishErrorKind::TimedOut, None),
+            let Failure { error, try_again } = match acknowledged(sent, deadline).await {
+                Ok(receipt) => return Ok(receipt),
+                Err(failure) => failure,
             };
             outcome_unknown |= error.is_outcome_unknown();
             let pause = pauses.next_pause();
@@ -57,31 +71,46 @@ impl Publisher {
             }
             tracing::debug!(subject = message.subject, %error, "publish is repeated");
             sleep(pause).await;
+            sent = self.send(&message, deadline).await;
         }
     }
 
-    async fn attempt(&self, message: &Outgoing) -> Result<PublishReceipt, Failure> {
+    async fn send(&self, message: &Outgoing, deadline: Instant) -> Result<PublishAckFuture, Failure> {
         let outgoing =
             PublishMessage::build().payload(message.payload.clone()).headers(message.headers.clone());
-        let acknowledged = async {
-            self.context
-                .send_publish(message.subject.clone(), outgoing)
-                .await?
-                .await
-                .map(PublishReceipt::from)
-        };
-        match timeout(self.options.attempt_timeout(), acknowledged).await {
-            Ok(result) => result.map_err(Failure::from),
-            Err(_elapsed) => Err(Failure::unanswered(PublishErrorKind::TimedOut, None)),
+        let until = deadline.min(Instant::now() + self.options.attempt_timeout());
+        // With too many unacknowledged, or while disconnected, sending waits without a limit of its own.
+        match timeout_at(until, self.context.send_publish(message.subject.clone(), outgoing)).await {
+            Ok(sent) => sent.map_err(Failure::from),
+            Err(_elapsed) => Err(Failure::unanswered()),
         }
     }
 }
 
+/// A publish whose first attempt was sent.
+pub(crate) struct Begun {
+    message: Outgoing,
+    sent: Result<PublishAckFuture, Failure>,
+    deadline: Instant,
+}
+
+/// Waits for one acknowledgement, for the attempt timeout at most.
+async fn acknowledged(
+    sent: Result<PublishAckFuture, Failure>,
+    deadline: Instant,
+) -> Result<PublishReceipt, Failure> {
+    match timeout_at(deadline, sent?.into_future()).await {
+        Ok(answer) => Ok(answer?.into()),
+        Err(_elapsed) => Err(Failure::unanswered()),
+    }
+}
+
 impl Failure {
-    fn unanswered(kind: PublishErrorKind, source: Option<Box<dyn Error + Send + Sync>>) -> Self {
-        let error =
-            source.map_or_else(|| PublishError::new(kind), |source| PublishError::caused(kind, source));
-        Self { error: error.with_outcome_unknown(true), try_again: true }
+    fn unanswered() -> Self {
+        Self {
+            error: PublishError::new(PublishErrorKind::TimedOut).with_outcome_unknown(true),
+            try_again: true,
+        }
     }
 
     fn refused(kind: PublishErrorKind, error: &jetstream::Error) -> Self {
@@ -96,7 +125,7 @@ impl From<context::PublishError> for Failure {
     fn from(error: context::PublishError) -> Self {
         use context::PublishErrorKind as Theirs;
         match error.kind() {
-            Theirs::TimedOut | Theirs::BrokenPipe => Self::unanswered(PublishErrorKind::TimedOut, None),
+            Theirs::TimedOut | Theirs::BrokenPipe => Self::unanswered(),
             Theirs::StreamNotFound => {
                 Self { error: PublishError::new(PublishErrorKind::StreamNotFound), try_again: true }
             }

@@ -5,7 +5,7 @@ mod error;
 mod options;
 mod receipt;
 
-pub(crate) use attempt::Publisher;
+pub(crate) use attempt::{Begun, Publisher};
 pub use error::{PublishError, PublishErrorKind};
 pub use options::BridgeOptions;
 pub use receipt::PublishReceipt;

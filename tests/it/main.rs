@@ -11,10 +11,19 @@
 )]
 
 mod consume;
+mod crash;
 mod dedupe;
 mod golden;
 mod hostile;
+mod invalid;
+mod lifecycle;
+mod outage;
+mod publish;
 mod roundtrip;
+mod server;
+mod slow;
 mod support;
+mod topology;
+mod twins;
 mod values;
 mod wrong_stores;

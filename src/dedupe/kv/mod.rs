@@ -102,7 +102,7 @@ impl KvStore {
             match record {
                 Record::Settled { .. } => return Ok(Claim::Settled),
                 Record::Free { attempt: made, .. } => {
-                    (expected, attempt) = (revision, made.saturating_add(1))
+                    (expected, attempt) = (revision, made.saturating_add(1));
                 }
                 Record::Held { claimant, attempt: made, lease_ms } => {
                     let ends_at = Duration::from_millis(lease_ms).saturating_add(self.skew_margin);

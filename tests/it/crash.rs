@@ -1,0 +1,116 @@
+//! Consumer processes that die: in the handler, and between the effect and its settling.
+
+use crate::support::{DEADLINE, Running, Stage, published, quick, source};
+use futures::StreamExt;
+use std::{process::Stdio, sync::Arc, time::Duration};
+use stratt_event_bridge::{
+    ConsumerBuilder, ConsumerOptions, Delivery, EventBridge, Feed, HandlerError, UnitPublished, async_nats,
+    dead_letter::DeadLetterReason,
+    dedupe::{KvStore, KvStoreOptions},
+};
+use tokio::process::Command;
+
+const URL: &str = "CRASH_TEST_URL";
+
+fn options() -> ConsumerOptions {
+    quick()
+        // One at a time: what is running beside a handler that kills the process has that attempt counted as well.
+        .with_max_in_flight(1)
+        .with_processing_timeout(Duration::from_millis(400))
+        .with_lease(Duration::from_millis(800))
+        .with_ack_wait(Duration::from_secs(1))
+}
+
+async fn consumer(url: &str) -> ConsumerBuilder {
+    let client = async_nats::connect(url).await.unwrap();
+    let kv = KvStoreOptions::default().with_skew_margin(Duration::from_millis(100));
+    let store = KvStore::create(client.clone(), kv).await.unwrap();
+    EventBridge::new(client, source()).consumer("mortal", Arc::new(store)).options(options())
+}
+
+/// What a child does with an event: says so on a subject, and then dies if the event tells it to.
+async fn handle(client: async_nats::Client, delivery: Delivery<UnitPublished>) -> Result<(), HandlerError> {
+    client.publish("effects", delivery.sequence().to_string().into()).await?;
+    client.flush().await?;
+    let dies = match delivery.event().actor.as_deref() {
+        Some("kills every process") => true,
+        Some("kills the first process") => delivery.attempt() == 1,
+        _ => false,
+    };
+    if dies {
+        std::process::abort();
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "run by the test below in a process of its own"]
+async fn child_that_consumes() {
+    let url = std::env::var(URL).expect("the parent names its server");
+    let client = async_nats::connect(&url).await.unwrap();
+    let consumer =
+        consumer(&url).await.on(move |delivery| handle(client.clone(), delivery)).build().await.unwrap();
+    consumer.run(std::future::pending()).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_event_that_kills_its_process_is_counted_and_dead_lettered_and_others_are_handled() {
+    let stage = Stage::new().await;
+    let mut effects = stage.client.subscribe("effects").await.unwrap();
+    stage.client.flush().await.unwrap();
+    let url = stage.server.url().to_owned();
+    // A supervisor that starts the process again whenever it dies.
+    let supervisor = tokio::spawn(async move {
+        loop {
+            let mut child = Command::new(std::env::current_exe().unwrap())
+                .args(["--exact", "crash::child_that_consumes", "--ignored"])
+                .env(URL, &url)
+                .stdout(Stdio::null())
+                .stderr(Stdio::null())
+                .kill_on_drop(true)
+                .spawn()
+                .unwrap();
+            child.wait().await.unwrap();
+        }
+    });
+    for (number, actor) in [(1, "kills every process"), (2, "kills the first process"), (3, "harms nobody")] {
+        stage.bridge.publish(published(&format!("u{number}"), number).with_actor(actor)).await.unwrap();
+    }
+    let letters = stage.dead_letters_are(1).await;
+    assert_eq!((letters[0].stream_sequence(), letters[0].reason()), (1, Some(DeadLetterReason::Exhausted)));
+    stage.all_answered(Feed::Strat, "mortal").await;
+    supervisor.abort();
+    stage.client.publish("effects", "end".into()).await.unwrap();
+    let mut runs = [0; 4];
+    while let Some(effect) = effects.next().await {
+        let Ok(sequence) = str::from_utf8(&effect.payload).unwrap().parse::<usize>() else { break };
+        runs[sequence] += 1;
+    }
+    assert_eq!(runs[1..], [3, 2, 1]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn work_of_a_dead_process_is_picked_up_by_another() {
+    let stage = Stage::new().await;
+    let url = stage.server.url().to_owned();
+    let mut effects = stage.client.subscribe("effects").await.unwrap();
+    stage.client.flush().await.unwrap();
+    let mut child = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "crash::child_that_consumes", "--ignored"])
+        .env(URL, &url)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+    stage.bridge.publish(published("a", 1).with_actor("kills the first process")).await.unwrap();
+    effects.next().await.unwrap();
+    child.wait().await.unwrap();
+    let client = stage.client.clone();
+    let heir =
+        consumer(&url).await.on(move |delivery| handle(client.clone(), delivery)).build().await.unwrap();
+    let heir = Running::start(heir);
+    tokio::time::timeout(DEADLINE, effects.next()).await.expect("nobody picked it up").unwrap();
+    stage.all_answered(Feed::Strat, "mortal").await;
+    assert_eq!(heir.stop().await.handled, 1);
+}

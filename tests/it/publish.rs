@@ -1,0 +1,135 @@
+//! Publishing: stored once, in order, within a bounded time; and honest about what is not known.
+
+use crate::support::{Stage, eventually, published, source};
+use futures::{StreamExt, stream};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+use stratt_event_bridge::{
+    BridgeOptions, Envelope, EventBridge, Feed, PublishErrorKind, UnitPublished, testing::NatsServer,
+    topology::Topology,
+};
+use tokio::time::Instant;
+
+fn envelope(number: u64) -> Envelope<UnitPublished> {
+    Envelope::builder(published("a", number), source()).build().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_are_stored_in_order_with_their_receipts_in_place() {
+    let stage = Stage::new().await;
+    // The third repeats the first; the fifth is too large.
+    let large = published("a", 5).with_actor("x".repeat(300 * 1024));
+    let mut envelopes: Vec<_> = [1, 2, 1, 4].map(envelope).into();
+    envelopes.push(Envelope::builder(large, source()).build().unwrap());
+    envelopes.extend((6..=2000).map(envelope));
+    let receipts: Vec<_> = stage.bridge.publish_all(stream::iter(envelopes)).collect().await;
+    assert_eq!(receipts.len(), 2000);
+    let mut last = 0;
+    for (index, receipt) in receipts.iter().enumerate() {
+        match (index, receipt) {
+            (2, Ok(receipt)) => assert_eq!((receipt.sequence(), receipt.is_duplicate()), (1, true)),
+            (4, Err(error)) => assert_eq!(error.kind(), PublishErrorKind::TooLarge),
+            (_, Ok(receipt)) => {
+                assert_eq!((receipt.sequence(), receipt.is_duplicate()), (last + 1, false));
+                last = receipt.sequence();
+            }
+            (_, Err(error)) => panic!("{index}: {error:?}"),
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_more_are_in_flight_than_allowed() {
+    let stage = Stage::new().await;
+    let options = BridgeOptions::default().with_max_in_flight(8);
+    let bridge = EventBridge::with_options(stage.client.clone(), source(), options);
+    let taken = Arc::new(AtomicU64::new(0));
+    let count = Arc::clone(&taken);
+    let envelopes = stream::iter(1..=100).map(envelope).inspect(move |_| {
+        count.fetch_add(1, Ordering::SeqCst);
+    });
+    let mut receipts = std::pin::pin!(bridge.publish_all(envelopes));
+    let mut received = 0;
+    while let Some(receipt) = receipts.next().await {
+        receipt.unwrap();
+        received += 1;
+        let in_flight = taken.load(Ordering::SeqCst) - received;
+        assert!(in_flight <= 8, "{in_flight} in flight");
+    }
+    assert_eq!(received, 100);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_acknowledged_survives_kills_and_nothing_is_stored_twice() {
+    let mut stage = Stage::new().await;
+    let done = Arc::new(AtomicBool::new(false));
+    let next = Arc::new(AtomicU64::new(1));
+    let publishers: Vec<_> = (0..16)
+        .map(|_| {
+            let (bridge, done, next) = (stage.bridge.clone(), Arc::clone(&done), Arc::clone(&next));
+            tokio::spawn(async move {
+                let mut acknowledged = Vec::new();
+                while !done.load(Ordering::SeqCst) {
+                    let number = next.fetch_add(1, Ordering::SeqCst);
+                    acknowledged.push((number, bridge.publish(published("a", number)).await.unwrap()));
+                }
+                acknowledged
+            })
+        })
+        .collect();
+    for round in 1..=3 {
+        eventually("published events", || async { next.load(Ordering::SeqCst) }, |next| *next > round * 300)
+            .await;
+        stage.server.kill();
+        stage.server.restart().await.unwrap();
+    }
+    done.store(true, Ordering::SeqCst);
+    let mut acknowledged = Vec::new();
+    for publisher in publishers {
+        acknowledged.extend(publisher.await.unwrap());
+    }
+    let stream = stage.stream(Feed::Strat).await;
+    assert_eq!(stream.cached_info().state.messages, acknowledged.len() as u64);
+    for (number, receipt) in acknowledged {
+        let stored = stream.get_raw_message(receipt.sequence()).await.unwrap();
+        let stored: Envelope = Envelope::decode(&stored.subject, &stored.payload).unwrap();
+        assert_eq!(stored.idempotency_key(), envelope(number).idempotency_key());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_unanswered_publish_says_so_in_time_and_may_be_repeated() {
+    let stage = Stage::new().await;
+    let options = BridgeOptions::default()
+        .with_attempt_timeout(Duration::from_millis(200))
+        .with_retry_budget(Duration::from_millis(700));
+    let bridge = EventBridge::with_options(stage.client.clone(), source(), options);
+    stage.server.pause().unwrap();
+    let begun = Instant::now();
+    let error = bridge.publish(published("a", 1)).await.unwrap_err();
+    assert_eq!(error.kind(), PublishErrorKind::TimedOut);
+    assert!(error.is_outcome_unknown());
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+    stage.server.resume().unwrap();
+    // The attempts that were given up arrive now; ours is one of them.
+    let receipt = stage.bridge.publish(published("a", 1)).await.unwrap();
+    assert_eq!((receipt.sequence(), receipt.is_duplicate()), (1, true));
+    assert_eq!(stage.stream(Feed::Strat).await.cached_info().state.messages, 1);
+}
+
+#[tokio::test]
+async fn without_a_stream_nothing_was_stored_and_the_error_says_so() {
+    let server = NatsServer::start().await.unwrap();
+    let options = BridgeOptions::default().with_retry_budget(Duration::from_millis(300));
+    let bridge = EventBridge::with_options(server.connect().await.unwrap(), source(), options);
+    let error = bridge.publish(published("a", 1)).await.unwrap_err();
+    assert_eq!(error.kind(), PublishErrorKind::StreamNotFound);
+    assert!(!error.is_outcome_unknown());
+    bridge.provision(&Topology::default()).await.unwrap();
+    bridge.publish(published("a", 1)).await.unwrap();
+}
