@@ -89,7 +89,7 @@ impl FromStr for IdempotencyKey {
 
 impl fmt::Display for IdempotencyKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.with_hex(|digits| f.write_str(digits))
+        self.with_hex(|digits| f.pad(digits))
     }
 }
 

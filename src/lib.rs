@@ -1,24 +1,35 @@
-//! STRATT event bridge.
+#![doc = include_str!("docs/overview.md")]
 
-mod bridge;
-mod consumer;
+pub mod docs;
+
+// The contract.
 mod consumer_name;
-pub mod dead_letter;
-pub mod dedupe;
 mod domain;
 mod envelope;
 mod event;
 mod fingerprint;
 mod idempotency;
-mod jitter;
-mod publish;
 mod source;
 mod subject;
+mod uri;
+mod value;
+
+// Publishing.
+mod bridge;
+mod publish;
+
+// Consuming.
+mod consumer;
+pub mod dead_letter;
+
+// Stores.
+pub mod dedupe;
+
+// Around.
+mod jitter;
 #[cfg(feature = "testing")]
 pub mod testing;
 pub mod topology;
-mod uri;
-mod value;
 
 pub use async_nats;
 pub use bridge::EventBridge;

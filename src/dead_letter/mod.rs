@@ -16,8 +16,8 @@ pub(crate) use write::Obituary;
 
 use crate::{bridge::EventBridge, publish::Publisher, topology::DEAD_LETTER_STREAM};
 use async_nats::jetstream::{
-    self, ErrorCode,
-    stream::{DeleteMessageErrorKind, LastRawMessageErrorKind, Stream as JetStream},
+    self,
+    stream::{LastRawMessageErrorKind, Stream as JetStream},
 };
 use futures::{Stream, TryStreamExt, stream};
 
@@ -121,19 +121,10 @@ impl DeadLetters {
     /// Dropping the future leaves open whether it was removed; discarding it again then answers
     /// [`NotFound`](DeadLetterErrorKind::NotFound).
     pub async fn discard(&self, sequence: u64) -> Result<(), DeadLetterError> {
-        match self.stream().await?.delete_message(sequence).await {
-            Ok(true) => Ok(()),
-            Ok(false) => Err(DeadLetterError::new(DeadLetterErrorKind::NotFound, Some(sequence))),
-            Err(error) => Err(match error.kind() {
-                DeleteMessageErrorKind::JetStream(answer)
-                    if [ErrorCode::SEQUENCE_NOT_FOUND, ErrorCode::NO_MESSAGE_FOUND]
-                        .contains(&answer.error_code()) =>
-                {
-                    DeadLetterError::new(DeadLetterErrorKind::NotFound, Some(sequence))
-                }
-                _ => unavailable(Some(sequence), error),
-            }),
-        }
+        let Err(error) = self.stream().await?.delete_message(sequence).await else { return Ok(()) };
+        // The server has one code for all that can go wrong, so it is asked whether there is such a message.
+        self.get(sequence).await?;
+        Err(unavailable(Some(sequence), error))
     }
 
     async fn stream(&self) -> Result<JetStream<()>, DeadLetterError> {

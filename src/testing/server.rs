@@ -88,7 +88,9 @@ impl NatsServerBuilder {
         let folder = tempfile::tempdir().map_err(ServerError::new)?;
         let config = folder.path().join("nats-server.conf");
         let store = folder.path().join("data");
-        let text = format!("listen: \"127.0.0.1:0\"\njetstream {{ store_dir: {store:?} }}\n{}", self.config);
+        let store = store.display();
+        let text =
+            format!("listen: \"127.0.0.1:0\"\njetstream {{ store_dir: \"{store}\" }}\n{}", self.config);
         fs::write(&config, text).map_err(ServerError::new)?;
         let mut server = NatsServer { program, config, url: String::new(), port: 0, process: None, folder };
         server.launch(-1)?;

@@ -5,13 +5,18 @@
     clippy::panic,
     clippy::indexing_slicing,
     clippy::as_conversions,
+    clippy::clone_on_ref_ptr,
+    clippy::assigning_clones,
+    clippy::print_stdout,
     missing_debug_implementations,
     unreachable_pub,
     reason = "tests fail by panicking"
 )]
 
+mod adapter;
 mod consume;
 mod crash;
+mod dead_letters;
 mod dedupe;
 mod golden;
 mod hostile;
@@ -23,6 +28,7 @@ mod roundtrip;
 mod server;
 mod slow;
 mod support;
+mod tidy;
 mod topology;
 mod twins;
 mod values;

@@ -12,7 +12,7 @@ use std::{
 };
 use stratt_event_bridge::{
     ConsumeErrorKind, Delivery, Feed, HandlerError, UnitPublished,
-    dead_letter::DeadLetterReason,
+    dead_letter::{DeadLetter, DeadLetterReason},
     dedupe::{Claim, DedupeStore, Fence, MemoryStore, Slot, StoreError, StoreErrorKind},
     topology::{DEAD_LETTER_STREAM, Topology},
 };
@@ -46,7 +46,7 @@ async fn without_the_dead_letter_stream_nothing_is_lost_and_no_handler_runs_agai
     eventually("deliveries", deliveries, |deliveries| *deliveries >= 4).await;
     stage.bridge.provision(&Topology::default()).await.unwrap();
     let letters = stage.dead_letters_are(2).await;
-    let reasons: Vec<_> = letters.iter().filter_map(|letter| letter.reason()).collect();
+    let reasons: Vec<_> = letters.iter().filter_map(DeadLetter::reason).collect();
     assert!(reasons.contains(&DeadLetterReason::Exhausted) && reasons.contains(&DeadLetterReason::Invalid));
     stage.all_answered(Feed::Strat, "patient").await;
     assert_eq!(runs.load(Ordering::SeqCst), 2);

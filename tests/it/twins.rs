@@ -15,6 +15,9 @@ use stratt_event_bridge::{
 };
 use tokio::time::sleep;
 
+const FACTS: u64 = 20;
+const COPIES: usize = 4;
+
 /// Stores an event although the broker has it: under a message id of its own, as beyond the duplicate window.
 async fn store_again(stage: &Stage, event: UnitPublished, id: &str) {
     let envelope = Envelope::builder(event, source()).build().unwrap();
@@ -29,8 +32,6 @@ async fn store_again(stage: &Stage, event: UnitPublished, id: &str) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn twins_in_two_processes_are_never_handled_at_once_and_each_fact_once() {
     let stage = Stage::new().await;
-    const FACTS: u64 = 20;
-    const COPIES: usize = 4;
     let running_now: Arc<Mutex<HashMap<String, u32>>> = Arc::default();
     let done: Arc<Mutex<HashMap<String, u32>>> = Arc::default();
     let mut consumers = Vec::new();

@@ -45,7 +45,7 @@ struct Wrong {
 }
 
 impl Wrong {
-    fn new(fault: Fault) -> Arc<dyn DedupeStore> {
+    fn store(fault: Fault) -> Arc<dyn DedupeStore> {
         Arc::new(Self {
             fault,
             right: MemoryStore::new(),
@@ -83,10 +83,8 @@ impl Wrong {
                     let _ignored = self.right.release(slot, fence).await;
                 }
             }
-            Fault::ForgetsSettled => {
-                if self.settles.lock().unwrap().contains_key(slot) {
-                    return Ok(Claim::Acquired { fence: Fence::new(u64::MAX), attempt: 1 });
-                }
+            Fault::ForgetsSettled if self.settles.lock().unwrap().contains_key(slot) => {
+                return Ok(Claim::Acquired { fence: Fence::new(u64::MAX), attempt: 1 });
             }
             Fault::SettledLapses if lapsed && self.settles.lock().unwrap().contains_key(slot) => {
                 return Ok(Claim::Acquired { fence: Fence::new(u64::MAX), attempt: 2 });
@@ -169,7 +167,7 @@ async fn must_fail<F: Future<Output = Verdict>>(
     behaviour: impl FnOnce(Arc<dyn DedupeStore>) -> F,
     fault: Fault,
 ) {
-    assert!(behaviour(Wrong::new(fault)).await.is_err(), "the suite does not notice {fault:?}");
+    assert!(behaviour(Wrong::store(fault)).await.is_err(), "the suite does not notice {fault:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

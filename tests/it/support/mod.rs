@@ -4,7 +4,7 @@ mod events;
 mod running;
 mod stage;
 
-pub use events::{deprecated, fingerprint, one_of_each, published, source, uri};
+pub use events::{deprecated, one_of_each, published, source};
 pub use running::Running;
 pub use stage::{Stage, quick};
 

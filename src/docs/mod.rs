@@ -1,0 +1,24 @@
+//! The longer texts.
+
+#[doc = include_str!("delivery.md")]
+pub mod delivery {}
+
+#[doc = include_str!("dedupe.md")]
+pub mod dedupe {}
+
+#[doc = include_str!("dead_letters.md")]
+pub mod dead_letters {}
+
+#[doc = include_str!("wire.md")]
+pub mod wire {}
+
+#[doc = include_str!("operating.md")]
+pub mod operating {}
+
+#[doc = include_str!("architecture.md")]
+pub mod architecture {}
+
+/// The examples of the README compile.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+pub mod readme {}
