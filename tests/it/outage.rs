@@ -1,6 +1,6 @@
 //! What is missing for a while: the dead-letter stream, the server, the dedupe store. Nothing is lost meanwhile.
 
-use crate::support::{Running, Stage, eventually, published, quick};
+use crate::support::{DEADLINE, Running, Stage, eventually, published, quick};
 use futures::{FutureExt, future::BoxFuture};
 use std::{
     collections::HashMap,
@@ -16,6 +16,7 @@ use stratt_event_bridge::{
     dedupe::{Claim, DedupeStore, Fence, MemoryStore, Slot, StoreError, StoreErrorKind},
     topology::{DEAD_LETTER_STREAM, Topology},
 };
+use tokio::time::Instant;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn without_the_dead_letter_stream_nothing_is_lost_and_no_handler_runs_again() {
@@ -188,6 +189,35 @@ async fn while_the_store_is_down_nothing_runs_and_nothing_is_asked_for() {
     assert!(attempts.lock().unwrap().iter().all(|attempt| *attempt == 1));
     stage.all_answered(Feed::Strat, "closed").await;
     assert_eq!(running.stop().await.handled, 20);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn while_the_store_is_down_a_request_that_ended_is_not_made_again() {
+    let stage = Stage::new().await;
+    let store = Arc::new(Failing::default());
+    store.is_down.store(true, Ordering::SeqCst);
+    let consumer = stage.bridge.consumer("closed", store.clone()).options(quick());
+    let consumer = consumer.on(|_: Delivery<UnitPublished>| async { Ok(()) });
+    stage.bridge.publish(published("a", 1)).await.unwrap();
+    let running = Running::start(consumer.build().await.unwrap());
+    let stream = stage.stream(Feed::Strat).await;
+    let mut unasked_in_a_row = 0;
+    // The first request has room for 63 more and stays open until it expires.
+    let unasked = || {
+        let info = stream.get_consumer::<async_nats::jetstream::consumer::pull::Config>("closed");
+        async { info.await.unwrap().cached_info().num_waiting }
+    };
+    eventually("unasked", unasked, |waiting| *waiting == 1).await;
+    let deadline = Instant::now() + DEADLINE;
+    while unasked_in_a_row < 30 {
+        assert!(Instant::now() < deadline, "it goes on asking");
+        unasked_in_a_row = if unasked().await == 0 { unasked_in_a_row + 1 } else { 0 };
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    store.is_down.store(false, Ordering::SeqCst);
+    stage.bridge.publish(published("b", 2)).await.unwrap();
+    stage.all_answered(Feed::Strat, "closed").await;
+    assert_eq!(running.stop().await.handled, 2);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
