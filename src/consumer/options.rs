@@ -3,6 +3,9 @@
 use async_nats::jetstream::consumer::DeliverPolicy;
 use std::time::Duration;
 
+/// A dead process would keep its work for longer than anybody wants, and sums of times could overflow.
+const LONGEST_ACK_WAIT: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+
 /// How a durable consumer treats what it receives.
 ///
 /// The three times hang together: a handler runs for at most the processing timeout, its claim lasts for the lease,
@@ -147,6 +150,8 @@ impl ConsumerOptions {
             ))
         } else if ack_wait < lease {
             Some(format!("ack wait {ack_wait:?} is below the lease {lease:?}: lengthen the ack wait"))
+        } else if ack_wait > LONGEST_ACK_WAIT {
+            Some(format!("ack wait {ack_wait:?} is above {LONGEST_ACK_WAIT:?}: shorten it"))
         } else if self.max_attempts == 0 {
             Some("max attempts is zero: allow at least one".into())
         } else if self.retry_delays.is_empty() {

@@ -85,6 +85,13 @@ pub(super) async fn process(
     ending
 }
 
+/// No pause at all is not left to the timer, which would round it up to a millisecond.
+async fn pause(length: Duration) {
+    if !length.is_zero() {
+        sleep(length).await;
+    }
+}
+
 struct InProcess<'a> {
     shared: &'a Shared,
     received: &'a Received,
@@ -136,7 +143,7 @@ impl<'a> InProcess<'a> {
 
     async fn claim(&mut self, after: Duration) -> Seen {
         let Some(slot) = &self.slot else { return Seen::Invalid };
-        if self.shared.drain.run_until_cancelled(sleep(after)).await.is_none()
+        if self.shared.drain.run_until_cancelled(pause(after)).await.is_none()
             || self.shared.drain.is_cancelled()
         {
             return Seen::Draining;
@@ -238,7 +245,7 @@ impl<'a> InProcess<'a> {
         let (Some(slot), Some(grant)) = (&self.slot, self.grant) else {
             return Seen::Wrote(what, Written::Fenced);
         };
-        sleep(after).await;
+        pause(after).await;
         let store = &self.shared.store;
         let written = match what {
             Write::Settle => self.bounded(store.settle(slot, grant.fence)).await,

@@ -24,7 +24,9 @@ pub(super) async fn reply(client: &Client, to: Subject, ending: Ending) {
 }
 
 fn nak(delay: Duration) -> Bytes {
-    format!("-NAK {{\"delay\":{}}}", delay.as_nanos()).into()
+    // The server reads 64 bits with a sign: some 292 years.
+    let nanos = i64::try_from(delay.as_nanos()).unwrap_or(i64::MAX);
+    format!("-NAK {{\"delay\":{nanos}}}").into()
 }
 
 /// Confirmed, since a dead-lettered event that comes back is attempted from the start.

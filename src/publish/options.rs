@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+/// Longer times mean nothing, and sums of them could overflow.
+const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
+
 /// How long a publish may take, and how many of [`publish_all`](crate::EventBridge::publish_all) run at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BridgeOptions {
@@ -22,20 +25,20 @@ impl Default for BridgeOptions {
 }
 
 impl BridgeOptions {
-    /// How long one attempt waits for the broker's acknowledgement before it is repeated.
+    /// How long one attempt waits for the broker's acknowledgement before it is repeated; a day at most.
     #[must_use]
     pub fn with_attempt_timeout(mut self, timeout: Duration) -> Self {
-        self.attempt_timeout = timeout;
+        self.attempt_timeout = timeout.min(LONGEST);
         self
     }
 
-    /// How long a publish is repeated before it fails.
+    /// How long a publish is repeated before it fails; a day at most.
     ///
     /// It must stay below the duplicate window of the stream (2 minutes by default), which is what makes a repeat
     /// harmless: [`provision`](crate::EventBridge::provision) and [`verify`](crate::EventBridge::verify) check that.
     #[must_use]
     pub fn with_retry_budget(mut self, budget: Duration) -> Self {
-        self.retry_budget = budget;
+        self.retry_budget = budget.min(LONGEST);
         self
     }
 

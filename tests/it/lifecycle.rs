@@ -38,6 +38,8 @@ async fn bad_configuration_is_refused_and_says_what_to_change() {
         (options().with_lease(30 * SECOND), "lengthen the lease"),
         (options().with_processing_timeout(Duration::ZERO), "processing timeout is zero"),
         (options().with_ack_wait(39 * SECOND), "lengthen the ack wait"),
+        (options().with_processing_timeout(Duration::MAX), "does not outlast"),
+        (options().with_ack_wait(Duration::MAX), "shorten it"),
         (options().with_max_in_flight(0), "max in flight is zero"),
         (options().with_max_attempts(0), "max attempts is zero"),
         (options().with_retry_delays([]), "retry delays are empty"),

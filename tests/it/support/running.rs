@@ -1,5 +1,5 @@
 use stratt_event_bridge::{ConsumeError, ConsumeSummary, DurableConsumer};
-use tokio::{sync::oneshot, task::JoinHandle};
+use tokio::{sync::oneshot, task::JoinHandle, time::timeout};
 
 /// A consumer that runs in the background until it is stopped.
 pub struct Running {
@@ -23,6 +23,6 @@ impl Running {
 
     /// The error of a consumer that ends by itself.
     pub async fn failure(self) -> ConsumeError {
-        self.task.await.unwrap().unwrap_err()
+        timeout(super::DEADLINE, self.task).await.expect("the consumer goes on").unwrap().unwrap_err()
     }
 }
