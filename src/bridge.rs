@@ -206,7 +206,7 @@ impl EventBridge {
 
 fn outgoing<E: Event>(envelope: &Envelope<E>) -> Result<Outgoing, PublishError> {
     let payload = envelope.encode()?;
-    if payload.len() > Envelope::<E>::MAX_BYTES {
+    if payload.len() > Envelope::MAX_BYTES {
         return Err(PublishError::new(PublishErrorKind::TooLarge));
     }
     let mut headers = HeaderMap::new();

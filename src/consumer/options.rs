@@ -1,5 +1,6 @@
 //! How a durable consumer treats what it receives.
 
+use crate::envelope::Envelope;
 use async_nats::jetstream::consumer::DeliverPolicy;
 use std::time::Duration;
 
@@ -37,7 +38,7 @@ impl Default for ConsumerOptions {
             max_in_flight: 64,
             shutdown_grace: Duration::from_secs(30),
             deliver_policy: DeliverPolicy::All,
-            max_envelope_bytes: crate::Envelope::<crate::AnyEvent>::MAX_BYTES,
+            max_envelope_bytes: Envelope::MAX_BYTES,
             allows_short_store_retention: false,
         }
     }

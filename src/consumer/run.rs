@@ -15,7 +15,7 @@ use crate::{
     uri::UnitUri,
 };
 use async_nats::{Message, jetstream};
-use futures::FutureExt;
+use futures::{FutureExt, future::join_all};
 use std::{
     panic::AssertUnwindSafe,
     sync::{Arc, atomic::Ordering},
@@ -30,6 +30,9 @@ use tokio::{
 const TICK: Duration = Duration::from_millis(250);
 /// How long cancelled handlers have to be given back after the grace.
 const AFTER_GRACE: Duration = Duration::from_secs(5);
+
+/// How long the connection has to take the last answers.
+const AWAY: Duration = Duration::from_secs(2);
 
 type Decoded = Result<Envelope, DecodeError>;
 
@@ -194,16 +197,16 @@ impl Running {
         let waiting = self.sequencer.take_waiting();
         // Given back only when nothing is asked for any more: else it would come back to us.
         let last_arrivals = self.puller.close().await;
-        for (received, _) in waiting {
-            reply(&shared.client, received.reply, Ending::Returned).await;
-            self.summary.count(Ending::Returned);
-        }
-        for message in last_arrivals {
-            if let Some(to) = message.reply {
-                reply(&shared.client, to, Ending::Returned).await;
-                self.summary.received += 1;
-                self.summary.count(Ending::Returned);
-            }
+        let waiting = waiting.into_iter().map(|(received, _)| received.reply);
+        let last_arrivals: Vec<_> = last_arrivals.into_iter().filter_map(|message| message.reply).collect();
+        self.summary.received += u64::try_from(last_arrivals.len()).unwrap_or_default();
+        let give_back: Vec<_> = waiting.chain(last_arrivals).collect();
+        self.summary.returned += u64::try_from(give_back.len()).unwrap_or_default();
+        // Everything from here on is bounded: a connection that is away must not keep the service from ending.
+        let given_back =
+            join_all(give_back.into_iter().map(|to| reply(&shared.client, to, Ending::Returned)));
+        if timeout(AWAY, given_back).await.is_err() {
+            tracing::warn!("events could not be given back; they are redelivered after the ack wait");
         }
         let summary = &mut self.summary;
         let deliveries = &mut self.deliveries;
@@ -212,8 +215,8 @@ impl Running {
         if timeout(AFTER_GRACE, join(deliveries, summary)).await.is_err() {
             tracing::error!(consumer = %shared.name, left = deliveries.len(), "handlers block their thread and are left");
         }
-        if let Err(error) = shared.client.flush().await {
-            tracing::warn!(%error, "last answers could not be flushed; their events are redelivered");
+        if !matches!(timeout(AWAY, shared.client.flush()).await, Ok(Ok(()))) {
+            tracing::warn!("last answers could not be flushed; their events are redelivered");
         }
         self.summary
     }

@@ -33,11 +33,13 @@ struct Read<'a> {
     meta: &'a RawValue,
 }
 
-impl<E: Event> Envelope<E> {
+impl Envelope {
     /// The most bytes an envelope may have unless set otherwise: 256 KiB.
     pub const MAX_BYTES: usize = 256 * 1024;
+}
 
-    /// Reads an envelope that was received on `subject`, of at most [`MAX_BYTES`](Self::MAX_BYTES).
+impl<E: Event> Envelope<E> {
+    /// Reads an envelope that was received on `subject`, of at most [`MAX_BYTES`](Envelope::MAX_BYTES).
     ///
     /// Checked are the version, that subject, type, domain and the URI inside the payload agree, and that the key
     /// is the key of the event: a forged key could otherwise suppress another event.
@@ -46,7 +48,7 @@ impl<E: Event> Envelope<E> {
     ///
     /// A [`DecodeError`] whose kind says what is wrong. None of them goes away by trying again.
     pub fn decode(subject: &str, bytes: &[u8]) -> Result<Self, DecodeError> {
-        Self::decode_at_most(Self::MAX_BYTES, subject, bytes)
+        Self::decode_at_most(Envelope::MAX_BYTES, subject, bytes)
     }
 
     /// Reads an envelope like [`decode`](Self::decode), of at most `max_bytes`.

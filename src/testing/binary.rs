@@ -83,11 +83,14 @@ fn install(folder: &Path) -> Result<(), String> {
 
 /// A folder under the cargo target directory that this process was built into, else the temporary directory.
 fn cache_folder() -> PathBuf {
-    let target = env::var_os("CARGO_TARGET_DIR").map(PathBuf::from).or_else(|| {
-        let program = env::current_exe().ok()?;
-        // Cargo marks its target directory as a cache.
-        program.ancestors().find(|folder| folder.join("CACHEDIR.TAG").is_file()).map(Path::to_owned)
-    });
+    // Cargo marks its target directory as a cache.
+    let is_target = |folder: &PathBuf| folder.join("CACHEDIR.TAG").is_file();
+    let around_program = || env::current_exe().ok()?.ancestors().map(Path::to_owned).find(is_target);
+    // Programs of documentation tests lie elsewhere, but run in the folder of the package.
+    let below_package =
+        || env::current_dir().ok()?.ancestors().map(|folder| folder.join("target")).find(is_target);
+    let target =
+        env::var_os("CARGO_TARGET_DIR").map(PathBuf::from).or_else(around_program).or_else(below_package);
     target.unwrap_or_else(env::temp_dir).join("nats-server-cache")
 }
 

@@ -2,6 +2,7 @@
 
 use std::{
     io,
+    path::Path,
     process::{Child, Command, Stdio},
 };
 
@@ -15,9 +16,11 @@ pub(super) struct Process {
 }
 
 impl Process {
-    pub(super) fn guard(mut server: Child) -> io::Result<Self> {
+    /// When our process is killed, nobody else removes `folder`: the watchdog does that as well.
+    pub(super) fn guard(mut server: Child, folder: &Path) -> io::Result<Self> {
         let watchdog = Command::new("sh")
-            .args(["-c", "read -r _; kill -9 \"$0\"", &server.id().to_string()])
+            .args(["-c", "read -r _; kill -9 \"$0\"; rm -rf \"$1\"", &server.id().to_string()])
+            .arg(folder)
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .stderr(Stdio::null())

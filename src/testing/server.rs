@@ -217,7 +217,7 @@ impl NatsServer {
             .map_err(|error| {
                 ServerError::new(format!("{} cannot be run: {error}", self.program.display()))
             })?;
-        self.process = Some(Process::guard(server).map_err(ServerError::new)?);
+        self.process = Some(Process::guard(server, self.folder.path()).map_err(ServerError::new)?);
         Ok(())
     }
 

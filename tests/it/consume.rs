@@ -1,9 +1,12 @@
 //! The main job: what is published is delivered, handled once, retried, and dead-lettered.
 
-use crate::support::{Running, Stage, deprecated, eventually, one_of_each, published};
-use std::sync::{
-    Arc, Mutex,
-    atomic::{AtomicU32, Ordering},
+use crate::support::{Running, Stage, deprecated, eventually, one_of_each, published, quick};
+use std::{
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::Duration,
 };
 use stratt_event_bridge::{
     AnyEvent, Delivery, EventType, Feed, HandlerError, UnitDeprecated, UnitPublished,
@@ -68,6 +71,30 @@ async fn a_failing_handler_is_retried_and_told_the_attempt() {
     let summary = running.stop().await;
     assert_eq!((summary.retried, summary.handled), (2, 1));
     assert!(stage.dead_letters().await.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_handler_may_ask_for_a_delay_of_its_own() {
+    let stage = Stage::new().await;
+    // The delay of the options would outlast the test.
+    let options = quick().with_retry_delays([Duration::from_secs(3600)]);
+    let consumer =
+        stage.consumer("asking").options(options).on(|delivery: Delivery<UnitPublished>| async move {
+            match delivery.attempt() {
+                1 => Err(HandlerError::retry_after("not yet", Duration::from_millis(30))),
+                _ => Ok(()),
+            }
+        });
+    let running = Running::start(consumer.build().await.unwrap());
+    stage.bridge.publish(published("a", 1)).await.unwrap();
+    let delivered = || async {
+        let info = stage.stream(Feed::Strat).await.consumer_info("asking").await.unwrap();
+        info.delivered.consumer_sequence
+    };
+    eventually("deliveries", delivered, |deliveries| *deliveries == 2).await;
+    stage.all_answered(Feed::Strat, "asking").await;
+    let summary = running.stop().await;
+    assert_eq!((summary.retried, summary.handled), (1, 1));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

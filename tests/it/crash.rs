@@ -8,7 +8,7 @@ use stratt_event_bridge::{
     dead_letter::DeadLetterReason,
     dedupe::{KvStore, KvStoreOptions},
 };
-use tokio::process::Command;
+use tokio::process::{Child, Command};
 
 const URL: &str = "CRASH_TEST_URL";
 
@@ -45,13 +45,25 @@ async fn handle(client: async_nats::Client, delivery: Delivery<UnitPublished>) -
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "run by the test below in a process of its own"]
+#[ignore = "run by the tests below in processes of its own"]
 async fn child_that_consumes() {
     let url = std::env::var(URL).expect("the parent names its server");
     let client = async_nats::connect(&url).await.unwrap();
     let consumer =
         consumer(&url).await.on(move |delivery| handle(client.clone(), delivery)).build().await.unwrap();
     consumer.run(std::future::pending()).await.unwrap();
+}
+
+/// Runs the test above in a process of its own.
+fn child(url: &str) -> Child {
+    Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "crash::child_that_consumes", "--ignored"])
+        .env(URL, url)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -63,14 +75,7 @@ async fn an_event_that_kills_its_process_is_counted_and_dead_lettered_and_others
     // A supervisor that starts the process again whenever it dies.
     let supervisor = tokio::spawn(async move {
         loop {
-            let mut child = Command::new(std::env::current_exe().unwrap())
-                .args(["--exact", "crash::child_that_consumes", "--ignored"])
-                .env(URL, &url)
-                .stdout(Stdio::null())
-                .stderr(Stdio::null())
-                .kill_on_drop(true)
-                .spawn()
-                .unwrap();
+            let mut child = child(&url);
             child.wait().await.unwrap();
         }
     });
@@ -96,14 +101,7 @@ async fn work_of_a_dead_process_is_picked_up_by_another() {
     let url = stage.server.url().to_owned();
     let mut effects = stage.client.subscribe("effects").await.unwrap();
     stage.client.flush().await.unwrap();
-    let mut child = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "crash::child_that_consumes", "--ignored"])
-        .env(URL, &url)
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .kill_on_drop(true)
-        .spawn()
-        .unwrap();
+    let mut child = child(&url);
     stage.bridge.publish(published("a", 1).with_actor("kills the first process")).await.unwrap();
     effects.next().await.unwrap();
     child.wait().await.unwrap();

@@ -1,11 +1,13 @@
 //! The stores of this crate: certified by the conformance suite, and what is particular to each.
 
 use crate::support::published;
-use futures::future::join_all;
+use futures::future::{BoxFuture, join_all};
 use std::{sync::Arc, time::Duration};
 use stratt_event_bridge::{
     Event, async_nats,
-    dedupe::{Claim, DedupeStore, Fence, KvStore, KvStoreOptions, MemoryStore, Slot, StoreErrorKind},
+    dedupe::{
+        Claim, DedupeStore, Fence, KvStore, KvStoreOptions, MemoryStore, Slot, StoreError, StoreErrorKind,
+    },
     testing::NatsServer,
 };
 
@@ -44,35 +46,19 @@ impl OnServer {
 }
 
 impl DedupeStore for WithServer {
-    fn claim<'a>(
-        &'a self,
-        slot: &'a Slot,
-        lease: Duration,
-    ) -> futures::future::BoxFuture<'a, Result<Claim, stratt_event_bridge::dedupe::StoreError>> {
+    fn claim<'a>(&'a self, slot: &'a Slot, lease: Duration) -> BoxFuture<'a, Result<Claim, StoreError>> {
         self.kv.claim(slot, lease)
     }
 
-    fn settle<'a>(
-        &'a self,
-        slot: &'a Slot,
-        fence: Fence,
-    ) -> futures::future::BoxFuture<'a, Result<(), stratt_event_bridge::dedupe::StoreError>> {
+    fn settle<'a>(&'a self, slot: &'a Slot, fence: Fence) -> BoxFuture<'a, Result<(), StoreError>> {
         self.kv.settle(slot, fence)
     }
 
-    fn release<'a>(
-        &'a self,
-        slot: &'a Slot,
-        fence: Fence,
-    ) -> futures::future::BoxFuture<'a, Result<(), stratt_event_bridge::dedupe::StoreError>> {
+    fn release<'a>(&'a self, slot: &'a Slot, fence: Fence) -> BoxFuture<'a, Result<(), StoreError>> {
         self.kv.release(slot, fence)
     }
 
-    fn forget<'a>(
-        &'a self,
-        slot: &'a Slot,
-        fence: Fence,
-    ) -> futures::future::BoxFuture<'a, Result<(), stratt_event_bridge::dedupe::StoreError>> {
+    fn forget<'a>(&'a self, slot: &'a Slot, fence: Fence) -> BoxFuture<'a, Result<(), StoreError>> {
         self.kv.forget(slot, fence)
     }
 

@@ -74,7 +74,7 @@ fn size_is_checked_before_anything_is_parsed() {
     let text = with_field(&format!("\"unknown\":\"{}\"", "x".repeat(256 * 1024)));
     let error = Envelope::<stratt_event_bridge::AnyEvent>::decode(SUBJECT, text.as_bytes()).unwrap_err();
     assert_eq!(error.kind(), DecodeErrorKind::TooLarge);
-    let garbage = vec![b'x'; Envelope::<stratt_event_bridge::AnyEvent>::MAX_BYTES + 1];
+    let garbage = vec![b'x'; Envelope::MAX_BYTES + 1];
     let error = Envelope::<stratt_event_bridge::AnyEvent>::decode(SUBJECT, &garbage).unwrap_err();
     assert_eq!(error.kind(), DecodeErrorKind::TooLarge);
 }

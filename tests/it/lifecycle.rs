@@ -215,3 +215,24 @@ async fn handlers_that_outlast_the_grace_are_dropped_and_their_events_given_back
     assert!(begun.elapsed() < 20 * SECOND, "{:?}", begun.elapsed());
     assert_eq!(heir.stop().await.handled, 1);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn shutdown_ends_although_the_server_is_away() {
+    let mut stage = Stage::new().await;
+    let started = Arc::new(AtomicU32::new(0));
+    let count = Arc::clone(&started);
+    let options = quick().with_shutdown_grace(Duration::from_millis(100));
+    let consumer = stage.consumer("alone").options(options).on(move |_: Delivery<UnitPublished>| {
+        count.fetch_add(1, Ordering::SeqCst);
+        std::future::pending()
+    });
+    for number in 1..=3 {
+        stage.bridge.publish(published("queued", number)).await.unwrap();
+    }
+    let running = Running::start(consumer.build().await.unwrap());
+    eventually("started", || async { started.load(Ordering::SeqCst) }, |started| *started == 1).await;
+    stage.server.kill();
+    let summary =
+        tokio::time::timeout(crate::support::DEADLINE, running.stop()).await.expect("it does not end");
+    assert_eq!((summary.handled, summary.returned), (0, 3));
+}

@@ -1,12 +1,12 @@
 //! What is missing for a while: the dead-letter stream, the server, the dedupe store. Nothing is lost meanwhile.
 
-use crate::support::{DEADLINE, Running, Stage, eventually, published, quick};
+use crate::support::{DEADLINE, Load, Running, Stage, eventually, published, quick};
 use futures::{FutureExt, future::BoxFuture};
 use std::{
     collections::HashMap,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU32, Ordering},
     },
     time::Duration,
 };
@@ -67,38 +67,19 @@ async fn the_server_is_killed_under_load_and_every_acknowledged_event_is_handled
             async { Ok(()) }
         });
     let running = Running::start(consumer.build().await.unwrap());
-    let done = Arc::new(AtomicBool::new(false));
-    let next = Arc::new(AtomicU64::new(1));
-    let publishers: Vec<_> = (0..8)
-        .map(|publisher| {
-            let (bridge, done, next) = (stage.bridge.clone(), Arc::clone(&done), Arc::clone(&next));
-            tokio::spawn(async move {
-                let mut acknowledged = Vec::new();
-                while !done.load(Ordering::SeqCst) {
-                    let number = next.fetch_add(1, Ordering::SeqCst);
-                    bridge.publish(published(&format!("unit-{publisher}"), number)).await.unwrap();
-                    acknowledged.push(number);
-                }
-                acknowledged
-            })
-        })
-        .collect();
+    let load = Load::start(&stage.bridge, 8);
     for round in 1..=2 {
         eventually("handled", || async { runs.lock().unwrap().len() }, |handled| *handled > round * 200)
             .await;
         stage.server.kill();
         stage.server.restart().await.unwrap();
     }
-    done.store(true, Ordering::SeqCst);
-    let mut acknowledged = Vec::new();
-    for publisher in publishers {
-        acknowledged.extend(publisher.await.unwrap());
-    }
+    let acknowledged = load.stop().await;
     eventually("handled", || async { runs.lock().unwrap().len() }, |handled| *handled == acknowledged.len())
         .await;
     stage.all_answered(Feed::Choco, "survivor").await;
     let runs = runs.lock().unwrap().clone();
-    for number in acknowledged {
+    for (number, _) in acknowledged {
         assert_eq!(runs.get(&number), Some(&1), "event {number}");
     }
     running.stop().await;

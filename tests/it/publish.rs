@@ -1,16 +1,16 @@
 //! Publishing: stored once, in order, within a bounded time; and honest about what is not known.
 
-use crate::support::{Stage, eventually, published, source};
+use crate::support::{Load, Stage, eventually, published, source};
 use futures::{StreamExt, stream};
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicU64, Ordering},
     },
     time::Duration,
 };
 use stratt_event_bridge::{
-    BridgeOptions, Envelope, EventBridge, Feed, PublishErrorKind, UnitPublished, testing::NatsServer,
+    BridgeOptions, Envelope, Event, EventBridge, Feed, PublishErrorKind, UnitPublished, testing::NatsServer,
     topology::Topology,
 };
 use tokio::time::Instant;
@@ -67,38 +67,19 @@ async fn no_more_are_in_flight_than_allowed() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_was_acknowledged_survives_kills_and_nothing_is_stored_twice() {
     let mut stage = Stage::new().await;
-    let done = Arc::new(AtomicBool::new(false));
-    let next = Arc::new(AtomicU64::new(1));
-    let publishers: Vec<_> = (0..16)
-        .map(|_| {
-            let (bridge, done, next) = (stage.bridge.clone(), Arc::clone(&done), Arc::clone(&next));
-            tokio::spawn(async move {
-                let mut acknowledged = Vec::new();
-                while !done.load(Ordering::SeqCst) {
-                    let number = next.fetch_add(1, Ordering::SeqCst);
-                    acknowledged.push((number, bridge.publish(published("a", number)).await.unwrap()));
-                }
-                acknowledged
-            })
-        })
-        .collect();
+    let load = Load::start(&stage.bridge, 16);
     for round in 1..=3 {
-        eventually("published events", || async { next.load(Ordering::SeqCst) }, |next| *next > round * 300)
-            .await;
+        eventually("published events", || async { load.begun() }, |begun| *begun > round * 300).await;
         stage.server.kill();
         stage.server.restart().await.unwrap();
     }
-    done.store(true, Ordering::SeqCst);
-    let mut acknowledged = Vec::new();
-    for publisher in publishers {
-        acknowledged.extend(publisher.await.unwrap());
-    }
+    let acknowledged = load.stop().await;
     let stream = stage.stream(Feed::Strat).await;
     assert_eq!(stream.cached_info().state.messages, acknowledged.len() as u64);
     for (number, receipt) in acknowledged {
         let stored = stream.get_raw_message(receipt.sequence()).await.unwrap();
         let stored: Envelope = Envelope::decode(&stored.subject, &stored.payload).unwrap();
-        assert_eq!(stored.idempotency_key(), envelope(number).idempotency_key());
+        assert_eq!(stored.event().fingerprint(), &published("a", number).fingerprint);
     }
 }
 

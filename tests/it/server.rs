@@ -61,22 +61,25 @@ async fn a_server_ends_with_the_process_that_started_it() {
         .unwrap();
     let mut lines =
         tokio::io::AsyncBufReadExt::lines(tokio::io::BufReader::new(child.stdout.take().unwrap()));
-    let pid: u32 = loop {
+    let (pid, folder): (u32, _) = loop {
         let line = lines.next_line().await.unwrap().expect("the child ended without a word");
-        if let Some(pid) = line.split("server-pid=").nth(1) {
-            break pid.trim().parse().unwrap();
+        if let Some((pid, folder)) =
+            line.strip_prefix("server-pid=").and_then(|line| line.split_once(" folder="))
+        {
+            break (pid.parse().unwrap(), Path::new(folder).to_owned());
         }
     };
-    assert!(is_alive(pid));
+    assert!(is_alive(pid) && folder.exists());
     child.kill().await.unwrap();
-    eventually("server of a killed process", || async { is_alive(pid) }, |alive| !alive).await;
+    let left = || async { (is_alive(pid), folder.exists()) };
+    eventually("server of a killed process", left, |left| *left == (false, false)).await;
 }
 
 #[tokio::test]
 #[ignore = "run by `a_server_ends_with_the_process_that_started_it` in a process of its own"]
 async fn child_that_is_killed() {
     let server = NatsServer::start().await.unwrap();
-    println!("\nserver-pid={}", server.pid().unwrap());
+    println!("\nserver-pid={} folder={}", server.pid().unwrap(), server.folder().display());
     std::future::pending::<()>().await;
 }
 

@@ -1,10 +1,12 @@
 //! What the tests share: a provisioned server, events, a running consumer, and waiting for a condition.
 
 mod events;
+mod load;
 mod running;
 mod stage;
 
 pub use events::{deprecated, one_of_each, published, source};
+pub use load::Load;
 pub use running::Running;
 pub use stage::{Stage, quick};
 
