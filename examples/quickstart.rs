@@ -35,7 +35,7 @@ async fn main() -> Result<ExitCode, Failure> {
     let begun = Instant::now();
     let say = move |text: String| println!("{:>6} ms  {text}", begun.elapsed().as_millis());
     let (_server, url) = server().await?;
-    let client = async_nats::connect(&url).await?;
+    let client = async_nats::connect(&url).await.map_err(|error| format!("no broker at {url}: {error}"))?;
     say(format!("connected to {url}, nats-server {}", client.server_info().version));
     let bridge = EventBridge::new(client, "orchestrator-http:quickstart:0.1.0".parse()?);
     bridge.provision(&Topology::default()).await?;
