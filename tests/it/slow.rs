@@ -158,7 +158,7 @@ async fn a_handler_that_blocks_its_thread_loses_its_claim_and_cannot_settle() {
         let count = Arc::clone(&count);
         async move {
             count.fetch_add(1, Ordering::SeqCst);
-            std::thread::sleep(Duration::from_secs(4));
+            std::thread::sleep(Duration::from_secs(3));
             Ok(())
         }
     });
@@ -169,11 +169,10 @@ async fn a_handler_that_blocks_its_thread_loses_its_claim_and_cannot_settle() {
         async { Ok(()) }
     });
     let blocking = blocking.build().await.unwrap();
-    // On a runtime of its own, one of whose threads the handler blocks; signs of life go on from the other.
+    // On a runtime of its own, whose only thread the handler blocks: the whole process stands still.
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
     let zombie = std::thread::spawn(move || {
-        let runtime =
-            tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(blocking.run(async move {
             let _stopped = stopped.await;
         }))
