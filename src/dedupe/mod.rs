@@ -32,7 +32,9 @@ use std::{fmt::Debug, time::Duration};
 ///   [`Fenced`](StoreErrorKind::Fenced) and changes nothing. Repeating one that succeeded, because its answer was
 ///   lost, succeeds.
 /// - A claim that finds the slot held by its own [claimant](Slot::claimant) is granted again, with a new fence, a
-///   fresh lease and the same attempt: the answer to the first was lost.
+///   fresh lease and the same attempt: the answer to the first was lost. So it is after the lease, while nobody else
+///   has claimed the slot.
+/// - A lease that is over takes the slot from nobody: until another claimant acquires it, the fence is still good.
 /// - Keys are independent, and so are consumers.
 ///
 /// The store's own clock decides what is over. A wrong clock may cost an overlap, never a wrong settle.

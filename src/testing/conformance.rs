@@ -85,6 +85,13 @@ async fn acquire_in_time(store: &Store, slot: &Slot) -> Result<(Fence, u32), Vio
     }
 }
 
+/// Waits until a lease of [`SHORT`] that began before is over by the store's own clock: one that begins now has ended.
+async fn outlive_a_short_lease(store: &Store) -> Verdict {
+    let witness = fresh()?;
+    acquire(store, &witness, SHORT).await?;
+    acquire_in_time(store, &other_claimant(&witness)).await.map(|_| ())
+}
+
 async fn must_be_held(store: &Store, slot: &Slot, when: &str) -> Verdict {
     let claim = store.claim(&other_claimant(slot), LONG).await?;
     must(matches!(claim, Claim::Held { .. }), || format!("claim {when} was {claim:?}, not held"))
@@ -132,12 +139,10 @@ pub async fn settled_is_final(store: Store) -> Verdict {
 
 /// A settled slot stays settled when the lease it was claimed with is over.
 pub async fn settled_outlives_the_lease(store: Store) -> Verdict {
-    let (slot, witness) = (fresh()?, fresh()?);
+    let slot = fresh()?;
     let (fence, _) = acquire(&store, &slot, SHORT).await?;
-    acquire(&store, &witness, SHORT).await?;
     store.settle(&slot, fence).await?;
-    // The same lease, begun later, has ended by the same clock.
-    acquire_in_time(&store, &other_claimant(&witness)).await?;
+    outlive_a_short_lease(&store).await?;
     let claim = store.claim(&other_claimant(&slot), LONG).await?;
     must(claim == Claim::Settled, || format!("a settled slot was {claim:?} after its lease"))
 }
@@ -209,6 +214,16 @@ pub async fn lease_is_never_cut_short(store: Store) -> Verdict {
     acquire_in_time(&store, &other_claimant(&slot)).await?;
     let held = begun.elapsed();
     must(held >= SHORT * 3, || format!("a lease of {:?} ended after {held:?}", SHORT * 3))
+}
+
+/// A lease that is over takes the slot from nobody: who was not replaced may still settle.
+pub async fn lapsed_claim_may_settle(store: Store) -> Verdict {
+    let slot = fresh()?;
+    let (fence, _) = acquire(&store, &slot, SHORT).await?;
+    outlive_a_short_lease(&store).await?;
+    store.settle(&slot, fence).await?;
+    let claim = store.claim(&other_claimant(&slot), LONG).await?;
+    must(claim == Claim::Settled, || format!("a slot that was settled late was {claim:?}"))
 }
 
 /// Whoever lost the claim cannot settle, release or forget, and changes nothing by trying.
@@ -293,6 +308,16 @@ pub async fn lost_claim_reply_is_recognised(store: Store) -> Verdict {
     store.settle(&slot, fence).await.map_err(Violation::from)
 }
 
+/// A claim that is repeated by its claimant after the lease costs no attempt either, while nobody else has claimed.
+pub async fn late_repeat_keeps_the_attempt(store: Store) -> Verdict {
+    let slot = fresh()?;
+    acquire(&store, &slot, SHORT).await?;
+    outlive_a_short_lease(&store).await?;
+    let (_, attempt) = acquire(&store, &slot, LONG).await?;
+    must(attempt == 1, || format!("the claim that was repeated late was counted as attempt {attempt}"))?;
+    must_be_held(&store, &slot, "after a late repeat").await
+}
+
 /// Expands to one test for each behaviour of the contract of [`DedupeStore`].
 ///
 /// Takes an expression that makes the store, an `Arc<dyn DedupeStore>`, and may await. The crate that uses it needs
@@ -321,12 +346,14 @@ macro_rules! dedupe_conformance {
             attempts_count_claims
             lease_lapses
             lease_is_never_cut_short
+            lapsed_claim_may_settle
             stale_fence_changes_nothing
             keys_are_independent
             consumers_are_independent
             one_of_many_acquires
             cancelled_claim_lapses
             lost_claim_reply_is_recognised
+            late_repeat_keeps_the_attempt
         }
     };
     (@each $store:expr; $($behaviour:ident)*) => {

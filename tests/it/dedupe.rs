@@ -1,10 +1,14 @@
 //! The stores of this crate: certified by the conformance suite, and what is particular to each.
 
-use crate::support::published;
-use futures::future::{BoxFuture, join_all};
+use crate::support::{eventually, published};
+use futures::{
+    StreamExt,
+    future::{BoxFuture, join_all},
+};
 use std::{sync::Arc, time::Duration};
 use stratt_event_bridge::{
-    Event, async_nats,
+    Event,
+    async_nats::{self, HeaderMap, connection::State, jetstream::stream},
     dedupe::{
         Claim, DedupeStore, Fence, KvStore, KvStoreOptions, MemoryStore, Slot, StoreError, StoreErrorKind,
     },
@@ -114,6 +118,22 @@ async fn a_full_memory_store_without_settled_slots_evicts_a_free_one() {
     assert_eq!(store.evicted(), 1);
 }
 
+#[tokio::test]
+async fn a_spent_fence_repeats_what_it_did_and_nothing_else() {
+    let memory: Arc<dyn DedupeStore> = Arc::new(MemoryStore::new());
+    for store in [memory, OnServer::start().await.store] {
+        let fence = acquire(&*store, &slot(1)).await;
+        store.release(&slot(1), fence).await.unwrap();
+        // Were this Ok, the attempts would have to be back to zero.
+        let error = store.forget(&slot(1), fence).await.unwrap_err();
+        assert_eq!(error.kind(), StoreErrorKind::Fenced, "{store:?}");
+        let error = store.settle(&slot(1), fence).await.unwrap_err();
+        assert_eq!(error.kind(), StoreErrorKind::Fenced, "{store:?}");
+        let claim = store.claim(&slot(1), LEASE).await.unwrap();
+        assert!(matches!(claim, Claim::Acquired { attempt: 2, .. }), "{claim:?} of {store:?}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn of_many_processes_one_acquires_each_key_of_a_bucket() {
     let OnServer { store } = OnServer::start().await;
@@ -144,11 +164,7 @@ async fn a_bucket_remembers_across_a_crash_of_the_server_and_fails_while_it_is_d
     let error = store.claim(&slot(1), LEASE).await.unwrap_err();
     assert_eq!(error.kind(), StoreErrorKind::Unavailable);
     store.server.lock().await.restart().await.unwrap();
-    let claim = crate::support::eventually(
-        "claim",
-        || async { store.claim(&slot(1), LEASE).await.ok() },
-        Option::is_some,
-    );
+    let claim = eventually("claim", || async { store.claim(&slot(1), LEASE).await.ok() }, Option::is_some);
     assert_eq!(claim.await, Some(Claim::Settled));
 }
 
@@ -188,4 +204,113 @@ async fn a_slot_that_cannot_be_read_is_left_as_it_is() {
     bucket.put(&key, "of another program".into()).await.unwrap();
     assert_eq!(store.claim(&slot(1), LEASE).await.unwrap_err().kind(), StoreErrorKind::Corrupt);
     assert_eq!(bucket.get(&key).await.unwrap().unwrap(), "of another program");
+}
+
+#[tokio::test]
+async fn a_key_that_was_deleted_by_hand_starts_afresh() {
+    let OnServer { store } = OnServer::start().await;
+    let bucket =
+        async_nats::jetstream::new(store.client.clone()).get_key_value("STRATT_DEDUPE").await.unwrap();
+    let key = format!("tests.{}", slot(1).key());
+    bucket.put(&key, "of another program".into()).await.unwrap();
+    bucket.delete(&key).await.unwrap();
+    let stale = acquire(&*store, &slot(1)).await;
+    bucket.purge(&key).await.unwrap();
+    assert_eq!(store.release(&slot(1), stale).await.unwrap_err().kind(), StoreErrorKind::Fenced);
+    let claim = store.claim(&slot(1), LEASE).await.unwrap();
+    assert!(matches!(claim, Claim::Acquired { attempt: 1, .. }), "{claim:?}");
+}
+
+#[tokio::test]
+async fn a_full_bucket_still_takes_the_end_of_what_it_granted() {
+    let OnServer { store } = OnServer::start().await;
+    for (name, in_memory) in [("file", false), ("memory", true)] {
+        let small = options().with_bucket(name).with_max_bytes(1000);
+        let small = if in_memory { small.in_memory() } else { small };
+        let small = KvStore::create(store.client.clone(), small).await.unwrap();
+        let mut granted = Vec::new();
+        while let Ok(claim) = small.claim(&slot(u64::try_from(granted.len()).unwrap()), LEASE).await {
+            let Claim::Acquired { fence, .. } = claim else { panic!("{claim:?}") };
+            granted.push(fence);
+        }
+        small.settle(&slot(0), granted[0]).await.unwrap();
+        small.release(&slot(1), granted[1]).await.unwrap();
+        small.forget(&slot(2), granted[2]).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_claim_made_without_a_connection_takes_no_slot_later() {
+    let OnServer { store } = OnServer::start().await;
+    let connected = || async { store.client.connection_state() == State::Connected };
+    store.server.lock().await.kill();
+    eventually("connected", connected, |connected| !connected).await;
+    let error = store.claim(&slot(1), LEASE).await.unwrap_err();
+    assert_eq!(error.kind(), StoreErrorKind::Unavailable);
+    store.server.lock().await.restart().await.unwrap();
+    eventually("connected", connected, |connected| *connected).await;
+    // What waited in the client's queue is written before this is answered.
+    let claim = store.claim(&slot(1), LEASE).await.unwrap();
+    assert!(matches!(claim, Claim::Acquired { attempt: 1, .. }), "{claim:?}");
+}
+
+#[tokio::test]
+async fn an_operation_on_a_server_that_hangs_ends_in_time() {
+    let OnServer { store } = OnServer::start().await;
+    let hasty = options().with_operation_timeout(Duration::from_millis(200));
+    let hasty = KvStore::open(store.client.clone(), hasty).await.unwrap();
+    let server = store.server.lock().await;
+    server.pause().unwrap();
+    let answer = tokio::time::timeout(Duration::from_secs(5), hasty.claim(&slot(1), LEASE)).await;
+    server.resume().unwrap();
+    assert_eq!(answer.unwrap().unwrap_err().kind(), StoreErrorKind::Unavailable);
+}
+
+#[tokio::test]
+async fn a_bucket_that_drops_old_keys_when_it_is_full_is_refused() {
+    let OnServer { store } = OnServer::start().await;
+    let leaky = stream::Config {
+        name: "KV_leaky".into(),
+        subjects: vec!["$KV.leaky.>".into()],
+        max_bytes: 1000,
+        allow_direct: true,
+        discard: stream::DiscardPolicy::Old,
+        ..Default::default()
+    };
+    async_nats::jetstream::new(store.client.clone()).create_stream(leaky).await.unwrap();
+    let options = options().with_bucket("leaky");
+    for error in [
+        KvStore::open(store.client.clone(), options.clone()).await.unwrap_err(),
+        KvStore::create(store.client.clone(), options).await.unwrap_err(),
+    ] {
+        assert_eq!(error.kind(), StoreErrorKind::Mismatch, "{error}");
+        assert_eq!(error.to_string(), "bucket leaky discards old keys when it is full; wanted discard new");
+    }
+}
+
+/// A responder answers direct gets in place of the server: twice it knows only an older revision, then the newest.
+#[tokio::test]
+async fn a_follower_that_lags_behind_costs_a_retry_and_no_claim() {
+    let OnServer { store } = OnServer::start().await;
+    let context = async_nats::jetstream::new(store.client.clone());
+    let stream = context.get_stream("KV_STRATT_DEDUPE").await.unwrap();
+    let config = stream::Config { allow_direct: false, ..stream.cached_info().config.clone() };
+    context.update_stream(config).await.unwrap();
+    let mut gets = store.client.subscribe("$JS.API.DIRECT.GET.KV_STRATT_DEDUPE.>").await.unwrap();
+    let mine = slot(1);
+    let fence = acquire(&*store, &mine).await;
+    let client = store.client.clone();
+    let follower = async {
+        for lags in [true, true, false] {
+            let get = gets.next().await.unwrap();
+            let key = get.subject.strip_prefix("$JS.API.DIRECT.GET.KV_STRATT_DEDUPE.").unwrap();
+            let found = stream.get_last_raw_message_by_subject(key).await.unwrap();
+            let mut headers = HeaderMap::new();
+            headers.insert("Nats-Sequence", if lags { 0 } else { found.sequence }.to_string());
+            headers.insert("Nats-Time-Stamp", "2026-01-01T00:00:00Z");
+            client.publish_with_headers(get.reply.unwrap(), headers, found.payload).await.unwrap();
+        }
+    };
+    let (released, ()) = tokio::join!(store.release(&mine, fence), follower);
+    released.unwrap();
 }

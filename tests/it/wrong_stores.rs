@@ -15,6 +15,7 @@ use stratt_event_bridge::{
 /// What a store does wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Fault {
+    Nothing,
     NeverGrants,
     CountsFromZero,
     GrantsTwice,
@@ -32,6 +33,9 @@ enum Fault {
     IgnoresConsumer,
     ChecksThenMarks,
     IgnoresClaimant,
+    CountsLateRepeats,
+    LateIsFenced,
+    MarksFirst,
 }
 
 /// The memory store, bent by a fault; its answers are otherwise right.
@@ -95,6 +99,17 @@ impl Wrong {
             Fault::LapseResetsAttempts if lapsed => {
                 self.right.forget(slot, before.unwrap().0).await?;
             }
+            Fault::CountsLateRepeats if lapsed => {
+                let stranger = Slot::new(slot.consumer().clone(), slot.key());
+                return self.right.claim(&stranger, lease).await;
+            }
+            Fault::MarksFirst => {
+                let claim = self.right.claim(slot, lease).await?;
+                if let Claim::Acquired { fence, .. } = claim {
+                    self.right.settle(slot, fence).await?;
+                }
+                return Ok(claim);
+            }
             Fault::ChecksThenMarks => {
                 let seen = before;
                 // Somebody else may check before this one marks.
@@ -125,6 +140,9 @@ impl DedupeStore for Wrong {
         async move {
             let slot = self.bent(slot);
             let fence = if self.fault == Fault::Unfenced { self.newest(&slot).unwrap().0 } else { fence };
+            if self.fault == Fault::LateIsFenced && self.newest(&slot).unwrap().1 <= Instant::now() {
+                return Err(StoreError::new(StoreErrorKind::Fenced));
+            }
             self.right.settle(&slot, fence).await?;
             let mut settles = self.settles.lock().unwrap();
             let count = settles.entry(slot).or_default();
@@ -182,12 +200,21 @@ async fn every_behaviour_can_fail() {
     must_fail(conformance::release_keeps_the_attempts, Fault::ReleaseResetsAttempts).await;
     must_fail(conformance::forget_resets_the_attempts, Fault::ForgetKeepsAttempts).await;
     must_fail(conformance::attempts_count_claims, Fault::LapseResetsAttempts).await;
+    must_fail(conformance::lease_lapses, Fault::MarksFirst).await;
     must_fail(conformance::lease_is_never_cut_short, Fault::LapsesEarly).await;
+    must_fail(conformance::lapsed_claim_may_settle, Fault::LateIsFenced).await;
     must_fail(conformance::stale_fence_changes_nothing, Fault::Unfenced).await;
     must_fail(conformance::keys_are_independent, Fault::OneKey).await;
     must_fail(conformance::consumers_are_independent, Fault::IgnoresConsumer).await;
     must_fail(conformance::one_of_many_acquires, Fault::ChecksThenMarks).await;
     must_fail(conformance::lost_claim_reply_is_recognised, Fault::IgnoresClaimant).await;
+    must_fail(conformance::late_repeat_keeps_the_attempt, Fault::CountsLateRepeats).await;
+}
+
+/// So what the suite notices above is the fault, not the wrapper.
+mod without_a_fault {
+    use super::{Fault, Wrong};
+    stratt_event_bridge::testing::dedupe_conformance!(Wrong::store(Fault::Nothing));
 }
 
 /// These two wait out the deadline of the suite.

@@ -4,6 +4,7 @@ use super::{KvStoreOptions, record::Record};
 use crate::dedupe::{StoreError, StoreErrorKind};
 use async_nats::{
     Client, HeaderMap, HeaderValue, StatusCode,
+    connection::State,
     jetstream::{self, context::ContextBuilder, kv, message::PublishMessage, stream},
 };
 use std::{error::Error, time::Duration};
@@ -26,17 +27,41 @@ pub(super) async fn create(
     match context.create_key_value(config).await {
         Ok(_) => find(context, options).await,
         // It exists with other settings, or another process creates it: what counts is what is there.
-        Err(error) => find(context, options).await.map_err(|_| unavailable(error)),
+        Err(error) => find(context, options).await.map_err(|found| match found.kind() {
+            StoreErrorKind::Mismatch => found,
+            _ => unavailable(error),
+        }),
     }
 }
 
+/// The bucket's configuration, if it can serve as a store.
 pub(super) async fn find(
     context: &jetstream::Context,
     options: &KvStoreOptions,
 ) -> Result<stream::Config, StoreError> {
     let stream = context.get_stream(format!("KV_{}", options.bucket)).await.map_err(unavailable)?;
-    Ok(stream.cached_info().config.clone())
+    let config = stream.cached_info().config.clone();
+    must_serve(&config)?;
+    Ok(config)
 }
+
+/// A bucket that drops old keys when it is full, or takes no writes of its own, would lose what was settled.
+fn must_serve(found: &stream::Config) -> Result<(), StoreError> {
+    let problem = if found.discard == stream::DiscardPolicy::Old {
+        "discards old keys when it is full; wanted discard new"
+    } else if found.mirror.is_some() {
+        "is a mirror, which takes no writes"
+    } else if !found.allow_direct {
+        "does not allow direct gets"
+    } else {
+        return Ok(());
+    };
+    let message = format!("bucket {} {problem}", found.name.trim_start_matches("KV_"));
+    Err(StoreError::new(StoreErrorKind::Mismatch).with_message(message))
+}
+
+/// How long a follower is given to catch up, step by step.
+const LAG: [Duration; 3] = [Duration::from_millis(10), Duration::from_millis(40), Duration::from_millis(100)];
 
 #[derive(Debug)]
 pub(super) struct Bucket {
@@ -67,23 +92,32 @@ impl Bucket {
         Self { name: options.bucket.clone(), client, context, timeout: options.operation_timeout }
     }
 
+    /// Runs an operation within its time.
+    ///
+    /// Without a connection it is not begun: a write would wait in the client's queue and take the slot when nobody
+    /// waits for it any more.
+    pub(super) async fn in_time<T>(
+        &self,
+        operation: impl Future<Output = Result<T, StoreError>>,
+    ) -> Result<T, StoreError> {
+        if self.client.connection_state() != State::Connected {
+            return Err(unavailable("not connected to the broker"));
+        }
+        tokio::time::timeout(self.timeout, operation).await.map_err(unavailable)?
+    }
+
     /// Writes the record if the key is at revision `expected` (0: has none), and returns the new revision.
     pub(super) async fn write(&self, key: &str, record: &Record, expected: u64) -> Result<u64, WriteError> {
-        let value = serde_json::to_vec(record).map_err(|error| WriteError::Store(unavailable(error)))?;
+        let value = record.encode().map_err(|error| WriteError::Store(unavailable(error)))?;
         let message = PublishMessage::build().payload(value.into()).expected_last_subject_sequence(expected);
         let stored = async { self.context.send_publish(self.subject(key), message).await?.await };
-        match tokio::time::timeout(self.timeout, stored).await {
-            Ok(Ok(ack)) => Ok(ack.sequence),
-            Ok(Err(error)) => Err(refusal(error)),
-            Err(elapsed) => Err(WriteError::Store(unavailable(elapsed))),
-        }
+        Ok(stored.await.map_err(refusal)?.sequence)
     }
 
     /// Reads the key by a direct get. It may lag behind on a cluster; whoever decides on it must compare-and-set.
     pub(super) async fn read(&self, key: &str) -> Result<Option<Entry>, StoreError> {
         let request = format!("$JS.API.DIRECT.GET.KV_{}.{}", self.name, self.subject(key));
-        let answer = tokio::time::timeout(self.timeout, self.client.request(request, "".into())).await;
-        let message = answer.map_err(unavailable)?.map_err(unavailable)?;
+        let message = self.client.request(request, "".into()).await.map_err(unavailable)?;
         match message.status {
             None => {}
             Some(StatusCode::NOT_FOUND) => return Ok(None),
@@ -93,16 +127,34 @@ impl Bucket {
         let (Some(revision), Some(written)) = (revision(&headers), written(&headers)) else {
             return Err(unavailable("direct get answered without sequence or timestamp"));
         };
-        let record = serde_json::from_slice(&message.payload)
-            .map_err(|error| StoreError::new(StoreErrorKind::Corrupt).caused_by(error))?;
+        let record = if is_deleted(&headers) { Record::DELETED } else { Record::decode(&message.payload)? };
         // A revision from the future is a new one by a clock that is ahead of ours.
         let age = Duration::try_from(OffsetDateTime::now_utc() - written).unwrap_or_default();
         Ok(Some(Entry { revision, age, record }))
     }
 
+    /// Reads until the server that answers knows of `revision`, which was granted; a follower may lag behind.
+    pub(super) async fn read_since(&self, key: &str, revision: u64) -> Result<Option<Entry>, StoreError> {
+        let mut found = self.read(key).await?;
+        for wait in LAG {
+            if found.as_ref().is_some_and(|entry| entry.revision >= revision) {
+                break;
+            }
+            tokio::time::sleep(wait).await;
+            found = self.read(key).await?;
+        }
+        Ok(found)
+    }
+
     fn subject(&self, key: &str) -> String {
         format!("$KV.{}.{key}", self.name)
     }
+}
+
+/// Whether an operator deleted the key, or its limit of age did.
+fn is_deleted(headers: &HeaderMap) -> bool {
+    text(headers, "KV-Operation").is_some_and(|operation| operation != "PUT")
+        || text(headers, "Nats-Marker-Reason").is_some()
 }
 
 // Read from the headers, since the date type of async-nats depends on its features.

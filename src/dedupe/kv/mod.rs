@@ -59,13 +59,14 @@ impl KvStore {
         Ok(Self::over(client, &options, config.max_age))
     }
 
-    /// Opens a bucket that exists, whatever its settings: its maximum age is the retention.
+    /// Opens a bucket that exists, whatever its age, size, storage and replicas: its maximum age is the retention.
     ///
     /// Of the options, the bucket's name, the skew margin and the operation timeout count.
     ///
     /// # Errors
     ///
-    /// [`Unavailable`](StoreErrorKind::Unavailable) when it does not exist or the broker does not answer.
+    /// [`Mismatch`](StoreErrorKind::Mismatch) when it could lose what was settled, since it discards old keys when it
+    /// is full, or cannot be written or read as a store; [`Unavailable`](StoreErrorKind::Unavailable) when it does not exist or the broker does not answer.
     ///
     /// # Cancel safety
     ///
@@ -107,9 +108,9 @@ impl KvStore {
                 Record::Held { claimant, attempt: made, lease_ms } => {
                     let ends_at = Duration::from_millis(lease_ms).saturating_add(self.skew_margin);
                     match ends_at.checked_sub(age).filter(|left| !left.is_zero()) {
-                        None => (expected, attempt) = (revision, made.saturating_add(1)),
                         // The answer to this very claim was lost.
-                        Some(_) if claimant == slot.claimant() => (expected, attempt) = (revision, made),
+                        _ if claimant == slot.claimant() => (expected, attempt) = (revision, made),
+                        None => (expected, attempt) = (revision, made.saturating_add(1)),
                         Some(left) => return Ok(Claim::Held { retry_in: left }),
                     }
                 }
@@ -126,9 +127,9 @@ impl KvStore {
             Err(WriteError::Store(error)) => return Err(error),
             Err(WriteError::Conflict) => {}
         }
-        match self.bucket.read(&key).await? {
+        match self.bucket.read_since(&key, fence.get().saturating_add(1)).await? {
             Some(found) if found.record == record => Ok(()),
-            // A follower that lags behind the write that we lost to; asked again, it will have caught up.
+            // It lags behind the write that we lost to, still.
             Some(found) if found.revision <= fence.get() => Err(StoreError::new(StoreErrorKind::Unavailable)),
             _ => Err(StoreError::new(StoreErrorKind::Fenced)),
         }
@@ -136,7 +137,7 @@ impl KvStore {
 
     async fn free(&self, slot: &Slot, fence: Fence) -> Result<(), StoreError> {
         let fenced = || StoreError::new(StoreErrorKind::Fenced);
-        let found = self.bucket.read(&key(slot)).await?.ok_or_else(fenced)?;
+        let found = self.bucket.read_since(&key(slot), fence.get()).await?.ok_or_else(fenced)?;
         match found.record {
             Record::Held { attempt, .. } if found.revision == fence.get() => {
                 self.replace(slot, fence, Record::Free { attempt, fence: fence.get() }).await
@@ -154,19 +155,21 @@ fn key(slot: &Slot) -> String {
 
 impl DedupeStore for KvStore {
     fn claim<'a>(&'a self, slot: &'a Slot, lease: Duration) -> BoxFuture<'a, Result<Claim, StoreError>> {
-        self.try_claim(slot, lease).boxed()
+        self.bucket.in_time(self.try_claim(slot, lease)).boxed()
     }
 
     fn settle<'a>(&'a self, slot: &'a Slot, fence: Fence) -> BoxFuture<'a, Result<(), StoreError>> {
-        self.replace(slot, fence, Record::Settled { fence: fence.get() }).boxed()
+        self.bucket.in_time(self.replace(slot, fence, Record::Settled { fence: fence.get() })).boxed()
     }
 
     fn release<'a>(&'a self, slot: &'a Slot, fence: Fence) -> BoxFuture<'a, Result<(), StoreError>> {
-        self.free(slot, fence).boxed()
+        self.bucket.in_time(self.free(slot, fence)).boxed()
     }
 
     fn forget<'a>(&'a self, slot: &'a Slot, fence: Fence) -> BoxFuture<'a, Result<(), StoreError>> {
-        self.replace(slot, fence, Record::Free { attempt: 0, fence: fence.get() }).boxed()
+        self.bucket
+            .in_time(self.replace(slot, fence, Record::Free { attempt: 0, fence: fence.get() }))
+            .boxed()
     }
 
     fn retention(&self) -> Option<Duration> {

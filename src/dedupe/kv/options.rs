@@ -74,7 +74,7 @@ impl KvStoreOptions {
         self
     }
 
-    /// How long the broker may take to answer one operation.
+    /// How long one operation of the store may take, its repeated requests included.
     #[must_use]
     pub fn with_operation_timeout(mut self, timeout: Duration) -> Self {
         self.operation_timeout = timeout;
