@@ -8,7 +8,7 @@ use futures::{
 use std::{sync::Arc, time::Duration};
 use stratt_event_bridge::{
     Event,
-    async_nats::{self, HeaderMap, connection::State, jetstream::stream},
+    async_nats::{self, HeaderMap, Subscriber, connection::State, jetstream::stream},
     dedupe::{
         Claim, DedupeStore, Fence, KvStore, KvStoreOptions, MemoryStore, Slot, StoreError, StoreErrorKind,
     },
@@ -255,18 +255,6 @@ async fn a_claim_made_without_a_connection_takes_no_slot_later() {
 }
 
 #[tokio::test]
-async fn an_operation_on_a_server_that_hangs_ends_in_time() {
-    let OnServer { store } = OnServer::start().await;
-    let hasty = options().with_operation_timeout(Duration::from_millis(200));
-    let hasty = KvStore::open(store.client.clone(), hasty).await.unwrap();
-    let server = store.server.lock().await;
-    server.pause().unwrap();
-    let answer = tokio::time::timeout(Duration::from_secs(5), hasty.claim(&slot(1), LEASE)).await;
-    server.resume().unwrap();
-    assert_eq!(answer.unwrap().unwrap_err().kind(), StoreErrorKind::Unavailable);
-}
-
-#[tokio::test]
 async fn a_bucket_that_drops_old_keys_when_it_is_full_is_refused() {
     let OnServer { store } = OnServer::start().await;
     let leaky = stream::Config {
@@ -288,19 +276,41 @@ async fn a_bucket_that_drops_old_keys_when_it_is_full_is_refused() {
     }
 }
 
-/// A responder answers direct gets in place of the server: twice it knows only an older revision, then the newest.
-#[tokio::test]
-async fn a_follower_that_lags_behind_costs_a_retry_and_no_claim() {
-    let OnServer { store } = OnServer::start().await;
+/// The direct gets of the bucket, which the server leaves to the test from now on.
+async fn direct_gets(store: &WithServer) -> (Subscriber, stream::Stream) {
     let context = async_nats::jetstream::new(store.client.clone());
     let stream = context.get_stream("KV_STRATT_DEDUPE").await.unwrap();
     let config = stream::Config { allow_direct: false, ..stream.cached_info().config.clone() };
     context.update_stream(config).await.unwrap();
-    let mut gets = store.client.subscribe("$JS.API.DIRECT.GET.KV_STRATT_DEDUPE.>").await.unwrap();
+    (store.client.subscribe("$JS.API.DIRECT.GET.KV_STRATT_DEDUPE.>").await.unwrap(), stream)
+}
+
+#[tokio::test]
+async fn an_operation_that_is_not_answered_ends_in_time() {
+    let OnServer { store } = OnServer::start().await;
+    let hasty = options().with_operation_timeout(Duration::from_millis(200));
+    let hasty = KvStore::open(store.client.clone(), hasty).await.unwrap();
+    acquire(&hasty, &slot(1)).await;
+    let (_unanswered, _) = direct_gets(&store).await;
+    let second = slot(1);
+    let answer = tokio::time::timeout(Duration::from_secs(5), hasty.claim(&second, LEASE)).await;
+    assert_eq!(answer.unwrap().unwrap_err().kind(), StoreErrorKind::Unavailable);
+    // Nor does a write wait for a server that hangs.
+    let server = store.server.lock().await;
+    server.pause().unwrap();
+    let answer = tokio::time::timeout(Duration::from_secs(5), hasty.claim(&second, LEASE)).await;
+    server.resume().unwrap();
+    assert_eq!(answer.unwrap().unwrap_err().kind(), StoreErrorKind::Unavailable);
+}
+
+#[tokio::test]
+async fn a_follower_that_lags_behind_costs_a_retry_and_no_claim() {
+    let OnServer { store } = OnServer::start().await;
+    let (mut gets, stream) = direct_gets(&store).await;
     let mine = slot(1);
     let fence = acquire(&*store, &mine).await;
-    let client = store.client.clone();
     let follower = async {
+        // Twice it knows only an older revision.
         for lags in [true, true, false] {
             let get = gets.next().await.unwrap();
             let key = get.subject.strip_prefix("$JS.API.DIRECT.GET.KV_STRATT_DEDUPE.").unwrap();
@@ -308,9 +318,10 @@ async fn a_follower_that_lags_behind_costs_a_retry_and_no_claim() {
             let mut headers = HeaderMap::new();
             headers.insert("Nats-Sequence", if lags { 0 } else { found.sequence }.to_string());
             headers.insert("Nats-Time-Stamp", "2026-01-01T00:00:00Z");
-            client.publish_with_headers(get.reply.unwrap(), headers, found.payload).await.unwrap();
+            store.client.publish_with_headers(get.reply.unwrap(), headers, found.payload).await.unwrap();
         }
     };
-    let (released, ()) = tokio::join!(store.release(&mine, fence), follower);
+    let both = futures::future::join(store.release(&mine, fence), follower);
+    let (released, ()) = tokio::time::timeout(Duration::from_secs(10), both).await.unwrap();
     released.unwrap();
 }
