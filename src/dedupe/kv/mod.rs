@@ -44,6 +44,9 @@ const AFTER_RACES: Duration = Duration::from_millis(50);
 impl KvStore {
     /// Opens the bucket, and creates it if it does not exist. Several processes may do so at once.
     ///
+    /// On a cluster it takes a moment, about a second, until all servers know a new bucket; operations are
+    /// [`Unavailable`](StoreErrorKind::Unavailable) until then, which a consumer waits out.
+    ///
     /// # Errors
     ///
     /// [`Mismatch`](StoreErrorKind::Mismatch) when it exists with other settings, naming the field, what was found and
