@@ -35,7 +35,7 @@ pub use async_nats;
 pub use bridge::EventBridge;
 pub use consumer::{
     ConsumeError, ConsumeErrorKind, ConsumeSummary, ConsumerBuilder, ConsumerOptions, Delivery,
-    DurableConsumer, HandlerError,
+    DurableConsumer, HandlerError, Order,
 };
 pub use consumer_name::ConsumerName;
 pub use domain::Domain;

@@ -1,8 +1,8 @@
 //! Building a durable consumer.
 
 use super::{
-    ConsumeError, ConsumeErrorKind, ConsumerOptions, Delivery, DurableConsumer, HandlerError, decide::Policy,
-    durable, handler::Handlers, hold::Holds, process::Shared,
+    ConsumeError, ConsumeErrorKind, ConsumerOptions, Delivery, DurableConsumer, HandlerError, Order,
+    decide::Policy, durable, handler::Handlers, hold::Holds, process::Shared,
 };
 use crate::{
     bridge::EventBridge,
@@ -92,6 +92,12 @@ impl ConsumerBuilder {
     pub async fn build(self) -> Result<DurableConsumer, ConsumeError> {
         let name = self.check()?;
         let client = self.bridge.client().clone();
+        if self.options.order == Order::PerUnit && !client.is_server_compatible(2, 11, 0) {
+            let version = client.try_server_info().map(|server| server.version).unwrap_or_default();
+            let message =
+                format!("nats-server {version} is too old for `Order::PerUnit`: 2.11 or newer is needed");
+            return Err(ConsumeError::new(ConsumeErrorKind::UnsupportedServer, message));
+        }
         let context = jetstream::new(client.clone());
         let stream = durable::find_stream(&context, self.feed.stream()).await?;
         check_retention(&self.store, &self.options, self.feed, stream.cached_info().config.max_age)?;
@@ -105,6 +111,7 @@ impl ConsumerBuilder {
             policy: Policy {
                 max_attempts: self.options.max_attempts,
                 retry_delays: self.options.retry_delays.clone(),
+                in_place: self.options.order == Order::PerUnit,
             },
             holds: Holds::new(client.clone(), self.options.ack_wait()),
             client,

@@ -12,6 +12,8 @@ use std::time::Duration;
 pub(crate) struct Policy {
     pub(crate) max_attempts: u32,
     pub(crate) retry_delays: Vec<Duration>,
+    /// Whether a delivery is retried where it is, before its successors, and not by the server.
+    pub(crate) in_place: bool,
 }
 
 /// What is known of the delivery that is decided on.
@@ -131,7 +133,7 @@ pub(crate) fn decide(policy: &Policy, at: Position, seen: Seen) -> Step {
         Seen::DeadLettered { reason, stored: true } if at.is_claimed => write(Write::Forget(reason)),
         Seen::DeadLettered { reason, stored: true } => Step::End(Ending::DeadLettered(reason)),
         Seen::DeadLettered { stored: false, .. } => give_back(at, Ending::Postponed(policy.delay(at))),
-        Seen::Wrote(what, written) => after_write(what, written),
+        Seen::Wrote(what, written) => after_write(policy, what, written),
     }
 }
 
@@ -164,12 +166,21 @@ fn after_handler(policy: &Policy, at: Position, outcome: Outcome) -> Step {
     }
 }
 
-fn after_write(what: Write, written: Written) -> Step {
+fn after_write(policy: &Policy, what: Write, written: Written) -> Step {
     match (written, what) {
+        (Written::Done, Write::Release(Ending::Retried(after) | Ending::Postponed(after)))
+            if policy.in_place =>
+        {
+            Step::Claim { after }
+        }
         (Written::Done, Write::Settle) => Step::End(Ending::Handled),
         (Written::Done, Write::Release(ending)) => Step::End(ending),
         (Written::Done, Write::Forget(reason)) => Step::End(Ending::DeadLettered(reason)),
         (Written::Failed { lease_is_over: false }, what) => Step::Write { what, after: WRITE_PAUSE },
+        // It keeps its place until it is known what became of it.
+        (Written::Fenced | Written::Failed { lease_is_over: true }, _) if policy.in_place => {
+            Step::Claim { after: HELD_PAUSE }
+        }
         // JetStream acks are not fenced: a late one would settle the other worker's delivery.
         (Written::Fenced | Written::Failed { lease_is_over: true }, _) => Step::End(Ending::Abandoned),
     }

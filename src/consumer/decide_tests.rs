@@ -2,7 +2,11 @@ use super::*;
 use crate::dedupe::Fence;
 
 fn policy() -> Policy {
-    Policy { max_attempts: 3, retry_delays: vec![Duration::from_secs(1), Duration::from_secs(10)] }
+    Policy {
+        max_attempts: 3,
+        retry_delays: vec![Duration::from_secs(1), Duration::from_secs(10)],
+        in_place: false,
+    }
 }
 
 fn claimed(attempt: u32) -> Position {
@@ -107,4 +111,18 @@ fn shutdown_gives_messages_back() {
     assert_eq!(decide(&policy(), UNCLAIMED, Seen::Draining), Step::End(Ending::Returned));
     let cancelled = decide(&policy(), claimed(1), Seen::Handled(Outcome::Cancelled));
     assert_eq!(cancelled, write(Write::Release(Ending::Returned)));
+}
+
+#[test]
+fn in_place_nothing_is_given_to_the_server_before_it_is_settled_or_dead_lettered() {
+    let policy = Policy { in_place: true, ..policy() };
+    let after = Duration::from_secs(1);
+    let failed = decide(&policy, claimed(1), Seen::Handled(Outcome::Failed(None)));
+    let release = Write::Release(Ending::Retried(after));
+    assert_eq!(failed, write(release));
+    assert_eq!(decide(&policy, claimed(1), Seen::Wrote(release, Written::Done)), Step::Claim { after });
+    for lost in [Written::Fenced, Written::Failed { lease_is_over: true }] {
+        let step = decide(&policy, claimed(1), Seen::Wrote(Write::Settle, lost));
+        assert_eq!(step, Step::Claim { after: HELD_PAUSE });
+    }
 }

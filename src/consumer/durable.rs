@@ -1,10 +1,10 @@
 //! The durable on the server: created, brought up to date, or refused.
 
-use super::{ConsumeError, ConsumeErrorKind, ConsumerOptions, DurableConsumer};
+use super::{ConsumeError, ConsumeErrorKind, ConsumerOptions, DurableConsumer, Order, takeover::GROUP};
 use crate::consumer_name::ConsumerName;
 use async_nats::jetstream::{
     self, Context, ErrorCode,
-    consumer::{AckPolicy, Config, FromConsumer, IntoConsumerConfig, ReplayPolicy, pull},
+    consumer::{AckPolicy, Config, FromConsumer, IntoConsumerConfig, PriorityPolicy, ReplayPolicy, pull},
     context::{ConsumerInfoErrorKind, GetStreamErrorKind},
     stream::{self, ConsumerErrorKind},
 };
@@ -80,6 +80,7 @@ async fn update(
         filter_subject: goal.filter_subject.clone(),
         filter_subjects: goal.filter_subjects.clone(),
         max_ack_pending: goal.max_ack_pending,
+        priority_timeout: goal.priority_timeout,
         headers_only: false,
         backoff: Vec::new(),
         ..found
@@ -99,6 +100,8 @@ async fn update(
 
 fn wanted(name: &ConsumerName, mut filters: Vec<String>, options: &ConsumerOptions) -> pull::Config {
     // A single filter has a field of its own, which permissions can be pinned to.
+    let is_ordered = options.order == Order::PerUnit;
+    let max_in_flight = i64::try_from(options.max_in_flight).unwrap_or(i64::MAX);
     let filter_subject = if filters.len() == 1 { filters.pop() } else { None };
     pull::Config {
         durable_name: Some(name.to_string()),
@@ -110,7 +113,10 @@ fn wanted(name: &ConsumerName, mut filters: Vec<String>, options: &ConsumerOptio
         filter_subject: filter_subject.unwrap_or_default(),
         filter_subjects: filters,
         replay_policy: ReplayPolicy::Instant,
-        max_ack_pending: MAX_ACK_PENDING.max(i64::try_from(options.max_in_flight).unwrap_or(i64::MAX)),
+        max_ack_pending: if is_ordered { max_in_flight } else { MAX_ACK_PENDING.max(max_in_flight) },
+        priority_policy: if is_ordered { PriorityPolicy::PinnedClient } else { PriorityPolicy::None },
+        priority_groups: is_ordered.then(|| GROUP.to_owned()).into_iter().collect(),
+        priority_timeout: if is_ordered { options.ack_wait() } else { Duration::ZERO },
         ..pull::Config::default()
     }
 }
@@ -121,6 +127,7 @@ fn fixed_difference(found: &Config, goal: &Config) -> Option<(&'static str, Stri
         ("deliver subject", format!("{:?}", found.deliver_subject), format!("{:?}", goal.deliver_subject)),
         ("deliver policy", format!("{:?}", found.deliver_policy), format!("{:?}", goal.deliver_policy)),
         ("ack policy", format!("{:?}", found.ack_policy), format!("{:?}", goal.ack_policy)),
+        ("priority policy", format!("{:?}", found.priority_policy), format!("{:?}", goal.priority_policy)),
         ("replay policy", format!("{:?}", found.replay_policy), format!("{:?}", goal.replay_policy)),
     ];
     fields.into_iter().find(|(_, found, wanted)| found != wanted)
@@ -132,6 +139,7 @@ struct Changeable {
     max_deliver: i64,
     filters: Vec<String>,
     max_ack_pending: i64,
+    priority_timeout: Duration,
     headers_only: bool,
     backoff: Vec<Duration>,
 }
@@ -147,6 +155,7 @@ fn changeable(config: &Config) -> Changeable {
         max_deliver: config.max_deliver,
         filters,
         max_ack_pending: config.max_ack_pending,
+        priority_timeout: config.priority_timeout,
         headers_only: config.headers_only,
         backoff: config.backoff.clone(),
     }

@@ -2,7 +2,7 @@
 
 use async_nats::{Client, Subject};
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -26,9 +26,12 @@ struct State {
 #[derive(Debug)]
 struct Held {
     reply: Subject,
+    sequence: u64,
     last_sign: Instant,
     /// No sign of life is given after this: a handler that cannot be stopped must not hold its message for ever.
     until: Option<Instant>,
+    /// When the claim of the delivery ends, once it has one.
+    lease_end: Option<Instant>,
 }
 
 impl Holds {
@@ -37,18 +40,31 @@ impl Holds {
         Arc::new(Self { client, every, state: Mutex::default() })
     }
 
-    /// Holds the message whose acks go to `reply`, until the hold is dropped.
-    pub(super) fn hold(self: &Arc<Self>, reply: Subject) -> Hold {
+    /// Holds the message at `sequence` whose acks go to `reply`, until the hold is dropped.
+    pub(super) fn hold(self: &Arc<Self>, sequence: u64, reply: Subject) -> Hold {
         let mut state = self.lock();
         state.next_id += 1;
         let id = state.next_id;
-        state.held.insert(id, Held { reply, last_sign: Instant::now(), until: None });
+        state
+            .held
+            .insert(id, Held { reply, sequence, last_sign: Instant::now(), until: None, lease_end: None });
         Hold { id, holds: Arc::clone(self) }
     }
 
     /// How many messages are held.
     pub(super) fn len(&self) -> usize {
         self.lock().held.len()
+    }
+
+    /// How many messages are held, where several deliveries of one count once.
+    pub(super) fn distinct(&self) -> usize {
+        self.lock().held.values().map(|held| held.sequence).collect::<HashSet<_>>().len()
+    }
+
+    /// Whether this delivery was to end long ago: its handler blocks its thread.
+    pub(super) fn has_stalled(&self, id: u64) -> bool {
+        let lease_end = self.lock().held.get(&id).and_then(|held| held.lease_end);
+        lease_end.is_some_and(|end| Instant::now() > end + self.every)
     }
 
     /// Gives signs of life for ever.
@@ -89,10 +105,28 @@ pub(super) struct Hold {
 }
 
 impl Hold {
+    pub(super) fn id(&self) -> u64 {
+        self.id
+    }
+
+    /// The delivery has a claim, which ends at `lease_end`; no sign of life is given afterwards.
+    pub(super) fn claimed(&self, lease_end: Instant) {
+        self.change(|held| (held.until, held.lease_end) = (Some(lease_end), Some(lease_end)));
+    }
+
+    /// The delivery has no claim any more, and waits.
+    pub(super) fn unclaimed(&self) {
+        self.change(|held| (held.until, held.lease_end) = (None, None));
+    }
+
     /// Gives no sign of life after `until`.
     pub(super) fn limit(&self, until: Instant) {
+        self.change(|held| held.until = Some(until));
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Held)) {
         if let Some(held) = self.holds.lock().held.get_mut(&self.id) {
-            held.until = Some(until);
+            change(held);
         }
     }
 }

@@ -8,18 +8,21 @@ mod error;
 mod handler;
 mod hold;
 mod options;
+mod order;
 mod process;
 mod pull;
 mod reply;
 mod run;
 mod sequence;
 mod summary;
+mod takeover;
 
 pub use builder::ConsumerBuilder;
 pub use delivery::Delivery;
 pub use error::{ConsumeError, ConsumeErrorKind};
 pub use handler::HandlerError;
 pub use options::ConsumerOptions;
+pub use order::Order;
 pub use summary::ConsumeSummary;
 
 use crate::subject::Feed;

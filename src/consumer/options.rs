@@ -1,5 +1,6 @@
 //! How a durable consumer treats what it receives.
 
+use super::Order;
 use crate::envelope::Envelope;
 use async_nats::jetstream::consumer::DeliverPolicy;
 use std::time::Duration;
@@ -24,6 +25,7 @@ pub struct ConsumerOptions {
     pub(super) deliver_policy: DeliverPolicy,
     pub(super) max_envelope_bytes: usize,
     pub(super) allows_short_store_retention: bool,
+    pub(super) order: Order,
 }
 
 impl Default for ConsumerOptions {
@@ -40,6 +42,7 @@ impl Default for ConsumerOptions {
             deliver_policy: DeliverPolicy::All,
             max_envelope_bytes: Envelope::MAX_BYTES,
             allows_short_store_retention: false,
+            order: Order::default(),
         }
     }
 }
@@ -109,6 +112,14 @@ impl ConsumerOptions {
     #[must_use]
     pub fn with_max_envelope_bytes(mut self, bytes: usize) -> Self {
         self.max_envelope_bytes = bytes;
+        self
+    }
+
+    /// In which order the events of one unit are handled; [`Order::Relaxed`] unless set. Durables that exist cannot
+    /// change it.
+    #[must_use]
+    pub fn with_order(mut self, order: Order) -> Self {
+        self.order = order;
         self
     }
 

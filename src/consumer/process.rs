@@ -79,6 +79,9 @@ pub(super) async fn process(
             Step::Write { what, after } => delivery.write(what, after).await,
         };
         step = decide(&shared.policy, delivery.position(), seen);
+        if let (Seen::Wrote(what, _), Step::Claim { .. }) = (seen, step) {
+            delivery.start_over(what);
+        }
     };
     delivery.log(ending);
     reply(&shared.client, received.reply.clone(), ending).await;
@@ -156,7 +159,7 @@ impl<'a> InProcess<'a> {
                 self.failed_claims = 0;
                 if let Claim::Acquired { fence, attempt } = claim {
                     self.grant = Some(Grant { fence, attempt, lease_end });
-                    self.received.hold.limit(lease_end);
+                    self.received.hold.claimed(lease_end);
                 }
                 Seen::Claimed(claim)
             }
@@ -187,8 +190,9 @@ impl<'a> InProcess<'a> {
     }
 
     async fn run(&mut self) -> Seen {
-        let (Some(grant), Some(slot), Some(envelope)) = (self.grant, self.slot.clone(), self.envelope.take())
-        else {
+        // Taken by an earlier run, if it is retried in place.
+        let envelope = self.envelope.take().or_else(|| self.decode_again());
+        let (Some(grant), Some(slot), Some(envelope)) = (self.grant, self.slot.clone(), envelope) else {
             return Seen::Draining;
         };
         let event_type = envelope.event_type();
@@ -217,6 +221,12 @@ impl<'a> InProcess<'a> {
         Seen::Handled(outcome)
     }
 
+    fn decode_again(&self) -> Option<Envelope> {
+        let message = &self.received.message;
+        let max_bytes = self.shared.options.max_envelope_bytes;
+        Envelope::decode_at_most(max_bytes, &message.subject, &message.payload).ok()
+    }
+
     async fn dead_letter(&self, reason: DeadLetterReason) -> Seen {
         let Received { message, stream, sequence, deliveries, .. } = self.received;
         let obituary = Obituary {
@@ -239,6 +249,17 @@ impl<'a> InProcess<'a> {
             tracing::error!(consumer = %self.shared.name, sequence, %error, cause, "dead letter could not be stored");
         }
         Seen::DeadLettered { reason, stored: matches!(stored, Some(Ok(()))) }
+    }
+
+    /// Keeps the message and gives up the claim: the next one is a new claimant's, and counts.
+    fn start_over(&mut self, what: Write) {
+        self.log(match what {
+            Write::Release(ending) => ending,
+            Write::Settle | Write::Forget(_) => Ending::Abandoned,
+        });
+        self.grant = None;
+        self.received.hold.unclaimed();
+        self.slot = self.slot.take().map(|slot| Slot::new(slot.consumer().clone(), slot.key()));
     }
 
     async fn write(&self, what: Write, after: Duration) -> Seen {

@@ -4,16 +4,17 @@
 //! is counted before it is sent, its end is told by its own reply subject, and a request that shows no sign of life is
 //! given up and made again.
 
-use async_nats::{Client, Message, StatusCode, Subscriber, connection::State};
+use super::{ConsumerOptions, Order, takeover::GROUP};
+use async_nats::{Client, HeaderValue, Message, StatusCode, Subscriber, connection::State};
 use futures::{FutureExt, StreamExt};
 use serde::Serialize;
 use std::{sync::atomic::Ordering, time::Duration};
 use tokio::time::{Instant, timeout};
 
-/// How long the server keeps a request open.
+/// How long the server keeps a request open at most.
 const EXPIRES: Duration = Duration::from_secs(10);
-/// How often the server says that an open request has nothing to deliver.
-const HEARTBEAT: Duration = Duration::from_secs(2);
+/// How often the server says that an open request has nothing to deliver: so many times while it is open.
+const HEARTBEATS: u32 = 5;
 /// A request that was silent for so long is lost.
 const SILENCE: Duration = Duration::from_secs(5);
 /// How long to wait before a request is repeated that nobody took.
@@ -33,6 +34,16 @@ pub(super) struct Puller {
     /// The count of connections when the last request was sent: another one has lost the request.
     connects: u64,
     not_before: Instant,
+    /// How long the server keeps a request open.
+    expires: Duration,
+    pin: Option<Pin>,
+}
+
+/// The place of this process on a durable that serves one process at a time.
+#[derive(Debug, Default)]
+struct Pin {
+    /// By which the server knows this process, once it was chosen.
+    id: Option<String>,
 }
 
 #[derive(Debug)]
@@ -47,6 +58,10 @@ struct Request {
 #[derive(Debug)]
 pub(super) enum Arrival {
     Message(Message),
+    /// The first message since the server chose this process.
+    Chosen(Message),
+    /// The server chose another process.
+    Replaced,
     /// A status that the loop need not know about.
     Status,
     /// Nobody takes requests for this consumer: it may be gone, or without a leader.
@@ -58,10 +73,14 @@ pub(super) enum Arrival {
 }
 
 #[derive(Serialize)]
-struct Body {
+struct Body<'a> {
     batch: usize,
     expires: u128,
     idle_heartbeat: u128,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    group: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    id: Option<&'a str>,
 }
 
 impl Puller {
@@ -69,13 +88,29 @@ impl Puller {
         client: Client,
         stream: &str,
         consumer: &str,
+        options: &ConsumerOptions,
     ) -> Result<Self, async_nats::SubscribeError> {
         let inbox = client.new_inbox();
         let arrivals = client.subscribe(format!("{inbox}.*")).await?;
         let subject = format!("$JS.API.CONSUMER.MSG.NEXT.{stream}.{consumer}");
         let connects = client.statistics().connects.load(Ordering::Relaxed);
         let not_before = Instant::now();
-        Ok(Self { client, subject, inbox, arrivals, open: None, requests: 0, connects, not_before })
+        // The server counts on requests to know that the process it chose is alive.
+        let is_pinned = options.order == Order::PerUnit;
+        let expires = if is_pinned { EXPIRES.min(options.ack_wait() / 4) } else { EXPIRES };
+        let pin = is_pinned.then(Pin::default);
+        Ok(Self {
+            client,
+            subject,
+            inbox,
+            arrivals,
+            open: None,
+            requests: 0,
+            connects,
+            not_before,
+            expires,
+            pin,
+        })
     }
 
     /// Asks for `room` messages, unless a request is open.
@@ -89,7 +124,13 @@ impl Puller {
         self.connects = self.client.statistics().connects.load(Ordering::Relaxed);
         // Counted before it is sent, so that no message can arrive uncounted.
         self.open = Some(Request { id, remaining: room, sent: now, last_sign: now });
-        let body = Body { batch: room, expires: EXPIRES.as_nanos(), idle_heartbeat: HEARTBEAT.as_nanos() };
+        let body = Body {
+            batch: room,
+            expires: self.expires.as_nanos(),
+            idle_heartbeat: (self.expires / HEARTBEATS).as_nanos(),
+            group: self.pin.as_ref().map(|_| GROUP),
+            id: self.pin.as_ref().and_then(|pin| pin.id.as_deref()),
+        };
         let body = serde_json::to_vec(&body).unwrap_or_default();
         let reply = format!("{}.{id}", self.inbox);
         if let Err(error) = self.client.publish_with_reply(self.subject.clone(), reply, body.into()).await {
@@ -104,7 +145,7 @@ impl Puller {
         let now = Instant::now();
         let is_reconnected = self.client.statistics().connects.load(Ordering::Relaxed) != self.connects;
         let is_silent = now.duration_since(request.last_sign) > SILENCE;
-        let is_over = now.duration_since(request.sent) > EXPIRES + SILENCE;
+        let is_over = now.duration_since(request.sent) > self.expires + SILENCE;
         if is_reconnected || is_silent || is_over {
             tracing::debug!(is_reconnected, is_silent, "request for messages is lost and made again");
             self.open = None;
@@ -127,7 +168,11 @@ impl Puller {
     fn take(&mut self, message: Message) -> Arrival {
         let Some(status) = message.status else {
             self.count_message();
-            return Arrival::Message(message);
+            return if self.is_chosen_by(&message) {
+                Arrival::Chosen(message)
+            } else {
+                Arrival::Message(message)
+            };
         };
         let is_of_open =
             |request: &Request| message.subject.rsplit('.').next() == Some(request.id.to_string().as_str());
@@ -144,6 +189,11 @@ impl Puller {
                 self.end_request(PAUSE);
                 Arrival::NobodyThere
             }
+            StatusCode::PIN_ID_MISMATCH => {
+                self.pin = Some(Pin::default());
+                self.end_request(PAUSE);
+                Arrival::Replaced
+            }
             _ if description.eq_ignore_ascii_case("Consumer Deleted") => {
                 self.end_request(PAUSE);
                 Arrival::Deleted
@@ -158,6 +208,18 @@ impl Puller {
                 self.end_request(PAUSE);
                 Arrival::Status
             }
+        }
+    }
+
+    fn is_chosen_by(&mut self, message: &Message) -> bool {
+        let Some(pin) = &mut self.pin else { return false };
+        let id = message.headers.as_ref().and_then(|headers| headers.get("Nats-Pin-Id"));
+        match id.map(HeaderValue::as_str) {
+            Some(id) if pin.id.as_deref() != Some(id) => {
+                pin.id = Some(id.to_owned());
+                true
+            }
+            _ => false,
         }
     }
 

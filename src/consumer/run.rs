@@ -1,13 +1,14 @@
 //! The loop: receives, starts what may start, counts what ended, and drains at shutdown.
 
 use super::{
-    ConsumeError, ConsumeErrorKind, ConsumeSummary, DurableConsumer,
+    ConsumeError, ConsumeErrorKind, ConsumeSummary, DurableConsumer, Order,
     decide::Ending,
     durable,
     process::{Received, Shared, process},
     pull::{Arrival, Puller},
     reply::reply,
-    sequence::Sequencer,
+    sequence::{Entrant, Sequencer},
+    takeover,
 };
 use crate::{
     envelope::{DecodeError, Envelope},
@@ -68,8 +69,9 @@ impl DurableConsumer {
     ) -> Result<ConsumeSummary, ConsumeError> {
         let shared = Arc::clone(&self.shared);
         let stream = self.feed.stream();
-        let puller =
-            Puller::open(shared.client.clone(), stream, shared.name.as_str()).await.map_err(|error| {
+        let puller = Puller::open(shared.client.clone(), stream, shared.name.as_str(), &shared.options)
+            .await
+            .map_err(|error| {
                 ConsumeError::new(ConsumeErrorKind::Unavailable, "inbox cannot be subscribed")
                     .caused_by(error)
             })?;
@@ -101,7 +103,7 @@ impl Running {
                 () = &mut shutdown => return Ok(()),
                 arrival = self.puller.next() => self.arrived(arrival).await?,
                 Some(ended) = self.deliveries.join_next() => self.ended(ended),
-                _ = ticks.tick() => self.puller.give_up_lost(),
+                _ = ticks.tick() => self.look_after().await,
             }
         }
     }
@@ -117,6 +119,49 @@ impl Running {
         Ok(())
     }
 
+    async fn look_after(&mut self) {
+        self.puller.give_up_lost();
+        if self.sequencer.is_closed() {
+            self.begin_if_all_is_here().await;
+        }
+        if self.shared.options.order == Order::Relaxed {
+            self.give_back_behind_stalled().await;
+        }
+    }
+
+    /// Another process can handle them; here they would wait for as long as the thread is blocked.
+    async fn give_back_behind_stalled(&mut self) {
+        let holds = Arc::clone(&self.shared.holds);
+        let waiting = self.sequencer.take_waiting_behind(|hold| holds.has_stalled(hold));
+        if waiting.is_empty() {
+            return;
+        }
+        tracing::error!(consumer = %self.shared.name, waiting = waiting.len(), "handler blocks its thread; what waits behind it is given back");
+        let later = Ending::Postponed(self.shared.options.ack_wait());
+        for (received, _) in waiting {
+            reply(&self.shared.client, received.reply.clone(), later).await;
+            self.summary.count(Ending::Returned);
+        }
+    }
+
+    async fn begin_if_all_is_here(&mut self) {
+        if takeover::is_all_here(&self.consumer).await {
+            for (uri, (received, decoded)) in self.sequencer.open() {
+                self.start(Some(uri), received, decoded);
+            }
+        }
+    }
+
+    /// What has not begun belongs to the process that was chosen.
+    async fn give_way(&mut self) {
+        tracing::info!(consumer = %self.shared.name, "another process has taken over");
+        self.sequencer.close();
+        for (received, _) in self.sequencer.take_waiting() {
+            reply(&self.shared.client, received.reply.clone(), Ending::Returned).await;
+            self.summary.count(Ending::Returned);
+        }
+    }
+
     async fn ask(&mut self) {
         if !self.shared.store_is_down.load(Ordering::Relaxed) {
             let room = self.shared.options.max_in_flight.saturating_sub(self.shared.holds.len());
@@ -127,6 +172,13 @@ impl Running {
     async fn arrived(&mut self, arrival: Arrival) -> Result<(), ConsumeError> {
         match arrival {
             Arrival::Message(message) => self.received(message),
+            Arrival::Chosen(message) => {
+                tracing::info!(consumer = %self.shared.name, "this process is the one that receives");
+                self.sequencer.close();
+                self.received(message);
+                self.begin_if_all_is_here().await;
+            }
+            Arrival::Replaced => self.give_way().await,
             Arrival::Status => {}
             Arrival::NobodyThere | Arrival::Deleted => durable::must_exist(&self.consumer).await?,
             Arrival::Closed => {
@@ -152,8 +204,9 @@ impl Running {
             Err(_) => self.start(None, received, decoded),
             Ok(envelope) => {
                 let uri = envelope.event().unit_uri().clone();
-                let sequence = received.sequence;
-                if let Some((received, decoded)) = self.sequencer.enter(&uri, sequence, (received, decoded)) {
+                let (sequence, hold) = (received.sequence, received.hold.id());
+                let entrant = Entrant { sequence, hold, delivery: (received, decoded) };
+                if let Some((received, decoded)) = self.sequencer.enter(&uri, entrant) {
                     self.start(Some(uri), received, decoded);
                 }
             }
@@ -167,7 +220,7 @@ impl Running {
             let info = message.info().ok()?;
             (info.stream.to_owned(), info.stream_sequence, u64::try_from(info.delivered).unwrap_or_default())
         };
-        let hold = self.shared.holds.hold(reply.clone());
+        let hold = self.shared.holds.hold(sequence, reply.clone());
         Some(Received { message: message.message, reply, stream, sequence, deliveries, hold })
     }
 
@@ -184,6 +237,10 @@ impl Running {
         // Only an abort ends a delivery without a result, and that comes after the last one was counted.
         let Ok((uri, ending)) = ended else { return };
         self.summary.count(ending);
+        if ending == Ending::Abandoned && self.shared.options.order == Order::PerUnit {
+            // It comes again, and what follows it must wait for that.
+            self.sequencer.close();
+        }
         if let Some(uri) = uri
             && let Some((received, decoded)) = self.sequencer.leave(&uri)
         {
@@ -197,6 +254,7 @@ impl Running {
         let waiting = self.sequencer.take_waiting();
         // Given back only when nothing is asked for any more: else it would come back to us.
         let last_arrivals = self.puller.close().await;
+        takeover::step_down(&self.consumer).await;
         let waiting = waiting.into_iter().map(|(received, _)| received.reply);
         let last_arrivals: Vec<_> = last_arrivals.into_iter().filter_map(|message| message.reply).collect();
         self.summary.received += u64::try_from(last_arrivals.len()).unwrap_or_default();

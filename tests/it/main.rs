@@ -22,6 +22,7 @@ mod golden;
 mod hostile;
 mod invalid;
 mod lifecycle;
+mod order;
 mod outage;
 mod publish;
 mod roundtrip;

@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 use stratt_event_bridge::{
-    ConsumeErrorKind, Delivery, Feed, HandlerError, UnitPublished,
+    ConsumeErrorKind, ConsumerOptions, Delivery, Feed, HandlerError, UnitPublished,
     dead_letter::{DeadLetter, DeadLetterReason},
     dedupe::{Claim, DedupeStore, Fence, MemoryStore, Slot, StoreError, StoreErrorKind},
     topology::{DEAD_LETTER_STREAM, Topology},
@@ -60,12 +60,13 @@ async fn the_server_is_killed_under_load_and_every_acknowledged_event_is_handled
     let mut stage = Stage::new().await;
     let runs: Arc<Mutex<HashMap<u64, u32>>> = Arc::default();
     let seen = Arc::clone(&runs);
-    let consumer =
-        stage.consumer("survivor").feed(Feed::Choco).on(move |delivery: Delivery<UnitPublished>| {
+    let consumer = stage.consumer("survivor").options(short()).feed(Feed::Choco).on(
+        move |delivery: Delivery<UnitPublished>| {
             let number = u64::from_str_radix(&delivery.event().fingerprint.digest()[48..], 16).unwrap();
             *seen.lock().unwrap().entry(number).or_default() += 1;
             async { Ok(()) }
-        });
+        },
+    );
     let running = Running::start(consumer.build().await.unwrap());
     let load = Load::start(&stage.bridge, 8);
     for round in 1..=2 {
@@ -83,6 +84,14 @@ async fn the_server_is_killed_under_load_and_every_acknowledged_event_is_handled
         assert_eq!(runs.get(&number), Some(&1), "event {number}");
     }
     running.stop().await;
+}
+
+/// An acknowledgement that was lost with the server comes again after the ack wait, which must not outlast the test.
+fn short() -> ConsumerOptions {
+    quick()
+        .with_processing_timeout(Duration::from_secs(1))
+        .with_lease(Duration::from_secs(2))
+        .with_ack_wait(Duration::from_secs(3))
 }
 
 /// A memory store that fails while it is told to.

@@ -1,0 +1,36 @@
+//! Strict order across processes: whoever takes over starts nothing until all that is unanswered has come to it.
+//!
+//! An event that another process left unanswered comes back after the ack wait, while its successors, never delivered
+//! before, arrive at once. The durable of a strictly ordered consumer lets no more be unanswered than one process has
+//! room for, so that everything can gather here; then it is sorted, and begun.
+
+use super::{DurableConsumer, Order};
+use async_nats::jetstream::consumer::pull;
+use std::time::Duration;
+use tokio::time::timeout;
+
+/// The one priority group of the durable; its name is free.
+pub(super) const GROUP: &str = "stratt";
+
+const ANSWER_WITHIN: Duration = Duration::from_secs(1);
+
+/// Whether the server knows of nothing unanswered beyond what is held here.
+pub(super) async fn is_all_here(consumer: &DurableConsumer) -> bool {
+    let (stream, name) = (consumer.feed.stream(), consumer.shared.name.as_str());
+    let info = consumer.context.get_consumer_from_stream::<pull::Config, _, _>(name, stream);
+    let Ok(Ok(found)) = timeout(ANSWER_WITHIN, info).await else { return false };
+    found.cached_info().num_ack_pending <= consumer.shared.holds.distinct()
+}
+
+/// Lets another process take over at once, and not when the server misses this one.
+pub(super) async fn step_down(consumer: &DurableConsumer) {
+    if consumer.shared.options.order != Order::PerUnit {
+        return;
+    }
+    let subject = format!("CONSUMER.UNPIN.{}.{}", consumer.feed.stream(), consumer.shared.name);
+    let group = serde_json::json!({ "group": GROUP });
+    let request = consumer.context.request::<_, _, serde_json::Value>(subject, &group);
+    if !matches!(timeout(ANSWER_WITHIN, request).await, Ok(Ok(_))) {
+        tracing::debug!("another process takes over when the server misses this one");
+    }
+}
