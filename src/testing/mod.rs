@@ -5,6 +5,7 @@
 
 mod binary;
 pub mod conformance;
+pub mod ledger;
 mod process;
 mod server;
 

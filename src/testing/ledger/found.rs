@@ -1,0 +1,159 @@
+//! What broker and store have in the end.
+
+use super::{Entry, Fact, LedgerError};
+use crate::{
+    Envelope, EventBridge, Feed, IdempotencyKey,
+    consumer_name::ConsumerName,
+    dead_letter::{DeadLetter, DeadLetterFilter, DeadLetters},
+    dedupe::{Claim, DedupeStore, Slot},
+    topology::EVENT_STREAM,
+};
+use async_nats::jetstream::{
+    self, Context,
+    consumer::{AckPolicy, pull},
+};
+use futures::TryStreamExt;
+use std::{collections::HashSet, time::Duration};
+use time::OffsetDateTime;
+
+/// What broker and store have in the end.
+#[derive(Debug, Default)]
+pub(super) struct Found {
+    /// All of `STRATT_EVENTS`.
+    pub(super) stored: Vec<Stored>,
+    /// All of the feed that the durable is due.
+    pub(super) due: Vec<Stored>,
+    /// The sequences in the feed of what the durable dead-lettered.
+    pub(super) dead_lettered: Vec<u64>,
+    pub(super) settled: HashSet<IdempotencyKey>,
+    /// How often the server delivered to the durable.
+    pub(super) deliveries: u64,
+    /// How many messages the server has not delivered to the durable, or has no answer to.
+    pub(super) pending: u64,
+    pub(super) duplicate_window: Duration,
+}
+
+/// A stored message.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Stored {
+    pub(super) sequence: u64,
+    /// Its sequence in `STRATT_EVENTS`.
+    pub(super) origin: u64,
+    /// `None` for what is not a valid envelope.
+    pub(super) key: Option<IdempotencyKey>,
+    pub(super) at: OffsetDateTime,
+}
+
+impl Found {
+    pub(super) async fn read(
+        bridge: &EventBridge,
+        feed: Feed,
+        durable: &ConsumerName,
+        store: &dyn DedupeStore,
+        entries: &[Entry],
+    ) -> Result<Self, LedgerError> {
+        let context = jetstream::new(bridge.client().clone());
+        let (stored, duplicate_window) = messages(&context, EVENT_STREAM, None).await?;
+        let info = context
+            .get_consumer_from_stream::<pull::Config, _, _>(durable.as_str(), feed.stream())
+            .await
+            .map_err(LedgerError::new)?
+            .cached_info()
+            .clone();
+        let (due, _) = messages(&context, feed.stream(), Some(&info.config)).await?;
+        let letters: Vec<_> = DeadLetters::new(bridge)
+            .list(DeadLetterFilter::default().with_consumer(durable.clone()))
+            .await
+            .map_err(LedgerError::new)?
+            .try_collect()
+            .await
+            .map_err(LedgerError::new)?;
+        let of_feed = letters.iter().filter(|letter| letter.stream() == feed.stream());
+        let dead_lettered = of_feed.map(DeadLetter::stream_sequence).collect();
+        let settled = settled(&due, durable, store, entries).await?;
+        let unanswered = u64::try_from(info.num_ack_pending).unwrap_or(u64::MAX);
+        Ok(Self {
+            stored,
+            due,
+            dead_lettered,
+            settled,
+            deliveries: info.delivered.consumer_sequence,
+            pending: info.num_pending.saturating_add(unanswered),
+            duplicate_window,
+        })
+    }
+}
+
+/// All messages of a stream, or those that a consumer's filters let through.
+async fn messages(
+    context: &Context,
+    name: &str,
+    like: Option<&jetstream::consumer::Config>,
+) -> Result<(Vec<Stored>, Duration), LedgerError> {
+    let stream = context.get_stream(name).await.map_err(LedgerError::new)?;
+    let reader = pull::Config {
+        ack_policy: AckPolicy::None,
+        filter_subject: like.map(|like| like.filter_subject.clone()).unwrap_or_default(),
+        filter_subjects: like.map(|like| like.filter_subjects.clone()).unwrap_or_default(),
+        inactive_threshold: Duration::from_secs(60),
+        ..pull::Config::default()
+    };
+    let mut reader = stream.create_consumer(reader).await.map_err(LedgerError::new)?;
+    let mut found = Vec::new();
+    while reader.info().await.map_err(LedgerError::new)?.num_pending > 0 {
+        let batch = reader.fetch().max_messages(1000).messages().await.map_err(LedgerError::new)?;
+        let batch: Vec<_> = batch.try_collect().await.map_err(LedgerError::new)?;
+        found.extend(batch.iter().filter_map(stored));
+    }
+    Ok((found, stream.cached_info().config.duplicate_window))
+}
+
+fn stored(message: &jetstream::Message) -> Option<Stored> {
+    let info = message.info().ok()?;
+    let sequence = info.stream_sequence;
+    let source = message.headers.as_ref().and_then(|headers| headers.get("Nats-Stream-Source"));
+    let origin =
+        source.and_then(|source| source.as_str().split(' ').nth(1)?.parse().ok()).unwrap_or(sequence);
+    let key = Envelope::decode(&message.subject, &message.payload).ok();
+    Some(Stored {
+        sequence,
+        origin,
+        key: key.map(|envelope: Envelope| envelope.idempotency_key()),
+        at: stored_at(message.reply.as_deref()?)?,
+    })
+}
+
+/// When the server stored it, from the ack subject: the date type of async-nats depends on its features.
+fn stored_at(reply: &str) -> Option<OffsetDateTime> {
+    let tokens: Vec<_> = reply.split('.').collect();
+    // The older form has nine tokens; the newer one has the domain and the account before the rest.
+    let nanos = if tokens.len() == 9 { tokens.get(7) } else { tokens.get(9) };
+    OffsetDateTime::from_unix_timestamp_nanos(nanos?.parse().ok()?).ok()
+}
+
+/// The keys that are settled: those whose settling was seen, and those that the store says are.
+async fn settled(
+    due: &[Stored],
+    durable: &ConsumerName,
+    store: &dyn DedupeStore,
+    entries: &[Entry],
+) -> Result<HashSet<IdempotencyKey>, LedgerError> {
+    let seen = entries.iter().filter_map(|entry| match entry.fact {
+        Fact::Settled { key, .. } => Some(key),
+        _ => None,
+    });
+    let mut settled: HashSet<_> = seen.collect();
+    let unseen: HashSet<_> = due.iter().filter_map(|stored| stored.key).collect();
+    for key in unseen {
+        if settled.contains(&key) {
+            continue;
+        }
+        let slot = Slot::new(durable.clone(), key);
+        match store.claim(&slot, Duration::from_secs(1)).await.map_err(LedgerError::new)? {
+            Claim::Settled => _ = settled.insert(key),
+            Claim::Acquired { fence, .. } => store.release(&slot, fence).await.map_err(LedgerError::new)?,
+            Claim::Held { .. } => {}
+        }
+    }
+    Ok(settled)
+}

@@ -1,0 +1,194 @@
+//! What happened, line by line, written by many processes.
+
+use crate::{Delivery, Event, IdempotencyKey, PublishError, PublishReceipt, dedupe::Fence};
+use serde::{Deserialize, Serialize};
+use std::{
+    fs::{self, File, OpenOptions},
+    io::{self, Write},
+    path::Path,
+    time::{SystemTime, UNIX_EPOCH},
+};
+use uuid::Uuid;
+
+/// A file of JSON lines that many processes of one machine append to.
+#[derive(Debug)]
+pub struct Journal {
+    file: File,
+    process: u32,
+}
+
+/// One line: what happened, who saw it, and when.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Entry {
+    /// Milliseconds since 1970, by the clock of the machine.
+    pub at_ms: u64,
+    /// The process that saw it.
+    pub process: u32,
+    /// What it saw.
+    #[serde(flatten)]
+    pub fact: Fact,
+}
+
+/// What can happen. The names are those of Jepsen's tests where they have one.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "fact", rename_all = "camelCase", rename_all_fields = "camelCase")]
+#[non_exhaustive]
+pub enum Fact {
+    /// A publish was begun.
+    Attempted {
+        /// Of the event.
+        key: IdempotencyKey,
+    },
+    /// A publish returned `Ok`.
+    Acknowledged {
+        /// Of the event.
+        key: IdempotencyKey,
+    },
+    /// A publish failed, and may have been stored all the same.
+    Unknown {
+        /// Of the event.
+        key: IdempotencyKey,
+    },
+    /// A publish failed and was not stored.
+    Rejected {
+        /// Of the event.
+        key: IdempotencyKey,
+    },
+    /// A store granted a claim.
+    Granted {
+        /// Of the event.
+        key: IdempotencyKey,
+        /// Of the grant.
+        fence: u64,
+        /// Who claimed.
+        claimant: Uuid,
+        /// When the claim was sent, as [`Entry::at_ms`].
+        asked_at_ms: u64,
+        /// How long it lasts.
+        lease_ms: u64,
+    },
+    /// A handler began.
+    Ran {
+        /// Of the event.
+        key: IdempotencyKey,
+        /// Of the grant it runs under.
+        fence: u64,
+    },
+    /// A handler made its effect.
+    Effect {
+        /// Of the event.
+        key: IdempotencyKey,
+        /// Of the grant it ran under.
+        fence: u64,
+    },
+    /// A store settled a slot.
+    Settled {
+        /// Of the event.
+        key: IdempotencyKey,
+        /// Of the grant that settled it.
+        fence: u64,
+    },
+    /// A store released or forgot a slot.
+    Freed {
+        /// Of the event.
+        key: IdempotencyKey,
+        /// Of the grant that freed it.
+        fence: u64,
+    },
+    /// A process was killed.
+    Crashed {
+        /// Which.
+        victim: u32,
+    },
+}
+
+impl Journal {
+    pub(super) fn open(path: &Path) -> io::Result<Self> {
+        // Appended in one write each, so that lines of several processes do not mix.
+        let file = OpenOptions::new().create(true).append(true).open(path)?;
+        Ok(Self { file, process: std::process::id() })
+    }
+
+    pub(super) fn read(path: &Path) -> io::Result<Vec<Entry>> {
+        let lines = fs::read_to_string(path)?;
+        lines.lines().map(|line| serde_json::from_str(line).map_err(io::Error::from)).collect()
+    }
+
+    /// Writes a fact down.
+    ///
+    /// # Errors
+    ///
+    /// When the file cannot be written.
+    pub fn record(&self, fact: Fact) -> io::Result<()> {
+        let entry = Entry { at_ms: now_ms(), process: self.process, fact };
+        let mut line = serde_json::to_vec(&entry)?;
+        line.push(b'\n');
+        (&self.file).write_all(&line)
+    }
+
+    /// A publish of this event begins.
+    ///
+    /// # Errors
+    ///
+    /// As for [`record`](Self::record), here and below.
+    pub fn attempted(&self, event: &impl Event) -> io::Result<()> {
+        self.record(Fact::Attempted { key: event.idempotency_key() })
+    }
+
+    /// How a publish of this event ended.
+    ///
+    /// # Errors
+    ///
+    /// As for [`record`](Self::record).
+    pub fn published(
+        &self,
+        key: IdempotencyKey,
+        result: &Result<PublishReceipt, PublishError>,
+    ) -> io::Result<()> {
+        self.record(match result {
+            Ok(_) => Fact::Acknowledged { key },
+            Err(error) if error.is_outcome_unknown() => Fact::Unknown { key },
+            Err(_) => Fact::Rejected { key },
+        })
+    }
+
+    /// A handler begins.
+    ///
+    /// # Errors
+    ///
+    /// As for [`record`](Self::record).
+    pub fn ran<E: Event>(&self, delivery: &Delivery<E>) -> io::Result<()> {
+        self.record(Fact::Ran { key: delivery.slot().key(), fence: delivery.fence().get() })
+    }
+
+    /// A handler has made its effect, and is about to return `Ok`.
+    ///
+    /// # Errors
+    ///
+    /// As for [`record`](Self::record).
+    pub fn effect<E: Event>(&self, delivery: &Delivery<E>) -> io::Result<()> {
+        self.record(Fact::Effect { key: delivery.slot().key(), fence: delivery.fence().get() })
+    }
+
+    /// A process is about to be killed.
+    ///
+    /// # Errors
+    ///
+    /// As for [`record`](Self::record).
+    pub fn crashed(&self, victim: u32) -> io::Result<()> {
+        self.record(Fact::Crashed { victim })
+    }
+
+    pub(super) fn settled(&self, key: IdempotencyKey, fence: Fence) -> io::Result<()> {
+        self.record(Fact::Settled { key, fence: fence.get() })
+    }
+
+    pub(super) fn freed(&self, key: IdempotencyKey, fence: Fence) -> io::Result<()> {
+        self.record(Fact::Freed { key, fence: fence.get() })
+    }
+}
+
+pub(super) fn now_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}

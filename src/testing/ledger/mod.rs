@@ -1,0 +1,91 @@
+//! A ledger: what was published, handled and settled, held against what broker and store have in the end.
+//!
+//! Everybody who takes part, in whatever process, writes what it sees into one [`Journal`]: publishers through
+//! [`Journal::attempted`] and [`Journal::published`], handlers through [`Journal::ran`] and [`Journal::effect`], the
+//! store through a [`WitnessStore`] around it, and whoever kills a process through [`Journal::crashed`]. In the end a
+//! [`Ledger`] reads the journal, the streams and the store, and strikes a [`Balance`]: it counts in the words of
+//! Jepsen's tests, and it names every violation of a guarantee. One ledger is about one durable.
+
+mod audit;
+mod balance;
+mod found;
+mod journal;
+mod witness;
+
+pub use balance::Balance;
+pub use journal::{Entry, Fact, Journal};
+pub use witness::WitnessStore;
+
+use crate::{EventBridge, Feed, consumer_name::ConsumerName, dedupe::DedupeStore};
+use found::Found;
+use std::{fmt, path::PathBuf};
+
+/// Where the journal is, and the seed that everything random was drawn from.
+#[derive(Debug, Clone)]
+pub struct Ledger {
+    seed: u64,
+    path: PathBuf,
+}
+
+impl Ledger {
+    /// A ledger whose journal is the file at `path`.
+    #[must_use]
+    pub fn new(seed: u64, path: impl Into<PathBuf>) -> Self {
+        Self { seed, path: path.into() }
+    }
+
+    /// Opens the journal to write in it.
+    ///
+    /// # Errors
+    ///
+    /// When the file cannot be opened.
+    pub fn journal(&self) -> Result<Journal, LedgerError> {
+        Journal::open(&self.path).map_err(LedgerError::new)
+    }
+
+    /// Reads everything and strikes the balance. Nobody must publish or consume any more.
+    ///
+    /// The store is asked about events whose settling nobody saw, by claims that are released again.
+    ///
+    /// # Errors
+    ///
+    /// When the journal cannot be read, or broker or store do not answer. A violation is no error: see
+    /// [`Balance::violations`].
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future may leave one slot claimed for a second.
+    pub async fn balance(
+        &self,
+        bridge: &EventBridge,
+        feed: Feed,
+        durable: &ConsumerName,
+        store: &dyn DedupeStore,
+    ) -> Result<Balance, LedgerError> {
+        let entries = Journal::read(&self.path).map_err(LedgerError::new)?;
+        let found = Found::read(bridge, feed, durable, store, &entries).await?;
+        Ok(audit::audit(self.seed, &entries, &found))
+    }
+}
+
+/// A ledger that could not be written or balanced.
+#[derive(Debug)]
+pub struct LedgerError(Box<dyn std::error::Error + Send + Sync>);
+
+impl LedgerError {
+    fn new(cause: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        Self(cause.into())
+    }
+}
+
+impl fmt::Display for LedgerError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ledger could not be written or balanced")
+    }
+}
+
+impl std::error::Error for LedgerError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(&*self.0)
+    }
+}
