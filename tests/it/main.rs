@@ -21,6 +21,7 @@ mod dedupe;
 mod golden;
 mod hostile;
 mod invalid;
+mod ledger;
 mod lifecycle;
 mod order;
 mod outage;
