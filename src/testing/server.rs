@@ -15,8 +15,12 @@ use tokio::{
     time::{Instant, sleep, timeout},
 };
 
-/// How long a server may take until JetStream answers; it is usually some 10 ms.
-const READY_WITHIN: Duration = Duration::from_secs(15);
+/// How long a server may take until JetStream answers; it is usually some 10 ms, in a cluster some seconds.
+pub(super) const READY_WITHIN: Duration = Duration::from_secs(30);
+/// How long a lame duck may take until its last client is gone.
+const GONE_WITHIN: Duration = Duration::from_secs(60);
+/// A lame duck waits before it lets the first client go: 10 s by default, too long for a test.
+const LAME_DUCK: &str = "lame_duck_grace_period: \"500ms\"\nlame_duck_duration: \"30s\"";
 
 /// A real nats-server with JetStream, on a free port of the loopback interface, with a directory of its own.
 ///
@@ -88,6 +92,13 @@ impl NatsServerBuilder {
     ///
     /// Dropping the future leaves no server behind.
     pub async fn start(self) -> Result<NatsServer, ServerError> {
+        let mut server = self.begin().await?;
+        server.wait_until_ready().await?;
+        Ok(server)
+    }
+
+    /// Starts the server and waits until its port is known; it may not be ready.
+    pub(super) async fn begin(self) -> Result<NatsServer, ServerError> {
         let program = match (self.program, self.version) {
             (Some(program), _) => program,
             // Fetching the program may take a while.
@@ -100,14 +111,15 @@ impl NatsServerBuilder {
         let config = folder.path().join("nats-server.conf");
         let store = folder.path().join("data");
         let store = store.display();
-        let text =
-            format!("listen: \"127.0.0.1:0\"\njetstream {{ store_dir: \"{store}\" }}\n{}", self.config);
+        let text = format!(
+            "listen: \"127.0.0.1:0\"\njetstream {{ store_dir: \"{store}\" }}\n{LAME_DUCK}\n{}",
+            self.config
+        );
         fs::write(&config, text).map_err(ServerError::new)?;
         let mut server = NatsServer { program, config, url: String::new(), port: 0, process: None, folder };
         server.launch(-1)?;
         server.port = server.port_from_file().await?;
         server.url = format!("nats://127.0.0.1:{}", server.port);
-        server.wait_until_ready().await?;
         Ok(server)
     }
 }
@@ -160,11 +172,7 @@ impl NatsServer {
     ///
     /// Dropping the future drops the connection.
     pub async fn connect(&self) -> Result<Client, ServerError> {
-        ConnectOptions::new()
-            .reconnect_delay_callback(|_attempt| Duration::from_millis(20))
-            .connect(&self.url)
-            .await
-            .map_err(ServerError::new)
+        patient().connect(&self.url).await.map_err(ServerError::new)
     }
 
     /// Kills it (SIGKILL): nothing is flushed, no client is told.
@@ -182,9 +190,36 @@ impl NatsServer {
     ///
     /// Dropping the future leaves it started, perhaps not yet ready.
     pub async fn restart(&mut self) -> Result<(), ServerError> {
-        self.kill();
-        self.launch(i32::from(self.port))?;
+        self.relaunch()?;
         self.wait_until_ready().await
+    }
+
+    pub(super) fn relaunch(&mut self) -> Result<(), ServerError> {
+        self.kill();
+        self.launch(i32::from(self.port))
+    }
+
+    /// Lets it retire (lame duck): it hands over what it leads, takes no new clients, lets those it has go one after
+    /// the other, and ends. Waits for its end; [`restart`](Self::restart) brings it back.
+    ///
+    /// # Errors
+    ///
+    /// When it is not running, or does not end.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future does not call it back: it retires all the same.
+    pub async fn lame_duck(&mut self) -> Result<(), ServerError> {
+        self.signal("-USR2")?;
+        let deadline = Instant::now() + GONE_WITHIN;
+        while !self.has_ended() {
+            if Instant::now() >= deadline {
+                return Err(ServerError::new("nats-server is a lame duck and does not end"));
+            }
+            sleep(Duration::from_millis(5)).await;
+        }
+        self.kill();
+        Ok(())
     }
 
     /// Stops its process where it is (SIGSTOP): connections stay open, and nothing answers.
@@ -257,7 +292,7 @@ impl NatsServer {
         }
     }
 
-    async fn wait_until_ready(&mut self) -> Result<(), ServerError> {
+    pub(super) async fn wait_until_ready(&mut self) -> Result<(), ServerError> {
         let deadline = Instant::now() + READY_WITHIN;
         loop {
             if timeout(Duration::from_secs(2), self.answers()).await.is_ok_and(|answers| answers) {
@@ -277,10 +312,12 @@ impl NatsServer {
         }
     }
 
+    fn has_ended(&mut self) -> bool {
+        self.process.as_mut().is_none_or(|process| !matches!(process.server.try_wait(), Ok(None)))
+    }
+
     fn must_live(&mut self, deadline: Instant) -> Result<(), ServerError> {
-        let has_ended =
-            self.process.as_mut().is_none_or(|process| !matches!(process.server.try_wait(), Ok(None)));
-        if !has_ended && Instant::now() < deadline {
+        if !self.has_ended() && Instant::now() < deadline {
             return Ok(());
         }
         let log = fs::read_to_string(self.log()).unwrap_or_default();
@@ -292,6 +329,13 @@ impl NatsServer {
     fn log(&self) -> PathBuf {
         self.folder.path().join("nats-server.log")
     }
+}
+
+/// Options of a connection that reconnects for ever and soon, also when a server that it tries is paused.
+pub(super) fn patient() -> ConnectOptions {
+    ConnectOptions::new()
+        .connection_timeout(Duration::from_secs(2))
+        .reconnect_delay_callback(|_attempt| Duration::from_millis(20))
 }
 
 /// Whether all threads of the process have stopped, as far as the system tells.
@@ -310,6 +354,11 @@ pub struct ServerError(Box<dyn std::error::Error + Send + Sync>);
 impl ServerError {
     pub(super) fn new(cause: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
         Self(cause.into())
+    }
+
+    /// Whether a server found its port taken.
+    pub(super) fn is_port_taken(&self) -> bool {
+        self.to_string().contains("address already in use")
     }
 }
 

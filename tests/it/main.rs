@@ -14,6 +14,7 @@
 )]
 
 mod adapter;
+mod cluster;
 mod consume;
 mod crash;
 mod dead_letters;
@@ -25,6 +26,7 @@ mod ledger;
 mod lifecycle;
 mod order;
 mod outage;
+mod proxy;
 mod publish;
 mod roundtrip;
 mod server;

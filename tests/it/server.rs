@@ -1,7 +1,10 @@
 //! The test server itself: what other tests rely on.
 
 use crate::support::eventually;
-use async_nats::jetstream::{self, stream::Config};
+use async_nats::{
+    connection::State,
+    jetstream::{self, stream::Config},
+};
 use std::{path::Path, time::Duration};
 use stratt_event_bridge::{async_nats, testing::NatsServer};
 use tokio::time::timeout;
@@ -39,6 +42,20 @@ async fn a_paused_server_does_not_answer_until_it_is_resumed() {
     assert!(timeout(Duration::from_millis(300), context.query_account()).await.is_err());
     server.resume().unwrap();
     context.query_account().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_lame_duck_lets_its_client_go_and_ends() {
+    let mut server = NatsServer::start().await.unwrap();
+    let client = server.connect().await.unwrap();
+    let pid = server.pid().unwrap();
+    server.lame_duck().await.unwrap();
+    assert!(!is_alive(pid) && server.pid().is_none());
+    let state = || async { client.connection_state() };
+    eventually("connection", state, |state| *state != State::Connected).await;
+    assert!(server.lame_duck().await.is_err());
+    server.restart().await.unwrap();
+    client.flush().await.unwrap();
 }
 
 #[tokio::test]
