@@ -1,0 +1,150 @@
+//! The consumer processes, and the supervisor that starts them again.
+
+use crate::{
+    Failure,
+    consumer::{COULD_NOT_START, JOURNAL, URLS},
+    stage::Stage,
+};
+use std::{
+    fs::{File, OpenOptions},
+    path::PathBuf,
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
+use stratt_event_bridge::testing::ledger::Journal;
+
+const CHILDREN: usize = 3;
+/// How long a child may take to drain.
+const DRAINED_WITHIN: Duration = Duration::from_secs(30);
+
+pub struct Children {
+    processes: Vec<Child>,
+    urls: String,
+    journal_path: PathBuf,
+    journal: Journal,
+    /// Those that ended although nobody told them to.
+    ended_by_themselves: Vec<String>,
+}
+
+impl Children {
+    pub fn start(stage: &Stage) -> Result<Self, Failure> {
+        let urls = stage.networks().consumers.urls().join(",");
+        let (journal_path, journal) = (stage.folder().join("journal"), stage.ledger().journal()?);
+        let mut children =
+            Self { processes: Vec::new(), urls, journal_path, journal, ended_by_themselves: Vec::new() };
+        for _ in 0..CHILDREN {
+            let child = children.spawn()?;
+            children.processes.push(child);
+        }
+        Ok(children)
+    }
+
+    fn spawn(&self) -> Result<Child, Failure> {
+        let log = self.log()?;
+        let child = Command::new(std::env::current_exe()?)
+            .env(URLS, &self.urls)
+            .env(JOURNAL, &self.journal_path)
+            .stdin(Stdio::null())
+            .stdout(log.try_clone()?)
+            .stderr(log)
+            .spawn()?;
+        Ok(child)
+    }
+
+    fn log(&self) -> Result<File, Failure> {
+        let path = self.journal_path.with_file_name("consumers.log");
+        Ok(OpenOptions::new().create(true).append(true).open(path)?)
+    }
+
+    /// Starts those again that ended.
+    pub fn restart_ended(&mut self) {
+        for index in 0..self.processes.len() {
+            let Some(child) = self.processes.get_mut(index) else { continue };
+            let Ok(Some(status)) = child.try_wait() else { continue };
+            if status.code() != Some(COULD_NOT_START.into()) {
+                self.ended_by_themselves.push(format!("consumer {} ended with {status}", child.id()));
+            }
+            self.replace(index);
+        }
+    }
+
+    fn replace(&mut self, index: usize) {
+        if let (Ok(new), Some(child)) = (self.spawn(), self.processes.get_mut(index)) {
+            *child = new;
+        }
+    }
+
+    pub fn any(&self, random: &mut fastrand::Rng) -> usize {
+        random.usize(..self.processes.len())
+    }
+
+    /// SIGKILL, and another takes its place.
+    pub fn kill(&mut self, index: usize) -> Result<(), Failure> {
+        let Some(child) = self.processes.get_mut(index) else { return Ok(()) };
+        self.journal.crashed(child.id())?;
+        child.kill()?;
+        child.wait()?;
+        self.replace(index);
+        Ok(())
+    }
+
+    /// SIGTERM; waits until it has drained, and another takes its place.
+    pub async fn stop_one(&mut self, index: usize) -> Result<(), Failure> {
+        self.signal(index, "-TERM")?;
+        self.wait_for(index).await?;
+        self.replace(index);
+        Ok(())
+    }
+
+    /// SIGSTOP or SIGCONT.
+    pub fn signal(&self, index: usize, signal: &str) -> Result<(), Failure> {
+        if let Some(child) = self.processes.get(index) {
+            Command::new("kill").args([signal, &child.id().to_string()]).status()?;
+        }
+        Ok(())
+    }
+
+    async fn wait_for(&mut self, index: usize) -> Result<(), Failure> {
+        let deadline = Instant::now() + DRAINED_WITHIN;
+        let Some(child) = self.processes.get_mut(index) else { return Ok(()) };
+        loop {
+            match child.try_wait()? {
+                Some(status) if status.success() || status.code() == Some(COULD_NOT_START.into()) => {
+                    return Ok(());
+                }
+                Some(status) => {
+                    self.ended_by_themselves.push(format!("consumer {} drained with {status}", child.id()));
+                    return Ok(());
+                }
+                None if Instant::now() > deadline => {
+                    self.ended_by_themselves.push(format!("consumer {} did not drain", child.id()));
+                    self.journal.crashed(child.id())?;
+                    child.kill()?;
+                    child.wait()?;
+                    return Ok(());
+                }
+                None => tokio::time::sleep(Duration::from_millis(20)).await,
+            }
+        }
+    }
+
+    /// Stops all, and says which ended in a way they should not have.
+    pub async fn stop(mut self) -> Result<Vec<String>, Failure> {
+        for index in 0..self.processes.len() {
+            self.signal(index, "-TERM")?;
+        }
+        for index in 0..self.processes.len() {
+            self.wait_for(index).await?;
+        }
+        Ok(std::mem::take(&mut self.ended_by_themselves))
+    }
+}
+
+impl Drop for Children {
+    fn drop(&mut self) {
+        for child in &mut self.processes {
+            let _ended = child.kill();
+            let _reaped = child.wait();
+        }
+    }
+}

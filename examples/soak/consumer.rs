@@ -1,0 +1,89 @@
+//! One of the consumer processes: this very program, started by itself.
+
+use crate::{Failure, network::connect};
+use std::{path::PathBuf, process::ExitCode, sync::Arc, time::Duration};
+use stratt_event_bridge::{
+    ConsumerOptions, Delivery, DurableConsumer, EventBridge, Feed, HandlerError, UnitPublished,
+    dedupe::{KvStore, KvStoreOptions},
+    testing::ledger::{Journal, Ledger, WitnessStore},
+};
+use tokio::signal::unix::{SignalKind, signal};
+use tracing_subscriber::EnvFilter;
+
+pub const DURABLE: &str = "soak";
+pub const URLS: &str = "SOAK_URLS";
+pub const JOURNAL: &str = "SOAK_JOURNAL";
+/// It could not start, since the broker was away: its supervisor tries again.
+pub const COULD_NOT_START: u8 = 3;
+
+/// Where the broker and the journal are.
+pub struct Given {
+    urls: Vec<String>,
+    journal: PathBuf,
+}
+
+/// What the parent process gave, if this is a child.
+pub fn given() -> Option<Given> {
+    let urls = std::env::var(URLS).ok()?.split(',').map(ToOwned::to_owned).collect();
+    Some(Given { urls, journal: std::env::var_os(JOURNAL)?.into() })
+}
+
+pub fn store_options() -> KvStoreOptions {
+    // All processes run on one machine, with one clock.
+    KvStoreOptions::default().with_replicas(3).with_skew_margin(Duration::from_millis(100))
+}
+
+/// Short, so that leases end and processes are replaced within the soak.
+fn options() -> ConsumerOptions {
+    ConsumerOptions::default()
+        .with_processing_timeout(Duration::from_secs(2))
+        .with_lease(Duration::from_secs(4))
+        .with_ack_wait(Duration::from_secs(5))
+        .with_retry_delays([Duration::from_millis(200), Duration::from_secs(1)])
+        .with_shutdown_grace(Duration::from_secs(3))
+}
+
+pub async fn run(given: Given) -> Result<ExitCode, Failure> {
+    tracing_subscriber::fmt().with_env_filter(EnvFilter::new("info")).init();
+    let consumer = match start(given).await {
+        Ok(consumer) => consumer,
+        Err(error) => {
+            eprintln!("could not start: {error}");
+            return Ok(ExitCode::from(COULD_NOT_START));
+        }
+    };
+    let mut terminate = signal(SignalKind::terminate())?;
+    let summary = consumer.run(async move { _ = terminate.recv().await }).await?;
+    println!("{summary:?}");
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn start(given: Given) -> Result<DurableConsumer, Failure> {
+    let client = connect(given.urls).await?;
+    let journal = Arc::new(Ledger::new(0, given.journal).journal()?);
+    let store = KvStore::open(client.clone(), store_options()).await?;
+    let store = WitnessStore::new(Arc::new(store), Arc::clone(&journal));
+    let consumer = EventBridge::new(client, "choco-adapter:soak:0.1.0".parse()?)
+        .consumer(DURABLE, Arc::new(store))
+        .feed(Feed::Choco)
+        .options(options())
+        .on(move |delivery| handle(Arc::clone(&journal), delivery));
+    Ok(consumer.build().await?)
+}
+
+async fn handle(journal: Arc<Journal>, delivery: Delivery<UnitPublished>) -> Result<(), HandlerError> {
+    journal.ran(&delivery)?;
+    let is_first = delivery.attempt() == 1;
+    match delivery.event().actor.as_deref() {
+        Some("fails once") if is_first => return Err(HandlerError::retry("as it must")),
+        Some("fails") => return Err(HandlerError::retry("as it always does")),
+        Some("is rejected") => return Err(HandlerError::reject("as it must be")),
+        #[allow(clippy::panic, reason = "to see it caught")]
+        Some("panics once") if is_first => panic!("as it must"),
+        Some("hangs once") if is_first => std::future::pending().await,
+        Some("is slow") => tokio::time::sleep(Duration::from_millis(500)).await,
+        _ => tokio::time::sleep(Duration::from_millis(fastrand::u64(..5))).await,
+    }
+    journal.effect(&delivery)?;
+    Ok(())
+}

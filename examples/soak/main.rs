@@ -1,0 +1,79 @@
+//! A soak: hours of use with everything failing at random, and a ledger in the end.
+//!
+//! ```sh
+//! cargo run --release --example soak -- --minutes 20 --seed 7
+//! ```
+//!
+//! Three nats-servers form a cluster. Publishers announce events; three consumer processes share one durable and a
+//! [`KvStore`](stratt_event_bridge::dedupe::KvStore); all streams have three replicas. Meanwhile servers are killed,
+//! frozen and retired, leaders step down, consumers are killed, frozen and stopped, and the network loses what it
+//! carries. In the end all is healed and answered, and the ledger must balance: a one-page report, and exit code 1 on
+//! any violation. The seed decides what is published and which faults come; when they come depends on the machine.
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    unreachable_pub,
+    reason = "a program that is there to be read"
+)]
+
+mod broker_faults;
+mod children;
+mod consumer;
+mod consumer_faults;
+mod network;
+mod publishers;
+mod report;
+mod settings;
+mod stage;
+
+use broker_faults::BrokerFaults;
+use children::Children;
+use consumer_faults::ConsumerFaults;
+use publishers::Publishers;
+use report::Report;
+use settings::Settings;
+use stage::Stage;
+use std::{error::Error, process::ExitCode, time::Instant};
+
+type Failure = Box<dyn Error + Send + Sync>;
+
+#[tokio::main(flavor = "multi_thread", worker_threads = 2)]
+async fn main() -> Result<ExitCode, Failure> {
+    if let Some(given) = consumer::given() {
+        return consumer::run(given).await;
+    }
+    let settings = Settings::parse(std::env::args().skip(1))?;
+    let mut stage = Stage::start(settings.seed).await?;
+    println!("soaking for {} min, seed {}, in {}", settings.minutes, settings.seed, stage.folder().display());
+    let begun = Instant::now();
+    let publishers = Publishers::start(&stage, settings.seed).await?;
+    let mut children = Children::start(&stage)?;
+    let mut broker_faults = BrokerFaults::new(settings.seed);
+    let mut consumer_faults = ConsumerFaults::new(settings.seed);
+    let end = begun + settings.length();
+    let networks = stage.networks();
+    let (broker, consumers) = tokio::join!(
+        broker_faults.inject(stage.cluster_mut(), end),
+        consumer_faults.inject(&networks, &mut children, end),
+    );
+    broker.and(consumers)?;
+    let latencies = publishers.stop().await?;
+    let drained = stage.wait_until_answered(&mut children).await;
+    let ended_by_themselves = children.stop().await?;
+    let report = Report {
+        settings,
+        version: stage.server_version(),
+        took: begun.elapsed(),
+        faults: [broker_faults.injected(), consumer_faults.injected()].concat(),
+        latencies,
+        ended_by_themselves,
+        drained,
+        balance: stage.balance().await?,
+    };
+    println!("{report}");
+    if report.is_clean() {
+        return Ok(ExitCode::SUCCESS);
+    }
+    println!("journal and logs are kept in {}", stage.keep().display());
+    Ok(ExitCode::FAILURE)
+}
