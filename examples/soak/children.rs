@@ -2,7 +2,7 @@
 
 use crate::{
     Failure,
-    consumer::{COULD_NOT_START, JOURNAL, URLS},
+    consumer::{COULD_NOT_START, JOURNAL, ORDERED, URLS},
     stage::Stage,
 };
 use std::{
@@ -20,6 +20,7 @@ const DRAINED_WITHIN: Duration = Duration::from_secs(30);
 pub struct Children {
     processes: Vec<Child>,
     urls: String,
+    is_ordered: bool,
     journal_path: PathBuf,
     journal: Journal,
     /// Those that ended although nobody told them to.
@@ -30,8 +31,15 @@ impl Children {
     pub fn start(stage: &Stage) -> Result<Self, Failure> {
         let urls = stage.networks().consumers.urls().join(",");
         let (journal_path, journal) = (stage.folder().join("journal"), stage.ledger().journal()?);
-        let mut children =
-            Self { processes: Vec::new(), urls, journal_path, journal, ended_by_themselves: Vec::new() };
+        let is_ordered = stage.is_ordered();
+        let mut children = Self {
+            processes: Vec::new(),
+            urls,
+            is_ordered,
+            journal_path,
+            journal,
+            ended_by_themselves: Vec::new(),
+        };
         for _ in 0..CHILDREN {
             let child = children.spawn()?;
             children.processes.push(child);
@@ -44,6 +52,7 @@ impl Children {
         let child = Command::new(std::env::current_exe()?)
             .env(URLS, &self.urls)
             .env(JOURNAL, &self.journal_path)
+            .env(ORDERED, self.is_ordered.to_string())
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
             .stderr(log)

@@ -3,7 +3,7 @@
 use crate::{Failure, network::connect};
 use std::{path::PathBuf, process::ExitCode, sync::Arc, time::Duration};
 use stratt_event_bridge::{
-    ConsumerOptions, Delivery, DurableConsumer, EventBridge, Feed, HandlerError, UnitPublished,
+    ConsumerOptions, Delivery, DurableConsumer, EventBridge, Feed, HandlerError, Order, UnitPublished,
     dedupe::{KvStore, KvStoreOptions},
     testing::ledger::{Journal, Ledger, WitnessStore},
 };
@@ -13,6 +13,7 @@ use tracing_subscriber::EnvFilter;
 pub const DURABLE: &str = "soak";
 pub const URLS: &str = "SOAK_URLS";
 pub const JOURNAL: &str = "SOAK_JOURNAL";
+pub const ORDERED: &str = "SOAK_ORDERED";
 /// It could not start, since the broker was away: its supervisor tries again.
 pub const COULD_NOT_START: u8 = 3;
 
@@ -20,12 +21,14 @@ pub const COULD_NOT_START: u8 = 3;
 pub struct Given {
     urls: Vec<String>,
     journal: PathBuf,
+    order: Order,
 }
 
 /// What the parent process gave, if this is a child.
 pub fn given() -> Option<Given> {
     let urls = std::env::var(URLS).ok()?.split(',').map(ToOwned::to_owned).collect();
-    Some(Given { urls, journal: std::env::var_os(JOURNAL)?.into() })
+    let order = if std::env::var(ORDERED).ok()? == "true" { Order::PerUnit } else { Order::Relaxed };
+    Some(Given { urls, journal: std::env::var_os(JOURNAL)?.into(), order })
 }
 
 pub fn store_options() -> KvStoreOptions {
@@ -34,8 +37,9 @@ pub fn store_options() -> KvStoreOptions {
 }
 
 /// Short, so that leases end and processes are replaced within the soak.
-fn options() -> ConsumerOptions {
+fn options(order: Order) -> ConsumerOptions {
     ConsumerOptions::default()
+        .with_order(order)
         .with_processing_timeout(Duration::from_secs(2))
         .with_lease(Duration::from_secs(4))
         .with_ack_wait(Duration::from_secs(5))
@@ -45,14 +49,18 @@ fn options() -> ConsumerOptions {
 
 pub async fn run(given: Given) -> Result<ExitCode, Failure> {
     tracing_subscriber::fmt().with_env_filter(EnvFilter::new("info")).init();
-    let consumer = match start(given).await {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let started = tokio::select! {
+        started = start(given) => started,
+        _ = terminate.recv() => return Ok(ExitCode::SUCCESS),
+    };
+    let consumer = match started {
         Ok(consumer) => consumer,
         Err(error) => {
             eprintln!("could not start: {error}");
             return Ok(ExitCode::from(COULD_NOT_START));
         }
     };
-    let mut terminate = signal(SignalKind::terminate())?;
     let summary = consumer.run(async move { _ = terminate.recv().await }).await?;
     println!("{summary:?}");
     Ok(ExitCode::SUCCESS)
@@ -66,7 +74,7 @@ async fn start(given: Given) -> Result<DurableConsumer, Failure> {
     let consumer = EventBridge::new(client, "choco-adapter:soak:0.1.0".parse()?)
         .consumer(DURABLE, Arc::new(store))
         .feed(Feed::Choco)
-        .options(options())
+        .options(options(given.order))
         .on(move |delivery| handle(Arc::clone(&journal), delivery));
     Ok(consumer.build().await?)
 }

@@ -8,7 +8,7 @@
 //! [`KvStore`](stratt_event_bridge::dedupe::KvStore); all streams have three replicas. Meanwhile servers are killed,
 //! frozen and retired, leaders step down, consumers are killed, frozen and stopped, and the network loses what it
 //! carries. In the end all is healed and answered, and the ledger must balance: a one-page report, and exit code 1 on
-//! any violation. The seed decides what is published and which faults come; when they come depends on the machine.
+//! any violation. With `--ordered` the consumers keep the order of each unit, and the ledger demands it. The seed decides what is published and which faults come; when they come depends on the machine.
 #![allow(
     clippy::print_stdout,
     clippy::print_stderr,
@@ -43,7 +43,7 @@ async fn main() -> Result<ExitCode, Failure> {
         return consumer::run(given).await;
     }
     let settings = Settings::parse(std::env::args().skip(1))?;
-    let mut stage = Stage::start(settings.seed).await?;
+    let mut stage = Stage::start(settings).await?;
     println!("soaking for {} min, seed {}, in {}", settings.minutes, settings.seed, stage.folder().display());
     let begun = Instant::now();
     let publishers = Publishers::start(&stage, settings.seed).await?;

@@ -41,9 +41,10 @@ impl Report {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Settings { minutes, seed } = self.settings;
+        let Settings { minutes, seed, is_ordered } = self.settings;
+        let ordered = if is_ordered { " --ordered" } else { "" };
         writeln!(f, "soak of {minutes} min, {}, took {:.0?}", OffsetDateTime::now_utc().date(), self.took)?;
-        writeln!(f, "cargo run --release --example soak -- --minutes {minutes} --seed {seed}")?;
+        writeln!(f, "cargo run --release --example soak -- --minutes {minutes} --seed {seed}{ordered}")?;
         writeln!(f, "three nats-servers {}, three replicas, three consumer processes\n", self.version)?;
         let mut kinds: BTreeMap<_, u32> = BTreeMap::new();
         for fault in &self.faults {

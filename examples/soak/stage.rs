@@ -1,6 +1,6 @@
 //! The cluster, the streams, the networks and the ledger.
 
-use crate::{Failure, children::Children, consumer, network::Network};
+use crate::{Failure, children::Children, consumer, network::Network, settings::Settings};
 use std::{
     path::{Path, PathBuf},
     sync::Arc,
@@ -26,6 +26,7 @@ pub struct Stage {
     bridge: EventBridge,
     networks: Arc<Networks>,
     ledger: Ledger,
+    is_ordered: bool,
     folder: TempDir,
 }
 
@@ -37,7 +38,7 @@ pub struct Networks {
 }
 
 impl Stage {
-    pub async fn start(seed: u64) -> Result<Self, Failure> {
+    pub async fn start(settings: Settings) -> Result<Self, Failure> {
         let cluster = NatsCluster::start(3).await?;
         let bridge = EventBridge::new(cluster.connect().await?, "orchestrator-http:soak:0.1.0".parse()?);
         bridge.provision(&Topology::default().with_replicas(3)).await?;
@@ -45,8 +46,16 @@ impl Stage {
         let networks =
             Networks { publishers: Network::to(&cluster).await?, consumers: Network::to(&cluster).await? };
         let folder = tempfile::Builder::new().prefix("stratt-soak-").tempdir()?;
-        let ledger = Ledger::new(seed, folder.path().join("journal"));
-        Ok(Self { cluster, bridge, networks: Arc::new(networks), ledger, folder })
+        let ledger = Ledger::new(settings.seed, folder.path().join("journal"));
+        let ledger = if settings.is_ordered { ledger.strictly_ordered() } else { ledger };
+        Ok(Self {
+            cluster,
+            bridge,
+            networks: Arc::new(networks),
+            ledger,
+            is_ordered: settings.is_ordered,
+            folder,
+        })
     }
 
     pub fn cluster_mut(&mut self) -> &mut NatsCluster {
@@ -59,6 +68,10 @@ impl Stage {
 
     pub fn ledger(&self) -> &Ledger {
         &self.ledger
+    }
+
+    pub fn is_ordered(&self) -> bool {
+        self.is_ordered
     }
 
     pub fn folder(&self) -> &Path {

@@ -34,7 +34,7 @@ fn journal() -> Vec<Entry> {
 }
 
 fn stored(sequence: u64) -> Stored {
-    Stored { sequence, origin: sequence, key: Some(key(1)), at: OffsetDateTime::UNIX_EPOCH }
+    Stored { sequence, origin: sequence, key: Some(key(1)), unit: None, at: OffsetDateTime::UNIX_EPOCH }
 }
 
 fn found() -> Found {
@@ -70,7 +70,7 @@ fn what_is_wrong_with_stored_events_is_found() {
     must_find(&journal()[2..], &found(), "never published, and is stored");
     must_find(&journal()[..1], &nothing, "of 1 publishes 0 ended");
     must_find(&journal(), &Found { due: vec![], ..found() }, "is stored and the durable is not due it");
-    must_find(&journal(), &Found { due: vec![stored(1); 2], ..found() }, "forwarded twice");
+    must_find(&journal(), &Found { due: vec![stored(1), stored(1)], ..found() }, "forwarded twice");
     must_find(&journal(), &Found { stored: vec![], ..found() }, "forwarded and is not stored");
 }
 

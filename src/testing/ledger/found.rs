@@ -2,7 +2,7 @@
 
 use super::{Entry, Fact, LedgerError};
 use crate::{
-    Envelope, EventBridge, Feed, IdempotencyKey,
+    Envelope, Event, EventBridge, Feed, IdempotencyKey, UnitUri,
     consumer_name::ConsumerName,
     dead_letter::{DeadLetter, DeadLetterFilter, DeadLetters},
     dedupe::{Claim, DedupeStore, Slot},
@@ -34,13 +34,14 @@ pub(super) struct Found {
 }
 
 /// A stored message.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(super) struct Stored {
     pub(super) sequence: u64,
     /// Its sequence in `STRATT_EVENTS`.
     pub(super) origin: u64,
     /// `None` for what is not a valid envelope.
     pub(super) key: Option<IdempotencyKey>,
+    pub(super) unit: Option<UnitUri>,
     pub(super) at: OffsetDateTime,
 }
 
@@ -114,11 +115,12 @@ fn stored(message: &jetstream::Message) -> Option<Stored> {
     let source = message.headers.as_ref().and_then(|headers| headers.get("Nats-Stream-Source"));
     let origin =
         source.and_then(|source| source.as_str().split(' ').nth(1)?.parse().ok()).unwrap_or(sequence);
-    let key = Envelope::decode(&message.subject, &message.payload).ok();
+    let envelope: Option<Envelope> = Envelope::decode(&message.subject, &message.payload).ok();
     Some(Stored {
         sequence,
         origin,
-        key: key.map(|envelope: Envelope| envelope.idempotency_key()),
+        key: envelope.as_ref().map(Envelope::idempotency_key),
+        unit: envelope.map(|envelope| envelope.event().unit_uri().clone()),
         at: stored_at(message.reply.as_deref()?)?,
     })
 }

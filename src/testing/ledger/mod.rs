@@ -10,6 +10,7 @@ mod audit;
 mod balance;
 mod found;
 mod journal;
+mod order;
 mod witness;
 
 pub use balance::Balance;
@@ -25,13 +26,21 @@ use std::{fmt, path::PathBuf};
 pub struct Ledger {
     seed: u64,
     path: PathBuf,
+    is_ordered: bool,
 }
 
 impl Ledger {
     /// A ledger whose journal is the file at `path`.
     #[must_use]
     pub fn new(seed: u64, path: impl Into<PathBuf>) -> Self {
-        Self { seed, path: path.into() }
+        Self { seed, path: path.into(), is_ordered: false }
+    }
+
+    /// Demands that the durable kept [`Order::PerUnit`](crate::Order::PerUnit).
+    #[must_use]
+    pub fn strictly_ordered(mut self) -> Self {
+        self.is_ordered = true;
+        self
     }
 
     /// Opens the journal to write in it.
@@ -64,7 +73,11 @@ impl Ledger {
     ) -> Result<Balance, LedgerError> {
         let entries = Journal::read(&self.path).map_err(LedgerError::new)?;
         let found = Found::read(bridge, feed, durable, store, &entries).await?;
-        Ok(audit::audit(self.seed, &entries, &found))
+        let mut balance = audit::audit(self.seed, &entries, &found);
+        if self.is_ordered {
+            balance.violations.extend(order::out_of_order(&entries, &found.due));
+        }
+        Ok(balance)
     }
 }
 
