@@ -19,6 +19,9 @@ pub(crate) struct Publisher {
     options: BridgeOptions,
 }
 
+/// The code of "duplicate message id is in process", which a stream with replicas answers.
+const IN_PROCESS: u64 = 10_158;
+
 /// What one failed attempt says about the message and about trying again.
 struct Failure {
     error: PublishError,
@@ -113,6 +116,13 @@ impl Failure {
         }
     }
 
+    /// The replicas are about to store it, from an earlier attempt or another publisher of the same fact, and may yet
+    /// fail to: only a repeat tells.
+    fn in_process(error: &jetstream::Error) -> Self {
+        let error = PublishError::caused(PublishErrorKind::Unavailable, error.clone());
+        Self { error: error.with_outcome_unknown(true), try_again: true }
+    }
+
     fn refused(kind: PublishErrorKind, error: &jetstream::Error) -> Self {
         Self {
             error: PublishError::caused(kind, error.clone()),
@@ -133,6 +143,7 @@ impl From<context::PublishError> for Failure {
                 Self { error: PublishError::new(PublishErrorKind::TooLarge), try_again: false }
             }
             _ => match error.source().and_then(|source| source.downcast_ref::<jetstream::Error>()) {
+                Some(answer) if answer.error_code().0 == IN_PROCESS => Self::in_process(answer),
                 Some(answer) => Self::refused(meaning(answer), answer),
                 // The command channel of the client is gone.
                 None => Self {
