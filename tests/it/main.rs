@@ -14,6 +14,7 @@
 )]
 
 mod adapter;
+mod broker_faults;
 mod cluster;
 mod consume;
 mod crash;
@@ -24,10 +25,12 @@ mod hostile;
 mod invalid;
 mod ledger;
 mod lifecycle;
+mod network_faults;
 mod order;
 mod outage;
 mod proxy;
 mod publish;
+mod races;
 mod roundtrip;
 mod server;
 mod slow;

@@ -1,9 +1,8 @@
 //! What is missing for a while: the dead-letter stream, the server, the dedupe store. Nothing is lost meanwhile.
 
-use crate::support::{DEADLINE, Load, Running, Stage, eventually, published, quick};
+use crate::support::{DEADLINE, Effects, Load, Running, Stage, eventually, published, quick, short};
 use futures::{FutureExt, future::BoxFuture};
 use std::{
-    collections::HashMap,
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, AtomicU32, Ordering},
@@ -11,7 +10,7 @@ use std::{
     time::Duration,
 };
 use stratt_event_bridge::{
-    ConsumeErrorKind, ConsumerOptions, Delivery, Feed, HandlerError, UnitPublished,
+    ConsumeErrorKind, Delivery, Feed, HandlerError, UnitPublished,
     dead_letter::{DeadLetter, DeadLetterReason},
     dedupe::{Claim, DedupeStore, Fence, MemoryStore, Slot, StoreError, StoreErrorKind},
     topology::{DEAD_LETTER_STREAM, Topology},
@@ -58,40 +57,19 @@ async fn without_the_dead_letter_stream_nothing_is_lost_and_no_handler_runs_agai
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_server_is_killed_under_load_and_every_acknowledged_event_is_handled_once() {
     let mut stage = Stage::new().await;
-    let runs: Arc<Mutex<HashMap<u64, u32>>> = Arc::default();
-    let seen = Arc::clone(&runs);
-    let consumer = stage.consumer("survivor").options(short()).feed(Feed::Choco).on(
-        move |delivery: Delivery<UnitPublished>| {
-            let number = u64::from_str_radix(&delivery.event().fingerprint.digest()[48..], 16).unwrap();
-            *seen.lock().unwrap().entry(number).or_default() += 1;
-            async { Ok(()) }
-        },
-    );
+    let effects = Effects::default();
+    let consumer = stage.consumer("survivor").options(short()).feed(Feed::Choco).on(effects.handler());
     let running = Running::start(consumer.build().await.unwrap());
     let load = Load::start(&stage.bridge, 8);
     for round in 1..=2 {
-        eventually("handled", || async { runs.lock().unwrap().len() }, |handled| *handled > round * 200)
-            .await;
+        effects.exceed(round * 200).await;
         stage.server.kill();
         stage.server.restart().await.unwrap();
     }
     let acknowledged = load.stop().await;
-    eventually("handled", || async { runs.lock().unwrap().len() }, |handled| *handled == acknowledged.len())
-        .await;
+    effects.are_each_once(&acknowledged).await;
     stage.all_answered(Feed::Choco, "survivor").await;
-    let runs = runs.lock().unwrap().clone();
-    for (number, _) in acknowledged {
-        assert_eq!(runs.get(&number), Some(&1), "event {number}");
-    }
     running.stop().await;
-}
-
-/// An acknowledgement that was lost with the server comes again after the ack wait, which must not outlast the test.
-fn short() -> ConsumerOptions {
-    quick()
-        .with_processing_timeout(Duration::from_secs(1))
-        .with_lease(Duration::from_secs(2))
-        .with_ack_wait(Duration::from_secs(3))
 }
 
 /// A memory store that fails while it is told to.

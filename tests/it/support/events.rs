@@ -16,6 +16,11 @@ pub fn fingerprint(number: u64) -> Fingerprint {
     format!("blake3:{number:064x}").parse().unwrap()
 }
 
+/// The number that a fingerprint was made of.
+pub fn number_of(fingerprint: &Fingerprint) -> u64 {
+    u64::from_str_radix(&fingerprint.digest()[48..], 16).unwrap()
+}
+
 pub fn published(slug: &str, number: u64) -> UnitPublished {
     UnitPublished::new(uri(slug), fingerprint(number))
 }

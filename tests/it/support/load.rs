@@ -1,35 +1,59 @@
 use super::published;
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, AtomicU64, Ordering},
+use std::{
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
 };
 use stratt_event_bridge::{EventBridge, PublishReceipt};
-use tokio::task::JoinHandle;
+use tokio::{task::JoinHandle, time::sleep};
 
 /// Publishers that go on until they are stopped, each for a unit of its own; every event has a number of its own.
 pub struct Load {
     is_over: Arc<AtomicBool>,
     next: Arc<AtomicU64>,
     publishers: Vec<JoinHandle<Vec<(u64, PublishReceipt)>>>,
+    slowest: Arc<Mutex<Duration>>,
 }
 
 impl Load {
     pub fn start(bridge: &EventBridge, publishers: usize) -> Self {
+        Self::paced(bridge, publishers, Duration::ZERO)
+    }
+
+    /// Each publisher pauses between two events: where servers elect a leader, they need the machine as well.
+    pub fn paced(bridge: &EventBridge, publishers: usize, pause: Duration) -> Self {
+        let slowest: Arc<Mutex<Duration>> = Arc::default();
         let (is_over, next) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(1)));
         let publisher = |unit| {
             let (bridge, is_over, next) = (bridge.clone(), Arc::clone(&is_over), Arc::clone(&next));
+            let slowest = Arc::clone(&slowest);
             tokio::spawn(async move {
                 let mut acknowledged = Vec::new();
                 while !is_over.load(Ordering::SeqCst) {
                     let number = next.fetch_add(1, Ordering::SeqCst);
+                    let begun = Instant::now();
                     let receipt = bridge.publish(published(&format!("unit-{unit}"), number)).await.unwrap();
+                    {
+                        let mut slowest = slowest.lock().unwrap();
+                        *slowest = begun.elapsed().max(*slowest);
+                    }
                     acknowledged.push((number, receipt));
+                    if !pause.is_zero() {
+                        sleep(pause).await;
+                    }
                 }
                 acknowledged
             })
         };
         let publishers = (0..publishers).map(publisher).collect();
-        Self { is_over, next, publishers }
+        Self { is_over, next, publishers, slowest }
+    }
+
+    /// How long the slowest publish took so far.
+    pub fn slowest(&self) -> Duration {
+        *self.slowest.lock().unwrap()
     }
 
     /// How many were begun.

@@ -1,14 +1,16 @@
-//! What the tests share: a provisioned server, events, a running consumer, and waiting for a condition.
+//! What the tests share: a provisioned server or cluster, events, a running consumer, and waiting for a condition.
 
+mod effects;
 mod events;
 mod load;
 mod running;
 mod stage;
 
-pub use events::{deprecated, one_of_each, published, source};
+pub use effects::Effects;
+pub use events::{deprecated, number_of, one_of_each, published, source};
 pub use load::Load;
 pub use running::Running;
-pub use stage::{Stage, quick};
+pub use stage::{ClusterStage, Stage, quick, short};
 
 use std::{fmt::Debug, future::Future, time::Duration};
 use tokio::time::{Instant, sleep};

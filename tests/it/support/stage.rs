@@ -1,18 +1,22 @@
-use super::{eventually, source};
-use async_nats::jetstream::{self, consumer::pull, stream};
+use super::{eventually, number_of, source};
+use async_nats::jetstream::{
+    self,
+    consumer::{AckPolicy, pull},
+    stream,
+};
 use futures::TryStreamExt;
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 use stratt_event_bridge::{
-    ConsumerBuilder, ConsumerOptions, EventBridge, Feed, async_nats,
+    ConsumerBuilder, ConsumerOptions, Envelope, Event, EventBridge, Feed, PublishReceipt, async_nats,
     dead_letter::{DeadLetter, DeadLetterFilter, DeadLetters},
     dedupe::{DedupeStore, MemoryStore},
-    testing::NatsServer,
-    topology::Topology,
+    testing::{NatsCluster, NatsServer},
+    topology::{CHOCO_STREAM, DEAD_LETTER_STREAM, EVENT_STREAM, Topology},
 };
 
-/// A server with the three streams, and a bridge on it.
-pub struct Stage {
-    pub server: NatsServer,
+/// A server, or a cluster, with the three streams, and a bridge on it.
+pub struct Stage<S = NatsServer> {
+    pub server: S,
     pub client: async_nats::Client,
     pub bridge: EventBridge,
     pub store: Arc<dyn DedupeStore>,
@@ -26,7 +30,27 @@ impl Stage {
         bridge.provision(&Topology::default()).await.unwrap();
         Self { server, client, bridge, store: Arc::new(MemoryStore::new()) }
     }
+}
 
+/// A cluster of three, whose streams have three replicas.
+pub type ClusterStage = Stage<NatsCluster>;
+
+impl ClusterStage {
+    pub async fn on_cluster() -> Self {
+        let server = NatsCluster::start(3).await.unwrap();
+        let client = server.connect().await.unwrap();
+        let bridge = EventBridge::new(client.clone(), source());
+        // A new cluster may not answer in time when it is first asked for a stream.
+        let topology = Topology::default().with_replicas(3);
+        eventually("provisioning", || bridge.provision(&topology), Result::is_ok).await.unwrap();
+        for stream in [EVENT_STREAM, CHOCO_STREAM, DEAD_LETTER_STREAM] {
+            server.wait_until_healthy(stream).await.unwrap();
+        }
+        Self { server, client, bridge, store: Arc::new(MemoryStore::new()) }
+    }
+}
+
+impl<S> Stage<S> {
     /// A consumer named `name` with quick retries and the store of this stage.
     pub fn consumer(&self, name: &str) -> ConsumerBuilder {
         self.bridge.consumer(name, Arc::clone(&self.store)).options(quick())
@@ -50,6 +74,26 @@ impl Stage {
         eventually("pending and unanswered messages", state, |left| *left == (0, 0)).await;
     }
 
+    /// All that was acknowledged is stored, at the sequence of its receipt, and nothing else is.
+    pub async fn stored_once(&self, acknowledged: &[(u64, PublishReceipt)]) {
+        let stream = self.stream(Feed::Strat).await;
+        assert_eq!(stream.cached_info().state.messages, acknowledged.len() as u64);
+        let read = pull::Config { ack_policy: AckPolicy::None, ..pull::Config::default() };
+        let read = stream.create_consumer(read).await.unwrap();
+        let messages = read.fetch().max_messages(acknowledged.len()).messages().await.unwrap();
+        let stored: HashMap<u64, u64> = messages
+            .map_ok(|message| {
+                let stored: Envelope = Envelope::decode(&message.subject, &message.payload).unwrap();
+                (message.info().unwrap().stream_sequence, number_of(stored.event().fingerprint()))
+            })
+            .try_collect()
+            .await
+            .unwrap();
+        for (number, receipt) in acknowledged {
+            assert_eq!(stored.get(&receipt.sequence()), Some(number), "{receipt:?}");
+        }
+    }
+
     pub async fn dead_letters(&self) -> Vec<DeadLetter> {
         let dead_letters = DeadLetters::new(&self.bridge);
         dead_letters.list(DeadLetterFilter::default()).await.unwrap().try_collect().await.unwrap()
@@ -59,6 +103,14 @@ impl Stage {
     pub async fn dead_letters_are(&self, count: usize) -> Vec<DeadLetter> {
         eventually("dead letters", || self.dead_letters(), |letters| letters.len() == count).await
     }
+}
+
+/// Options for events whose answers may be lost: they come again after the ack wait, which must not outlast the test.
+pub fn short() -> ConsumerOptions {
+    quick()
+        .with_processing_timeout(Duration::from_secs(1))
+        .with_lease(Duration::from_secs(2))
+        .with_ack_wait(Duration::from_secs(3))
 }
 
 /// Options with short retries, so that tests end soon.
