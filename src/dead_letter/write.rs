@@ -3,11 +3,12 @@
 use super::{DeadLetterReason, header};
 use crate::{
     consumer_name::ConsumerName,
-    publish::{Outgoing, PublishError, PublishErrorKind, Publisher},
+    publish::{Outgoing, PublishError, PublishErrorKind, PublishReceipt, Publisher},
     subject::dead_letter_subject,
 };
 use async_nats::{HeaderMap, header::NATS_MESSAGE_ID};
 use bytes::Bytes;
+use sha2::{Digest, Sha256};
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 use tokio::time::Instant;
 
@@ -27,32 +28,58 @@ pub(crate) struct Obituary<'a> {
 
 impl Obituary<'_> {
     /// Stores the dead letter, once however often it is repeated within the duplicate window.
-    ///
+    pub(crate) async fn store(&self, publisher: &Publisher, deadline: Instant) -> Result<(), PublishError> {
+        let message_id = format!("{}:{}:{}", self.stream, self.sequence, self.consumer);
+        let mut receipt = self.store_as(&message_id, publisher, deadline).await?;
+        // A stream that was deleted and created anew counts from one again: the broker may know this message id from a
+        // dead letter of the old stream, and has then dropped this one.
+        if receipt.is_duplicate() && !self.is_held_by(&receipt, publisher, deadline).await? {
+            let content = hex::encode(Sha256::digest(self.payload));
+            receipt = self.store_as(&format!("{message_id}:{content}"), publisher, deadline).await?;
+        }
+        tracing::warn!(
+            consumer = %self.consumer,
+            reason = %self.reason,
+            stream = self.stream,
+            sequence = self.sequence,
+            dead_letter = receipt.sequence(),
+            "event is dead-lettered"
+        );
+        Ok(())
+    }
+
     /// Where the original bytes and the headers together are more than the broker takes, the record refers to the
     /// stream and sequence instead of holding the bytes.
-    pub(crate) async fn store(&self, publisher: &Publisher, deadline: Instant) -> Result<(), PublishError> {
-        let stored = match publisher.publish_until(self.record(), deadline).await {
+    async fn store_as(
+        &self,
+        message_id: &str,
+        publisher: &Publisher,
+        deadline: Instant,
+    ) -> Result<PublishReceipt, PublishError> {
+        match publisher.publish_until(self.record(message_id), deadline).await {
             Err(error) if error.kind() == PublishErrorKind::TooLarge => {
-                let mut record = self.record();
+                let mut record = self.record(message_id);
                 record.payload = Bytes::new();
                 header::set(&mut record.headers, header::PAYLOAD_OMITTED, &self.payload.len().to_string());
                 publisher.publish_until(record, deadline).await
             }
             stored => stored,
-        };
-        stored.map(|receipt| {
-            tracing::warn!(
-                consumer = %self.consumer,
-                reason = %self.reason,
-                stream = self.stream,
-                sequence = self.sequence,
-                dead_letter = receipt.sequence(),
-                "event is dead-lettered"
-            );
-        })
+        }
     }
 
-    fn record(&self) -> Outgoing {
+    /// Whether the dead letter that the broker has holds these bytes. One without bytes, or that is gone, proves
+    /// nothing: a second letter is better than none.
+    async fn is_held_by(
+        &self,
+        receipt: &PublishReceipt,
+        publisher: &Publisher,
+        deadline: Instant,
+    ) -> Result<bool, PublishError> {
+        let stored = publisher.read_until(receipt, deadline).await?;
+        Ok(stored.is_some_and(|stored| stored.payload == *self.payload))
+    }
+
+    fn record(&self, message_id: &str) -> Outgoing {
         let mut headers = self.headers.map(header::of_event).unwrap_or_default();
         header::set(&mut headers, header::CONSUMER, self.consumer.as_str());
         header::set(&mut headers, header::REASON, self.reason.as_str());
@@ -62,7 +89,6 @@ impl Obituary<'_> {
         header::set(&mut headers, header::SEQUENCE, &self.sequence.to_string());
         header::set(&mut headers, header::SUBJECT, self.subject);
         header::set(&mut headers, header::TIME, &now());
-        let message_id = format!("{}:{}:{}", self.stream, self.sequence, self.consumer);
         headers.insert(NATS_MESSAGE_ID, message_id);
         let subject = dead_letter_subject(self.consumer, self.subject);
         Outgoing { subject, headers, payload: self.payload.clone() }

@@ -6,7 +6,8 @@ use async_nats::{
     jetstream::{
         self,
         context::{self, ContextBuilder, PublishAckFuture},
-        message::PublishMessage,
+        message::{PublishMessage, StreamMessage},
+        stream::LastRawMessageErrorKind,
     },
 };
 use std::{error::Error, future::IntoFuture, time::Duration};
@@ -76,6 +77,25 @@ impl Publisher {
             sleep(pause).await;
             sent = self.send(&message, deadline).await;
         }
+    }
+
+    /// What is stored where the receipt says; `None` when it was deleted since.
+    pub(crate) async fn read_until(
+        &self,
+        receipt: &PublishReceipt,
+        deadline: Instant,
+    ) -> Result<Option<StreamMessage>, PublishError> {
+        let read = async {
+            let stream = self.context.get_stream_no_info(receipt.stream()).await;
+            let stream = stream.map_err(|e| PublishError::caused(PublishErrorKind::Unavailable, e))?;
+            match stream.get_raw_message(receipt.sequence()).await {
+                Ok(message) => Ok(Some(message)),
+                Err(error) if matches!(error.kind(), LastRawMessageErrorKind::NoMessageFound) => Ok(None),
+                Err(error) => Err(PublishError::caused(PublishErrorKind::Unavailable, error)),
+            }
+        };
+        let unanswered = |_elapsed| PublishError::new(PublishErrorKind::TimedOut);
+        timeout_at(deadline, read).await.map_err(unanswered)?
     }
 
     async fn send(&self, message: &Outgoing, deadline: Instant) -> Result<PublishAckFuture, Failure> {

@@ -31,6 +31,7 @@ mod outage;
 mod proxy;
 mod publish;
 mod races;
+mod recreation;
 mod roundtrip;
 mod server;
 mod slow;
