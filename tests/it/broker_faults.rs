@@ -62,8 +62,8 @@ impl UnderLoad {
             self.stage.server.wait_until_healthy(stream).await.unwrap();
         }
         self.effects.are_each_once(&acknowledged).await;
-        self.stage.stored_once(&acknowledged).await;
         self.stage.all_answered(Feed::Strat, "survivor").await;
+        self.stage.stored_once(&acknowledged).await;
         assert!(self.stage.dead_letters().await.is_empty());
         let summary = self.running.stop().await;
         assert_eq!(summary.handled, acknowledged.len() as u64, "{summary:?}");
@@ -101,6 +101,19 @@ async fn the_leader_is_frozen_and_what_is_repeated_meanwhile_is_stored_once() {
     test.stage.server.nodes()[leader].resume().unwrap();
     let repeated = repeated.await.unwrap();
     test.end(Some((AFTER, repeated))).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_leader_that_wakes_up_after_it_was_replaced_does_no_harm() {
+    let test = UnderLoad::start().await;
+    let cluster = &test.stage.server;
+    let frozen = cluster.stream_leader(EVENT_STREAM).await.unwrap();
+    cluster.nodes()[frozen].pause().unwrap();
+    let leader = || async { cluster.stream_leader(EVENT_STREAM).await.unwrap() };
+    eventually("leader", leader, |leader| *leader != frozen).await;
+    cluster.nodes()[frozen].resume().unwrap();
+    let after = test.goes_on().await;
+    test.end(Some(after)).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -13,6 +13,7 @@ use stratt_event_bridge::{
     testing::{NatsCluster, NatsServer},
     topology::{CHOCO_STREAM, DEAD_LETTER_STREAM, EVENT_STREAM, Topology},
 };
+use tokio::time::timeout;
 
 /// A server, or a cluster, with the three streams, and a bridge on it.
 pub struct Stage<S = NatsServer> {
@@ -66,12 +67,14 @@ impl<S> Stage<S> {
 
     /// Waits until the durable has nothing left: everything it was due is acknowledged or terminated.
     pub async fn all_answered(&self, feed: Feed, durable: &str) {
-        let stream = self.stream(feed).await;
+        let context = self.context();
         let state = || async {
-            let info = stream.get_consumer::<pull::Config>(durable).await.unwrap().cached_info().clone();
-            (info.num_pending, info.num_ack_pending)
+            // Where a cluster elects a leader, nobody may know for a while.
+            let found = context.get_consumer_from_stream::<pull::Config, _, _>(durable, feed.stream());
+            let info = timeout(Duration::from_secs(2), found).await.ok()?.ok()?.cached_info().clone();
+            Some((info.num_pending, info.num_ack_pending))
         };
-        eventually("pending and unanswered messages", state, |left| *left == (0, 0)).await;
+        eventually("pending and unanswered messages", state, |left| *left == Some((0, 0))).await;
     }
 
     /// All that was acknowledged is stored, at the sequence of its receipt, and nothing else is.
