@@ -2,10 +2,11 @@
 //! do not notice more than a delay.
 
 use crate::support::{ClusterStage, Effects, Load, Running, Stage, eventually, published, short, source};
+use async_nats::jetstream::consumer::pull;
 use futures::future::join_all;
 use std::time::Duration;
 use stratt_event_bridge::{
-    BridgeOptions, EventBridge, Feed, PublishReceipt,
+    BridgeOptions, EventBridge, Feed, PublishReceipt, async_nats,
     topology::{CHOCO_STREAM, DEAD_LETTER_STREAM, EVENT_STREAM},
 };
 use tokio::time::{Instant, sleep, timeout_at};
@@ -54,7 +55,7 @@ impl UnderLoad {
     }
 
     /// Nothing is lost, stored twice, handled twice, or left over.
-    async fn end(mut self, more: Option<(u64, PublishReceipt)>) {
+    async fn end(mut self, more: impl IntoIterator<Item = (u64, PublishReceipt)>) {
         let mut acknowledged = self.load.stop().await;
         acknowledged.extend(more);
         self.stage.server.restart_killed().await.unwrap();
@@ -76,16 +77,22 @@ async fn the_leader_of_the_stream_is_killed_and_one_publish_waits_for_the_next()
     let leader = test.stage.server.stream_leader(EVENT_STREAM).await.unwrap();
     test.stage.server.nodes_mut()[leader].kill();
     let after = test.goes_on().await;
-    test.end(Some(after)).await;
+    test.end([after]).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_leader_of_the_consumer_is_killed_and_consuming_goes_on() {
+async fn the_leader_of_an_idle_consumer_is_killed_and_its_lost_request_is_made_again() {
     let mut test = UnderLoad::start().await;
+    let before = test.load.stop().await;
+    test.stage.all_answered(Feed::Strat, "survivor").await;
+    let stream = test.stage.stream(Feed::Strat).await;
+    let waiting =
+        || async { stream.get_consumer::<pull::Config>("survivor").await.unwrap().cached_info().num_waiting };
+    eventually("open requests", waiting, |waiting| *waiting == 1).await;
     let leader = test.stage.server.consumer_leader(EVENT_STREAM, "survivor").await.unwrap();
     test.stage.server.nodes_mut()[leader].kill();
     let after = test.goes_on().await;
-    test.end(Some(after)).await;
+    test.end(before.into_iter().chain([after])).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -100,7 +107,7 @@ async fn the_leader_is_frozen_and_what_is_repeated_meanwhile_is_stored_once() {
     sleep(Duration::from_secs(3)).await;
     test.stage.server.nodes()[leader].resume().unwrap();
     let repeated = repeated.await.unwrap();
-    test.end(Some((AFTER, repeated))).await;
+    test.end([(AFTER, repeated)]).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -113,7 +120,7 @@ async fn a_leader_that_wakes_up_after_it_was_replaced_does_no_harm() {
     eventually("leader", leader, |leader| *leader != frozen).await;
     cluster.nodes()[frozen].resume().unwrap();
     let after = test.goes_on().await;
-    test.end(Some(after)).await;
+    test.end([after]).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -124,7 +131,7 @@ async fn all_brokers_are_killed_at_once_and_come_back_with_all_that_was_acknowle
     }
     test.stage.server.restart_killed().await.unwrap();
     let after = test.goes_on().await;
-    test.end(Some(after)).await;
+    test.end([after]).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -139,7 +146,7 @@ async fn the_brokers_retire_one_after_the_other_and_no_publish_takes_long() {
     }
     let slowest = test.load.slowest();
     assert!(slowest < RETIRED_WITHIN, "a publish took {slowest:?}");
-    test.end(None).await;
+    test.end([]).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

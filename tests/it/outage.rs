@@ -60,7 +60,7 @@ async fn the_server_is_killed_under_load_and_every_acknowledged_event_is_handled
     let effects = Effects::default();
     let consumer = stage.consumer("survivor").options(short()).feed(Feed::Choco).on(effects.handler());
     let running = Running::start(consumer.build().await.unwrap());
-    let load = Load::start(&stage.bridge, 8);
+    let mut load = Load::start(&stage.bridge, 8);
     for round in 1..=2 {
         effects.exceed(round * 200).await;
         stage.server.kill();

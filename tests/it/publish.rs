@@ -67,7 +67,7 @@ async fn no_more_are_in_flight_than_allowed() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_was_acknowledged_survives_kills_and_nothing_is_stored_twice() {
     let mut stage = Stage::new().await;
-    let load = Load::start(&stage.bridge, 64);
+    let mut load = Load::start(&stage.bridge, 64);
     for round in 1..=3 {
         eventually("published events", || async { load.begun() }, |begun| *begun > round * 300).await;
         stage.server.kill();

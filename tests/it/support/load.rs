@@ -61,11 +61,11 @@ impl Load {
         self.next.load(Ordering::SeqCst)
     }
 
-    /// All that were acknowledged, with their numbers.
-    pub async fn stop(self) -> Vec<(u64, PublishReceipt)> {
+    /// All that were acknowledged, with their numbers; when it is stopped again, none.
+    pub async fn stop(&mut self) -> Vec<(u64, PublishReceipt)> {
         self.is_over.store(true, Ordering::SeqCst);
         let mut acknowledged = Vec::new();
-        for publisher in self.publishers {
+        for publisher in self.publishers.drain(..) {
             acknowledged.extend(publisher.await.unwrap());
         }
         acknowledged
