@@ -49,7 +49,7 @@ pub(crate) enum Seen {
 }
 
 /// How a handler ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Outcome {
     Done,
     /// Failed, timed out or panicked; with the delay that the handler asked for.
@@ -60,7 +60,7 @@ pub(crate) enum Outcome {
 }
 
 /// A write of the store, and what to tell the server once it is done.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Write {
     Settle,
     Release(Ending),
@@ -68,7 +68,7 @@ pub(crate) enum Write {
 }
 
 /// How a write of the store ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Written {
     Done,
     /// Another worker owns the slot.
@@ -80,7 +80,7 @@ pub(crate) enum Written {
 }
 
 /// What the loop does next.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Step {
     /// Claims the slot after a pause during which the message is kept alive.
     Claim { after: Duration },
@@ -95,7 +95,7 @@ pub(crate) enum Step {
 }
 
 /// How a delivery ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Ending {
     /// Handled and settled: ack.
     Handled,

@@ -7,6 +7,8 @@ mod durable;
 mod error;
 mod handler;
 mod hold;
+#[cfg(test)]
+mod model;
 mod options;
 mod order;
 mod process;
