@@ -1,6 +1,6 @@
-//! Consumer processes that die: in the handler, and between the effect and its settling.
+//! Consumer processes that die: in the handler, and at every point between claim, effect, dead letter and answer.
 
-use crate::support::{DEADLINE, Running, Stage, published, quick, source};
+use crate::support::{DEADLINE, Death, Faulty, Running, Stage, published, quick, source};
 use futures::StreamExt;
 use std::{process::Stdio, sync::Arc, time::Duration};
 use stratt_event_bridge::{
@@ -11,6 +11,7 @@ use stratt_event_bridge::{
 use tokio::process::{Child, Command};
 
 const URL: &str = "CRASH_TEST_URL";
+const DEATH: &str = "CRASH_TEST_DEATH";
 
 fn options() -> ConsumerOptions {
     quick()
@@ -21,12 +22,13 @@ fn options() -> ConsumerOptions {
         .with_ack_wait(Duration::from_secs(1))
 }
 
-async fn consumer(url: &str) -> ConsumerBuilder {
+async fn consumer(url: &str, death: Option<Death>) -> ConsumerBuilder {
     let client = async_nats::connect(url).await.unwrap();
     // The claim of a dead process outlasts the redelivery of its message: found held, and never acknowledged for that.
     let kv = KvStoreOptions::default().with_skew_margin(Duration::from_secs(1));
     let store = KvStore::create(client.clone(), kv).await.unwrap();
-    EventBridge::new(client, source()).consumer("mortal", Arc::new(store)).options(options())
+    let store = Arc::new(Faulty::over(Arc::new(store), death));
+    EventBridge::new(client, source()).consumer("mortal", store).options(options())
 }
 
 /// What a child does with an event: says so on a subject, and then dies if the event tells it to.
@@ -41,7 +43,10 @@ async fn handle(client: async_nats::Client, delivery: Delivery<UnitPublished>) -
     if dies {
         std::process::abort();
     }
-    Ok(())
+    match delivery.event().actor.as_deref() {
+        Some("is rejected") => Err(HandlerError::reject("as it must")),
+        _ => Ok(()),
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -49,16 +54,17 @@ async fn handle(client: async_nats::Client, delivery: Delivery<UnitPublished>) -
 async fn child_that_consumes() {
     let url = std::env::var(URL).expect("the parent names its server");
     let client = async_nats::connect(&url).await.unwrap();
-    let consumer =
-        consumer(&url).await.on(move |delivery| handle(client.clone(), delivery)).build().await.unwrap();
-    consumer.run(std::future::pending()).await.unwrap();
+    let death = std::env::var(DEATH).ok().map(|point| point.parse().unwrap());
+    let consumer = consumer(&url, death).await.on(move |delivery| handle(client.clone(), delivery));
+    consumer.build().await.unwrap().run(std::future::pending()).await.unwrap();
 }
 
-/// Runs the test above in a process of its own.
-fn child(url: &str) -> Child {
+/// Runs the test above in a process of its own, which dies at this point if any.
+fn child(url: &str, death: Option<Death>) -> Child {
     Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "crash::child_that_consumes", "--ignored"])
         .env(URL, url)
+        .envs(death.map(|point| (DEATH, format!("{point:?}"))))
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .kill_on_drop(true)
@@ -75,7 +81,7 @@ async fn an_event_that_kills_its_process_is_counted_and_dead_lettered_and_others
     // A supervisor that starts the process again whenever it dies.
     let supervisor = tokio::spawn(async move {
         loop {
-            let mut child = child(&url);
+            let mut child = child(&url, None);
             child.wait().await.unwrap();
         }
     });
@@ -101,15 +107,81 @@ async fn work_of_a_dead_process_is_picked_up_by_another() {
     let url = stage.server.url().to_owned();
     let mut effects = stage.client.subscribe("effects").await.unwrap();
     stage.client.flush().await.unwrap();
-    let mut child = child(&url);
+    let mut child = child(&url, None);
     stage.bridge.publish(published("a", 1).with_actor("kills the first process")).await.unwrap();
     effects.next().await.unwrap();
     child.wait().await.unwrap();
     let client = stage.client.clone();
-    let heir =
-        consumer(&url).await.on(move |delivery| handle(client.clone(), delivery)).build().await.unwrap();
+    let heir = consumer(&url, None)
+        .await
+        .on(move |delivery| handle(client.clone(), delivery))
+        .build()
+        .await
+        .unwrap();
     let heir = Running::start(heir);
     tokio::time::timeout(DEADLINE, effects.next()).await.expect("nobody picked it up").unwrap();
     stage.all_answered(Feed::Strat, "mortal").await;
     assert_eq!(heir.stop().await.handled, 1);
+}
+
+/// What was seen after a process had died at some point and another one had come.
+#[derive(Debug, PartialEq, Eq)]
+struct Aftermath {
+    /// Runs of the handler, in both processes.
+    effects: usize,
+    letters: usize,
+    heir: (&'static str, u64),
+}
+
+async fn aftermath(death: Death, actor: &str) -> Aftermath {
+    let stage = Stage::new().await;
+    let url = stage.server.url().to_owned();
+    let effects = stage.client.subscribe("effects").await.unwrap();
+    stage.client.flush().await.unwrap();
+    let mut child = child(&url, Some(death));
+    stage.bridge.publish(published("a", 1).with_actor(actor)).await.unwrap();
+    let status = tokio::time::timeout(DEADLINE, child.wait()).await.expect("it lives on").unwrap();
+    assert_eq!(status.code(), None, "it ended by itself");
+    let client = stage.client.clone();
+    let heir = consumer(&url, None).await.on(move |delivery| handle(client.clone(), delivery));
+    let heir = Running::start(heir.build().await.unwrap());
+    stage.all_answered(Feed::Strat, "mortal").await;
+    let heir = heir.stop().await;
+    let endings = [
+        ("handled", heir.handled),
+        ("skipped", heir.duplicates),
+        ("rejected", heir.rejected),
+        ("exhausted", heir.exhausted),
+    ];
+    let ending = endings.into_iter().filter(|(_, count)| *count > 0).collect::<Vec<_>>();
+    let &[heir] = ending.as_slice() else { panic!("{ending:?}") };
+    stage.client.publish("effects", "end".into()).await.unwrap();
+    let effects = effects.take_while(|effect| std::future::ready(effect.payload != "end")).count().await;
+    Aftermath { effects, letters: stage.dead_letters().await.len(), heir }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_death_after_the_claim_loses_nothing_and_dead_letters_nothing() {
+    let seen = aftermath(Death::AfterClaim, "harms nobody").await;
+    assert_eq!(seen, Aftermath { effects: 1, letters: 0, heir: ("handled", 1) });
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_death_after_the_effect_repeats_it_once() {
+    let seen = aftermath(Death::AfterEffect, "harms nobody").await;
+    assert_eq!(seen, Aftermath { effects: 2, letters: 0, heir: ("handled", 1) });
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_death_after_the_settle_repeats_nothing() {
+    let seen = aftermath(Death::AfterSettle, "harms nobody").await;
+    assert_eq!(seen, Aftermath { effects: 1, letters: 0, heir: ("skipped", 1) });
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_death_after_the_dead_letter_stores_no_second_one() {
+    for death in [Death::AfterDeadLetter, Death::AfterForget] {
+        let seen = aftermath(death, "is rejected").await;
+        assert_eq!(seen, Aftermath { effects: 2, letters: 1, heir: ("rejected", 1) }, "{death:?}");
+    }
 }

@@ -35,6 +35,7 @@ mod recreation;
 mod roundtrip;
 mod server;
 mod slow;
+mod store_faults;
 mod support;
 mod tidy;
 mod topology;

@@ -2,12 +2,14 @@
 
 mod effects;
 mod events;
+mod faulty;
 mod load;
 mod running;
 mod stage;
 
 pub use effects::Effects;
 pub use events::{deprecated, number_of, one_of_each, published, source};
+pub use faulty::{Call, Death, Faulty};
 pub use load::Load;
 pub use running::Running;
 pub use stage::{ClusterStage, Stage, quick, short};

@@ -1,0 +1,170 @@
+use futures::{FutureExt, future::BoxFuture};
+use std::{
+    collections::HashMap,
+    str::FromStr,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicU32, Ordering},
+    },
+    time::Duration,
+};
+use stratt_event_bridge::dedupe::{Claim, DedupeStore, Fence, MemoryStore, Slot, StoreError, StoreErrorKind};
+
+/// A call of a store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Call {
+    Claim,
+    Settle,
+    Release,
+    Forget,
+}
+
+/// When a process dies, named as in the list of faults.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Death {
+    AfterClaim,
+    AfterEffect,
+    AfterSettle,
+    AfterDeadLetter,
+    AfterForget,
+}
+
+impl FromStr for Death {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, Self::Err> {
+        let points = [
+            Self::AfterClaim,
+            Self::AfterEffect,
+            Self::AfterSettle,
+            Self::AfterDeadLetter,
+            Self::AfterForget,
+        ];
+        points.into_iter().find(|point| format!("{point:?}") == name).ok_or(name.to_owned())
+    }
+}
+
+/// A store that fails as it is told to, over one that works.
+#[derive(Debug)]
+pub struct Faulty {
+    right: Arc<dyn DedupeStore>,
+    is_down: AtomicBool,
+    failures: AtomicU32,
+    /// How long these calls take once they are carried out.
+    slow: Mutex<HashMap<Call, Duration>>,
+    /// So many of the next answers to these calls are lost.
+    lost: Mutex<HashMap<Call, u32>>,
+    death: Option<Death>,
+}
+
+impl Default for Faulty {
+    fn default() -> Self {
+        Self::over(Arc::new(MemoryStore::new()), None)
+    }
+}
+
+impl Faulty {
+    pub fn over(right: Arc<dyn DedupeStore>, death: Option<Death>) -> Self {
+        Self {
+            right,
+            is_down: false.into(),
+            failures: 0.into(),
+            slow: Mutex::default(),
+            lost: Mutex::default(),
+            death,
+        }
+    }
+
+    /// From now on every call fails, or none.
+    pub fn is_down(&self, is_down: bool) {
+        self.is_down.store(is_down, Ordering::SeqCst);
+    }
+
+    /// How many calls have failed.
+    pub fn failures(&self) -> u32 {
+        self.failures.load(Ordering::SeqCst)
+    }
+
+    /// These calls are carried out, and answered only after a pause.
+    pub fn slow_down(&self, call: Call, pause: Duration) {
+        self.slow.lock().unwrap().insert(call, pause);
+    }
+
+    /// The next of these calls are carried out, and not answered.
+    pub fn lose_answers(&self, call: Call, count: u32) {
+        self.lost.lock().unwrap().insert(call, count);
+    }
+
+    fn fail<T>(&self) -> Result<T, StoreError> {
+        self.failures.fetch_add(1, Ordering::SeqCst);
+        Err(StoreError::new(StoreErrorKind::Unavailable))
+    }
+
+    fn die_at(&self, point: Death) {
+        if self.death == Some(point) {
+            std::process::abort();
+        }
+    }
+
+    async fn call<T>(
+        &self,
+        call: Call,
+        right: BoxFuture<'_, Result<T, StoreError>>,
+    ) -> Result<T, StoreError> {
+        if self.is_down.load(Ordering::SeqCst) {
+            return self.fail();
+        }
+        let answer = right.await?;
+        let pause = self.slow.lock().unwrap().get(&call).copied().unwrap_or_default();
+        tokio::time::sleep(pause).await;
+        let is_lost = match self.lost.lock().unwrap().get_mut(&call) {
+            Some(left) if *left > 0 => {
+                *left -= 1;
+                true
+            }
+            _ => false,
+        };
+        if is_lost { self.fail() } else { Ok(answer) }
+    }
+}
+
+impl DedupeStore for Faulty {
+    fn claim<'a>(&'a self, slot: &'a Slot, lease: Duration) -> BoxFuture<'a, Result<Claim, StoreError>> {
+        async move {
+            let claim = self.call(Call::Claim, self.right.claim(slot, lease)).await?;
+            if matches!(claim, Claim::Acquired { .. }) {
+                self.die_at(Death::AfterClaim);
+            }
+            Ok(claim)
+        }
+        .boxed()
+    }
+
+    fn settle<'a>(&'a self, slot: &'a Slot, fence: Fence) -> BoxFuture<'a, Result<(), StoreError>> {
+        async move {
+            self.die_at(Death::AfterEffect);
+            self.call(Call::Settle, self.right.settle(slot, fence)).await?;
+            self.die_at(Death::AfterSettle);
+            Ok(())
+        }
+        .boxed()
+    }
+
+    fn release<'a>(&'a self, slot: &'a Slot, fence: Fence) -> BoxFuture<'a, Result<(), StoreError>> {
+        self.call(Call::Release, self.right.release(slot, fence)).boxed()
+    }
+
+    fn forget<'a>(&'a self, slot: &'a Slot, fence: Fence) -> BoxFuture<'a, Result<(), StoreError>> {
+        async move {
+            self.die_at(Death::AfterDeadLetter);
+            self.call(Call::Forget, self.right.forget(slot, fence)).await?;
+            self.die_at(Death::AfterForget);
+            Ok(())
+        }
+        .boxed()
+    }
+
+    fn retention(&self) -> Option<Duration> {
+        self.right.retention()
+    }
+}
