@@ -185,3 +185,38 @@ async fn a_death_after_the_dead_letter_stores_no_second_one() {
         assert_eq!(seen, Aftermath { effects: 2, letters: 1, heir: ("rejected", 1) }, "{death:?}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn deliveries_to_clients_that_die_cost_no_attempt() {
+    let stage = Stage::new().await;
+    let options = quick()
+        .with_processing_timeout(Duration::from_millis(100))
+        .with_lease(Duration::from_millis(300))
+        .with_ack_wait(Duration::from_millis(300));
+    let consumer = || {
+        let consumer = stage.consumer("unlucky").options(options.clone());
+        consumer.on(|delivery: Delivery<UnitPublished>| async move {
+            assert_eq!(delivery.attempt(), 1);
+            Ok(())
+        })
+    };
+    drop(consumer().build().await.unwrap());
+    stage.bridge.publish(published("a", 1)).await.unwrap();
+    for _ in 0..10 {
+        let client = stage.server.connect().await.unwrap();
+        let inbox = client.new_inbox();
+        let mut messages = client.subscribe(inbox.clone()).await.unwrap();
+        let request = r#"{"batch":1,"expires":30000000000}"#;
+        let next = "$JS.API.CONSUMER.MSG.NEXT.STRATT_EVENTS.unlucky";
+        client.publish_with_reply(next, inbox, request.into()).await.unwrap();
+        let message = tokio::time::timeout(DEADLINE, messages.next()).await.unwrap().unwrap();
+        assert_eq!(message.status, None);
+    }
+    let running = Running::start(consumer().build().await.unwrap());
+    stage.all_answered(Feed::Strat, "unlucky").await;
+    let summary = running.stop().await;
+    assert_eq!((summary.handled, summary.retried), (1, 0));
+    let info = stage.stream(Feed::Strat).await.consumer_info("unlucky").await.unwrap();
+    assert!(info.delivered.consumer_sequence > 10);
+    assert!(stage.dead_letters().await.is_empty());
+}

@@ -16,6 +16,8 @@
 mod adapter;
 mod broker_faults;
 mod cluster;
+mod blocked;
+mod clock;
 mod consume;
 mod crash;
 mod dead_letters;
@@ -34,6 +36,7 @@ mod races;
 mod recreation;
 mod roundtrip;
 mod server;
+mod shutdown;
 mod slow;
 mod store_faults;
 mod support;

@@ -1,7 +1,8 @@
 //! Slow handlers, long queues, and handlers that never end.
 
-use crate::support::{Running, Stage, eventually, published, quick};
+use crate::support::{Running, Stage, eventually, published, quick, source};
 use async_nats::jetstream::consumer::pull;
+use futures::{StreamExt, stream};
 use std::{
     collections::HashMap,
     sync::{
@@ -11,7 +12,7 @@ use std::{
     time::Duration,
 };
 use stratt_event_bridge::{
-    Delivery, Event, Feed, UnitDeprecated, UnitPublished, async_nats, dead_letter::DeadLetterReason,
+    Delivery, Envelope, Event, Feed, UnitDeprecated, UnitPublished, async_nats, dead_letter::DeadLetterReason,
 };
 use tokio::time::sleep;
 
@@ -144,47 +145,45 @@ async fn handlers_that_panic_or_never_end_fail_their_attempt_and_no_other() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_handler_that_blocks_its_thread_loses_its_claim_and_cannot_settle() {
+async fn of_a_large_backlog_no_more_than_can_be_held_leaves_the_server() {
+    const BACKLOG: u64 = 20_000;
+    const HELD: u32 = 16;
     let stage = Stage::new().await;
-    let options = || {
-        quick()
-            .with_processing_timeout(Duration::from_millis(300))
-            .with_lease(Duration::from_millis(600))
-            .with_ack_wait(Duration::from_millis(800))
-    };
-    let (started, finished) = (Arc::new(AtomicU32::new(0)), Arc::new(AtomicU32::new(0)));
-    let count = Arc::clone(&started);
-    let blocking = stage.consumer("zombie").options(options()).on(move |_: Delivery<UnitPublished>| {
-        let count = Arc::clone(&count);
+    let envelope =
+        |number| Envelope::builder(published(&format!("u{number}"), number), source()).build().unwrap();
+    let receipts = stage.bridge.publish_all(stream::iter((0..BACKLOG).map(envelope)));
+    assert_eq!(receipts.filter(|receipt| std::future::ready(receipt.is_ok())).count().await, 20_000);
+    let gate = Arc::new(tokio::sync::Semaphore::new(2000));
+    let (handled, opens) = (Arc::new(AtomicU32::new(0)), Arc::clone(&gate));
+    let count = Arc::clone(&handled);
+    let options = quick().with_max_in_flight(HELD as usize).with_shutdown_grace(Duration::from_millis(100));
+    let consumer = stage.consumer("buried").options(options).on(move |_: Delivery<UnitPublished>| {
+        let (count, opens) = (Arc::clone(&count), Arc::clone(&opens));
         async move {
+            opens.acquire().await?.forget();
             count.fetch_add(1, Ordering::SeqCst);
-            std::thread::sleep(Duration::from_secs(3));
             Ok(())
         }
     });
-    let count = Arc::clone(&finished);
-    let healthy = stage.consumer("zombie").options(options()).on(move |delivery: Delivery<UnitPublished>| {
-        assert_eq!(delivery.attempt(), 2);
-        count.fetch_add(1, Ordering::SeqCst);
-        async { Ok(()) }
-    });
-    let blocking = blocking.build().await.unwrap();
-    // On a runtime of its own, whose only thread the handler blocks: the whole process stands still.
-    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
-    let zombie = std::thread::spawn(move || {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        runtime.block_on(blocking.run(async move {
-            let _stopped = stopped.await;
-        }))
-    });
-    stage.bridge.publish(published("a", 1)).await.unwrap();
-    eventually("zombie", || async { started.load(Ordering::SeqCst) }, |started| *started == 1).await;
-    let heir = Running::start(healthy.build().await.unwrap());
-    eventually("heir", || async { finished.load(Ordering::SeqCst) }, |finished| *finished == 1).await;
-    stage.all_answered(Feed::Strat, "zombie").await;
-    stop.send(()).unwrap();
-    let zombie = tokio::task::spawn_blocking(|| zombie.join().unwrap().unwrap()).await.unwrap();
-    assert_eq!((zombie.handled, zombie.abandoned), (0, 1));
-    assert_eq!(heir.stop().await.handled, 1);
-    assert!(stage.dead_letters().await.is_empty());
+    let running = Running::start(consumer.build().await.unwrap());
+    let at_server = || async {
+        let stream = stage.stream(Feed::Strat).await;
+        stream.get_consumer::<pull::Config>("buried").await.unwrap().cached_info().clone()
+    };
+    let work = || async {
+        // In this order: what is handled in between makes the difference smaller.
+        let delivered = at_server().await.delivered.consumer_sequence;
+        let handled = handled.load(Ordering::SeqCst);
+        assert!(delivered <= u64::from(handled + HELD), "{delivered} delivered, {handled} handled");
+        handled
+    };
+    eventually("handled", work, |handled| *handled == 2000).await;
+    let summary = running.stop().await;
+    assert_eq!((summary.handled, summary.received), (2000, 2000 + summary.returned));
+    // The rest is where it was, and what was given back is due again.
+    let left = || async {
+        let info = at_server().await;
+        info.num_pending + u64::try_from(info.num_ack_pending).unwrap()
+    };
+    eventually("left", left, |left| *left == BACKLOG - 2000).await;
 }
