@@ -45,6 +45,7 @@ async fn handle(client: async_nats::Client, delivery: Delivery<UnitPublished>) -
     }
     match delivery.event().actor.as_deref() {
         Some("is rejected") => Err(HandlerError::reject("as it must")),
+        Some("always fails") => Err(HandlerError::retry("as it must")),
         _ => Ok(()),
     }
 }
@@ -180,9 +181,15 @@ async fn a_death_after_the_settle_repeats_nothing() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_death_after_the_dead_letter_stores_no_second_one() {
-    for death in [Death::AfterDeadLetter, Death::AfterForget] {
-        let seen = aftermath(death, "is rejected").await;
-        assert_eq!(seen, Aftermath { effects: 2, letters: 1, heir: ("rejected", 1) }, "{death:?}");
+    // A slot that was not forgotten yet remembers that its attempts are used up; one that was begins afresh.
+    for (death, actor, effects, ending) in [
+        (Death::AfterDeadLetter, "is rejected", 2, "rejected"),
+        (Death::AfterForget, "is rejected", 2, "rejected"),
+        (Death::AfterDeadLetter, "always fails", 3, "exhausted"),
+        (Death::AfterForget, "always fails", 6, "exhausted"),
+    ] {
+        let seen = aftermath(death, actor).await;
+        assert_eq!(seen, Aftermath { effects, letters: 1, heir: (ending, 1) }, "{death:?}, {actor}");
     }
 }
 

@@ -1,6 +1,6 @@
 //! Dead letters: found by what is known of them, redriven one by one or together, discarded; safe to repeat.
 
-use crate::support::{Running, Stage, deprecated, eventually, published};
+use crate::support::{DEADLINE, Running, Stage, deprecated, eventually, published};
 use futures::{StreamExt, TryStreamExt};
 use std::sync::{
     Arc,
@@ -125,4 +125,33 @@ async fn what_is_discarded_or_never_was_is_not_found() {
         assert_eq!(dead_letters.redrive(missing).await.unwrap_err().kind(), DeadLetterErrorKind::NotFound);
     }
     running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_event_is_terminated_with_the_reason_once_its_dead_letter_is_stored() {
+    let stage = Stage::new().await;
+    let advisories = "$JS.EVENT.ADVISORY.CONSUMER.MSG_TERMINATED.STRATT_EVENTS.c";
+    let mut terminated = stage.client.subscribe(advisories).await.unwrap();
+    let consumer = failing(stage.consumer("c"), &Arc::default(), &Arc::default());
+    let running = Running::start(consumer.build().await.unwrap());
+    stage.bridge.publish(published("a", 1)).await.unwrap();
+    stage.bridge.publish(deprecated("b", 2)).await.unwrap();
+    stage.context().publish("strat.dev.unit.published", "not json".into()).await.unwrap().await.unwrap();
+    let mut reasons = Vec::new();
+    for _ in 0..3 {
+        let advisory = tokio::time::timeout(DEADLINE, terminated.next()).await.unwrap().unwrap();
+        let advisory: serde_json::Value = serde_json::from_slice(&advisory.payload).unwrap();
+        let letters = stage.dead_letters().await;
+        let of_it: Vec<_> =
+            letters.iter().filter(|letter| advisory["stream_seq"] == letter.stream_sequence()).collect();
+        assert_eq!(of_it.len(), 1, "{advisory}");
+        let reason = of_it[0].reason().unwrap();
+        assert_eq!(advisory["reason"], format!("dead-lettered: {reason}"));
+        reasons.push((of_it[0].stream_sequence(), reason));
+    }
+    reasons.sort_unstable();
+    let wanted = [DeadLetterReason::Exhausted, DeadLetterReason::Rejected, DeadLetterReason::Invalid];
+    assert_eq!(reasons, [(1, wanted[0]), (2, wanted[1]), (3, wanted[2])]);
+    let summary = running.stop().await;
+    assert_eq!((summary.exhausted, summary.rejected, summary.invalid, summary.retried), (1, 1, 1, 2));
 }

@@ -126,3 +126,36 @@ async fn a_consumer_that_is_dropped_leaves_its_work_to_another() {
     attempts.lock().unwrap().sort_unstable();
     assert_eq!((attempts.lock().unwrap().as_slice(), started.load(Ordering::SeqCst)), (&[1, 2][..], 1));
 }
+
+/// Tells when it is dropped.
+struct Guard(Arc<AtomicU32>);
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        self.0.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_consumer_that_is_dropped_drops_its_handlers() {
+    let stage = Stage::new().await;
+    let (started, dropped) = (Arc::new(AtomicU32::new(0)), Arc::new(AtomicU32::new(0)));
+    let (count, tells) = (Arc::clone(&started), Arc::clone(&dropped));
+    // The end of their time would drop them as well, in five minutes.
+    let options = quick().with_processing_timeout(Duration::from_secs(300));
+    let consumer = stage.consumer("dropped").options(options).on(move |_: Delivery<UnitPublished>| {
+        let guard = Guard(Arc::clone(&tells));
+        count.fetch_add(1, Ordering::SeqCst);
+        async move {
+            let _guard = guard;
+            std::future::pending().await
+        }
+    });
+    for unit in ["a", "b"] {
+        stage.bridge.publish(published(unit, 1)).await.unwrap();
+    }
+    let running = tokio::spawn(consumer.build().await.unwrap().run(std::future::pending()));
+    eventually("started", || async { started.load(Ordering::SeqCst) }, |started| *started == 2).await;
+    running.abort();
+    eventually("dropped", || async { dropped.load(Ordering::SeqCst) }, |dropped| *dropped == 2).await;
+}
