@@ -1,6 +1,6 @@
 //! Consumer processes that die: in the handler, and at every point between claim, effect, dead letter and answer.
 
-use crate::support::{DEADLINE, Death, Faulty, Running, Stage, published, quick, source};
+use crate::support::{DEADLINE, DiesAfter, Faulty, Running, Stage, published, quick, source};
 use futures::StreamExt;
 use std::{process::Stdio, sync::Arc, time::Duration};
 use stratt_event_bridge::{
@@ -22,7 +22,7 @@ fn options() -> ConsumerOptions {
         .with_ack_wait(Duration::from_secs(1))
 }
 
-async fn consumer(url: &str, death: Option<Death>) -> ConsumerBuilder {
+async fn consumer(url: &str, death: Option<DiesAfter>) -> ConsumerBuilder {
     let client = async_nats::connect(url).await.unwrap();
     // The claim of a dead process outlasts the redelivery of its message: found held, and never acknowledged for that.
     let kv = KvStoreOptions::default().with_skew_margin(Duration::from_secs(1));
@@ -61,7 +61,7 @@ async fn child_that_consumes() {
 }
 
 /// Runs the test above in a process of its own, which dies at this point if any.
-fn child(url: &str, death: Option<Death>) -> Child {
+fn child(url: &str, death: Option<DiesAfter>) -> Child {
     Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "crash::child_that_consumes", "--ignored"])
         .env(URL, url)
@@ -134,7 +134,7 @@ struct Aftermath {
     heir: (&'static str, u64),
 }
 
-async fn aftermath(death: Death, actor: &str) -> Aftermath {
+async fn aftermath(death: DiesAfter, actor: &str) -> Aftermath {
     let stage = Stage::new().await;
     let url = stage.server.url().to_owned();
     let effects = stage.client.subscribe("effects").await.unwrap();
@@ -163,19 +163,19 @@ async fn aftermath(death: Death, actor: &str) -> Aftermath {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_death_after_the_claim_loses_nothing_and_dead_letters_nothing() {
-    let seen = aftermath(Death::AfterClaim, "harms nobody").await;
+    let seen = aftermath(DiesAfter::Claim, "harms nobody").await;
     assert_eq!(seen, Aftermath { effects: 1, letters: 0, heir: ("handled", 1) });
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_death_after_the_effect_repeats_it_once() {
-    let seen = aftermath(Death::AfterEffect, "harms nobody").await;
+    let seen = aftermath(DiesAfter::Effect, "harms nobody").await;
     assert_eq!(seen, Aftermath { effects: 2, letters: 0, heir: ("handled", 1) });
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_death_after_the_settle_repeats_nothing() {
-    let seen = aftermath(Death::AfterSettle, "harms nobody").await;
+    let seen = aftermath(DiesAfter::Settle, "harms nobody").await;
     assert_eq!(seen, Aftermath { effects: 1, letters: 0, heir: ("skipped", 1) });
 }
 
@@ -183,10 +183,10 @@ async fn a_death_after_the_settle_repeats_nothing() {
 async fn a_death_after_the_dead_letter_stores_no_second_one() {
     // A slot that was not forgotten yet remembers that its attempts are used up; one that was begins afresh.
     for (death, actor, effects, ending) in [
-        (Death::AfterDeadLetter, "is rejected", 2, "rejected"),
-        (Death::AfterForget, "is rejected", 2, "rejected"),
-        (Death::AfterDeadLetter, "always fails", 3, "exhausted"),
-        (Death::AfterForget, "always fails", 6, "exhausted"),
+        (DiesAfter::DeadLetter, "is rejected", 2, "rejected"),
+        (DiesAfter::Forget, "is rejected", 2, "rejected"),
+        (DiesAfter::DeadLetter, "always fails", 3, "exhausted"),
+        (DiesAfter::Forget, "always fails", 6, "exhausted"),
     ] {
         let seen = aftermath(death, actor).await;
         assert_eq!(seen, Aftermath { effects, letters: 1, heir: (ending, 1) }, "{death:?}, {actor}");

@@ -19,27 +19,21 @@ pub enum Call {
     Forget,
 }
 
-/// When a process dies, named as in the list of faults.
+/// After what a process dies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Death {
-    AfterClaim,
-    AfterEffect,
-    AfterSettle,
-    AfterDeadLetter,
-    AfterForget,
+pub enum DiesAfter {
+    Claim,
+    Effect,
+    Settle,
+    DeadLetter,
+    Forget,
 }
 
-impl FromStr for Death {
+impl FromStr for DiesAfter {
     type Err = String;
 
     fn from_str(name: &str) -> Result<Self, Self::Err> {
-        let points = [
-            Self::AfterClaim,
-            Self::AfterEffect,
-            Self::AfterSettle,
-            Self::AfterDeadLetter,
-            Self::AfterForget,
-        ];
+        let points = [Self::Claim, Self::Effect, Self::Settle, Self::DeadLetter, Self::Forget];
         points.into_iter().find(|point| format!("{point:?}") == name).ok_or(name.to_owned())
     }
 }
@@ -54,7 +48,7 @@ pub struct Faulty {
     slow: Mutex<HashMap<Call, Duration>>,
     /// So many of the next answers to these calls are lost.
     lost: Mutex<HashMap<Call, u32>>,
-    death: Option<Death>,
+    death: Option<DiesAfter>,
 }
 
 impl Default for Faulty {
@@ -64,7 +58,7 @@ impl Default for Faulty {
 }
 
 impl Faulty {
-    pub fn over(right: Arc<dyn DedupeStore>, death: Option<Death>) -> Self {
+    pub fn over(right: Arc<dyn DedupeStore>, death: Option<DiesAfter>) -> Self {
         Self {
             right,
             is_down: false.into(),
@@ -100,7 +94,7 @@ impl Faulty {
         Err(StoreError::new(StoreErrorKind::Unavailable))
     }
 
-    fn die_at(&self, point: Death) {
+    fn die_at(&self, point: DiesAfter) {
         if self.death == Some(point) {
             std::process::abort();
         }
@@ -133,7 +127,7 @@ impl DedupeStore for Faulty {
         async move {
             let claim = self.call(Call::Claim, self.right.claim(slot, lease)).await?;
             if matches!(claim, Claim::Acquired { .. }) {
-                self.die_at(Death::AfterClaim);
+                self.die_at(DiesAfter::Claim);
             }
             Ok(claim)
         }
@@ -142,9 +136,9 @@ impl DedupeStore for Faulty {
 
     fn settle<'a>(&'a self, slot: &'a Slot, fence: Fence) -> BoxFuture<'a, Result<(), StoreError>> {
         async move {
-            self.die_at(Death::AfterEffect);
+            self.die_at(DiesAfter::Effect);
             self.call(Call::Settle, self.right.settle(slot, fence)).await?;
-            self.die_at(Death::AfterSettle);
+            self.die_at(DiesAfter::Settle);
             Ok(())
         }
         .boxed()
@@ -156,9 +150,9 @@ impl DedupeStore for Faulty {
 
     fn forget<'a>(&'a self, slot: &'a Slot, fence: Fence) -> BoxFuture<'a, Result<(), StoreError>> {
         async move {
-            self.die_at(Death::AfterDeadLetter);
+            self.die_at(DiesAfter::DeadLetter);
             self.call(Call::Forget, self.right.forget(slot, fence)).await?;
-            self.die_at(Death::AfterForget);
+            self.die_at(DiesAfter::Forget);
             Ok(())
         }
         .boxed()

@@ -9,7 +9,7 @@ mod stage;
 
 pub use effects::Effects;
 pub use events::{deprecated, number_of, one_of_each, published, source};
-pub use faulty::{Call, Death, Faulty};
+pub use faulty::{Call, DiesAfter, Faulty};
 pub use load::Load;
 pub use running::Running;
 pub use stage::{ClusterStage, Stage, quick, short};
