@@ -9,7 +9,7 @@
 
 use std::{error::Error, sync::Arc, time::Duration};
 use stratt_event_bridge::{
-    Delivery, EventBridge, Feed, HandlerError, UnitDeprecated, UnitPublished, async_nats,
+    ConnectionWatch, Delivery, EventBridge, Feed, HandlerError, UnitDeprecated, UnitPublished, async_nats,
     dedupe::{KvStore, KvStoreOptions},
 };
 use tokio::signal::unix::{SignalKind, signal};
@@ -29,12 +29,15 @@ async fn serve() -> Result<(), Box<dyn Error + Send + Sync>> {
     let stream = setting("STREAM", Feed::Choco.stream());
     let feed = [Feed::Choco, Feed::Strat].into_iter().find(|feed| feed.stream() == stream);
     let feed = feed.ok_or_else(|| format!("STREAM is {stream}: must be CHOCO_STRATT or STRATT_EVENTS"))?;
-    let connecting =
-        async_nats::ConnectOptions::new().name(&durable).connection_timeout(Duration::from_secs(5));
+    let watch = ConnectionWatch::new();
+    let connecting = async_nats::ConnectOptions::new()
+        .name(&durable)
+        .connection_timeout(Duration::from_secs(5))
+        .event_callback(watch.callback());
     let client = connecting.connect(&url).await.map_err(|error| format!("no broker at {url}: {error}"))?;
 
     let store = KvStore::create(client.clone(), KvStoreOptions::default()).await?;
-    let bridge = EventBridge::new(client, "choco-adapter:catalogue:0.1.0".parse()?);
+    let bridge = EventBridge::new(client, "choco-adapter:catalogue:0.1.0".parse()?).watching(watch);
     let consumer = bridge
         .consumer(&durable, Arc::new(store))
         .feed(feed)

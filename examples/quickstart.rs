@@ -16,10 +16,10 @@ use std::{
     time::{Duration, Instant},
 };
 use stratt_event_bridge::{
-    AnyEvent, ChainGateFired, ChainGateResolved, ConsumeSummary, ConsumerOptions, Delivery, EventBridge,
-    Feed, GateOutcome, HandlerError, UnitDeprecated, UnitFingerprintVerified, UnitImportResolved,
-    UnitPublished, UnitTampered,
-    async_nats::{self, jetstream::consumer::DeliverPolicy},
+    AnyEvent, ChainGateFired, ChainGateResolved, ConnectionWatch, ConsumeSummary, ConsumerOptions, Delivery,
+    EventBridge, Feed, GateOutcome, HandlerError, UnitDeprecated, UnitFingerprintVerified,
+    UnitImportResolved, UnitPublished, UnitTampered,
+    async_nats::{self, ConnectOptions, jetstream::consumer::DeliverPolicy},
     dead_letter::{DeadLetterFilter, DeadLetters},
     dedupe::MemoryStore,
     testing::NatsServer,
@@ -35,9 +35,12 @@ async fn main() -> Result<ExitCode, Failure> {
     let begun = Instant::now();
     let say = move |text: String| println!("{:>6} ms  {text}", begun.elapsed().as_millis());
     let (_server, url) = server().await?;
-    let client = async_nats::connect(&url).await.map_err(|error| format!("no broker at {url}: {error}"))?;
+    // Hears what the server refuses, so that a missing permission is told as what it is.
+    let watch = ConnectionWatch::new();
+    let connecting = ConnectOptions::new().event_callback(watch.callback());
+    let client = connecting.connect(&url).await.map_err(|error| format!("no broker at {url}: {error}"))?;
     say(format!("connected to {url}, nats-server {}", client.server_info().version));
-    let bridge = EventBridge::new(client, "orchestrator-http:quickstart:0.1.0".parse()?);
+    let bridge = EventBridge::new(client, "orchestrator-http:quickstart:0.1.0".parse()?).watching(watch);
     bridge.provision(&Topology::default()).await?;
     say("provisioned STRATT_EVENTS -> CHOCO_STRATT and STRATT_DLQ".into());
 

@@ -1,6 +1,7 @@
 //! The event bridge: where publishing and consuming begin.
 
 use crate::{
+    connection_watch::ConnectionWatch,
     consumer::ConsumerBuilder,
     dedupe::DedupeStore,
     envelope::Envelope,
@@ -11,7 +12,7 @@ use crate::{
 };
 use async_nats::{Client, HeaderMap, header::NATS_MESSAGE_ID};
 use futures::{Stream, StreamExt};
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 /// Publishes typed events to JetStream, and begins durable consumers of them.
 ///
@@ -43,6 +44,7 @@ struct Inner {
     source: Source,
     options: BridgeOptions,
     publisher: Publisher,
+    watch: ConnectionWatch,
 }
 
 impl EventBridge {
@@ -55,8 +57,22 @@ impl EventBridge {
     /// A bridge with options of its own.
     #[must_use]
     pub fn with_options(client: Client, source: Source, options: BridgeOptions) -> Self {
-        let publisher = Publisher::new(client.clone(), options);
-        Self { inner: Arc::new(Inner { client, source, options, publisher }) }
+        // Hears nothing until it is replaced by the one of the connection.
+        Self::over(client, source, options, ConnectionWatch::new())
+    }
+
+    fn over(client: Client, source: Source, options: BridgeOptions, watch: ConnectionWatch) -> Self {
+        let publisher = Publisher::new(client.clone(), options, watch.clone());
+        Self { inner: Arc::new(Inner { client, source, options, publisher, watch }) }
+    }
+
+    /// Tells missing permissions as what they are, by what `watch` hears from the connection of this bridge.
+    ///
+    /// Consumers and dead letters of the bridge that is returned have it as well.
+    #[must_use]
+    pub fn watching(self, watch: ConnectionWatch) -> Self {
+        let Inner { client, source, options, .. } = &*self.inner;
+        Self::over(client.clone(), source.clone(), *options, watch)
     }
 
     /// The connection.
@@ -73,6 +89,14 @@ impl EventBridge {
 
     pub(crate) fn publisher(&self) -> &Publisher {
         &self.inner.publisher
+    }
+
+    pub(crate) fn retry_budget(&self) -> Duration {
+        self.inner.options.retry_budget()
+    }
+
+    pub(crate) fn watch(&self) -> &ConnectionWatch {
+        &self.inner.watch
     }
 
     /// Creates the three streams, or changes what differs from `topology`. What is not part of it, such as a

@@ -16,6 +16,7 @@ mod value;
 
 // Publishing.
 mod bridge;
+mod connection_watch;
 mod publish;
 
 // Consuming.
@@ -33,8 +34,9 @@ pub mod topology;
 
 pub use async_nats;
 pub use bridge::EventBridge;
+pub use connection_watch::ConnectionWatch;
 pub use consumer::{
-    ConsumeError, ConsumeErrorKind, ConsumeSummary, ConsumerBuilder, ConsumerOptions, Delivery,
+    ConsumeError, ConsumeErrorKind, ConsumeSummary, ConsumerBuilder, ConsumerOptions, Delivery, Drift,
     DurableConsumer, HandlerError, Order,
 };
 pub use consumer_name::ConsumerName;

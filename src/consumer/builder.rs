@@ -1,8 +1,9 @@
 //! Building a durable consumer.
 
 use super::{
-    ConsumeError, ConsumeErrorKind, ConsumerOptions, Delivery, DurableConsumer, HandlerError, Order,
-    decide::Policy, durable, handler::Handlers, hold::Holds, process::Shared,
+    ConsumeError, ConsumeErrorKind, ConsumerOptions, Delivery, Drift, DurableConsumer, HandlerError, Order,
+    ask::Asker, decide::Policy, durable::Durable, guarantee::Needs, handler::Handlers, hold::Holds,
+    process::Shared, streams,
 };
 use crate::{
     bridge::EventBridge,
@@ -11,11 +12,10 @@ use crate::{
     domain::Domain,
     event::{Event, EventType},
     subject::Feed,
-    topology,
     value::ParseError,
 };
-use async_nats::jetstream;
-use std::{sync::Arc, time::Duration};
+use async_nats::{Client, jetstream};
+use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
 /// Builds a [`DurableConsumer`].
@@ -83,26 +83,32 @@ impl ConsumerBuilder {
     /// # Errors
     ///
     /// A [`ConsumeError`] that says what to change when the name, handlers or options are not valid, when a stream is
-    /// missing, when the store forgets sooner than the stream (unless the options allow that), or when the durable
-    /// exists with settings that the server cannot change.
+    /// missing or unfit, when the store forgets sooner than the stream (unless the options allow that), when the
+    /// durable exists with other settings ([`Drift`](crate::Drift)), when the server is too old, or when a permission
+    /// is missing. All checks are listed in [`docs::operating`](crate::docs::operating).
     ///
     /// # Cancel safety
     ///
     /// Dropping the future may leave the durable created; building again is harmless.
-    pub async fn build(self) -> Result<DurableConsumer, ConsumeError> {
+    pub async fn build(mut self) -> Result<DurableConsumer, ConsumeError> {
         let name = self.check()?;
         let client = self.bridge.client().clone();
-        if self.options.order == Order::PerUnit && !client.is_server_compatible(2, 11, 0) {
-            let version = client.try_server_info().map(|server| server.version).unwrap_or_default();
-            let message =
-                format!("nats-server {version} is too old for `Order::PerUnit`: 2.11 or newer is needed");
-            return Err(ConsumeError::new(ConsumeErrorKind::UnsupportedServer, message));
-        }
+        self.check_version(&client)?;
         let context = jetstream::new(client.clone());
-        let stream = durable::find_stream(&context, self.feed.stream()).await?;
-        check_retention(&self.store, &self.options, self.feed, stream.cached_info().config.max_age)?;
-        durable::find_stream(&context, topology::DEAD_LETTER_STREAM).await?;
-        durable::ensure(&stream, &name, self.filters(), &self.options).await?;
+        let (watch, stream) = (self.bridge.watch().clone(), self.feed.stream());
+        let asker = Asker { context: context.clone(), client: client.clone(), watch: watch.clone() };
+        if self.options.checks_streams {
+            let retry_budget = self.bridge.retry_budget();
+            streams::check(&asker, &name, self.feed, &self.store, &self.options, retry_budget).await?;
+        } else {
+            tracing::warn!(consumer = %name, "streams are not checked, as the options ask for");
+        }
+        let needs = Needs::new(self.feed, &self.handlers, &self.options);
+        let durable = Durable::new(&asker, stream, &name).await?;
+        let config = durable.ensure(self.filters(), &self.options, &needs).await?;
+        if self.options.drift == Drift::Adopt {
+            self.options.ack_wait = Some(config.ack_wait);
+        }
         let shared = Shared {
             name,
             publisher: self.bridge.publisher().clone(),
@@ -113,14 +119,15 @@ impl ConsumerBuilder {
                 retry_delays: self.options.retry_delays.clone(),
                 in_place: self.options.order == Order::PerUnit,
             },
-            holds: Holds::new(client.clone(), self.options.ack_wait()),
+            // A durable that others change still has an ack wait of at least the lease.
+            holds: Holds::new(client.clone(), self.options.lease()),
             client,
             options: self.options,
             store_is_down: false.into(),
             drain: CancellationToken::new(),
             cancel: CancellationToken::new(),
         };
-        Ok(DurableConsumer { context, feed: self.feed, shared: Arc::new(shared) })
+        Ok(DurableConsumer { context, feed: self.feed, watch, config, shared: Arc::new(shared) })
     }
 
     fn check(&self) -> Result<ConsumerName, ConsumeError> {
@@ -146,6 +153,23 @@ impl ConsumerBuilder {
         Ok(name)
     }
 
+    /// Older servers answer "ok" and ignore what they do not know.
+    fn check_version(&self, client: &Client) -> Result<(), ConsumeError> {
+        let (minor, what) = match self.options.order {
+            Order::Relaxed => (10, "a consumer"),
+            Order::PerUnit => (11, "`Order::PerUnit`"),
+        };
+        let Some(server) = client.try_server_info() else {
+            return Err(ConsumeError::new(ConsumeErrorKind::Unavailable, "not connected to the broker"));
+        };
+        if client.is_server_compatible(2, minor, 0) {
+            return Ok(());
+        }
+        let version = server.version;
+        let message = format!("nats-server {version} is too old for {what}: 2.{minor} or newer is needed");
+        Err(ConsumeError::new(ConsumeErrorKind::UnsupportedServer, message))
+    }
+
     fn filters(&self) -> Vec<String> {
         let types = || self.handlers.types();
         if self.domains.is_empty() {
@@ -159,26 +183,4 @@ impl ConsumerBuilder {
             .flat_map(|domain| types().map(move |event_type| self.feed.filter(Some(domain), event_type)))
             .collect()
     }
-}
-
-/// A store that forgets before the stream does lets an old event be handled again.
-fn check_retention(
-    store: &Arc<dyn DedupeStore>,
-    options: &ConsumerOptions,
-    feed: Feed,
-    max_age: Duration,
-) -> Result<(), ConsumeError> {
-    let Some(retention) = store.retention() else { return Ok(()) };
-    // An age of zero is no limit.
-    let forgets_sooner = max_age.is_zero() || retention < max_age;
-    if forgets_sooner && !options.allows_short_store_retention {
-        let stream = feed.stream();
-        let kept = if max_age.is_zero() { "without limit".to_owned() } else { format!("for {max_age:?}") };
-        let message = format!(
-            "dedupe store remembers for {retention:?} but {stream} keeps events {kept}: lengthen the store's retention, \
-             or ask for it with `allow_short_store_retention`"
-        );
-        return Err(ConsumeError::new(ConsumeErrorKind::StoreRetention, message));
-    }
-    Ok(())
 }

@@ -1,101 +1,134 @@
-//! The durable on the server: created, brought up to date, or refused.
+//! The durable on the server: created, accepted, brought up to date, or refused.
 
-use super::{ConsumeError, ConsumeErrorKind, ConsumerOptions, DurableConsumer, Order, takeover::GROUP};
+use super::{
+    ConsumeError, ConsumeErrorKind, ConsumerOptions, Drift, Order,
+    ask::Asker,
+    difference::{Difference, differences, merged},
+    guarantee::Needs,
+    takeover::GROUP,
+};
 use crate::consumer_name::ConsumerName;
 use async_nats::jetstream::{
-    self, Context, ErrorCode,
     consumer::{AckPolicy, Config, FromConsumer, IntoConsumerConfig, PriorityPolicy, ReplayPolicy, pull},
-    context::{ConsumerInfoErrorKind, GetStreamErrorKind},
-    stream::{self, ConsumerErrorKind},
+    context::ConsumerInfoErrorKind,
+    stream::{ConsumerCreateStrictErrorKind, Stream},
 };
 use std::time::Duration;
 
 /// Retries wait here on the server without blocking others, up to this many.
 const MAX_ACK_PENDING: i64 = 10_000;
 
-/// The stream, with what it was configured as.
-pub(super) async fn find_stream(context: &Context, name: &str) -> Result<stream::Stream, ConsumeError> {
-    context.get_stream(name).await.map_err(|error| match error.kind() {
-        GetStreamErrorKind::JetStream(answer) if answer.error_code() == ErrorCode::STREAM_NOT_FOUND => {
-            let message = format!("stream {name} does not exist: provision the topology first");
-            ConsumeError::new(ConsumeErrorKind::StreamNotFound, message)
-        }
-        _ => unavailable(format!("stream {name} cannot be looked up"), error),
-    })
+/// A durable by its name, whether it exists or not.
+#[derive(Debug)]
+pub(super) struct Durable<'a> {
+    asker: &'a Asker,
+    stream: Stream<()>,
+    stream_name: &'a str,
+    name: &'a ConsumerName,
 }
 
-/// Creates the durable, or brings it up to date where the server allows that.
-pub(super) async fn ensure(
-    stream: &stream::Stream,
-    name: &ConsumerName,
-    filters: Vec<String>,
-    options: &ConsumerOptions,
-) -> Result<(), ConsumeError> {
-    let found = match stream.consumer_info(name.as_str()).await {
-        Ok(info) => info.config,
-        Err(error) if error.kind() == ConsumerInfoErrorKind::NotFound => {
-            match stream.create_consumer_strict(wanted(name, filters.clone(), options)).await {
-                Ok(created) => created.cached_info().config.clone(),
-                // Another process was faster, perhaps with other settings.
-                Err(error)
-                    if matches!(
-                        error.kind(),
-                        jetstream::stream::ConsumerCreateStrictErrorKind::AlreadyExists
-                    ) =>
-                {
-                    stream
-                        .consumer_info(name.as_str())
-                        .await
-                        .map_err(|e| unavailable(cannot(name, "read"), e))?
-                        .config
-                }
-                Err(error) => return Err(unavailable(cannot(name, "created"), error)),
+impl<'a> Durable<'a> {
+    pub(super) async fn new(
+        asker: &'a Asker,
+        stream_name: &'a str,
+        name: &'a ConsumerName,
+    ) -> Result<Self, ConsumeError> {
+        // A handle only: a user may lack the permission to look at the stream.
+        let stream = asker.context.get_stream_no_info(stream_name).await;
+        let stream = stream.map_err(|error| {
+            ConsumeError::new(ConsumeErrorKind::Unavailable, "stream has no valid name").caused_by(error)
+        })?;
+        Ok(Self { asker, stream, stream_name, name })
+    }
+
+    /// Creates it if it does not exist; one that differs is treated as the options say. Returns what it is.
+    pub(super) async fn ensure(
+        &self,
+        filters: Vec<String>,
+        options: &ConsumerOptions,
+        needs: &Needs,
+    ) -> Result<Config, ConsumeError> {
+        let wanted = wanted(self.name, filters, options);
+        let goal = wanted.clone().into_consumer_config();
+        let found = match self.read().await? {
+            Some(found) => found,
+            None => self.create(wanted).await?,
+        };
+        let difference = differences(&goal, &found).into_iter().next();
+        let found = match (options.drift, difference) {
+            (_, None) | (Drift::Adopt, _) => found,
+            (_, Some(difference)) if difference.is_fixed => {
+                let advice = ", and the server cannot change that: use another name or delete it";
+                return Err(self.refused(ConsumeErrorKind::Conflict, &difference, advice));
+            }
+            (Drift::Refuse, Some(difference)) => {
+                let advice = ": change one of them, or choose another `Drift` in the options";
+                return Err(self.refused(ConsumeErrorKind::ConsumerDrift, &difference, advice));
+            }
+            (Drift::Update, Some(_)) => self.update(&goal, found).await?,
+        };
+        match needs.broken_by(&found) {
+            None => Ok(found),
+            Some(broken) => {
+                let advice = ", without which the guarantees do not hold: change it";
+                Err(self.refused(ConsumeErrorKind::ConsumerDrift, &broken, advice))
             }
         }
-        Err(error) => return Err(unavailable(cannot(name, "looked up"), error)),
-    };
-    let goal = wanted(name, filters, options).into_consumer_config();
-    if let Some((field, found, wanted)) = fixed_difference(&found, &goal) {
-        let message = format!(
-            "durable {name} has {field} {found}, wanted {wanted}, and the server cannot change that: use another name or delete it"
-        );
-        return Err(ConsumeError::new(ConsumeErrorKind::Conflict, message));
     }
-    if changeable(&found) != changeable(&goal) {
-        update(stream, name, found, goal).await?;
-    }
-    Ok(())
-}
 
-async fn update(
-    stream: &stream::Stream,
-    name: &ConsumerName,
-    found: Config,
-    goal: Config,
-) -> Result<(), ConsumeError> {
-    // What is not ours, such as a description or replicas, stays as it is.
-    let merged = Config {
-        ack_wait: goal.ack_wait,
-        max_deliver: goal.max_deliver,
-        filter_subject: goal.filter_subject.clone(),
-        filter_subjects: goal.filter_subjects.clone(),
-        max_ack_pending: goal.max_ack_pending,
-        priority_timeout: goal.priority_timeout,
-        headers_only: false,
-        backoff: Vec::new(),
-        ..found
-    };
-    let merged = pull::Config::try_from_consumer_config(merged)
-        .map_err(|error| unavailable(cannot(name, "updated"), error))?;
-    let updated =
-        stream.update_consumer(merged).await.map_err(|error| unavailable(cannot(name, "updated"), error))?;
-    // An old server answers "ok" and ignores what it does not know.
-    if changeable(&updated.cached_info().config) != changeable(&goal) {
-        let message = format!("durable {name} was not changed as wanted: is the server older than 2.10?");
-        return Err(ConsumeError::new(ConsumeErrorKind::UnsupportedServer, message));
+    async fn read(&self) -> Result<Option<Config>, ConsumeError> {
+        let request = self.stream.consumer_info(self.name.as_str());
+        match self.asker.ask(&self.subject("INFO"), request).await? {
+            Ok(info) => Ok(Some(info.config)),
+            Err(error) if error.kind() == ConsumerInfoErrorKind::NotFound => Ok(None),
+            Err(error) if error.kind() == ConsumerInfoErrorKind::StreamNotFound => {
+                let message =
+                    format!("stream {} does not exist: provision the topology first", self.stream_name);
+                Err(ConsumeError::new(ConsumeErrorKind::StreamNotFound, message))
+            }
+            Err(error) => Err(self.failed("looked up", error)),
+        }
     }
-    tracing::info!(consumer = %name, "durable is brought up to date");
-    Ok(())
+
+    async fn create(&self, wanted: pull::Config) -> Result<Config, ConsumeError> {
+        let request = self.stream.create_consumer_strict(wanted);
+        match self.asker.ask(&self.subject("CREATE"), request).await? {
+            Ok(created) => Ok(created.cached_info().config.clone()),
+            // Another process was faster, perhaps with other settings.
+            Err(error) if matches!(error.kind(), ConsumerCreateStrictErrorKind::AlreadyExists) => {
+                self.read().await?.ok_or_else(|| self.failed("read", error))
+            }
+            Err(error) => Err(self.failed("created", error)),
+        }
+    }
+
+    async fn update(&self, goal: &Config, found: Config) -> Result<Config, ConsumeError> {
+        let merged = pull::Config::try_from_consumer_config(merged(goal, found))
+            .map_err(|error| self.failed("updated", error))?;
+        let request = self.stream.update_consumer(merged);
+        let updated = self.asker.ask(&self.subject("CREATE"), request).await?;
+        let updated = updated.map_err(|error| self.failed("updated", error))?.cached_info().config.clone();
+        // An old server answers "ok" and ignores what it does not know.
+        if let Some(left) = differences(goal, &updated).into_iter().next() {
+            let advice = ", although it was changed: is the server older than 2.10?";
+            return Err(self.refused(ConsumeErrorKind::UnsupportedServer, &left, advice));
+        }
+        tracing::info!(consumer = %self.name, "durable is brought up to date");
+        Ok(updated)
+    }
+
+    fn subject(&self, verb: &str) -> String {
+        format!("$JS.API.CONSUMER.{verb}.{}.{}", self.stream_name, self.name)
+    }
+
+    fn refused(&self, kind: ConsumeErrorKind, difference: &Difference, advice: &str) -> ConsumeError {
+        ConsumeError::new(kind, format!("durable {} has {difference}{advice}", self.name))
+    }
+
+    fn failed(&self, verb: &str, error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> ConsumeError {
+        let message = format!("durable {} cannot be {verb}", self.name);
+        ConsumeError::new(ConsumeErrorKind::Unavailable, message).caused_by(error)
+    }
 }
 
 fn wanted(name: &ConsumerName, mut filters: Vec<String>, options: &ConsumerOptions) -> pull::Config {
@@ -119,69 +152,4 @@ fn wanted(name: &ConsumerName, mut filters: Vec<String>, options: &ConsumerOptio
         priority_timeout: if is_ordered { options.ack_wait() } else { Duration::ZERO },
         ..pull::Config::default()
     }
-}
-
-/// The first difference that the server cannot change: field, found, wanted.
-fn fixed_difference(found: &Config, goal: &Config) -> Option<(&'static str, String, String)> {
-    let fields = [
-        ("deliver subject", format!("{:?}", found.deliver_subject), format!("{:?}", goal.deliver_subject)),
-        ("deliver policy", format!("{:?}", found.deliver_policy), format!("{:?}", goal.deliver_policy)),
-        ("ack policy", format!("{:?}", found.ack_policy), format!("{:?}", goal.ack_policy)),
-        ("priority policy", format!("{:?}", found.priority_policy), format!("{:?}", goal.priority_policy)),
-        ("replay policy", format!("{:?}", found.replay_policy), format!("{:?}", goal.replay_policy)),
-    ];
-    fields.into_iter().find(|(_, found, wanted)| found != wanted)
-}
-
-#[derive(PartialEq)]
-struct Changeable {
-    ack_wait: Duration,
-    max_deliver: i64,
-    filters: Vec<String>,
-    max_ack_pending: i64,
-    priority_timeout: Duration,
-    headers_only: bool,
-    backoff: Vec<Duration>,
-}
-
-fn changeable(config: &Config) -> Changeable {
-    let mut filters = config.filter_subjects.clone();
-    if !config.filter_subject.is_empty() {
-        filters.push(config.filter_subject.clone());
-    }
-    filters.sort();
-    Changeable {
-        ack_wait: config.ack_wait,
-        max_deliver: config.max_deliver,
-        filters,
-        max_ack_pending: config.max_ack_pending,
-        priority_timeout: config.priority_timeout,
-        headers_only: config.headers_only,
-        backoff: config.backoff.clone(),
-    }
-}
-
-/// `Err` if the server says that the durable or its stream is gone; an outage is not that.
-pub(super) async fn must_exist(consumer: &DurableConsumer) -> Result<(), ConsumeError> {
-    let (stream, name) = (consumer.feed.stream(), &consumer.shared.name);
-    let info = consumer.context.get_consumer_from_stream::<pull::Config, _, _>(name.as_str(), stream);
-    let Ok(Err(error)) = tokio::time::timeout(Duration::from_secs(2), info).await else { return Ok(()) };
-    match error.kind() {
-        ConsumerErrorKind::JetStream(answer)
-            if [ErrorCode::CONSUMER_NOT_FOUND, ErrorCode::STREAM_NOT_FOUND]
-                .contains(&answer.error_code()) =>
-        {
-            let message = format!("durable {name} on stream {stream} was deleted while it was in use");
-            Err(ConsumeError::new(ConsumeErrorKind::ConsumerGone, message).caused_by(answer))
-        }
-        _ => Ok(()),
-    }
-}
-
-fn cannot(name: &ConsumerName, verb: &str) -> String {
-    format!("durable {name} cannot be {verb}")
-}
-
-fn unavailable(message: String, error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> ConsumeError {
-    ConsumeError::new(ConsumeErrorKind::Unavailable, message).caused_by(error)
 }

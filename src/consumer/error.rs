@@ -24,10 +24,18 @@ pub enum ConsumeErrorKind {
     StoreRetention,
     /// The stream of the feed, or the one of dead letters, does not exist.
     StreamNotFound,
+    /// The stream of the feed, or the one of dead letters, has settings with which events could be lost or repeated.
+    UnfitStream,
     /// The durable exists with settings that the server cannot change.
     Conflict,
+    /// The durable exists, or was changed while the consumer ran, with settings that differ from the options
+    /// ([`Drift`](crate::Drift)) or break a guarantee.
+    ConsumerDrift,
     /// The durable, or its stream, was deleted while the consumer ran.
     ConsumerGone,
+    /// The user of the connection lacks a permission; the message names the subject. Told only with a
+    /// [`ConnectionWatch`](crate::ConnectionWatch).
+    PermissionDenied,
     /// The server is too old.
     UnsupportedServer,
     /// The broker did not answer, or refused; the source says more.
@@ -41,6 +49,12 @@ impl ConsumeError {
 
     pub(super) fn caused_by(mut self, source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         self.source = Some(source.into());
+        self
+    }
+
+    /// Says what else can be done about it.
+    pub(super) fn advised(mut self, alternative: &str) -> Self {
+        self.message = format!("{}, or {alternative}", self.message).into();
         self
     }
 

@@ -12,7 +12,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 #[derive(Debug)]
 pub(super) struct Holds {
     client: Client,
-    /// A held message gives a sign of life this often; a quarter of the ack wait.
+    /// A held message gives a sign of life this often; a quarter of the lease, which is no longer than the ack wait.
     every: Duration,
     state: Mutex<State>,
 }
@@ -35,8 +35,8 @@ struct Held {
 }
 
 impl Holds {
-    pub(super) fn new(client: Client, ack_wait: Duration) -> Arc<Self> {
-        let every = (ack_wait / 4).max(Duration::from_millis(10));
+    pub(super) fn new(client: Client, lease: Duration) -> Arc<Self> {
+        let every = (lease / 4).max(Duration::from_millis(10));
         Arc::new(Self { client, every, state: Mutex::default() })
     }
 

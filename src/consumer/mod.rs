@@ -1,12 +1,17 @@
 //! Consuming: a durable with typed handlers, deduplicated, retried and dead-lettered.
 
+mod ask;
 mod builder;
 mod decide;
 mod delivery;
+mod difference;
+mod drift;
 mod durable;
 mod error;
+mod guarantee;
 mod handler;
 mod hold;
+mod inspector;
 #[cfg(test)]
 mod model;
 mod options;
@@ -16,19 +21,21 @@ mod pull;
 mod reply;
 mod run;
 mod sequence;
+mod streams;
 mod summary;
 mod takeover;
 
 pub use builder::ConsumerBuilder;
 pub use delivery::Delivery;
+pub use drift::Drift;
 pub use error::{ConsumeError, ConsumeErrorKind};
 pub use handler::HandlerError;
 pub use options::ConsumerOptions;
 pub use order::Order;
 pub use summary::ConsumeSummary;
 
-use crate::subject::Feed;
-use async_nats::jetstream;
+use crate::{connection_watch::ConnectionWatch, subject::Feed};
+use async_nats::jetstream::{self, consumer::Config};
 use std::sync::Arc;
 
 /// A durable consumer that is ready to run: its options are checked and its durable exists on the server.
@@ -39,5 +46,8 @@ use std::sync::Arc;
 pub struct DurableConsumer {
     context: jetstream::Context,
     feed: Feed,
+    watch: ConnectionWatch,
+    /// The durable as it was when this was built.
+    config: Config,
     shared: Arc<process::Shared>,
 }

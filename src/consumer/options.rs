@@ -1,6 +1,6 @@
 //! How a durable consumer treats what it receives.
 
-use super::Order;
+use super::{Drift, Order};
 use crate::envelope::Envelope;
 use async_nats::jetstream::consumer::DeliverPolicy;
 use std::time::Duration;
@@ -26,6 +26,8 @@ pub struct ConsumerOptions {
     pub(super) max_envelope_bytes: usize,
     pub(super) allows_short_store_retention: bool,
     pub(super) order: Order,
+    pub(super) drift: Drift,
+    pub(super) checks_streams: bool,
 }
 
 impl Default for ConsumerOptions {
@@ -43,6 +45,8 @@ impl Default for ConsumerOptions {
             max_envelope_bytes: Envelope::MAX_BYTES,
             allows_short_store_retention: false,
             order: Order::default(),
+            drift: Drift::default(),
+            checks_streams: true,
         }
     }
 }
@@ -130,6 +134,24 @@ impl ConsumerOptions {
     #[must_use]
     pub fn allow_short_store_retention(mut self) -> Self {
         self.allows_short_store_retention = true;
+        self
+    }
+
+    /// What `build()` does when the durable exists with other settings; [`Drift::Refuse`] unless set.
+    #[must_use]
+    pub fn with_drift(mut self, drift: Drift) -> Self {
+        self.drift = drift;
+        self
+    }
+
+    /// Does not look at the streams, for a user that lacks the permission to (`$JS.API.STREAM.INFO.*`).
+    ///
+    /// Then nobody checks that the dead-letter stream exists, that no stream drops what nobody has seen, and that
+    /// the store remembers for as long as events are kept: whoever has the permission should
+    /// [`verify`](crate::EventBridge::verify). Nor does the consumer know when an event expires.
+    #[must_use]
+    pub fn without_stream_checks(mut self) -> Self {
+        self.checks_streams = false;
         self
     }
 

@@ -59,7 +59,7 @@ pub(super) struct Received {
 }
 
 /// How long a dead letter may take to be stored before it is tried again with the next delivery.
-const DEAD_LETTER_BUDGET: Duration = Duration::from_secs(15);
+pub(super) const DEAD_LETTER_BUDGET: Duration = Duration::from_secs(15);
 const LONGEST_STORE_CALL: Duration = Duration::from_secs(5);
 
 /// Takes a delivery to its end and answers it.

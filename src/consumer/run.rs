@@ -3,7 +3,7 @@
 use super::{
     ConsumeError, ConsumeErrorKind, ConsumeSummary, DurableConsumer, Order,
     decide::Ending,
-    durable,
+    inspector::{Inspector, permission_denied},
     process::{Received, Shared, process},
     pull::{Arrival, Puller},
     reply::reply,
@@ -23,6 +23,7 @@ use std::{
     time::Duration,
 };
 use tokio::{
+    sync::Notify,
     task::JoinSet,
     time::{MissedTickBehavior, interval, timeout},
 };
@@ -45,6 +46,10 @@ struct Running {
     sequencer: Sequencer<(Received, Decoded)>,
     deliveries: JoinSet<(Option<UnitUri>, Ending)>,
     summary: ConsumeSummary,
+    /// Reasons to stop, should there ever be one.
+    verdicts: JoinSet<ConsumeError>,
+    /// Asks for a look at the durable.
+    look: Arc<Notify>,
 }
 
 impl DurableConsumer {
@@ -56,6 +61,8 @@ impl DurableConsumer {
     /// # Errors
     ///
     /// [`ConsumerGone`](ConsumeErrorKind::ConsumerGone) when the durable or its stream was deleted,
+    /// [`ConsumerDrift`](ConsumeErrorKind::ConsumerDrift) when somebody changed it so that a guarantee is broken,
+    /// [`PermissionDenied`](ConsumeErrorKind::PermissionDenied) when the server refuses what the consumer needs,
     /// [`Unavailable`](ConsumeErrorKind::Unavailable) when the connection is closed for good. What was running is
     /// drained before.
     ///
@@ -68,7 +75,10 @@ impl DurableConsumer {
         shutdown: impl Future<Output = ()> + Send,
     ) -> Result<ConsumeSummary, ConsumeError> {
         let shared = Arc::clone(&self.shared);
-        let stream = self.feed.stream();
+        let (stream, look) = (self.feed.stream(), Arc::new(Notify::new()));
+        let mut verdicts = JoinSet::new();
+        verdicts.spawn(permission_denied(self.watch.clone(), self.watch.now(), Arc::clone(&shared), stream));
+        verdicts.spawn(Inspector::new(&self).inspect(Arc::clone(&look)));
         let puller = Puller::open(shared.client.clone(), stream, shared.name.as_str(), &shared.options)
             .await
             .map_err(|error| {
@@ -84,6 +94,8 @@ impl DurableConsumer {
             sequencer: Sequencer::new(),
             deliveries: JoinSet::new(),
             summary: ConsumeSummary::default(),
+            verdicts,
+            look,
         };
         let stopped = running.consume(shutdown).await;
         let summary = running.drain().await;
@@ -103,6 +115,10 @@ impl Running {
                 () = &mut shutdown => return Ok(()),
                 arrival = self.puller.next() => self.arrived(arrival).await?,
                 Some(ended) = self.deliveries.join_next() => self.ended(ended),
+                Some(Ok(verdict)) = self.verdicts.join_next() => {
+                    tracing::error!(consumer = %self.shared.name, error = %verdict, "consumer has to stop");
+                    return Err(verdict);
+                }
                 _ = ticks.tick() => self.look_after().await,
             }
         }
@@ -180,7 +196,7 @@ impl Running {
             }
             Arrival::Replaced => self.give_way().await,
             Arrival::Status => {}
-            Arrival::NobodyThere | Arrival::Deleted => durable::must_exist(&self.consumer).await?,
+            Arrival::NobodyThere | Arrival::Deleted => self.look.notify_one(),
             Arrival::Closed => {
                 return Err(ConsumeError::new(
                     ConsumeErrorKind::Unavailable,

@@ -1,6 +1,7 @@
 //! Repeating a publish until the broker acknowledges it, refuses it, or the time is up.
 
 use super::{BridgeOptions, Outgoing, PublishError, PublishErrorKind, PublishReceipt};
+use crate::connection_watch::{ConnectionWatch, Moment, Refusal};
 use async_nats::{
     Client,
     jetstream::{
@@ -10,7 +11,7 @@ use async_nats::{
         stream::LastRawMessageErrorKind,
     },
 };
-use std::{error::Error, future::IntoFuture, time::Duration};
+use std::{error::Error, future::IntoFuture, sync::Arc, time::Duration};
 use tokio::time::{Instant, sleep, timeout_at};
 
 /// Publishes messages that carry their own message id, so that a repeat is stored once.
@@ -18,6 +19,15 @@ use tokio::time::{Instant, sleep, timeout_at};
 pub(crate) struct Publisher {
     context: jetstream::Context,
     options: BridgeOptions,
+    watch: ConnectionWatch,
+    /// Of the kind that acknowledgements come to.
+    inbox: Arc<str>,
+}
+
+/// An attempt that was sent.
+struct Sent {
+    acknowledgement: PublishAckFuture,
+    at: Moment,
 }
 
 /// The code of "duplicate message id is in process", which a stream with replicas answers.
@@ -30,9 +40,10 @@ struct Failure {
 }
 
 impl Publisher {
-    pub(crate) fn new(client: Client, options: BridgeOptions) -> Self {
+    pub(crate) fn new(client: Client, options: BridgeOptions, watch: ConnectionWatch) -> Self {
+        let inbox = client.new_inbox().into();
         let context = ContextBuilder::new().timeout(options.attempt_timeout()).build(client);
-        Self { context, options }
+        Self { context, options, watch, inbox }
     }
 
     /// Publishes within the retry budget.
@@ -62,13 +73,19 @@ impl Publisher {
     pub(crate) async fn finish(&self, begun: Begun) -> Result<PublishReceipt, PublishError> {
         let Begun { message, mut sent, deadline } = begun;
         let mut outcome_unknown = false;
+        let mut was_denied = false;
         let mut pauses = Pauses::new();
         loop {
-            let Failure { error, try_again } = match acknowledged(sent, deadline).await {
-                Ok(receipt) => return Ok(receipt),
-                Err(failure) => failure,
-            };
+            let Failure { error, mut try_again } =
+                match self.acknowledged(sent, &message.subject, deadline).await {
+                    Ok(receipt) => return Ok(receipt),
+                    Err(failure) => failure,
+                };
             outcome_unknown |= error.is_outcome_unknown();
+            if error.kind() == PublishErrorKind::PermissionDenied {
+                // One refusal may be that of an earlier message on this subject, from before a change of permissions.
+                try_again = !std::mem::replace(&mut was_denied, true);
+            }
             let pause = pauses.next_pause();
             if !try_again || Instant::now() + pause >= deadline {
                 return Err(error.with_outcome_unknown(outcome_unknown));
@@ -98,14 +115,36 @@ impl Publisher {
         timeout_at(deadline, read).await.map_err(unanswered)?
     }
 
-    async fn send(&self, message: &Outgoing, deadline: Instant) -> Result<PublishAckFuture, Failure> {
+    async fn send(&self, message: &Outgoing, deadline: Instant) -> Result<Sent, Failure> {
+        let at = self.watch.now();
         let outgoing =
             PublishMessage::build().payload(message.payload.clone()).headers(message.headers.clone());
         let until = deadline.min(Instant::now() + self.options.attempt_timeout());
         // With too many unacknowledged, or while disconnected, sending waits without a limit of its own.
         match timeout_at(until, self.context.send_publish(message.subject.clone(), outgoing)).await {
-            Ok(sent) => sent.map_err(Failure::from),
+            Ok(sent) => Ok(Sent { acknowledgement: sent?, at }),
             Err(_elapsed) => Err(Failure::unanswered()),
+        }
+    }
+
+    /// Waits for one acknowledgement, for the attempt timeout at most, or for the word that it will not come.
+    async fn acknowledged(
+        &self,
+        sent: Result<Sent, Failure>,
+        subject: &str,
+        deadline: Instant,
+    ) -> Result<PublishReceipt, Failure> {
+        let Sent { acknowledgement, at } = sent?;
+        let is_ours = |refusal: &Refusal| matches!(refusal, Refusal::Publish(refused) if refused == subject);
+        tokio::select! {
+            biased;
+            answer = timeout_at(deadline, acknowledgement.into_future()) => match answer {
+                Ok(answer) => Ok(answer?.into()),
+                Err(_elapsed) => Err(Failure::unanswered()),
+            },
+            refusal = self.watch.refusal(at, is_ours) => Err(Failure::denied(&refusal, false)),
+            // Stored all the same, perhaps: it is the answer that may not come in.
+            refusal = self.watch.inbox_refusal(&self.inbox) => Err(Failure::denied(&refusal, true)),
         }
     }
 }
@@ -113,19 +152,8 @@ impl Publisher {
 /// A publish whose first attempt was sent.
 pub(crate) struct Begun {
     message: Outgoing,
-    sent: Result<PublishAckFuture, Failure>,
+    sent: Result<Sent, Failure>,
     deadline: Instant,
-}
-
-/// Waits for one acknowledgement, for the attempt timeout at most.
-async fn acknowledged(
-    sent: Result<PublishAckFuture, Failure>,
-    deadline: Instant,
-) -> Result<PublishReceipt, Failure> {
-    match timeout_at(deadline, sent?.into_future()).await {
-        Ok(answer) => Ok(answer?.into()),
-        Err(_elapsed) => Err(Failure::unanswered()),
-    }
 }
 
 impl Failure {
@@ -141,6 +169,12 @@ impl Failure {
     fn in_process(error: &jetstream::Error) -> Self {
         let error = PublishError::caused(PublishErrorKind::Unavailable, error.clone());
         Self { error: error.with_outcome_unknown(true), try_again: true }
+    }
+
+    fn denied(refusal: &Refusal, outcome_unknown: bool) -> Self {
+        let cause = format!("this user may not {refusal}");
+        let error = PublishError::caused(PublishErrorKind::PermissionDenied, cause);
+        Self { error: error.with_outcome_unknown(outcome_unknown), try_again: false }
     }
 
     fn refused(kind: PublishErrorKind, error: &jetstream::Error) -> Self {

@@ -33,6 +33,9 @@ pub enum PublishErrorKind {
     Unavailable,
     /// The server refused it for a reason that stands in the source.
     Rejected,
+    /// The user of the connection may not publish to this subject, or not receive the acknowledgement; the source
+    /// names the subject. Told only with a [`ConnectionWatch`](crate::ConnectionWatch), else it is a time-out.
+    PermissionDenied,
 }
 
 impl PublishError {
@@ -76,6 +79,7 @@ impl fmt::Display for PublishError {
             PublishErrorKind::StreamFull => "stream is full",
             PublishErrorKind::Unavailable => "stream is not available",
             PublishErrorKind::Rejected => "broker refused the message",
+            PublishErrorKind::PermissionDenied => "permission is denied",
         })?;
         if self.outcome_unknown { f.write_str(" (it may have been stored)") } else { Ok(()) }
     }

@@ -1,7 +1,6 @@
 //! Building, changing and stopping a consumer.
 
 use crate::support::{Running, Stage, eventually, published, quick};
-use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, pull};
 use std::{
     sync::{
         Arc,
@@ -11,7 +10,7 @@ use std::{
 };
 use stratt_event_bridge::{
     AnyEvent, ConsumeErrorKind, ConsumerBuilder, ConsumerOptions, Delivery, Feed, UnitDeprecated,
-    UnitPublished, async_nats,
+    UnitPublished,
     dedupe::{KvStore, KvStoreOptions},
     topology::DEAD_LETTER_STREAM,
 };
@@ -106,41 +105,6 @@ async fn filters_follow_from_handlers_and_domains() {
             "choco.strat.dev.unit.published"
         ]
     );
-}
-
-#[tokio::test]
-async fn a_durable_is_brought_up_to_date_or_refused_by_name() {
-    let stage = Stage::new().await;
-    let stream = stage.stream(Feed::Strat).await;
-    let theirs = pull::Config {
-        durable_name: Some("c".into()),
-        description: Some("of the operators".into()),
-        ack_policy: AckPolicy::Explicit,
-        max_deliver: 3,
-        backoff: vec![SECOND, 2 * SECOND],
-        ..pull::Config::default()
-    };
-    stream.create_consumer(theirs.clone()).await.unwrap();
-    drop(with_handler(stage.consumer("c")).build().await.unwrap());
-    let found = stream.consumer_info("c").await.unwrap().config;
-    assert_eq!((found.max_deliver, found.ack_wait, found.backoff.len()), (-1, 45 * SECOND, 0));
-    assert_eq!(found.filter_subject, "strat.*.unit.published");
-    assert_eq!(found.description.as_deref(), Some("of the operators"));
-    // Built again, nothing changes.
-    drop(with_handler(stage.consumer("c")).build().await.unwrap());
-    assert_eq!(stream.consumer_info("c").await.unwrap().config, found);
-
-    let options = quick().with_deliver_policy(DeliverPolicy::New);
-    refused(
-        with_handler(stage.consumer("c").options(options)),
-        ConsumeErrorKind::Conflict,
-        "deliver policy All",
-    )
-    .await;
-    let acks_all = pull::Config { durable_name: Some("d".into()), ack_policy: AckPolicy::All, ..theirs };
-    stream.create_consumer(acks_all).await.unwrap();
-    refused(with_handler(stage.consumer("d")), ConsumeErrorKind::Conflict, "ack policy All, wanted Explicit")
-        .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -1,0 +1,140 @@
+//! Looking after what a running consumer depends on: its durable as it was, and its permissions.
+
+use super::{
+    ConsumeError, ConsumeErrorKind, DurableConsumer, ask::denied, difference::differences, guarantee::Needs,
+    process::Shared,
+};
+use crate::connection_watch::{ConnectionWatch, Moment, Refusal};
+use async_nats::{
+    connection::State,
+    jetstream::{
+        Context, ErrorCode,
+        consumer::{Config, pull},
+        stream::{ConsumerError, ConsumerErrorKind},
+    },
+};
+use std::{
+    collections::HashSet,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
+use tokio::{
+    sync::Notify,
+    time::{Instant, timeout},
+};
+
+/// How often the durable is read when nothing gives reason to.
+const EVERY: Duration = Duration::from_secs(5);
+/// How soon a new connection is noticed.
+const TICK: Duration = Duration::from_millis(500);
+const ANSWER_WITHIN: Duration = Duration::from_secs(2);
+
+/// Reads the durable again and again, and ends when the consumer cannot go on with it.
+#[derive(Debug)]
+pub(super) struct Inspector {
+    context: Context,
+    stream: &'static str,
+    shared: Arc<Shared>,
+    needs: Needs,
+    /// The durable when the consumer was built.
+    built: Config,
+    /// The fields that were warned about.
+    told: HashSet<&'static str>,
+    connects: u64,
+}
+
+impl Inspector {
+    pub(super) fn new(consumer: &DurableConsumer) -> Self {
+        let shared = Arc::clone(&consumer.shared);
+        Self {
+            context: consumer.context.clone(),
+            stream: consumer.feed.stream(),
+            needs: Needs::new(consumer.feed, &shared.handlers, &shared.options),
+            built: consumer.config.clone(),
+            told: HashSet::new(),
+            connects: shared.client.statistics().connects.load(Ordering::Relaxed),
+            shared,
+        }
+    }
+
+    /// Why the consumer has to stop, if it ever has to. `reason` asks for a look at once.
+    pub(super) async fn inspect(mut self, reason: Arc<Notify>) -> ConsumeError {
+        loop {
+            self.wait_for(&reason).await;
+            if self.shared.client.connection_state() != State::Connected {
+                continue;
+            }
+            let info = self
+                .context
+                .get_consumer_from_stream::<pull::Config, _, _>(self.shared.name.as_str(), self.stream);
+            // An outage is no verdict.
+            let verdict = match timeout(ANSWER_WITHIN, info).await {
+                Ok(Ok(found)) => self.judge(&found.cached_info().config),
+                Ok(Err(error)) => self.gone(&error),
+                Err(_elapsed) => None,
+            };
+            if let Some(error) = verdict {
+                return error;
+            }
+        }
+    }
+
+    async fn wait_for(&mut self, reason: &Notify) {
+        let due = Instant::now() + EVERY;
+        while timeout(TICK, reason.notified()).await.is_err() && Instant::now() < due {
+            let connects = self.shared.client.statistics().connects.load(Ordering::Relaxed);
+            if std::mem::replace(&mut self.connects, connects) != connects {
+                return;
+            }
+        }
+    }
+
+    fn judge(&mut self, found: &Config) -> Option<ConsumeError> {
+        let name = &self.shared.name;
+        if let Some(broken) = self.needs.broken_by(found) {
+            let message = format!(
+                "durable {name} was changed while it was in use and has {broken}, without which the guarantees do not hold"
+            );
+            return Some(ConsumeError::new(ConsumeErrorKind::ConsumerDrift, message));
+        }
+        for difference in differences(&self.built, found) {
+            if self.told.insert(difference.field) {
+                let (field, found, wanted) = (difference.field, difference.found, difference.wanted);
+                tracing::warn!(consumer = %name, field, found, wanted, "durable was changed while it is in use");
+            }
+        }
+        None
+    }
+
+    fn gone(&self, error: &ConsumerError) -> Option<ConsumeError> {
+        let ConsumerErrorKind::JetStream(answer) = error.kind() else { return None };
+        if ![ErrorCode::CONSUMER_NOT_FOUND, ErrorCode::STREAM_NOT_FOUND].contains(&answer.error_code()) {
+            return None;
+        }
+        let (name, stream) = (&self.shared.name, self.stream);
+        let message = format!("durable {name} on stream {stream} was deleted while it was in use");
+        Some(ConsumeError::new(ConsumeErrorKind::ConsumerGone, message).caused_by(answer))
+    }
+}
+
+/// The refusal of anything that a consumer cannot do without: its requests, its answers, its inbox.
+pub(super) async fn permission_denied(
+    watch: ConnectionWatch,
+    since: Moment,
+    shared: Arc<Shared>,
+    stream: &'static str,
+) -> ConsumeError {
+    let durable = format!("{stream}.{}", shared.name);
+    let (request, answer) = (format!("$JS.API.CONSUMER.MSG.NEXT.{durable}"), format!(".{durable}."));
+    let is_ours = |refusal: &Refusal| {
+        let Refusal::Publish(subject) = refusal else { return false };
+        // The acks of newer servers have the domain and the account before the stream.
+        *subject == request || subject.strip_prefix("$JS.ACK").is_some_and(|rest| rest.contains(&answer))
+    };
+    let inbox = shared.client.new_inbox();
+    let refusal = tokio::select! {
+        refusal = watch.refusal(since, is_ours) => refusal,
+        refusal = watch.inbox_refusal(&inbox) => refusal,
+    };
+    denied(&refusal)
+}

@@ -1,0 +1,144 @@
+//! The streams that a consumer depends on: there, and fit for the guarantees.
+
+use super::{ConsumeError, ConsumeErrorKind, ConsumerOptions, ask::Asker, process::DEAD_LETTER_BUDGET};
+use crate::{consumer_name::ConsumerName, dedupe::DedupeStore, subject::Feed, topology::DEAD_LETTER_STREAM};
+use async_nats::jetstream::{
+    ErrorCode,
+    context::GetStreamErrorKind,
+    stream::{Config, DiscardPolicy, RetentionPolicy},
+};
+use std::{sync::Arc, time::Duration};
+use tokio::time::{sleep, timeout};
+
+/// A server that has not answered for so long is asked something else.
+const SILENCE: Duration = Duration::from_millis(1500);
+const SECOND_ANSWER_WITHIN: Duration = Duration::from_millis(500);
+
+/// Reads both streams and says what is wrong with them; returns how long events are kept.
+pub(super) async fn check(
+    asker: &Asker,
+    name: &ConsumerName,
+    feed: Feed,
+    store: &Arc<dyn DedupeStore>,
+    options: &ConsumerOptions,
+    retry_budget: Duration,
+) -> Result<Duration, ConsumeError> {
+    let events = find(asker, name, feed.stream()).await?;
+    check_retention(store, options, &events)?;
+    let dead_letters = find(asker, name, DEAD_LETTER_STREAM).await?;
+    // Only events of this feed are published, redriven ones among them.
+    let budget = if feed == Feed::Strat { retry_budget } else { Duration::ZERO };
+    let problem = unfit(&events, budget)
+        .or_else(|| unfit(&dead_letters, DEAD_LETTER_BUDGET))
+        .or_else(|| forgets_first(&events, &dead_letters));
+    match problem {
+        Some(problem) => Err(ConsumeError::new(ConsumeErrorKind::UnfitStream, problem)),
+        None => Ok(events.max_age),
+    }
+}
+
+async fn find(asker: &Asker, name: &ConsumerName, stream: &str) -> Result<Config, ConsumeError> {
+    let subject = format!("$JS.API.STREAM.INFO.{stream}");
+    let answer = asker.ask(&subject, asker.context.get_stream(stream));
+    let answer = tokio::select! {
+        answer = answer => answer.map_err(|error| error.advised("build with `without_stream_checks`"))?,
+        () = answers_only_others(asker, name, stream) => {
+            let message = format!(
+                "server answers, but not to {subject}: allow this user to publish to it or build with \
+                 `without_stream_checks`; or {stream} has no leader"
+            );
+            return Err(ConsumeError::new(ConsumeErrorKind::Unavailable, message));
+        }
+    };
+    let error = match answer {
+        Ok(found) => return Ok(found.cached_info().config.clone()),
+        Err(error) => error,
+    };
+    Err(match error.kind() {
+        GetStreamErrorKind::JetStream(answer) if answer.error_code() == ErrorCode::STREAM_NOT_FOUND => {
+            let message = format!("stream {stream} does not exist: provision the topology first");
+            ConsumeError::new(ConsumeErrorKind::StreamNotFound, message)
+        }
+        _ => {
+            let message = format!("stream {stream} cannot be looked up");
+            ConsumeError::new(ConsumeErrorKind::Unavailable, message).caused_by(error)
+        }
+    })
+}
+
+/// Without a watch nobody tells of a missing permission; but a server that answers something else is not away.
+async fn answers_only_others(asker: &Asker, name: &ConsumerName, stream: &str) {
+    sleep(SILENCE).await;
+    let request = asker.context.request(format!("CONSUMER.INFO.{stream}.{name}"), &());
+    let answers = timeout(SECOND_ANSWER_WITHIN, request).await;
+    if asker.watch.is_wired() || !matches!(answers, Ok(Ok(serde_json::Value::Object(_)))) {
+        std::future::pending::<()>().await;
+    }
+}
+
+/// A store that forgets before the stream does lets an old event be handled again.
+fn check_retention(
+    store: &Arc<dyn DedupeStore>,
+    options: &ConsumerOptions,
+    events: &Config,
+) -> Result<(), ConsumeError> {
+    let Some(retention) = store.retention() else { return Ok(()) };
+    if retention >= age(events) || options.allows_short_store_retention {
+        return Ok(());
+    }
+    let message = format!(
+        "dedupe store remembers for {retention:?} but {} keeps events {}: lengthen the store's retention, or ask for \
+         it with `allow_short_store_retention`",
+        events.name,
+        kept(events)
+    );
+    Err(ConsumeError::new(ConsumeErrorKind::StoreRetention, message))
+}
+
+/// What is wrong with a stream to which a message may be repeated for as long as `budget`.
+fn unfit(stream: &Config, budget: Duration) -> Option<String> {
+    let name = &stream.name;
+    let is_limited = stream.max_bytes > 0 || stream.max_messages > 0;
+    let drops_by_subject = stream.max_messages_per_subject > 0
+        && !(stream.discard == DiscardPolicy::New && stream.discard_new_per_subject);
+    if stream.retention != RetentionPolicy::Limits {
+        Some(format!(
+            "{name} has retention {:?}, which removes what others have not seen: create it anew with limits",
+            stream.retention
+        ))
+    } else if drops_by_subject || (is_limited && stream.discard == DiscardPolicy::Old) {
+        Some(format!(
+            "{name} has a limit of size and discards old messages, which nobody may have seen: discard new ones, or \
+             remove the limit"
+        ))
+    } else if stream.duplicate_window <= budget {
+        Some(format!(
+            "{name} has a duplicate window of {:?}, not longer than a message to it is repeated ({budget:?}): lengthen \
+             it",
+            stream.duplicate_window
+        ))
+    } else {
+        None
+    }
+}
+
+fn forgets_first(events: &Config, dead_letters: &Config) -> Option<String> {
+    (age(dead_letters) < age(events)).then(|| {
+        format!(
+            "{} keeps messages {}, but {} {}: lengthen the first",
+            dead_letters.name,
+            kept(dead_letters),
+            events.name,
+            kept(events)
+        )
+    })
+}
+
+/// The age that messages reach, where zero is for ever.
+fn age(stream: &Config) -> Duration {
+    if stream.max_age.is_zero() { Duration::MAX } else { stream.max_age }
+}
+
+fn kept(stream: &Config) -> String {
+    if stream.max_age.is_zero() { "without limit".to_owned() } else { format!("for {:?}", stream.max_age) }
+}
