@@ -8,7 +8,7 @@ use crate::{
     event::Event,
     publish::{Begun, BridgeOptions, Outgoing, PublishError, PublishErrorKind, PublishReceipt, Publisher},
     source::Source,
-    topology::{Topology, TopologyError, TopologyErrorKind},
+    topology::{Forwarding, Topology, TopologyError, TopologyErrorKind},
 };
 use async_nats::{Client, HeaderMap, header::NATS_MESSAGE_ID};
 use futures::{Stream, StreamExt};
@@ -127,6 +127,23 @@ impl EventBridge {
     pub async fn verify(&self, topology: &Topology) -> Result<(), TopologyError> {
         self.check_budget(topology)?;
         topology.verify(&self.inner.client).await
+    }
+
+    /// How the broker's forwarding of events to Choco is doing: how far behind, how long silent, and why.
+    ///
+    /// For a health check: nobody is told when forwarding stops, and a consumer of [`Feed::Choco`](crate::Feed::Choco)
+    /// just receives nothing.
+    ///
+    /// # Errors
+    ///
+    /// A [`TopologyError`] when `CHOCO_STRATT` does not exist, is not fed by `STRATT_EVENTS`, or cannot be read
+    /// (`$JS.API.STREAM.INFO.CHOCO_STRATT` must be allowed).
+    ///
+    /// # Cancel safety
+    ///
+    /// Only reads: dropping the future has no effect.
+    pub async fn forwarding(&self) -> Result<Forwarding, TopologyError> {
+        Forwarding::read(&self.inner.client).await
     }
 
     /// A publish must not be repeated for longer than the broker recognises a repeat.

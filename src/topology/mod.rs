@@ -2,11 +2,13 @@
 
 mod difference;
 mod error;
+mod forwarding;
 mod provision;
 mod settings;
 
 pub use difference::Difference;
 pub use error::{TopologyError, TopologyErrorKind};
+pub use forwarding::Forwarding;
 pub use settings::{Storage, StreamSettings};
 
 use crate::subject::Feed;

@@ -1,0 +1,111 @@
+//! The health of the broker's forwarding to Choco: seen when it works, when it stops, and when it works again.
+
+use crate::support::{Running, Stage, eventually, published, source};
+use async_nats::{
+    ConnectOptions,
+    jetstream::{
+        self,
+        stream::{Config, External, Source, SubjectTransform},
+    },
+};
+use futures::StreamExt;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::Duration,
+};
+use stratt_event_bridge::{
+    Delivery, Envelope, EventBridge, Feed, UnitPublished, async_nats,
+    testing::NatsServer,
+    topology::{CHOCO_STREAM, EVENT_STREAM, Forwarding, Topology, TopologyErrorKind},
+};
+
+async fn forwarding(stage: &Stage) -> Forwarding {
+    stage.bridge.forwarding().await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_origin_that_is_lost_is_seen_and_what_comes_after_it_is_handled() {
+    let stage = Stage::new().await;
+    let runs = Arc::new(AtomicU32::new(0));
+    let count = Arc::clone(&runs);
+    let consumer = stage.consumer("choco").feed(Feed::Choco).on(move |_: Delivery<UnitPublished>| {
+        count.fetch_add(1, Ordering::SeqCst);
+        async { Ok(()) }
+    });
+    let running = Running::start(consumer.build().await.unwrap());
+    stage.bridge.publish(published("a", 1)).await.unwrap();
+    let healthy = eventually("healthy", || forwarding(&stage), |seen| !seen.is_stalled()).await;
+    assert_eq!((healthy.lag(), healthy.error()), (0, None));
+    assert!(healthy.last_activity().is_some());
+
+    stage.context().delete_stream(EVENT_STREAM).await.unwrap();
+    let stalled = eventually("stalled", || forwarding(&stage), Forwarding::is_stalled).await;
+    assert!(stalled.last_activity() > Some(Duration::from_secs(5)), "{stalled:?}");
+
+    // The sequence starts again; the event is another, and the key tells them apart.
+    stage.bridge.provision(&Topology::default()).await.unwrap();
+    assert_eq!(stage.bridge.publish(published("b", 2)).await.unwrap().sequence(), 1);
+    eventually("healthy again", || forwarding(&stage), |seen| !seen.is_stalled()).await;
+    eventually("runs", || async { runs.load(Ordering::SeqCst) }, |runs| *runs == 2).await;
+    stage.all_answered(Feed::Choco, "choco").await;
+    assert_eq!(running.stop().await.handled, 2);
+}
+
+/// Choco in an account of its own, whose import of the flow control is forgotten.
+const TWO_ACCOUNTS: &str = r#"accounts {
+    STRATT { jetstream: enabled, users: [{ user: stratt, password: pw }], exports: [
+        { service: "$JS.API.CONSUMER.CREATE.STRATT_EVENTS.*.strat.>", accounts: [CHOCO] }
+        { stream: "deliver.choco.>", accounts: [CHOCO] } ] }
+    CHOCO { jetstream: enabled, users: [{ user: choco, password: pw }], imports: [
+        { service: { account: STRATT, subject: "$JS.API.CONSUMER.CREATE.STRATT_EVENTS.*.strat.>" },
+          to: "STRATT.JS.API.CONSUMER.CREATE.STRATT_EVENTS.*.strat.>" }
+        { stream: { account: STRATT, subject: "deliver.choco.>" } } ] } }"#;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_the_broker_says_of_a_source_that_stalls_is_passed_on() {
+    let server = NatsServer::builder().config(TWO_ACCOUNTS).start().await.unwrap();
+    let bridge = |user: &'static str| {
+        let options = ConnectOptions::with_user_and_password(user.into(), "pw".into());
+        let url = server.url().to_owned();
+        async move { EventBridge::new(options.connect(url).await.unwrap(), source()) }
+    };
+    let (stratt, choco) = (bridge("stratt").await, bridge("choco").await);
+    stratt.provision(&Topology::default()).await.unwrap();
+    let origin = Source {
+        name: EVENT_STREAM.into(),
+        external: Some(External {
+            api_prefix: "STRATT.JS.API".into(),
+            delivery_prefix: Some("deliver.choco".into()),
+        }),
+        subject_transforms: vec![SubjectTransform {
+            source: "strat.>".into(),
+            destination: "choco.strat.>".into(),
+        }],
+        ..Source::default()
+    };
+    let config = Config { name: CHOCO_STREAM.into(), sources: Some(vec![origin]), ..Config::default() };
+    jetstream::new(choco.client().clone()).create_stream(config).await.unwrap();
+    let large = |number| published("a", number).with_actor("x".repeat(8 * 1024));
+    let envelopes = (1..=1000).map(|number| Envelope::builder(large(number), source()).build().unwrap());
+    let receipts = stratt.publish_all(futures::stream::iter(envelopes));
+    assert_eq!(receipts.filter(|receipt| std::future::ready(receipt.is_ok())).count().await, 1000);
+    let seen = || async { choco.forwarding().await.unwrap() };
+    let stalled = eventually("error", seen, |seen| seen.error().is_some()).await;
+    assert!(stalled.is_stalled() && stalled.lag() > 0, "{stalled:?}");
+    assert!(stalled.error().unwrap().contains("flow control"), "{stalled:?}");
+}
+
+#[tokio::test]
+async fn forwarding_that_is_not_set_up_is_an_error_that_says_so() {
+    let server = NatsServer::start().await.unwrap();
+    let bridge = EventBridge::new(server.connect().await.unwrap(), source());
+    assert_eq!(bridge.forwarding().await.unwrap_err().kind(), TopologyErrorKind::NotFound);
+    let unfed = Config { name: CHOCO_STREAM.into(), subjects: vec!["x".into()], ..Config::default() };
+    jetstream::new(bridge.client().clone()).create_stream(unfed).await.unwrap();
+    let error = bridge.forwarding().await.unwrap_err();
+    assert_eq!(error.kind(), TopologyErrorKind::Drift);
+    assert_eq!(error.to_string(), "CHOCO_STRATT has no source STRATT_EVENTS: provision the topology");
+}
