@@ -1,6 +1,6 @@
 //! Repeating a publish until the broker acknowledges it, refuses it, or the time is up.
 
-use super::{BridgeOptions, Outgoing, PublishError, PublishErrorKind, PublishReceipt};
+use super::{BridgeOptions, Outgoing, PublishError, PublishErrorKind, PublishReceipt, suppression};
 use crate::connection_watch::{ConnectionWatch, Moment, Refusal};
 use async_nats::{
     Client,
@@ -78,6 +78,9 @@ impl Publisher {
         loop {
             let Failure { error, mut try_again } =
                 match self.acknowledged(sent, &message.subject, deadline).await {
+                    Ok(receipt) if receipt.is_duplicate() && self.options.verifies_duplicates() => {
+                        return suppression::verify(&self.context, &message, receipt, deadline).await;
+                    }
                     Ok(receipt) => return Ok(receipt),
                     Err(failure) => failure,
                 };

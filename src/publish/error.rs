@@ -36,6 +36,10 @@ pub enum PublishErrorKind {
     /// The user of the connection may not publish to this subject, or not receive the acknowledgement; the source
     /// names the subject. Told only with a [`ConnectionWatch`](crate::ConnectionWatch), else it is a time-out.
     PermissionDenied,
+    /// The broker dropped it as a duplicate, but has something else under its message id: somebody stored that first.
+    /// Told only where duplicates are [verified](crate::BridgeOptions::with_verify_duplicates). The event is not
+    /// stored, and can be once the duplicate window has passed.
+    Suppressed,
 }
 
 impl PublishError {
@@ -80,6 +84,7 @@ impl fmt::Display for PublishError {
             PublishErrorKind::Unavailable => "stream is not available",
             PublishErrorKind::Rejected => "broker refused the message",
             PublishErrorKind::PermissionDenied => "permission is denied",
+            PublishErrorKind::Suppressed => "something else is stored under the message id",
         })?;
         if self.outcome_unknown { f.write_str(" (it may have been stored)") } else { Ok(()) }
     }

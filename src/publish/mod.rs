@@ -4,6 +4,7 @@ mod attempt;
 mod error;
 mod options;
 mod receipt;
+mod suppression;
 
 pub(crate) use attempt::{Begun, Publisher};
 pub use error::{PublishError, PublishErrorKind};

@@ -11,6 +11,7 @@ pub struct BridgeOptions {
     attempt_timeout: Duration,
     retry_budget: Duration,
     max_in_flight: usize,
+    verifies_duplicates: bool,
 }
 
 impl Default for BridgeOptions {
@@ -20,6 +21,7 @@ impl Default for BridgeOptions {
             attempt_timeout: Duration::from_secs(5),
             retry_budget: Duration::from_secs(20),
             max_in_flight: 256,
+            verifies_duplicates: false,
         }
     }
 }
@@ -49,6 +51,19 @@ impl BridgeOptions {
         self
     }
 
+    /// Whether a duplicate is believed only when what is stored in its place was read and is the same fact.
+    ///
+    /// Message ids can be foretold. Where others may write to the stream as well, one of them could store something
+    /// under the id of an event before it is published, and the broker would drop the event as a duplicate. With this,
+    /// such a publish fails with [`Suppressed`](crate::PublishErrorKind::Suppressed). It costs a read for every
+    /// duplicate, and needs the permission to publish to `$JS.API.STREAM.MSG.GET.STRATT_EVENTS` (and
+    /// `...STRATT_DLQ` for dead letters). Off unless set.
+    #[must_use]
+    pub fn with_verify_duplicates(mut self, verify: bool) -> Self {
+        self.verifies_duplicates = verify;
+        self
+    }
+
     /// See [`with_attempt_timeout`](Self::with_attempt_timeout).
     #[must_use]
     pub fn attempt_timeout(&self) -> Duration {
@@ -65,5 +80,11 @@ impl BridgeOptions {
     #[must_use]
     pub fn max_in_flight(&self) -> usize {
         self.max_in_flight
+    }
+
+    /// See [`with_verify_duplicates`](Self::with_verify_duplicates).
+    #[must_use]
+    pub fn verifies_duplicates(&self) -> bool {
+        self.verifies_duplicates
     }
 }

@@ -79,6 +79,7 @@ pub(super) fn merged(wanted: &Config, found: Config) -> Config {
         duplicate_window: wanted.duplicate_window,
         max_bytes: wanted.max_bytes,
         max_messages: wanted.max_messages,
+        max_messages_per_subject: wanted.max_messages_per_subject,
         max_message_size: wanted.max_message_size,
         allow_direct: wanted.allow_direct,
         ..found
@@ -86,7 +87,7 @@ pub(super) fn merged(wanted: &Config, found: Config) -> Config {
 }
 
 /// Our fields: name, whether the server cannot change it, and its value as a person would write it.
-fn fields(config: &Config) -> [(&'static str, bool, String); 12] {
+fn fields(config: &Config) -> [(&'static str, bool, String); 13] {
     let limit = |limit: i64| if limit < 0 { "none".to_owned() } else { limit.to_string() };
     let mut subjects = config.subjects.clone();
     subjects.sort();
@@ -101,6 +102,7 @@ fn fields(config: &Config) -> [(&'static str, bool, String); 12] {
         ("duplicate_window", false, format!("{:?}", config.duplicate_window)),
         ("max_bytes", false, limit(config.max_bytes)),
         ("max_messages", false, limit(config.max_messages)),
+        ("max_messages_per_subject", false, limit(config.max_messages_per_subject)),
         ("max_message_size", false, limit(config.max_message_size.into())),
         ("allow_direct", false, config.allow_direct.to_string()),
     ]

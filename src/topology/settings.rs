@@ -155,6 +155,8 @@ impl StreamSettings {
             duplicate_window: self.duplicate_window,
             max_bytes: self.max_bytes.unwrap_or(-1),
             max_messages: self.max_messages.unwrap_or(-1),
+            // Such a limit drops old messages of a subject, whatever `discard` says.
+            max_messages_per_subject: -1,
             max_message_size: self.max_message_size.unwrap_or(-1),
             allow_direct: true,
             ..stream::Config::default()

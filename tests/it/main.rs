@@ -14,10 +14,10 @@
 )]
 
 mod adapter;
-mod broker_faults;
-mod cluster;
 mod blocked;
+mod broker_faults;
 mod clock;
+mod cluster;
 mod consume;
 mod crash;
 mod dead_letters;
@@ -32,8 +32,8 @@ mod lifecycle;
 mod network_faults;
 mod order;
 mod outage;
-mod proxy;
 mod permissions;
+mod proxy;
 mod publish;
 mod races;
 mod recreation;
@@ -41,8 +41,8 @@ mod roundtrip;
 mod server;
 mod shutdown;
 mod slow;
-mod store_faults;
 mod startup;
+mod store_faults;
 mod support;
 mod tidy;
 mod topology;

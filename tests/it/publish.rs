@@ -1,6 +1,7 @@
 //! Publishing: stored once, in order, within a bounded time; and honest about what is not known.
 
 use crate::support::{Load, Stage, eventually, published, source};
+use async_nats::jetstream::message::PublishMessage;
 use futures::{StreamExt, stream};
 use std::{
     sync::{
@@ -10,8 +11,8 @@ use std::{
     time::Duration,
 };
 use stratt_event_bridge::{
-    BridgeOptions, Envelope, EventBridge, Feed, PublishErrorKind, UnitPublished, testing::NatsServer,
-    topology::Topology,
+    BridgeOptions, Envelope, EventBridge, Feed, PublishErrorKind, UnitPublished, async_nats,
+    testing::NatsServer, topology::Topology,
 };
 use tokio::time::Instant;
 
@@ -107,4 +108,51 @@ async fn without_a_stream_nothing_was_stored_and_the_error_says_so() {
     assert!(!error.is_outcome_unknown());
     bridge.provision(&Topology::default()).await.unwrap();
     bridge.publish(published("a", 1)).await.unwrap();
+}
+
+fn verifying(stage: &Stage) -> EventBridge {
+    let options = BridgeOptions::default().with_verify_duplicates(true);
+    EventBridge::with_options(stage.client.clone(), source(), options)
+}
+
+/// Stores bytes of somebody else under a message id that anybody can foretell.
+async fn occupy(stage: &Stage, subject: &str, message_id: &str, payload: Vec<u8>) {
+    let message = PublishMessage::build().message_id(message_id).payload(payload.into());
+    stage.context().send_publish(subject.to_owned(), message).await.unwrap().await.unwrap();
+}
+
+#[tokio::test]
+async fn an_event_that_somebody_suppresses_is_no_success_when_duplicates_are_verified() {
+    let stage = Stage::new().await;
+    let (ours, other) = (envelope(1), envelope(2));
+    let id = ours.idempotency_key().to_string();
+    occupy(&stage, "strat.dev.unit.published", &id, b"garbage".to_vec()).await;
+    // Unverified, it looks like any repeat.
+    assert!(stage.bridge.publish_envelope(&ours).await.unwrap().is_duplicate());
+    let error = verifying(&stage).publish_envelope(&ours).await.unwrap_err();
+    assert_eq!(error.kind(), PublishErrorKind::Suppressed);
+    assert!(!error.is_outcome_unknown());
+    // The right bytes of another event, or the right event under another subject, are no better.
+    for (number, subject, payload) in [
+        (3, "strat.dev.unit.published", other.encode()),
+        (4, "strat.core.unit.published", envelope(4).encode()),
+    ] {
+        let id = envelope(number).idempotency_key().to_string();
+        occupy(&stage, subject, &id, payload.unwrap()).await;
+        let error = verifying(&stage).publish_envelope(&envelope(number)).await.unwrap_err();
+        assert_eq!(error.kind(), PublishErrorKind::Suppressed);
+    }
+}
+
+#[tokio::test]
+async fn a_repeat_of_the_same_fact_passes_when_duplicates_are_verified() {
+    let stage = Stage::new().await;
+    let bridge = verifying(&stage);
+    assert!(!bridge.publish(published("a", 1)).await.unwrap().is_duplicate());
+    // In a new envelope, with another id and time.
+    let receipt = bridge.publish(published("a", 1)).await.unwrap();
+    assert_eq!((receipt.sequence(), receipt.is_duplicate()), (1, true));
+    stage.stream(Feed::Strat).await.purge().await.unwrap();
+    let error = bridge.publish(published("a", 1)).await.unwrap_err();
+    assert_eq!(error.kind(), PublishErrorKind::Suppressed);
 }

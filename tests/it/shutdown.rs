@@ -65,7 +65,7 @@ async fn sigterm_under_load_ends_what_runs_and_hands_over_the_rest_at_once() {
             *seen.lock().unwrap().entry(sequence).or_default() += 1;
         }
     });
-    let load = Load::start(&stage.bridge, 4);
+    let mut load = Load::start(&stage.bridge, 4);
     let mut child = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "shutdown::child_that_consumes_until_sigterm", "--ignored"])
         .env(URL, stage.server.url())
