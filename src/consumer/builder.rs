@@ -97,12 +97,13 @@ impl ConsumerBuilder {
         let context = jetstream::new(client.clone());
         let (watch, stream) = (self.bridge.watch().clone(), self.feed.stream());
         let asker = Asker { context: context.clone(), client: client.clone(), watch: watch.clone() };
-        if self.options.checks_streams {
+        let max_age = if self.options.checks_streams {
             let retry_budget = self.bridge.retry_budget();
-            streams::check(&asker, &name, self.feed, &self.store, &self.options, retry_budget).await?;
+            streams::check(&asker, &name, self.feed, &self.store, &self.options, retry_budget).await?
         } else {
             tracing::warn!(consumer = %name, "streams are not checked, as the options ask for");
-        }
+            None
+        };
         let needs = Needs::new(self.feed, &self.handlers, &self.options);
         let durable = Durable::new(&asker, stream, &name).await?;
         let config = durable.ensure(self.filters(), &self.options, &needs).await?;
@@ -124,6 +125,8 @@ impl ConsumerBuilder {
             client,
             options: self.options,
             store_is_down: false.into(),
+            max_age,
+            expired: 0.into(),
             drain: CancellationToken::new(),
             cancel: CancellationToken::new(),
         };

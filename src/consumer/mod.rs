@@ -8,6 +8,7 @@ mod difference;
 mod drift;
 mod durable;
 mod error;
+mod expiry;
 mod guarantee;
 mod handler;
 mod hold;

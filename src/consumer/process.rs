@@ -3,6 +3,7 @@
 use super::{
     ConsumerOptions, Delivery,
     decide::{Ending, Outcome, Policy, Position, Seen, Step, Write, Written, decide},
+    expiry,
     handler::{HandlerError, Handlers, Verdict},
     hold::{Hold, Holds},
     reply::reply,
@@ -21,7 +22,7 @@ use std::{
     panic::AssertUnwindSafe,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -41,6 +42,10 @@ pub(super) struct Shared {
     pub(super) holds: Arc<Holds>,
     /// Set while the store does not answer: nothing new is asked for.
     pub(super) store_is_down: AtomicBool,
+    /// How long the stream keeps events, if that is limited and known.
+    pub(super) max_age: Option<Duration>,
+    /// How many sequences the stream removed that were still due.
+    pub(super) expired: AtomicU64,
     /// Shutdown was asked for: no handler starts.
     pub(super) drain: CancellationToken,
     /// The grace is over: running handlers are dropped.
@@ -78,7 +83,8 @@ pub(super) async fn process(
             Step::DeadLetter(reason) => delivery.dead_letter(reason).await,
             Step::Write { what, after } => delivery.write(what, after).await,
         };
-        step = decide(&shared.policy, delivery.position(), seen);
+        let next = decide(&shared.policy, delivery.position(), seen);
+        step = expiry::capped(next, shared.max_age, &received.reply);
         if let (Seen::Wrote(what, _), Step::Claim { .. }) = (seen, step) {
             delivery.start_over(what);
         }

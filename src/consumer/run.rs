@@ -3,6 +3,7 @@
 use super::{
     ConsumeError, ConsumeErrorKind, ConsumeSummary, DurableConsumer, Order,
     decide::Ending,
+    expiry::GapWatch,
     inspector::{Inspector, permission_denied},
     process::{Received, Shared, process},
     pull::{Arrival, Puller},
@@ -87,6 +88,9 @@ impl DurableConsumer {
             })?;
         let mut signs_of_life = JoinSet::new();
         signs_of_life.spawn(Arc::clone(&shared.holds).keep_alive());
+        let context = self.context.clone();
+        signs_of_life
+            .spawn(GapWatch { context, stream, shared: Arc::clone(&shared), owed_from: None }.watch());
         let mut running = Running {
             consumer: self,
             shared,
@@ -292,6 +296,7 @@ impl Running {
         if !matches!(timeout(AWAY, shared.client.flush()).await, Ok(Ok(()))) {
             tracing::warn!("last answers could not be flushed; their events are redelivered");
         }
+        self.summary.expired = shared.expired.load(Ordering::Relaxed);
         self.summary
     }
 }

@@ -14,7 +14,7 @@ use tokio::time::{sleep, timeout};
 const SILENCE: Duration = Duration::from_millis(1500);
 const SECOND_ANSWER_WITHIN: Duration = Duration::from_millis(500);
 
-/// Reads both streams and says what is wrong with them; returns how long events are kept.
+/// Reads both streams and says what is wrong with them; returns how long events are kept, if that is limited.
 pub(super) async fn check(
     asker: &Asker,
     name: &ConsumerName,
@@ -22,7 +22,7 @@ pub(super) async fn check(
     store: &Arc<dyn DedupeStore>,
     options: &ConsumerOptions,
     retry_budget: Duration,
-) -> Result<Duration, ConsumeError> {
+) -> Result<Option<Duration>, ConsumeError> {
     let events = find(asker, name, feed.stream()).await?;
     check_retention(store, options, &events)?;
     let dead_letters = find(asker, name, DEAD_LETTER_STREAM).await?;
@@ -33,7 +33,7 @@ pub(super) async fn check(
         .or_else(|| forgets_first(&events, &dead_letters));
     match problem {
         Some(problem) => Err(ConsumeError::new(ConsumeErrorKind::UnfitStream, problem)),
-        None => Ok(events.max_age),
+        None => Ok((!events.max_age.is_zero()).then_some(events.max_age)),
     }
 }
 

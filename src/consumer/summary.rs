@@ -3,7 +3,8 @@
 use super::decide::Ending;
 use crate::dead_letter::DeadLetterReason;
 
-/// What a consumer did between its start and its end. Each delivery is counted in `received` and one other field.
+/// What a consumer did between its start and its end. Each delivery is counted in `received` and one other field, up to
+/// `abandoned`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct ConsumeSummary {
@@ -27,6 +28,9 @@ pub struct ConsumeSummary {
     pub returned: u64,
     /// Left to the server, since another worker owns them or may own them.
     pub abandoned: u64,
+    /// Sequences that the stream removed, by age or by hand, while this consumer was due an event among them: at most so
+    /// many events are lost to it. Seen only while it ran, and only where it may look at the stream.
+    pub expired: u64,
 }
 
 impl ConsumeSummary {

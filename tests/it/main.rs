@@ -23,6 +23,7 @@ mod crash;
 mod dead_letters;
 mod dedupe;
 mod drift;
+mod expiry;
 mod forwarding;
 mod golden;
 mod hostile;
