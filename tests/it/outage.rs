@@ -11,7 +11,7 @@ use std::{
 use stratt_event_bridge::{
     ConsumeErrorKind, Delivery, Feed, HandlerError, UnitPublished,
     dead_letter::{DeadLetter, DeadLetterReason},
-    topology::{DEAD_LETTER_STREAM, Topology},
+    topology::{DEAD_LETTER_STREAM, StreamSettings, Topology},
 };
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -49,6 +49,36 @@ async fn without_the_dead_letter_stream_nothing_is_lost_and_no_handler_runs_agai
     assert_eq!(runs.load(Ordering::SeqCst), 2);
     let summary = running.stop().await;
     assert!(summary.postponed > 0, "{summary:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_full_dead_letter_stream_keeps_events_waiting_and_each_is_stored_once_when_there_is_room() {
+    let stage = Stage::new().await;
+    let one = StreamSettings::default().with_max_messages(1);
+    stage.bridge.provision(&Topology::default().with_dead_letters(one)).await.unwrap();
+    let consumer = stage.consumer("rejecting");
+    let consumer = consumer.on(|_: Delivery<UnitPublished>| async { Err(HandlerError::reject("never")) });
+    let running = Running::start(consumer.build().await.unwrap());
+    for number in 1..=3 {
+        stage.bridge.publish(published(&format!("u{number}"), number)).await.unwrap();
+    }
+    // Refused again and again, not once.
+    let deliveries = || async {
+        let info = stage.stream(Feed::Strat).await.consumer_info("rejecting").await.unwrap();
+        info.delivered.consumer_sequence
+    };
+    eventually("deliveries", deliveries, |deliveries| *deliveries >= 9).await;
+    assert_eq!(stage.dead_letters().await.len(), 1);
+    stage.bridge.provision(&Topology::default()).await.unwrap();
+    stage.all_answered(Feed::Strat, "rejecting").await;
+    let letters = stage.dead_letters().await;
+    let mut sources: Vec<_> = letters.iter().map(DeadLetter::stream_sequence).collect();
+    sources.sort_unstable();
+    assert_eq!(sources, [1, 2, 3]);
+    let summary = running.stop().await;
+    // Who waits for room beyond the last attempt is exhausted.
+    assert_eq!(summary.rejected + summary.exhausted, 3, "{summary:?}");
+    assert!(summary.postponed >= 6, "{summary:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

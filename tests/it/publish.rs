@@ -12,7 +12,8 @@ use std::{
 };
 use stratt_event_bridge::{
     BridgeOptions, Envelope, EventBridge, Feed, PublishErrorKind, UnitPublished, async_nats,
-    testing::NatsServer, topology::Topology,
+    testing::NatsServer,
+    topology::{StreamSettings, Topology},
 };
 use tokio::time::Instant;
 
@@ -155,4 +156,35 @@ async fn a_repeat_of_the_same_fact_passes_when_duplicates_are_verified() {
     stage.stream(Feed::Strat).await.purge().await.unwrap();
     let error = bridge.publish(published("a", 1)).await.unwrap_err();
     assert_eq!(error.kind(), PublishErrorKind::Suppressed);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_event_that_the_server_or_the_stream_has_no_room_for_is_refused_and_the_connection_lives() {
+    let server = NatsServer::builder().config("max_payload: 4096").start().await.unwrap();
+    let bridge = EventBridge::new(server.connect().await.unwrap(), source());
+    bridge.provision(&Topology::default()).await.unwrap();
+    let connects = || bridge.client().statistics().connects.load(Ordering::Relaxed);
+    let before = connects();
+    let sized = |number, actor| published("a", number).with_actor("x".repeat(actor));
+    let bare = Envelope::builder(sized(1, 0), source()).build().unwrap().encode().unwrap().len();
+    // From one that fits with its headers to one that does not without: all sizes at which a server hangs up.
+    let mut stored = 0;
+    for room in (0..400).step_by(8) {
+        match bridge.publish(sized(room, 4096 - bare - 200 + usize::try_from(room).unwrap())).await {
+            Ok(_) => stored += 1,
+            Err(error) => {
+                assert_eq!(error.kind(), PublishErrorKind::TooLarge);
+                assert!(!error.is_outcome_unknown());
+            }
+        }
+    }
+    assert!((1..50).contains(&stored), "{stored} stored");
+    let tight = StreamSettings::default().with_max_message_size(1000);
+    bridge.provision(&Topology::default().with_events(tight)).await.unwrap();
+    let begun = Instant::now();
+    let error = bridge.publish(sized(1001, 1000)).await.unwrap_err();
+    assert_eq!(error.kind(), PublishErrorKind::TooLarge);
+    assert!(begun.elapsed() < Duration::from_secs(4), "it was repeated: {:?}", begun.elapsed());
+    bridge.publish(sized(1002, 1)).await.unwrap();
+    assert_eq!(connects(), before);
 }

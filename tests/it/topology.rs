@@ -169,4 +169,8 @@ async fn a_full_stream_refuses_and_drops_nothing() {
     assert_eq!(error.kind(), PublishErrorKind::StreamFull);
     assert!(!error.is_outcome_unknown());
     assert!(bridge.publish(published("a", 1)).await.unwrap().is_duplicate());
+    // What was refused is not taken for a repeat once there is room.
+    bridge.provision(&Topology::default()).await.unwrap();
+    let receipt = bridge.publish(published("a", 3)).await.unwrap();
+    assert_eq!((receipt.sequence(), receipt.is_duplicate()), (3, false));
 }
