@@ -106,7 +106,8 @@ mod tests {
     use super::*;
 
     fn reply(prefix: &str, age: Duration) -> String {
-        let published = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap() - age;
+        let published = SystemTime::now().checked_sub(age).unwrap();
+        let published = published.duration_since(SystemTime::UNIX_EPOCH).unwrap();
         format!("$JS.ACK.{prefix}STRATT_EVENTS.c.1.5.5.{}.0", published.as_nanos())
     }
 

@@ -13,20 +13,11 @@ use async_nats::{
         stream::{ConsumerError, ConsumerErrorKind},
     },
 };
-use std::{
-    collections::HashSet,
-    sync::{Arc, atomic::Ordering},
-    time::Duration,
-};
-use tokio::{
-    sync::Notify,
-    time::{Instant, timeout},
-};
+use std::{collections::HashSet, sync::Arc, time::Duration};
+use tokio::{sync::Notify, time::timeout};
 
 /// How often the durable is read when nothing gives reason to.
 const EVERY: Duration = Duration::from_secs(5);
-/// How soon a new connection is noticed.
-const TICK: Duration = Duration::from_millis(500);
 const ANSWER_WITHIN: Duration = Duration::from_secs(2);
 
 /// Reads the durable again and again, and ends when the consumer cannot go on with it.
@@ -40,7 +31,6 @@ pub(super) struct Inspector {
     built: Config,
     /// The fields that were warned about.
     told: HashSet<&'static str>,
-    connects: u64,
 }
 
 impl Inspector {
@@ -52,7 +42,6 @@ impl Inspector {
             needs: Needs::new(consumer.feed, &shared.handlers, &shared.options),
             built: consumer.config.clone(),
             told: HashSet::new(),
-            connects: shared.client.statistics().connects.load(Ordering::Relaxed),
             shared,
         }
     }
@@ -60,7 +49,7 @@ impl Inspector {
     /// Why the consumer has to stop, if it ever has to. `reason` asks for a look at once.
     pub(super) async fn inspect(mut self, reason: Arc<Notify>) -> ConsumeError {
         loop {
-            self.wait_for(&reason).await;
+            let _asked_or_due = timeout(EVERY, reason.notified()).await;
             if self.shared.client.connection_state() != State::Connected {
                 continue;
             }
@@ -75,16 +64,6 @@ impl Inspector {
             };
             if let Some(error) = verdict {
                 return error;
-            }
-        }
-    }
-
-    async fn wait_for(&mut self, reason: &Notify) {
-        let due = Instant::now() + EVERY;
-        while timeout(TICK, reason.notified()).await.is_err() && Instant::now() < due {
-            let connects = self.shared.client.statistics().connects.load(Ordering::Relaxed);
-            if std::mem::replace(&mut self.connects, connects) != connects {
-                return;
             }
         }
     }

@@ -1,12 +1,20 @@
 //! A durable that exists with other settings, or is changed or deleted while it is in use.
 
-use crate::support::{Running, Stage, eventually, published, quick};
+use crate::support::{DEADLINE, Log, Running, Stage, eventually, published, quick};
 use async_nats::jetstream::consumer::{AckPolicy, Config, DeliverPolicy, IntoConsumerConfig, pull};
-use std::time::Duration;
-use stratt_event_bridge::{
-    ConsumeErrorKind, ConsumerBuilder, ConsumerOptions, Delivery, Drift, Feed, UnitPublished, async_nats,
+use futures::StreamExt;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
 };
-use tokio::time::Instant;
+use stratt_event_bridge::{
+    ConsumeErrorKind, ConsumerBuilder, ConsumerOptions, Delivery, Drift, Feed, HandlerError, UnitPublished,
+    async_nats,
+};
+use tokio::time::{Instant, timeout};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -146,24 +154,30 @@ async fn a_durable_that_breaks_a_guarantee_is_not_adopted() {
     refused(adopting, ConsumeErrorKind::ConsumerDrift, &["deliver subject"]).await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_foreign_change_that_breaks_a_guarantee_ends_the_consumer_and_another_does_not() {
+#[tokio::test]
+async fn a_foreign_change_that_breaks_a_guarantee_ends_the_consumer_and_another_is_told_once() {
+    let (log, _listening) = Log::listen();
     let stage = Stage::new().await;
     let running = Running::start(consumer(&stage, "shared", quick()).build().await.unwrap());
     // Another version of the service waits longer: no reason to stop, nor to change it back.
     let other = quick().with_ack_wait(60 * SECOND).with_drift(Drift::Update);
     drop(consumer(&stage, "shared", other).build().await.unwrap());
-    stage.bridge.publish(published("a", 1)).await.unwrap();
-    stage.all_answered(Feed::Strat, "shared").await;
-    tokio::time::sleep(6 * SECOND).await;
+    let told = r#"field="ack wait" found="60s" wanted="45s""#;
+    eventually("told", || async { log.count(told) }, |lines| *lines == 1).await;
+    // The second look from here on is made after the answer to the first.
+    let mut looks = stage.client.subscribe("$JS.API.CONSUMER.INFO.STRATT_EVENTS.shared").await.unwrap();
+    for _look in 0..2 {
+        timeout(DEADLINE, looks.next()).await.expect("nobody looks").unwrap();
+    }
     assert_eq!(found(&stage, "shared").await.ack_wait, 60 * SECOND);
-    stage.bridge.publish(published("a", 2)).await.unwrap();
+    stage.bridge.publish(published("a", 1)).await.unwrap();
     stage.all_answered(Feed::Strat, "shared").await;
     // Whoever limits the deliveries strands events.
     let stranding = pull::Config {
         filter_subject: "strat.*.unit.published".into(),
         max_deliver: 1,
         max_ack_pending: 10_000,
+        ack_wait: 60 * SECOND,
         ..theirs("shared")
     };
     change(&stage, stranding).await;
@@ -172,7 +186,40 @@ async fn a_foreign_change_that_breaks_a_guarantee_ends_the_consumer_and_another_
     assert_eq!(error.kind(), ConsumeErrorKind::ConsumerDrift);
     assert!(error.to_string().contains("durable shared was changed"), "{error}");
     assert!(error.to_string().contains("max deliver 1, wanted -1"), "{error}");
+    assert_eq!(log.count("durable was changed"), 1);
     assert!(begun.elapsed() < 20 * SECOND, "{:?}", begun.elapsed());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_foreign_limit_of_deliveries_stranded_is_handled_by_a_new_durable_and_the_rest_is_skipped() {
+    let stage = Stage::new().await;
+    let healed = Arc::new(AtomicBool::new(false));
+    let build = || {
+        let healed = Arc::clone(&healed);
+        let builder = stage.consumer("limited").on(move |delivery: Delivery<UnitPublished>| {
+            let works =
+                healed.load(Ordering::SeqCst) || !delivery.event().uri.to_string().contains("stranded");
+            async move { if works { Ok(()) } else { Err(HandlerError::retry("down")) } }
+        });
+        builder.build()
+    };
+    let running = Running::start(build().await.unwrap());
+    stage.bridge.publish(published("a", 1)).await.unwrap();
+    stage.all_answered(Feed::Strat, "limited").await;
+    let mut limited = theirs("limited");
+    (limited.filter_subject, limited.max_deliver) = ("strat.*.unit.published".into(), 1);
+    change(&stage, limited).await;
+    // Delivered once, and never again, without a word of the server.
+    stage.bridge.publish(published("stranded", 2)).await.unwrap();
+    assert_eq!(running.failure().await.kind(), ConsumeErrorKind::ConsumerDrift);
+    assert!(stage.dead_letters().await.is_empty());
+    // It is still in the stream: a durable that begins anew has it, and the store knows what was done.
+    stage.stream(Feed::Strat).await.delete_consumer("limited").await.unwrap();
+    healed.store(true, Ordering::SeqCst);
+    let running = Running::start(build().await.unwrap());
+    stage.all_answered(Feed::Strat, "limited").await;
+    let summary = running.stop().await;
+    assert_eq!((summary.handled, summary.duplicates), (1, 1));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -130,6 +130,22 @@ async fn a_permission_that_is_taken_away_while_events_are_published_is_told_as_t
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_refusal_from_before_a_change_of_permissions_fails_no_later_publish() {
+    let server = NatsServer::start().await.unwrap();
+    let watch = ConnectionWatch::new();
+    let bridge = EventBridge::new(server.connect().await.unwrap(), source()).watching(watch.clone());
+    bridge.provision(&Topology::default()).await.unwrap();
+    server.pause().unwrap();
+    let publishing = tokio::spawn(async move { bridge.publish(published("a", 1)).await });
+    // What was sent to the same subject earlier is refused only now.
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    let late = "Permissions Violation for Publish to \"strat.dev.unit.published\"".to_owned();
+    watch.observe(&async_nats::Event::ServerError(async_nats::ServerError::Other(late)));
+    server.resume().unwrap();
+    publishing.await.unwrap().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_publish_whose_answer_may_not_come_in_says_that_it_may_be_stored() {
     let guarded = Guarded::new(r#"publish: ["strat.dev.>"], subscribe: ["nothing"]"#).await;
     let error = guarded.service.publish(published("a", 1)).await.unwrap_err();

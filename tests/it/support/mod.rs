@@ -4,6 +4,7 @@ mod effects;
 mod events;
 mod faulty;
 mod load;
+mod log;
 mod running;
 mod stage;
 
@@ -11,6 +12,7 @@ pub use effects::Effects;
 pub use events::{deprecated, number_of, one_of_each, published, source};
 pub use faulty::{Call, DiesAfter, Faulty};
 pub use load::Load;
+pub use log::Log;
 pub use running::Running;
 pub use stage::{ClusterStage, Stage, quick, short};
 
