@@ -6,7 +6,7 @@ use stratt_event_bridge::{
     ConnectionWatch, ConsumeError, ConsumeErrorKind, ConsumerBuilder, ConsumerOptions, Delivery, EventBridge,
     Feed, HandlerError, PublishErrorKind, UnitPublished,
     async_nats::{self, ConnectOptions, jetstream},
-    dedupe::MemoryStore,
+    dedupe::{DedupeStore, KvStore, KvStoreOptions, MemoryStore},
     testing::NatsServer,
     topology::Topology,
 };
@@ -85,10 +85,14 @@ async fn connect(server: &NatsServer, user: &str, watch: Option<&ConnectionWatch
 }
 
 fn adapter(bridge: &EventBridge) -> ConsumerBuilder {
+    with_store(bridge, Arc::new(MemoryStore::new()))
+}
+
+fn with_store(bridge: &EventBridge, store: Arc<dyn DedupeStore>) -> ConsumerBuilder {
     let options = ConsumerOptions::default()
         .with_retry_delays([Duration::from_millis(20)])
         .with_shutdown_grace(Duration::from_secs(1));
-    let builder = bridge.consumer("adapter", Arc::new(MemoryStore::new())).feed(Feed::Choco).options(options);
+    let builder = bridge.consumer("adapter", store).feed(Feed::Choco).options(options);
     builder.on(|delivery: Delivery<UnitPublished>| async move {
         if delivery.event().uri.to_string().contains("poison") {
             return Err(HandlerError::reject("poison"));
@@ -166,15 +170,31 @@ async fn without_a_watch_a_missing_permission_is_a_time_out() {
     assert_eq!(error.kind(), PublishErrorKind::TimedOut);
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_consumer_with_no_more_than_the_documented_permissions_works() {
-    let guarded = Guarded::with_durable(CONSUMER).await;
-    let running = Running::start(unchecked(&guarded.service).build().await.unwrap());
+/// A consumer that opens a bucket, checks the streams and creates its durable needs these as well.
+const CREATOR: &str = r#"
+    "$JS.API.STREAM.INFO.CHOCO_STRATT", "$JS.API.STREAM.INFO.STRATT_DLQ",
+    "$JS.API.CONSUMER.CREATE.CHOCO_STRATT.adapter.>",
+    "$JS.API.STREAM.INFO.KV_STRATT_DEDUPE", "$JS.API.DIRECT.GET.KV_STRATT_DEDUPE.>", "$KV.STRATT_DEDUPE.adapter.>","#;
+
+async fn works(guarded: &Guarded, builder: ConsumerBuilder) {
+    let running = Running::start(builder.build().await.unwrap());
     guarded.admin.publish(published("a", 1)).await.unwrap();
     guarded.admin.publish(published("poison", 2)).await.unwrap();
     guarded.all_answered().await;
     let summary = running.stop().await;
     assert_eq!((summary.handled, summary.rejected), (1, 1));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_consumer_with_no_more_than_the_documented_permissions_works() {
+    let guarded = Guarded::with_durable(CONSUMER).await;
+    works(&guarded, unchecked(&guarded.service)).await;
+
+    let guarded = Guarded::new(&CONSUMER.replacen("publish: [", &format!("publish: [{CREATOR}"), 1)).await;
+    let options = KvStoreOptions::default;
+    KvStore::create(guarded.admin.client().clone(), options()).await.unwrap();
+    let store = KvStore::open(guarded.service.client().clone(), options()).await.unwrap();
+    works(&guarded, with_store(&guarded.service, Arc::new(store))).await;
 }
 
 async fn refused_in_time(builder: ConsumerBuilder) -> ConsumeError {
