@@ -97,3 +97,20 @@ struct Source {
 struct Refusal {
     description: String,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn silence_and_an_error_are_stalls_and_a_lag_is_none() {
+        let seen = |lag, seconds: Option<u64>, error: Option<&str>| Forwarding {
+            lag,
+            last_activity: seconds.map(Duration::from_secs),
+            error: error.map(str::to_owned),
+        };
+        assert!(!seen(0, Some(1), None).is_stalled() && !seen(9, Some(1), None).is_stalled());
+        assert!(seen(0, Some(6), None).is_stalled() && seen(0, None, None).is_stalled());
+        assert!(seen(0, Some(1), Some("stalled on flow control")).is_stalled());
+    }
+}

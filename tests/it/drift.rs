@@ -156,7 +156,7 @@ async fn a_durable_that_breaks_a_guarantee_is_not_adopted() {
 
 #[tokio::test]
 async fn a_foreign_change_that_breaks_a_guarantee_ends_the_consumer_and_another_is_told_once() {
-    let (log, _listening) = Log::listen();
+    let log = Log::listen();
     let stage = Stage::new().await;
     let running = Running::start(consumer(&stage, "shared", quick()).build().await.unwrap());
     // Another version of the service waits longer: no reason to stop, nor to change it back.

@@ -44,6 +44,8 @@ async fn an_origin_that_is_lost_is_seen_and_what_comes_after_it_is_handled() {
     stage.context().delete_stream(EVENT_STREAM).await.unwrap();
     let stalled = eventually("stalled", || forwarding(&stage), Forwarding::is_stalled).await;
     assert!(stalled.last_activity() > Some(Duration::from_secs(5)), "{stalled:?}");
+    let told = eventually("error", || forwarding(&stage), |seen| seen.error().is_some()).await;
+    assert_eq!(told.error(), Some("stream not found"));
 
     // The sequence starts again; the event is another, and the key tells them apart.
     stage.bridge.provision(&Topology::default()).await.unwrap();

@@ -1,6 +1,6 @@
 //! What is missing for a while: the dead-letter stream, the server, the durable. Nothing is lost meanwhile.
 
-use crate::support::{Effects, Load, Running, Stage, eventually, published, quick, short};
+use crate::support::{Effects, Load, Log, Running, Stage, eventually, published, quick, short};
 use std::{
     sync::{
         Arc,
@@ -13,6 +13,7 @@ use stratt_event_bridge::{
     dead_letter::{DeadLetter, DeadLetterReason},
     topology::{DEAD_LETTER_STREAM, StreamSettings, Topology},
 };
+use tokio::sync::Semaphore;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn without_the_dead_letter_stream_nothing_is_lost_and_no_handler_runs_again() {
@@ -79,6 +80,36 @@ async fn a_full_dead_letter_stream_keeps_events_waiting_and_each_is_stored_once_
     // Who waits for room beyond the last attempt is exhausted.
     assert_eq!(summary.rejected + summary.exhausted, 3, "{summary:?}");
     assert!(summary.postponed >= 6, "{summary:?}");
+}
+
+// On one thread, so that the consumer's lines are seen.
+#[tokio::test]
+async fn a_dead_letter_that_was_given_up_and_stored_all_the_same_has_no_copy() {
+    let log = Log::listen();
+    let stage = Stage::new().await;
+    let (started, gate) = (Arc::new(AtomicU32::new(0)), Arc::new(Semaphore::new(0)));
+    let (count, closed) = (Arc::clone(&started), Arc::clone(&gate));
+    let consumer = stage.consumer("unsure").options(short()).on(move |_: Delivery<UnitPublished>| {
+        count.fetch_add(1, Ordering::SeqCst);
+        let closed = Arc::clone(&closed);
+        async move {
+            closed.acquire().await?.forget();
+            Err(HandlerError::reject("never"))
+        }
+    });
+    let running = Running::start(consumer.build().await.unwrap());
+    stage.bridge.publish(published("a", 1)).await.unwrap();
+    eventually("started", || async { started.load(Ordering::SeqCst) }, |started| *started == 1).await;
+    stage.server.pause().unwrap();
+    gate.add_permits(10);
+    let given_up = || async { log.count("dead letter could not be stored") };
+    eventually("given up", given_up, |lines| *lines >= 1).await;
+    // What was sent meanwhile arrives now; the event comes again and is dead-lettered again.
+    stage.server.resume().unwrap();
+    stage.all_answered(Feed::Strat, "unsure").await;
+    assert_eq!(stage.dead_letters().await.len(), 1);
+    let summary = running.stop().await;
+    assert!(summary.postponed + summary.abandoned >= 1, "{summary:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

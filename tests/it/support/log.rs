@@ -1,42 +1,48 @@
 use std::{
+    cell::RefCell,
     io::{self, Write},
-    sync::{Arc, Mutex},
+    rc::Rc,
+    sync::Once,
 };
-use tracing::subscriber::DefaultGuard;
-use tracing_subscriber::fmt::MakeWriter;
 
-/// What is logged on this thread, for tests whose runtime has no other.
-#[derive(Debug, Clone, Default)]
-pub struct Log(Arc<Mutex<Vec<u8>>>);
+thread_local! {
+    static HEARD: RefCell<Option<Rc<RefCell<String>>>> = const { RefCell::new(None) };
+}
+
+/// What is logged on this thread from now on, for tests whose runtime has no other.
+#[derive(Debug)]
+pub struct Log(Rc<RefCell<String>>);
 
 impl Log {
-    /// Listens until the guard is dropped.
-    pub fn listen() -> (Self, DefaultGuard) {
-        let log = Self::default();
-        let subscriber = tracing_subscriber::fmt().with_writer(log.clone()).with_ansi(false).finish();
-        (log, tracing::subscriber::set_default(subscriber))
+    pub fn listen() -> Self {
+        // One subscriber for the whole process: with one for each thread, a thread that has none can switch a line off
+        // for all of them.
+        static SUBSCRIBED: Once = Once::new();
+        SUBSCRIBED.call_once(|| tracing_subscriber::fmt().with_writer(|| ThisThread).with_ansi(false).init());
+        let heard = Rc::default();
+        HEARD.set(Some(Rc::clone(&heard)));
+        Self(heard)
     }
 
     /// How many lines contain this.
     pub fn count(&self, text: &str) -> usize {
-        String::from_utf8_lossy(&self.0.lock().unwrap()).lines().filter(|line| line.contains(text)).count()
+        self.0.borrow().lines().filter(|line| line.contains(text)).count()
     }
 }
 
-impl Write for Log {
+struct ThisThread;
+
+impl Write for ThisThread {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().write(bytes)
+        HEARD.with_borrow(|heard| {
+            if let Some(heard) = heard {
+                heard.borrow_mut().push_str(&String::from_utf8_lossy(bytes));
+            }
+        });
+        Ok(bytes.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
-    }
-}
-
-impl MakeWriter<'_> for Log {
-    type Writer = Self;
-
-    fn make_writer(&self) -> Self {
-        self.clone()
     }
 }
