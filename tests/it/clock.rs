@@ -93,9 +93,9 @@ async fn workers_whose_clocks_differ_by_minutes_handle_every_event_and_overlap_n
     let stage = Stage::new().await;
     let skewed = Skewed::new(&stage).await;
     let options = quick()
-        .with_processing_timeout(Duration::from_millis(700))
-        .with_lease(Duration::from_millis(1500))
-        .with_ack_wait(Duration::from_millis(1500))
+        .with_processing_timeout(Duration::from_secs(2))
+        .with_lease(Duration::from_secs(3))
+        .with_ack_wait(Duration::from_secs(3))
         // An overlap costs an attempt.
         .with_max_attempts(50);
     let effects: Arc<Mutex<HashMap<String, u64>>> = Arc::default();

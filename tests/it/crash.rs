@@ -1,7 +1,7 @@
 //! Consumer processes that die: in the handler, and at every point between claim, effect, dead letter and answer.
 
 use crate::support::{DEADLINE, DiesAfter, Faulty, Running, Stage, published, quick, source};
-use futures::StreamExt;
+use futures::{StreamExt, future::join_all};
 use std::{process::Stdio, sync::Arc, time::Duration};
 use stratt_event_bridge::{
     ConsumerBuilder, ConsumerOptions, Delivery, EventBridge, Feed, HandlerError, UnitPublished, async_nats,
@@ -17,9 +17,9 @@ fn options() -> ConsumerOptions {
     quick()
         // One at a time: what is running beside a handler that kills the process has that attempt counted as well.
         .with_max_in_flight(1)
-        .with_processing_timeout(Duration::from_millis(400))
-        .with_lease(Duration::from_millis(800))
-        .with_ack_wait(Duration::from_secs(1))
+        .with_processing_timeout(Duration::from_millis(700))
+        .with_lease(Duration::from_millis(1100))
+        .with_ack_wait(Duration::from_millis(1300))
 }
 
 async fn consumer(url: &str, death: Option<DiesAfter>) -> ConsumerBuilder {
@@ -182,15 +182,17 @@ async fn a_death_after_the_settle_repeats_nothing() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_death_after_the_dead_letter_stores_no_second_one() {
     // A slot that was not forgotten yet remembers that its attempts are used up; one that was begins afresh.
-    for (death, actor, effects, ending) in [
+    let cases = [
         (DiesAfter::DeadLetter, "is rejected", 2, "rejected"),
         (DiesAfter::Forget, "is rejected", 2, "rejected"),
         (DiesAfter::DeadLetter, "always fails", 3, "exhausted"),
         (DiesAfter::Forget, "always fails", 6, "exhausted"),
-    ] {
+    ];
+    join_all(cases.map(|(death, actor, effects, ending)| async move {
         let seen = aftermath(death, actor).await;
         assert_eq!(seen, Aftermath { effects, letters: 1, heir: (ending, 1) }, "{death:?}, {actor}");
-    }
+    }))
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
