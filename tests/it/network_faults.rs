@@ -100,7 +100,8 @@ async fn what_is_published_again_after_the_duplicate_window_is_stored_twice_and_
     let receipt = eventually("receipt", again, |receipt| !receipt.is_duplicate()).await;
     assert_eq!(receipt.sequence(), 2);
     let effects = Effects::default();
-    let running = remote.consumer(&stage, &effects, short()).await;
+    let consumer = hasty.consumer("remote", stage.store.clone()).options(short()).on(effects.handler());
+    let running = Running::start(consumer.build().await.unwrap());
     effects.are_each_once(&[(1, receipt)]).await;
     stage.all_answered(Feed::Strat, "remote").await;
     let summary = running.stop().await;
