@@ -18,6 +18,8 @@ use tokio::{sync::Notify, time::timeout};
 
 /// How often the durable is read when nothing gives reason to.
 const EVERY: Duration = Duration::from_secs(5);
+/// How soon a durable that is gone is looked for again.
+const AGAIN: Duration = Duration::from_millis(500);
 const ANSWER_WITHIN: Duration = Duration::from_secs(2);
 
 /// Reads the durable again and again, and ends when the consumer cannot go on with it.
@@ -48,22 +50,26 @@ impl Inspector {
 
     /// Why the consumer has to stop, if it ever has to. `reason` asks for a look at once.
     pub(super) async fn inspect(mut self, reason: Arc<Notify>) -> ConsumeError {
+        let mut was_gone = false;
         loop {
-            let _asked_or_due = timeout(EVERY, reason.notified()).await;
+            let _asked_or_due = timeout(if was_gone { AGAIN } else { EVERY }, reason.notified()).await;
             if self.shared.client.connection_state() != State::Connected {
                 continue;
             }
             let info = self
                 .context
                 .get_consumer_from_stream::<pull::Config, _, _>(self.shared.name.as_str(), self.stream);
-            // An outage is no verdict.
-            let verdict = match timeout(ANSWER_WITHIN, info).await {
-                Ok(Ok(found)) => self.judge(&found.cached_info().config),
-                Ok(Err(error)) => self.gone(&error),
-                Err(_elapsed) => None,
+            let (drift, gone) = match timeout(ANSWER_WITHIN, info).await {
+                Ok(Ok(found)) => (self.judge(&found.cached_info().config), None),
+                Ok(Err(error)) => (None, self.gone(&error)),
+                // An outage is no verdict.
+                Err(_elapsed) => (None, None),
             };
-            if let Some(error) = verdict {
-                return error;
+            // Servers that have just elected a leader may not know at once what they have.
+            let is_gone = gone.is_some();
+            match drift.or_else(|| gone.filter(|_| was_gone)) {
+                Some(verdict) => return verdict,
+                None => was_gone = is_gone,
             }
         }
     }
