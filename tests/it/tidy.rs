@@ -62,3 +62,20 @@ fn nothing_is_left_to_do() {
         }
     }
 }
+
+#[test]
+fn every_fault_has_its_tests_or_says_why_not() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it");
+    let table = fs::read_to_string(folder.join("faults.md")).unwrap();
+    let rows: Vec<_> = table.lines().filter_map(|line| line.strip_prefix("| ")?.split_once(" |")).collect();
+    let numbers: Vec<_> = rows.iter().filter_map(|(number, _)| number.parse::<u32>().ok()).collect();
+    assert_eq!(numbers, (1..=44).collect::<Vec<_>>());
+    for (number, row) in rows.iter().filter(|(number, _)| number.parse::<u32>().is_ok()) {
+        let tests: Vec<_> = row.split('`').filter_map(|name| name.split_once("::")).collect();
+        assert!(!tests.is_empty() || row.contains("| none: "), "row {number} has no test and no reason");
+        for (module, test) in tests {
+            let source = fs::read_to_string(folder.join(format!("{module}.rs"))).unwrap_or_default();
+            assert!(source.contains(&format!("fn {test}(")), "row {number}: there is no {module}::{test}");
+        }
+    }
+}
