@@ -4,6 +4,8 @@
 //! and how to write and certify one, is told in the [`crate`] documentation.
 
 mod claim;
+#[cfg(test)]
+mod coalesce;
 mod error;
 mod kv;
 mod memory;
