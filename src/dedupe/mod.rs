@@ -4,17 +4,21 @@
 //! and how to write and certify one, is told in the [`crate`] documentation.
 
 mod claim;
-#[cfg(test)]
+#[cfg(any(feature = "redis", test))]
 mod coalesce;
 mod error;
 mod kv;
 mod memory;
+#[cfg(feature = "redis")]
+mod redis;
 mod slot;
 
 pub use claim::{Claim, Fence};
 pub use error::{StoreError, StoreErrorKind};
 pub use kv::{KvStore, KvStoreOptions};
 pub use memory::MemoryStore;
+#[cfg(feature = "redis")]
+pub use redis::{RedisStore, RedisStoreOptions};
 pub use slot::Slot;
 
 use futures::future::BoxFuture;

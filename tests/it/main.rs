@@ -38,6 +38,7 @@ mod proxy;
 mod publish;
 mod races;
 mod recreation;
+mod redis;
 mod roundtrip;
 mod server;
 mod shutdown;

@@ -1,0 +1,129 @@
+-- Carries out operations on slots, many in one round trip, each as it would be alone.
+--
+-- KEYS: the counter of fences, then the slot of each operation.
+-- ARGV: the retention in ms; then three for each operation: `claim`, the claimant and the lease in ms; or `settle`,
+--   `release` or `forget`, the fence and nothing.
+-- Answers one line for each: `acquired FENCE ATTEMPT`, `held MICROSECONDS`, `settled`, `done`, `fenced`, `corrupt` or
+--   `failed ERROR`.
+--
+-- A slot is `1 held CLAIMANT ATTEMPT FENCE UNTIL`, `1 free ATTEMPT FENCE` or `1 settled FENCE`; UNTIL is Unix time in
+-- microseconds, and 1 the version. What another version or program wrote is corrupt, and left as it is.
+
+local retention = tonumber(ARGV[1])
+local time = redis.call('TIME')
+local now = time[1] * 1000000 + time[2]
+
+-- Numbers are doubles: beyond this they are not exact. Microseconds reach it in the year 2255.
+local LARGEST = 9000000000000000
+local MOST_ATTEMPTS = 4294967295
+
+local function number(text, largest)
+  local value = tonumber(text)
+  return value and value <= largest and value or nil
+end
+
+local function text(value)
+  return string.format('%.0f', value)
+end
+
+-- A fence is greater than any that this slot had, by its record, and than any that this store granted, by the counter.
+-- It is also greater than the time: should the record have expired and the counter be lost, to a restart without
+-- persistence or a failover that had not replicated it, time has moved on from what they held.
+local last
+local function next_fence(slot_fence)
+  if not last then
+    local found = redis.pcall('GET', KEYS[1])
+    if type(found) == 'table' then return nil end
+    local counter = found and number(string.match(found, '^%d+$'), LARGEST) or (not found and 0)
+    if not counter then return nil end
+    last = math.max(counter, now)
+  end
+  last = math.max(last, slot_fence) + 1
+  return text(last)
+end
+
+local function decode(value)
+  local claimant, attempt, fence, ends = string.match(value, '^1 held (%x+) (%d+) (%d+) (%d+)$')
+  local state = 'held'
+  if not claimant then
+    state, attempt, fence = 'free', string.match(value, '^1 free (%d+) (%d+)$')
+  end
+  if not fence then
+    state, attempt, fence = 'settled', '0', string.match(value, '^1 settled (%d+)$')
+  end
+  ends = number(ends or '0', LARGEST)
+  attempt = number(attempt, MOST_ATTEMPTS)
+  if not (attempt and ends and fence and number(fence, LARGEST)) then return nil end
+  return { state = state, claimant = claimant, attempt = attempt, fence = fence, ends = ends }
+end
+
+local function is_error(found)
+  return type(found) == 'table' and found.err ~= nil
+end
+
+local function claim(key, claimant, lease)
+  local found = redis.pcall('GET', key)
+  if is_error(found) then return 'failed ' .. found.err end
+  local attempt, slot_fence = 1, 0
+  if found then
+    local record = decode(found)
+    if not record then return 'corrupt' end
+    if record.state == 'settled' then return 'settled' end
+    if record.state == 'held' and record.claimant == claimant then
+      -- The answer to this very claim was lost.
+      attempt = record.attempt
+    elseif record.state == 'held' and now < record.ends then
+      return 'held ' .. text(record.ends - now)
+    else
+      attempt = math.min(record.attempt + 1, MOST_ATTEMPTS)
+    end
+    slot_fence = tonumber(record.fence)
+  end
+  local fence = next_fence(slot_fence)
+  if not fence then return 'corrupt' end
+  local held = table.concat({ '1 held', claimant, text(attempt), fence, text(now + lease * 1000) }, ' ')
+  -- A lease that is longer than the retention is not cut short by it.
+  local kept = redis.pcall('SET', key, held, 'PX', text(math.max(retention, lease + 1)))
+  if is_error(kept) then return 'failed ' .. kept.err end
+  return 'acquired ' .. fence .. ' ' .. text(attempt)
+end
+
+local function write(key, name, fence)
+  local found = redis.pcall('GET', key)
+  if is_error(found) then return 'failed ' .. found.err end
+  if not found then return 'fenced' end
+  local record = decode(found)
+  if not record then return 'corrupt' end
+  if record.fence ~= fence then return 'fenced' end
+  local wanted = '1 settled ' .. fence
+  if name == 'release' then wanted = '1 free ' .. text(record.attempt) .. ' ' .. fence end
+  if name == 'forget' then wanted = '1 free 0 ' .. fence end
+  -- Repeated, since the answer was lost.
+  if found == wanted then return 'done' end
+  if record.state ~= 'held' then return 'fenced' end
+  local kept = redis.pcall('SET', key, wanted, 'PX', ARGV[1])
+  if is_error(kept) and string.find(kept.err, 'OOM', 1, true) then
+    -- What was granted may end in a memory that is full, since the record gets shorter. A script that has written is
+    -- not refused, and this write is allowed at any time.
+    redis.pcall('PEXPIRE', key, ARGV[1])
+    kept = redis.pcall('SET', key, wanted, 'PX', ARGV[1])
+  end
+  if is_error(kept) then return 'failed ' .. kept.err end
+  return 'done'
+end
+
+-- Claims first: none may take room after a write that was let into a full memory. All of them are under way at once,
+-- so any order is right.
+local answers = {}
+for i = 2, #KEYS do
+  local at = i * 3 - 4
+  if ARGV[at] == 'claim' then answers[i - 1] = claim(KEYS[i], ARGV[at + 1], tonumber(ARGV[at + 2])) end
+end
+if last then
+  redis.call('SET', KEYS[1], text(last), 'PX', ARGV[1])
+end
+for i = 2, #KEYS do
+  local at = i * 3 - 4
+  if ARGV[at] ~= 'claim' then answers[i - 1] = write(KEYS[i], ARGV[at], ARGV[at + 1]) end
+end
+return answers

@@ -1,0 +1,223 @@
+//! A real redis-server of one's own.
+
+use super::{ServerError, process::Process};
+use std::{
+    env,
+    ffi::OsStr,
+    fs,
+    net::{Ipv4Addr, TcpListener},
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    time::Duration,
+};
+use tempfile::TempDir;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    time::{Instant, sleep, timeout},
+};
+
+/// How long a server may take until it answers; it is usually some 10 ms.
+const READY_WITHIN: Duration = Duration::from_secs(15);
+/// Another process may take the port that was free, before the server does.
+const PORTS_TRIED: usize = 5;
+
+/// A real redis-server, on a free port of the loopback interface, with a directory of its own.
+///
+/// The program is the one that `REDIS_SERVER_BIN` names, else the one on the `PATH`. It keeps an append-only file, which
+/// [`start_with`](Self::start_with) may turn off. Dropped means gone: the process is killed and its directory removed. A
+/// test process that is itself killed takes its server along.
+///
+/// ```
+/// use stratt_event_bridge::testing::Redis;
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let mut server = Redis::start().await?;
+/// assert!(server.url().starts_with("redis://127.0.0.1:"));
+/// server.kill();
+/// server.restart().await?; // same port, same data
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug)]
+pub struct Redis {
+    program: PathBuf,
+    config: PathBuf,
+    port: u16,
+    process: Option<Process>,
+    folder: TempDir,
+}
+
+impl Redis {
+    /// Starts a server and waits until it is ready.
+    ///
+    /// # Errors
+    ///
+    /// When there is no program, with the way to get one, or when it does not become ready, with its last words.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future leaves no server behind.
+    pub async fn start() -> Result<Self, ServerError> {
+        Self::start_with("").await
+    }
+
+    /// Starts a server with lines of configuration of one's own, such as `maxmemory 4mb`.
+    ///
+    /// # Errors
+    ///
+    /// As for [`start`](Self::start).
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future leaves no server behind.
+    pub async fn start_with(lines: &str) -> Result<Self, ServerError> {
+        let program =
+            find(env::var_os("REDIS_SERVER_BIN").as_deref(), &env::var_os("PATH").unwrap_or_default())?;
+        let folder = tempfile::tempdir().map_err(ServerError::new)?;
+        let config = folder.path().join("redis.conf");
+        let dir = folder.path().display();
+        let text = format!(
+            "bind 127.0.0.1\ndir \"{dir}\"\nlogfile \"{dir}/redis.log\"\nappendonly yes\nsave \"\"\n{lines}\n"
+        );
+        fs::write(&config, text).map_err(ServerError::new)?;
+        let mut server = Self { program, config, port: 0, process: None, folder };
+        let mut tried = 1;
+        loop {
+            server.port = free_port().map_err(ServerError::new)?;
+            server.launch()?;
+            match server.wait_until_ready().await {
+                Err(_taken) if tried < PORTS_TRIED && server.lost_its_port() => tried += 1,
+                ended => return ended.map(|()| server),
+            }
+        }
+    }
+
+    /// Where it listens, such as `redis://127.0.0.1:34567`. The same after a restart.
+    #[must_use]
+    pub fn url(&self) -> String {
+        format!("redis://127.0.0.1:{}", self.port)
+    }
+
+    /// The id of the process, or `None` while it is killed.
+    #[must_use]
+    pub fn pid(&self) -> Option<u32> {
+        self.process.as_ref().map(|process| process.server.id())
+    }
+
+    /// Where it keeps its data, configuration and log.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Kills it (SIGKILL): what it has not written to its append-only file is lost, and no client is told.
+    pub fn kill(&mut self) {
+        self.process = None;
+    }
+
+    /// Starts it again after [`kill`](Self::kill), on the same port and data, and waits until it is ready.
+    ///
+    /// # Errors
+    ///
+    /// When it does not become ready.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future leaves it started, perhaps not yet ready.
+    pub async fn restart(&mut self) -> Result<(), ServerError> {
+        self.kill();
+        self.launch()?;
+        self.wait_until_ready().await
+    }
+
+    fn launch(&mut self) -> Result<(), ServerError> {
+        let server = Command::new(&self.program)
+            .arg(&self.config)
+            .args(["--port", &self.port.to_string()])
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .map_err(|error| {
+                ServerError::new(format!("{} cannot be run: {error}", self.program.display()))
+            })?;
+        self.process = Some(Process::guard(server, self.folder.path()).map_err(ServerError::new)?);
+        Ok(())
+    }
+
+    async fn wait_until_ready(&mut self) -> Result<(), ServerError> {
+        let deadline = Instant::now() + READY_WITHIN;
+        loop {
+            if timeout(Duration::from_secs(2), self.answers()).await.is_ok_and(|answers| answers) {
+                return Ok(());
+            }
+            let has_ended =
+                self.process.as_mut().is_none_or(|process| !matches!(process.server.try_wait(), Ok(None)));
+            if has_ended || Instant::now() >= deadline {
+                let log = self.log();
+                let last: Vec<_> = log.lines().rev().take(10).collect();
+                let last = last.into_iter().rev().collect::<Vec<_>>().join("\n");
+                return Err(ServerError::new(format!(
+                    "redis-server did not become ready; its last words:\n{last}"
+                )));
+            }
+            sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    /// Whether this very process answers, and has loaded its data.
+    async fn answers(&self) -> bool {
+        let asked = async {
+            let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).await?;
+            stream.write_all(b"PING\r\nINFO server\r\nQUIT\r\n").await?;
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).await?;
+            Ok::<_, std::io::Error>(answer)
+        };
+        let own = format!("process_id:{}\r\n", self.pid().unwrap_or_default());
+        asked.await.is_ok_and(|answer| answer.starts_with("+PONG\r\n") && answer.contains(&own))
+    }
+
+    fn lost_its_port(&self) -> bool {
+        self.log().contains("Address already in use")
+    }
+
+    fn log(&self) -> String {
+        fs::read_to_string(self.folder.path().join("redis.log")).unwrap_or_default()
+    }
+}
+
+fn free_port() -> std::io::Result<u16> {
+    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
+}
+
+fn find(named: Option<&OsStr>, path: &OsStr) -> Result<PathBuf, ServerError> {
+    if let Some(named) = named {
+        let program = PathBuf::from(named);
+        let error = || format!("REDIS_SERVER_BIN names {}, which is not a file", program.display());
+        return if program.is_file() { Ok(program) } else { Err(ServerError::new(error())) };
+    }
+    env::split_paths(path).map(|folder| folder.join("redis-server")).find(|program| program.is_file()).ok_or_else(
+        || {
+            ServerError::new(
+                "no redis-server. Set REDIS_SERVER_BIN to the program, or put redis-server on the PATH: `apt-get \
+                 install redis-server`",
+            )
+        },
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_program_that_is_missing_is_an_error_that_tells_how_to_get_it() {
+        let error = find(None, OsStr::new("/nowhere")).unwrap_err();
+        assert!(error.to_string().contains("apt-get install redis-server"), "{error}");
+        let error = find(Some(OsStr::new("/nowhere/redis")), OsStr::new("/usr/bin")).unwrap_err();
+        assert!(error.to_string().contains("/nowhere/redis"), "{error}");
+    }
+}
