@@ -237,7 +237,9 @@ async fn a_full_memory_takes_no_claim_and_still_the_end_of_what_it_granted() {
         store.forget(&slots[2], granted[2]),
         store.claim(&slots[5], LEASE),
     );
-    (settle.unwrap(), release.unwrap(), forget.unwrap());
+    for written in [settle, release, forget] {
+        written.unwrap();
+    }
     for claim in [first, claim, last] {
         assert_eq!(kind(claim), StoreErrorKind::Full);
     }

@@ -149,13 +149,14 @@ fn unreadable() -> StoreError {
     StoreError::new(StoreErrorKind::Corrupt).with_message("redis gave an answer that cannot be read")
 }
 
-/// Servers before version 7 put a `-` before the code.
+/// By the code in the error, before which a server of version 6 puts the line of the script and a `-`.
 fn kind_of(error: &str) -> StoreErrorKind {
-    match error.trim_start_matches('-').split(' ').next() {
-        Some("OOM") => StoreErrorKind::Full,
-        Some("WRONGTYPE") => StoreErrorKind::Corrupt,
-        _ => StoreErrorKind::Unavailable,
-    }
+    let of_word = |word: &str| match word.trim_start_matches('-') {
+        "OOM" => Some(StoreErrorKind::Full),
+        "WRONGTYPE" => Some(StoreErrorKind::Corrupt),
+        _ => None,
+    };
+    error.split(' ').find_map(of_word).unwrap_or(StoreErrorKind::Unavailable)
 }
 
 /// What a command that failed as a whole means.
@@ -189,7 +190,10 @@ mod tests {
     fn an_error_of_the_server_tells_its_kind() {
         for (error, kind) in [
             ("OOM command not allowed when used memory > 'maxmemory'.", StoreErrorKind::Full),
-            ("-OOM command not allowed when used memory > 'maxmemory'.", StoreErrorKind::Full),
+            (
+                "@user_script: 1: -OOM command not allowed when used memory > 'maxmemory'.",
+                StoreErrorKind::Full,
+            ),
             ("WRONGTYPE Operation against a key", StoreErrorKind::Corrupt),
             ("READONLY You can't write against a read only replica.", StoreErrorKind::Unavailable),
             ("", StoreErrorKind::Unavailable),

@@ -42,6 +42,7 @@ local function next_fence(slot_fence)
   return text(last)
 end
 
+-- The state, attempt, fence, and of a held slot its claimant and end.
 local function decode(value)
   local claimant, attempt, fence, ends = string.match(value, '^1 held (%x+) (%d+) (%d+) (%d+)$')
   local state = 'held'
@@ -53,54 +54,63 @@ local function decode(value)
   end
   ends = number(ends or '0', LARGEST)
   attempt = number(attempt, MOST_ATTEMPTS)
-  if not (attempt and ends and fence and number(fence, LARGEST)) then return nil end
-  return { state = state, claimant = claimant, attempt = attempt, fence = fence, ends = ends }
+  if attempt and ends and fence and number(fence, LARGEST) then return state, attempt, fence, claimant, ends end
 end
 
 local function is_error(found)
   return type(found) == 'table' and found.err ~= nil
 end
 
+-- How a lease ends in the record, and how long the key lives: one that is longer than the retention is not cut short.
+local terms = {}
+local function terms_of(lease)
+  local term = terms[lease]
+  if not term then
+    local ms = tonumber(lease)
+    term = { ends = ' ' .. text(now + ms * 1000), lives = text(math.max(retention, ms + 1)) }
+    terms[lease] = term
+  end
+  return term
+end
+
+local function grant(key, claimant, lease, attempt, slot_fence)
+  local fence = next_fence(slot_fence)
+  if not fence then return 'corrupt' end
+  local term = terms_of(lease)
+  local held = '1 held ' .. claimant .. ' ' .. attempt .. ' ' .. fence .. term.ends
+  local kept = redis.pcall('SET', key, held, 'PX', term.lives)
+  if is_error(kept) then return 'failed ' .. kept.err end
+  return 'acquired ' .. fence .. ' ' .. attempt
+end
+
 local function claim(key, claimant, lease)
   local found = redis.pcall('GET', key)
   if is_error(found) then return 'failed ' .. found.err end
-  local attempt, slot_fence = 1, 0
-  if found then
-    local record = decode(found)
-    if not record then return 'corrupt' end
-    if record.state == 'settled' then return 'settled' end
-    if record.state == 'held' and record.claimant == claimant then
-      -- The answer to this very claim was lost.
-      attempt = record.attempt
-    elseif record.state == 'held' and now < record.ends then
-      return 'held ' .. text(record.ends - now)
-    else
-      attempt = math.min(record.attempt + 1, MOST_ATTEMPTS)
-    end
-    slot_fence = tonumber(record.fence)
+  if not found then return grant(key, claimant, lease, 1, 0) end
+  local state, attempt, fence, holder, ends = decode(found)
+  if not state then return 'corrupt' end
+  if state == 'settled' then return 'settled' end
+  -- A claim of the holder is repeated, since the answer was lost.
+  if holder ~= claimant then
+    if state == 'held' and now < ends then return 'held ' .. text(ends - now) end
+    attempt = math.min(attempt + 1, MOST_ATTEMPTS)
   end
-  local fence = next_fence(slot_fence)
-  if not fence then return 'corrupt' end
-  local held = table.concat({ '1 held', claimant, text(attempt), fence, text(now + lease * 1000) }, ' ')
-  -- A lease that is longer than the retention is not cut short by it.
-  local kept = redis.pcall('SET', key, held, 'PX', text(math.max(retention, lease + 1)))
-  if is_error(kept) then return 'failed ' .. kept.err end
-  return 'acquired ' .. fence .. ' ' .. text(attempt)
+  return grant(key, claimant, lease, attempt, tonumber(fence))
 end
 
 local function write(key, name, fence)
   local found = redis.pcall('GET', key)
   if is_error(found) then return 'failed ' .. found.err end
   if not found then return 'fenced' end
-  local record = decode(found)
-  if not record then return 'corrupt' end
-  if record.fence ~= fence then return 'fenced' end
+  local state, attempt, granted = decode(found)
+  if not state then return 'corrupt' end
+  if granted ~= fence then return 'fenced' end
   local wanted = '1 settled ' .. fence
-  if name == 'release' then wanted = '1 free ' .. text(record.attempt) .. ' ' .. fence end
+  if name == 'release' then wanted = '1 free ' .. attempt .. ' ' .. fence end
   if name == 'forget' then wanted = '1 free 0 ' .. fence end
   -- Repeated, since the answer was lost.
   if found == wanted then return 'done' end
-  if record.state ~= 'held' then return 'fenced' end
+  if state ~= 'held' then return 'fenced' end
   local kept = redis.pcall('SET', key, wanted, 'PX', ARGV[1])
   if is_error(kept) and string.find(kept.err, 'OOM', 1, true) then
     -- What was granted may end in a memory that is full, since the record gets shorter. A script that has written is
@@ -117,7 +127,7 @@ end
 local answers = {}
 for i = 2, #KEYS do
   local at = i * 3 - 4
-  if ARGV[at] == 'claim' then answers[i - 1] = claim(KEYS[i], ARGV[at + 1], tonumber(ARGV[at + 2])) end
+  if ARGV[at] == 'claim' then answers[i - 1] = claim(KEYS[i], ARGV[at + 1], ARGV[at + 2]) end
 end
 if last then
   redis.call('SET', KEYS[1], text(last), 'PX', ARGV[1])
