@@ -133,12 +133,14 @@ impl Redis {
     }
 
     fn launch(&mut self) -> Result<(), ServerError> {
+        // A configuration that is refused is told here, and not in the log of its own.
+        let words = fs::File::create(self.folder.path().join("stderr")).map_err(ServerError::new)?;
         let server = Command::new(&self.program)
             .arg(&self.config)
             .args(["--port", &self.port.to_string()])
             .stdin(Stdio::null())
             .stdout(Stdio::null())
-            .stderr(Stdio::null())
+            .stderr(words)
             .spawn()
             .map_err(|error| {
                 ServerError::new(format!("{} cannot be run: {error}", self.program.display()))
@@ -185,7 +187,8 @@ impl Redis {
     }
 
     fn log(&self) -> String {
-        fs::read_to_string(self.folder.path().join("redis.log")).unwrap_or_default()
+        let read = |name| fs::read_to_string(self.folder.path().join(name)).unwrap_or_default();
+        read("redis.log") + &read("stderr")
     }
 }
 

@@ -39,6 +39,7 @@ mod publish;
 mod races;
 mod recreation;
 mod redis;
+mod redis_server;
 mod roundtrip;
 mod server;
 mod shutdown;

@@ -26,20 +26,26 @@ local function text(value)
   return string.format('%.0f', value)
 end
 
--- A fence is greater than any that this slot had, by its record, and than any that this store granted, by the counter.
+-- A fence is greater than any that this store granted, by the counter, and than any that the slot had, by its record.
 -- It is also greater than the time: should the record have expired and the counter be lost, to a restart without
 -- persistence or a failover that had not replicated it, time has moved on from what they held.
-local last
+local counter
+local is_granted = false
 local function next_fence(slot_fence)
-  if not last then
+  if not counter then
     local found = redis.pcall('GET', KEYS[1])
-    if type(found) == 'table' then return nil end
-    local counter = found and number(string.match(found, '^%d+$'), LARGEST) or (not found and 0)
-    if not counter then return nil end
-    last = math.max(counter, now)
+    if not found then
+      counter = now
+    elseif type(found) == 'string' and number(string.match(found, '^%d+$'), LARGEST) then
+      counter = math.max(now, tonumber(found))
+    else
+      return nil
+    end
   end
-  last = math.max(last, slot_fence) + 1
-  return text(last)
+  counter = counter + 1
+  -- The record of one slot does not move the counter: whoever damaged it would damage all.
+  local fence = math.max(counter, slot_fence + 1)
+  return fence <= LARGEST and text(fence) or nil
 end
 
 -- The state, attempt, fence, and of a held slot its claimant and end.
@@ -61,25 +67,14 @@ local function is_error(found)
   return type(found) == 'table' and found.err ~= nil
 end
 
--- How a lease ends in the record, and how long the key lives: one that is longer than the retention is not cut short.
-local terms = {}
-local function terms_of(lease)
-  local term = terms[lease]
-  if not term then
-    local ms = tonumber(lease)
-    term = { ends = ' ' .. text(now + ms * 1000), lives = text(math.max(retention, ms + 1)) }
-    terms[lease] = term
-  end
-  return term
-end
-
 local function grant(key, claimant, lease, attempt, slot_fence)
   local fence = next_fence(slot_fence)
   if not fence then return 'corrupt' end
-  local term = terms_of(lease)
-  local held = '1 held ' .. claimant .. ' ' .. attempt .. ' ' .. fence .. term.ends
-  local kept = redis.pcall('SET', key, held, 'PX', term.lives)
+  local held = table.concat({ '1 held', claimant, attempt, fence, text(now + lease * 1000) }, ' ')
+  -- A lease that is longer than the retention is not cut short by it.
+  local kept = redis.pcall('SET', key, held, 'PX', text(math.max(retention, lease + 1)))
   if is_error(kept) then return 'failed ' .. kept.err end
+  is_granted = true
   return 'acquired ' .. fence .. ' ' .. attempt
 end
 
@@ -127,10 +122,11 @@ end
 local answers = {}
 for i = 2, #KEYS do
   local at = i * 3 - 4
-  if ARGV[at] == 'claim' then answers[i - 1] = claim(KEYS[i], ARGV[at + 1], ARGV[at + 2]) end
+  if ARGV[at] == 'claim' then answers[i - 1] = claim(KEYS[i], ARGV[at + 1], tonumber(ARGV[at + 2])) end
 end
-if last then
-  redis.call('SET', KEYS[1], text(last), 'PX', ARGV[1])
+-- Nothing is written before what may be refused: a full memory, where nothing was granted, must not fail the writes.
+if is_granted then
+  redis.call('SET', KEYS[1], text(counter), 'PX', ARGV[1])
 end
 for i = 2, #KEYS do
   local at = i * 3 - 4
