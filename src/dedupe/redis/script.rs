@@ -200,6 +200,14 @@ mod tests {
         ] {
             assert_eq!(Answer::Failed(error.into()).refusal().kind(), kind, "{error}");
         }
+        for (kind, wanted) in [
+            (ErrorKind::UnexpectedReturnType, StoreErrorKind::Corrupt),
+            (ErrorKind::Parse, StoreErrorKind::Corrupt),
+            (ErrorKind::Io, StoreErrorKind::Unavailable),
+            (ErrorKind::Server(ServerErrorKind::BusyLoading), StoreErrorKind::Unavailable),
+        ] {
+            assert_eq!(failure((kind, "of a test").into()).kind(), wanted, "{kind:?}");
+        }
     }
 
     #[test]
