@@ -28,6 +28,8 @@ pub mod dedupe;
 
 // Around.
 mod jitter;
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
+mod table_name;
 #[cfg(feature = "testing")]
 pub mod testing;
 pub mod topology;
@@ -54,5 +56,7 @@ pub use idempotency::IdempotencyKey;
 pub use publish::{BridgeOptions, PublishError, PublishErrorKind, PublishReceipt};
 pub use source::Source;
 pub use subject::Feed;
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
+pub use table_name::TableName;
 pub use uri::{ResourceUri, UnitUri};
 pub use value::ParseError;

@@ -4,7 +4,7 @@
 //! and how to write and certify one, is told in the [`crate`] documentation.
 
 mod claim;
-#[cfg(any(feature = "redis", test))]
+#[cfg(any(feature = "postgres", feature = "redis", feature = "sqlite", test))]
 mod coalesce;
 mod error;
 mod kv;
@@ -12,6 +12,8 @@ mod memory;
 #[cfg(feature = "redis")]
 mod redis;
 mod slot;
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
+mod sql;
 
 pub use claim::{Claim, Fence};
 pub use error::{StoreError, StoreErrorKind};
@@ -20,6 +22,12 @@ pub use memory::MemoryStore;
 #[cfg(feature = "redis")]
 pub use redis::{RedisStore, RedisStoreOptions};
 pub use slot::Slot;
+#[cfg(feature = "postgres")]
+pub use sql::PostgresStore;
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
+pub use sql::SqlStoreOptions;
+#[cfg(feature = "sqlite")]
+pub use sql::SqliteStore;
 
 use futures::future::BoxFuture;
 use std::{fmt::Debug, time::Duration};

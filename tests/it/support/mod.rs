@@ -1,19 +1,23 @@
 //! What the tests share: a provisioned server or cluster, events, a running consumer, and waiting for a condition.
 
+mod databases;
 mod effects;
 mod events;
 mod faulty;
 mod load;
 mod log;
 mod running;
+mod seed;
 mod stage;
 
+pub use databases::{database, sqlite_pool, sqlite_pool_on};
 pub use effects::Effects;
 pub use events::{deprecated, number_of, one_of_each, published, source};
 pub use faulty::{Call, DiesAfter, Faulty};
 pub use load::Load;
 pub use log::Log;
 pub use running::Running;
+pub use seed::Seed;
 pub use stage::{ClusterStage, Stage, quick, short};
 
 use std::{fmt::Debug, future::Future, time::Duration};

@@ -1,0 +1,214 @@
+//! Operations that go into one statement, and what the rows that come back say about each.
+
+use super::state;
+use crate::dedupe::{Claim, Fence, Slot, StoreError, StoreErrorKind};
+use std::{collections::BTreeMap, time::Duration};
+
+#[derive(Debug)]
+pub(super) struct ClaimOp {
+    pub(super) slot: Slot,
+    pub(super) lease: Duration,
+}
+
+#[derive(Debug)]
+pub(super) struct WriteOp {
+    pub(super) slot: Slot,
+    pub(super) fence: Fence,
+    pub(super) what: Write,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Write {
+    Settle,
+    Release,
+    Forget,
+}
+
+/// What came of a write.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Written {
+    Done,
+    Fenced,
+    /// Somebody is at the row: to be asked again.
+    Busy,
+}
+
+/// When to ask again for a slot that somebody is changing at this moment.
+const SOON: Duration = Duration::from_millis(50);
+/// Longer times mean nothing, and dates beyond them cannot be written: a century.
+const LONGEST: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
+
+/// Microseconds, rounded up: a lease is never cut short.
+pub(super) fn micros(time: Duration) -> i64 {
+    i64::try_from(time.min(LONGEST).as_nanos().div_ceil(1000)).unwrap_or(i64::MAX)
+}
+
+/// A batch without repeats, in the order of the keys: rows are locked in this order by everybody.
+#[derive(Debug)]
+pub(super) struct Distinct<Op> {
+    ops: Vec<Op>,
+    /// The operations that are sent.
+    sent: Vec<usize>,
+    /// For each operation, the place in `sent` of the one that stands for it.
+    places: Vec<usize>,
+}
+
+impl<Op> Distinct<Op> {
+    fn new<K: Ord>(ops: Vec<Op>, key: impl Fn(&Op) -> K) -> Self {
+        let mut first = BTreeMap::new();
+        for (index, op) in ops.iter().enumerate() {
+            first.entry(key(op)).or_insert(index);
+        }
+        let places_of: BTreeMap<_, _> = first.keys().enumerate().map(|(place, key)| (key, place)).collect();
+        let places = ops.iter().map(|op| places_of.get(&key(op)).copied().unwrap_or_default()).collect();
+        let sent = first.into_values().collect();
+        Self { ops, sent, places }
+    }
+
+    /// What is sent, in the order of the keys.
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Op> {
+        self.sent.iter().filter_map(|index| self.ops.get(*index))
+    }
+
+    /// Answers every operation from those of the sent ones; `repeat` is the answer of one that was not sent.
+    fn spread<A: Copy>(
+        &self,
+        answers: &[A],
+        repeat: impl Fn(&Op, &Op, A) -> A,
+    ) -> Result<Vec<A>, StoreError> {
+        let answer = |(index, (op, place)): (usize, (&Op, &usize))| {
+            let (answer, sent) = (*answers.get(*place)?, *self.sent.get(*place)?);
+            Some(if sent == index { answer } else { repeat(self.ops.get(sent)?, op, answer) })
+        };
+        let spread: Option<_> = self.ops.iter().zip(&self.places).enumerate().map(answer).collect();
+        spread.ok_or_else(|| StoreError::new(StoreErrorKind::Unavailable).with_message("rows are missing"))
+    }
+}
+
+impl Distinct<ClaimOp> {
+    pub(super) fn claims(ops: Vec<ClaimOp>) -> Self {
+        Self::new(ops, |op| (op.slot.key(), op.slot.consumer().clone()))
+    }
+
+    /// A second claim of a slot finds it held by the first.
+    pub(super) fn answer(&self, claims: &[Claim]) -> Result<Vec<Claim>, StoreError> {
+        self.spread(claims, |_, _, first| match first {
+            Claim::Acquired { .. } => Claim::Held { retry_in: SOON },
+            other => other,
+        })
+    }
+}
+
+impl Distinct<WriteOp> {
+    /// Of writes with different fences at most one is not stale, so they may go together.
+    pub(super) fn writes(ops: Vec<WriteOp>) -> Self {
+        Self::new(ops, |op| (op.slot.key(), op.slot.consumer().clone(), op.fence))
+    }
+
+    pub(super) fn answer(&self, written: &[Written]) -> Result<Vec<Written>, StoreError> {
+        self.spread(written, |sent, op, first| if sent.what == op.what { first } else { Written::Busy })
+    }
+}
+
+/// A slot as it was seen; `None` for one that nobody holds, or that somebody changes at this moment.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Seen {
+    pub(super) state: i64,
+    pub(super) fence: i64,
+    pub(super) attempts: i64,
+    /// Of a held one, what is left of the lease.
+    pub(super) left: Duration,
+}
+
+/// The claim of a slot that was not granted.
+pub(super) fn not_granted(seen: Option<Seen>) -> Claim {
+    match seen {
+        Some(Seen { state: state::SETTLED, .. }) => Claim::Settled,
+        Some(Seen { state: state::HELD, left, .. }) if !left.is_zero() => Claim::Held { retry_in: left },
+        _ => Claim::Held { retry_in: SOON },
+    }
+}
+
+/// The claim of a slot that was granted.
+pub(super) fn granted(fence: i64, attempt: i64) -> Result<Claim, StoreError> {
+    match (u64::try_from(fence), u32::try_from(attempt)) {
+        (Ok(fence), Ok(attempt)) => Ok(Claim::Acquired { fence: Fence::new(fence), attempt }),
+        _ => Err(StoreError::new(StoreErrorKind::Corrupt)),
+    }
+}
+
+/// What came of a write that did not find its grant: it did its work earlier, or it is too late.
+pub(super) fn not_written(op: &WriteOp, seen: Option<Seen>) -> Written {
+    let Some(seen) = seen.filter(|seen| u64::try_from(seen.fence) == Ok(op.fence.get())) else {
+        return Written::Fenced;
+    };
+    match (seen.state, op.what) {
+        (state::HELD, _) => Written::Busy,
+        (state::SETTLED, Write::Settle) | (state::FREE, Write::Release) => Written::Done,
+        (state::FREE, Write::Forget) if seen.attempts == 0 => Written::Done,
+        _ => Written::Fenced,
+    }
+}
+
+impl Written {
+    pub(super) fn into_result(self) -> Result<(), StoreError> {
+        match self {
+            Self::Done => Ok(()),
+            Self::Fenced => Err(StoreError::new(StoreErrorKind::Fenced)),
+            Self::Busy => {
+                Err(StoreError::new(StoreErrorKind::Unavailable)
+                    .with_message("slot is locked by a transaction"))
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn slot(digit: &str) -> Slot {
+        Slot::new("tests".parse().unwrap(), digit.repeat(64).parse().unwrap())
+    }
+
+    #[test]
+    fn a_batch_is_sent_in_the_order_of_its_keys_and_answered_in_its_own() {
+        let ops = ["3", "1", "2"].map(|digit| ClaimOp { slot: slot(digit), lease: Duration::ZERO });
+        let batch = Distinct::claims(ops.into());
+        let sent: Vec<_> = batch.iter().map(|op| op.slot.key().to_string().remove(0)).collect();
+        assert_eq!(sent, ['1', '2', '3']);
+        let claims = [1, 2, 3].map(|fence| granted(fence, 1).unwrap());
+        assert_eq!(batch.answer(&claims).unwrap(), [claims[2], claims[0], claims[1]]);
+    }
+
+    #[test]
+    fn a_slot_is_claimed_once_in_a_batch_and_others_find_it_held() {
+        let ops = ["1", "1", "2", "2"].map(|digit| ClaimOp { slot: slot(digit), lease: Duration::ZERO });
+        let batch = Distinct::claims(ops.into());
+        let first = granted(1, 1).unwrap();
+        let held = Claim::Held { retry_in: SOON };
+        assert_eq!(
+            batch.answer(&[first, Claim::Settled]).unwrap(),
+            [first, held, Claim::Settled, Claim::Settled]
+        );
+        assert!(batch.answer(&[first]).is_err());
+    }
+
+    #[test]
+    fn a_write_is_sent_once_and_contradicting_ones_are_asked_again() {
+        let op = |fence, what| WriteOp { slot: slot("1"), fence: Fence::new(fence), what };
+        let ops =
+            vec![op(2, Write::Settle), op(1, Write::Settle), op(2, Write::Settle), op(2, Write::Forget)];
+        let batch = Distinct::writes(ops);
+        assert_eq!(
+            batch.answer(&[Written::Fenced, Written::Done]).unwrap(),
+            [Written::Done, Written::Fenced, Written::Done, Written::Busy]
+        );
+    }
+
+    #[test]
+    fn times_are_rounded_up_and_bounded() {
+        assert_eq!(micros(Duration::from_nanos(1001)), 2);
+        assert_eq!(micros(Duration::MAX), micros(LONGEST));
+    }
+}

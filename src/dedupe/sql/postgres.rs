@@ -1,0 +1,247 @@
+//! A store in a table of PostgreSQL.
+
+mod statements;
+
+use super::{
+    PURGE_BATCH, SqlStoreOptions,
+    batch::{ClaimOp, Distinct, Seen, Write, WriteOp, Written, granted, micros, not_granted, not_written},
+    engine::{Engine, Table},
+    failed,
+};
+use crate::{
+    consumer::Delivery,
+    dedupe::{Claim, DedupeStore, Fence, Slot, StoreError},
+    event::Event,
+};
+use futures::{FutureExt, future::BoxFuture};
+use sqlx::{AssertSqlSafe, PgPool, Postgres, Transaction, postgres::PgConnection};
+use statements::Statements;
+use std::{sync::Arc, time::Duration};
+
+/// A store in a table of PostgreSQL 12 or newer, over a pool that the host owns.
+///
+/// Calls of many tasks at once go in few statements, over two connections for claims and two for the rest at most. The
+/// database's clock decides when a lease is over, and a sequence makes the fences. No statement waits for a row that
+/// another transaction has locked. Statements are not prepared by name, so a pooler such as PgBouncer may stand
+/// between.
+///
+/// ```no_run
+/// use sqlx::PgPool;
+/// use std::sync::Arc;
+/// use stratt_event_bridge::{EventBridge, dedupe::{PostgresStore, SqlStoreOptions}};
+///
+/// # async fn example(bridge: EventBridge) -> Result<(), Box<dyn std::error::Error>> {
+/// let pool = PgPool::connect("postgres://adapter@db.internal/adapter").await?;
+/// let store = PostgresStore::new(pool, SqlStoreOptions::default());
+/// store.migrate().await?;
+/// let consumer = bridge.consumer("choco-unit-deprecated", Arc::new(store));
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug, Clone)]
+pub struct PostgresStore {
+    engine: Arc<Engine<Slots>>,
+}
+
+impl PostgresStore {
+    /// A store over `pool`; its table must exist, see [`migrate`](Self::migrate).
+    #[must_use]
+    pub fn new(pool: PgPool, options: SqlStoreOptions) -> Self {
+        let SqlStoreOptions { retention, operation_timeout, .. } = options;
+        let statements = Statements::of(&options.into_table());
+        let slots = Slots { pool, statements, retention };
+        Self { engine: Arc::new(Engine::new(slots, operation_timeout)) }
+    }
+
+    /// Creates the table, its sequence and its index where they are missing. Several processes may do so at once.
+    ///
+    /// Where they exist nothing is changed, and no right to create is needed: an operator may have run it before. The
+    /// consumer then needs `SELECT`, `INSERT`, `UPDATE` and `DELETE` on the table and `USAGE` on the sequence.
+    ///
+    /// # Errors
+    ///
+    /// [`Unavailable`](crate::dedupe::StoreErrorKind::Unavailable) when the database does not answer or refuses.
+    ///
+    /// # Cancel safety
+    ///
+    /// It is one transaction: dropping the future leaves all of it or nothing.
+    pub async fn migrate(&self) -> Result<(), StoreError> {
+        let Slots { pool, statements, .. } = &*self.engine.table;
+        let mut tx = pool.begin().await.map_err(failed)?;
+        sqlx::query(AssertSqlSafe(Arc::clone(&statements.lock))).execute(&mut *tx).await.map_err(failed)?;
+        let exists: bool = sqlx::query_scalar(AssertSqlSafe(Arc::clone(&statements.exists)))
+            .fetch_one(&mut *tx)
+            .await
+            .map_err(failed)?;
+        if !exists {
+            sqlx::raw_sql(AssertSqlSafe(Arc::clone(&statements.create)))
+                .execute(&mut *tx)
+                .await
+                .map_err(failed)?;
+        }
+        tx.commit().await.map_err(failed)
+    }
+
+    /// Settles the slot of a delivery within the host's transaction: the effect of the handler and the mark that it was
+    /// handled commit together, or neither does. The consumer's own settling afterwards finds it done.
+    ///
+    /// An error means that nothing may be committed: return it from the handler, and the transaction rolls back.
+    ///
+    /// ```no_run
+    /// # use sqlx::PgPool;
+    /// # use stratt_event_bridge::{Delivery, HandlerError, UnitDeprecated, dedupe::PostgresStore};
+    /// async fn handle(
+    ///     delivery: Delivery<UnitDeprecated>,
+    ///     pool: PgPool,
+    ///     store: PostgresStore,
+    /// ) -> Result<(), HandlerError> {
+    ///     let mut tx = pool.begin().await?;
+    ///     sqlx::query("UPDATE units SET deprecated = true WHERE uri = $1")
+    ///         .bind(delivery.event().uri.as_str())
+    ///         .execute(&mut *tx)
+    ///         .await?;
+    ///     store.settle_in(&delivery, &mut tx).await?;
+    ///     tx.commit().await?;
+    ///     Ok(())
+    /// }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`Fenced`](crate::dedupe::StoreErrorKind::Fenced) when the claim was lost to another;
+    /// [`Unavailable`](crate::dedupe::StoreErrorKind::Unavailable) when the database did not do it.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future leaves the transaction in an unknown state: roll it back, which dropping it does.
+    pub async fn settle_in<E: Event>(
+        &self,
+        delivery: &Delivery<E>,
+        tx: &mut Transaction<'_, Postgres>,
+    ) -> Result<(), StoreError> {
+        let (slot, fence) = (delivery.slot().clone(), delivery.fence());
+        let batch = Distinct::writes(vec![WriteOp { slot, fence, what: Write::Settle }]);
+        let written = self.engine.table.write_on(&batch, tx).await?;
+        written.into_iter().try_for_each(Written::into_result)
+    }
+
+    /// Removes slots that have outlived the retention, the oldest first and at most 1,000 of them, and says how many.
+    ///
+    /// Claims do this by themselves, once a minute and as often as there is more; there is no need to call it.
+    ///
+    /// # Errors
+    ///
+    /// [`Unavailable`](crate::dedupe::StoreErrorKind::Unavailable) when the database does not answer.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future leaves them removed or not.
+    pub async fn purge(&self) -> Result<u64, StoreError> {
+        self.engine.purge().await
+    }
+}
+
+/// The fence and the attempt of a grant; else the state of the slot, and what is left of the lease in microseconds.
+type ClaimRow = (Option<i64>, Option<i32>, Option<i16>, Option<i64>);
+/// Whether it is written; else the fence, the state and the attempts of the slot.
+type WriteRow = (bool, Option<i64>, Option<i16>, Option<i32>);
+
+/// The table.
+#[derive(Debug)]
+struct Slots {
+    pool: PgPool,
+    statements: Statements,
+    retention: Duration,
+}
+
+impl Table for Slots {
+    async fn claim(&self, batch: &Distinct<ClaimOp>) -> Result<Vec<Claim>, StoreError> {
+        let rows: Vec<ClaimRow> = sqlx::query_as(AssertSqlSafe(Arc::clone(&self.statements.claim)))
+            .bind(batch.iter().map(|op| op.slot.consumer().as_str()).collect::<Vec<_>>())
+            .bind(batch.iter().map(|op| op.slot.key().as_bytes().to_vec()).collect::<Vec<_>>())
+            .bind(batch.iter().map(|op| op.slot.claimant()).collect::<Vec<_>>())
+            .bind(batch.iter().map(|op| micros(op.lease)).collect::<Vec<_>>())
+            .bind(micros(self.retention))
+            .persistent(false)
+            .fetch_all(&self.pool)
+            .await
+            .map_err(failed)?;
+        let claims = rows.into_iter().map(|(fence, attempts, state, left)| match (fence, attempts) {
+            (Some(fence), Some(attempts)) => granted(fence, attempts.into()),
+            _ => Ok(not_granted(state.map(|state| Seen {
+                state: state.into(),
+                fence: 0,
+                attempts: 0,
+                left: Duration::from_micros(left.and_then(|left| left.try_into().ok()).unwrap_or_default()),
+            }))),
+        });
+        claims.collect()
+    }
+
+    async fn write(&self, batch: &Distinct<WriteOp>) -> Result<Vec<Written>, StoreError> {
+        let mut connection = self.pool.acquire().await.map_err(failed)?;
+        self.write_on(batch, &mut connection).await
+    }
+
+    async fn purge(&self) -> Result<u64, StoreError> {
+        let purged = sqlx::query(AssertSqlSafe(Arc::clone(&self.statements.purge)))
+            .bind(PURGE_BATCH)
+            .bind(micros(self.retention))
+            .persistent(false)
+            .execute(&self.pool)
+            .await;
+        Ok(purged.map_err(failed)?.rows_affected())
+    }
+}
+
+impl Slots {
+    async fn write_on(
+        &self,
+        batch: &Distinct<WriteOp>,
+        connection: &mut PgConnection,
+    ) -> Result<Vec<Written>, StoreError> {
+        let rows: Vec<WriteRow> = sqlx::query_as(AssertSqlSafe(Arc::clone(&self.statements.write)))
+            .bind(batch.iter().map(|op| op.slot.consumer().as_str()).collect::<Vec<_>>())
+            .bind(batch.iter().map(|op| op.slot.key().as_bytes().to_vec()).collect::<Vec<_>>())
+            // A fence beyond what a sequence can make is nobody's.
+            .bind(batch.iter().map(|op| i64::try_from(op.fence.get()).unwrap_or(-1)).collect::<Vec<_>>())
+            .bind(batch.iter().map(|op| op.what != Write::Settle).collect::<Vec<_>>())
+            .bind(batch.iter().map(|op| op.what == Write::Forget).collect::<Vec<_>>())
+            .persistent(false)
+            .fetch_all(connection)
+            .await
+            .map_err(failed)?;
+        let written = batch.iter().zip(rows).map(|(op, (is_written, fence, state, attempts))| {
+            let seen = fence.zip(state).zip(attempts).map(|((fence, state), attempts)| Seen {
+                state: state.into(),
+                fence,
+                attempts: attempts.into(),
+                left: Duration::ZERO,
+            });
+            if is_written { Written::Done } else { not_written(op, seen) }
+        });
+        Ok(written.collect())
+    }
+}
+
+impl DedupeStore for PostgresStore {
+    fn claim<'a>(&'a self, slot: &'a Slot, lease: Duration) -> BoxFuture<'a, Result<Claim, StoreError>> {
+        self.engine.claim(slot, lease).boxed()
+    }
+
+    fn settle<'a>(&'a self, slot: &'a Slot, fence: Fence) -> BoxFuture<'a, Result<(), StoreError>> {
+        self.engine.write(slot, fence, Write::Settle).boxed()
+    }
+
+    fn release<'a>(&'a self, slot: &'a Slot, fence: Fence) -> BoxFuture<'a, Result<(), StoreError>> {
+        self.engine.write(slot, fence, Write::Release).boxed()
+    }
+
+    fn forget<'a>(&'a self, slot: &'a Slot, fence: Fence) -> BoxFuture<'a, Result<(), StoreError>> {
+        self.engine.write(slot, fence, Write::Forget).boxed()
+    }
+
+    fn retention(&self) -> Option<Duration> {
+        Some(self.engine.table.retention)
+    }
+}

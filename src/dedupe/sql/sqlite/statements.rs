@@ -1,0 +1,88 @@
+//! The statements of the store.
+
+use std::sync::Arc;
+
+/// The statements of a store, made for its table once.
+#[derive(Debug)]
+pub(super) struct Statements {
+    pub(super) create: Arc<str>,
+    pub(super) claim: Arc<str>,
+    pub(super) look: Arc<str>,
+    pub(super) write: Arc<str>,
+    pub(super) purge: Arc<str>,
+}
+
+impl Statements {
+    pub(super) fn of(table: &str) -> Self {
+        let made = |statement: &str| statement.replace("{table}", table).replace("{now}", NOW).into();
+        Self {
+            create: made(CREATE),
+            claim: made(CLAIM),
+            look: made(LOOK),
+            write: made(WRITE),
+            purge: made(PURGE),
+        }
+    }
+}
+
+/// Milliseconds since 1970, which is what the clock of SQLite can tell. Rounded, since days are fractions here.
+const NOW: &str = "CAST((julianday('now') - 2440587.5) * 86400000 + 0.5 AS INTEGER)";
+
+/// A row that is claimed is written anew: its number, which is never used twice, is the fence. What was claimed long
+/// ago has a low fence, so that is also the order in which rows expire.
+const CREATE: &str = "
+CREATE TABLE IF NOT EXISTS {table} (
+    fence INTEGER PRIMARY KEY AUTOINCREMENT,
+    consumer TEXT NOT NULL,
+    key TEXT NOT NULL,
+    claimant TEXT,
+    state INTEGER NOT NULL CHECK (state BETWEEN 0 AND 2), -- 0 free, 1 held, 2 settled
+    attempts INTEGER NOT NULL CHECK (attempts BETWEEN 0 AND 2147483647),
+    since INTEGER NOT NULL, -- ms since 1970: end of the lease while held, else when it was settled or freed
+    UNIQUE (key, consumer)
+) STRICT";
+
+/// Claims many slots at once: ?1 array of [consumer, key, claimant, lease], ?2 retention, both in milliseconds. Answers
+/// those that are granted.
+const CLAIM: &str = "
+INSERT OR REPLACE INTO {table} (consumer, key, claimant, state, attempts, since)
+SELECT asked.consumer, asked.key, asked.claimant, 1,
+    CASE WHEN slot.fence IS NULL OR slot.since <= {now} - ?2 THEN 1
+        WHEN slot.state = 1 AND slot.claimant = asked.claimant THEN slot.attempts
+        ELSE min(slot.attempts, 2147483646) + 1 END,
+    {now} + asked.lease
+FROM (
+    SELECT value ->> 0 AS consumer, value ->> 1 AS key, value ->> 2 AS claimant, value ->> 3 AS lease
+    FROM json_each(?1)
+) AS asked LEFT JOIN {table} AS slot ON slot.key = asked.key AND slot.consumer = asked.consumer
+WHERE slot.fence IS NULL OR slot.state = 0
+    OR slot.state = 1 AND (slot.claimant = asked.claimant OR slot.since <= {now})
+    OR slot.since <= {now} - ?2
+RETURNING key, consumer, fence, attempts";
+
+/// Looks at many slots: ?1 array of [consumer, key], ?2 retention. What has expired is not there.
+const LOOK: &str = "
+SELECT slot.key, slot.consumer, state, fence, attempts, since - {now}
+FROM (
+    SELECT value ->> 0 AS consumer, value ->> 1 AS key FROM json_each(?1)
+) AS asked CROSS JOIN {table} AS slot ON slot.key = asked.key AND slot.consumer = asked.consumer
+WHERE slot.since > {now} - ?2";
+
+/// Writes many slots at once: ?1 array of [consumer, key, fence, becomes free, attempts are forgotten]. Answers the
+/// fences of those that are written.
+const WRITE: &str = "
+UPDATE {table} AS slot SET claimant = NULL, since = {now},
+    state = iif(asked.is_freed, 0, 2), attempts = iif(asked.is_forgotten, 0, attempts)
+FROM (
+    SELECT value ->> 0 AS consumer, value ->> 1 AS key, value ->> 2 AS fence,
+        value ->> 3 AS is_freed, value ->> 4 AS is_forgotten
+    FROM json_each(?1)
+) AS asked
+WHERE slot.fence = asked.fence AND slot.key = asked.key AND slot.consumer = asked.consumer AND slot.state = 1
+RETURNING fence";
+
+/// Removes those of the ?1 oldest slots that are older than ?2 milliseconds.
+const PURGE: &str = "
+DELETE FROM {table} WHERE fence IN (
+    SELECT fence FROM (SELECT fence, since FROM {table} ORDER BY fence LIMIT ?1) WHERE since <= {now} - ?2
+)";

@@ -1,0 +1,324 @@
+//! A real PostgreSQL of one's own.
+
+use super::{ServerError, process::Process};
+use std::{
+    env,
+    fs::{self, File},
+    net::TcpListener,
+    os::unix::{
+        fs::{MetadataExt, chown},
+        process::CommandExt,
+    },
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    sync::atomic::{AtomicU32, Ordering},
+    time::Duration,
+};
+use tempfile::TempDir;
+use tokio::{
+    sync::OnceCell,
+    task::spawn_blocking,
+    time::{Instant, sleep},
+};
+
+/// How long a server may take until it answers, its recovery after a crash included; it is usually some 100 ms.
+const READY_WITHIN: Duration = Duration::from_secs(60);
+/// How often a start is tried with another port, since somebody else took the one that was free.
+const PORTS_TRIED: usize = 5;
+
+/// A real PostgreSQL server with its default settings, on a free port of the loopback interface, with a directory of
+/// its own.
+///
+/// The programs `initdb` and `postgres` are those on the `PATH`, else those of the newest version under
+/// `/usr/lib/postgresql`. PostgreSQL refuses to run as root: a test process of root runs it as `postgres`, or else as
+/// `nobody`. Dropped means gone: the processes are killed and their directory removed. A test process that is itself
+/// killed takes its server along.
+///
+/// A start takes a second or two, so the tests of a process may share one and have [databases](Self::database) of
+/// their own.
+///
+/// ```
+/// use stratt_event_bridge::testing::Postgres;
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let url = Postgres::shared().await?.database().await?; // for `PgPool::connect(&url)`
+/// assert!(url.starts_with("postgres://postgres@127.0.0.1:"));
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug)]
+pub struct Postgres {
+    programs: Programs,
+    owner: Option<Owner>,
+    port: u16,
+    url: String,
+    databases: AtomicU32,
+    process: Option<Process>,
+    folder: TempDir,
+}
+
+impl Postgres {
+    /// Starts a server and waits until it is ready.
+    ///
+    /// # Errors
+    ///
+    /// When PostgreSQL is not installed, with the way to install it, or when it does not become ready, with its last
+    /// words.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future leaves no server behind.
+    pub async fn start() -> Result<Self, ServerError> {
+        let mut server = spawn_blocking(Self::prepare).await.map_err(ServerError::new)??;
+        for _ in 0..PORTS_TRIED {
+            server.take_port(free_port()?);
+            server.launch()?;
+            match server.wait_until_ready().await {
+                Err(_) if server.log_tail().contains("could not bind") => server.kill(),
+                ready => return ready.map(|()| server),
+            }
+        }
+        Err(ServerError::new("no port of the loopback interface stays free"))
+    }
+
+    /// The server that all tests of this process share, started by the first that asks.
+    ///
+    /// # Errors
+    ///
+    /// As for [`start`](Self::start).
+    ///
+    /// # Cancel safety
+    ///
+    /// As for [`start`](Self::start).
+    pub async fn shared() -> Result<&'static Self, ServerError> {
+        static SHARED: OnceCell<Postgres> = OnceCell::const_new();
+        SHARED.get_or_try_init(Self::start).await
+    }
+
+    /// Where it listens, for the superuser `postgres` and the database `postgres`. The same after a restart.
+    #[must_use]
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// Creates an empty database and returns its URL, for the superuser `postgres`.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be created.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future may leave the database created.
+    pub async fn database(&self) -> Result<String, ServerError> {
+        let name = format!("test_{}", self.databases.fetch_add(1, Ordering::Relaxed));
+        let mut command = Command::new(&self.programs.createdb);
+        command.args(["-h", "127.0.0.1", "-p", &self.port.to_string(), "-U", "postgres", &name]);
+        spawn_blocking(move || run(&mut command)).await.map_err(ServerError::new)??;
+        Ok(url_of(self.port, &name))
+    }
+
+    /// Ends it at once (SIGQUIT): nothing is flushed, and the next start recovers as after a crash.
+    pub fn kill(&mut self) {
+        self.process = None;
+    }
+
+    /// Starts it again after [`kill`](Self::kill), on the same port and data, and waits until it is ready.
+    ///
+    /// # Errors
+    ///
+    /// When it does not become ready.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future leaves it started, perhaps not yet ready.
+    pub async fn restart(&mut self) -> Result<(), ServerError> {
+        self.kill();
+        self.launch()?;
+        self.wait_until_ready().await
+    }
+
+    fn prepare() -> Result<Self, ServerError> {
+        let programs = Programs::find(&env::var_os("PATH").unwrap_or_default())?;
+        let folder = tempfile::tempdir().map_err(ServerError::new)?;
+        let owner = Owner::instead_of_root(folder.path())?;
+        if let Some(owner) = owner {
+            chown(folder.path(), Some(owner.uid), Some(owner.gid)).map_err(ServerError::new)?;
+        }
+        let mut initdb = command(&programs.initdb, owner, folder.path());
+        initdb.arg("-D").arg(folder.path().join("data"));
+        // Not synced: a database that is only just created need not survive a loss of power.
+        initdb.args(["-U", "postgres", "--auth=trust", "--encoding=UTF8", "--no-locale", "--no-sync"]);
+        run(&mut initdb)?;
+        let databases = AtomicU32::new(0);
+        Ok(Self { programs, owner, port: 0, url: String::new(), databases, process: None, folder })
+    }
+
+    fn take_port(&mut self, port: u16) {
+        self.port = port;
+        self.url = url_of(port, "postgres");
+    }
+
+    fn launch(&mut self) -> Result<(), ServerError> {
+        let log = File::create(self.log()).map_err(ServerError::new)?;
+        let server = command(&self.programs.postgres, self.owner, self.folder.path())
+            .arg("-D")
+            .arg(self.data())
+            .args(["-p", &self.port.to_string(), "-h", "127.0.0.1", "-k", ""])
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn()
+            .map_err(ServerError::new)?;
+        let process = Process::guard_gently(server, "-QUIT", self.folder.path()).map_err(ServerError::new)?;
+        self.process = Some(process);
+        Ok(())
+    }
+
+    async fn wait_until_ready(&mut self) -> Result<(), ServerError> {
+        let deadline = Instant::now() + READY_WITHIN;
+        loop {
+            let status = fs::read_to_string(self.data().join("postmaster.pid")).unwrap_or_default();
+            let pid = self.process.as_ref().map(|process| process.server.id().to_string());
+            // A file that a crashed server left is of another process.
+            let is_ours = status.lines().next().map(str::to_owned) == pid;
+            if is_ours && status.lines().nth(7).is_some_and(|state| state.trim() == "ready") {
+                return Ok(());
+            }
+            let has_ended =
+                self.process.as_mut().is_none_or(|process| !matches!(process.server.try_wait(), Ok(None)));
+            if has_ended || Instant::now() > deadline {
+                let last = self.log_tail();
+                return Err(ServerError::new(format!(
+                    "postgres did not become ready; its last words:\n{last}"
+                )));
+            }
+            sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    fn log_tail(&self) -> String {
+        let log = fs::read_to_string(self.log()).unwrap_or_default();
+        let last: Vec<_> = log.lines().rev().take(10).collect();
+        last.into_iter().rev().collect::<Vec<_>>().join("\n")
+    }
+
+    fn data(&self) -> PathBuf {
+        self.folder.path().join("data")
+    }
+
+    fn log(&self) -> PathBuf {
+        self.folder.path().join("postgres.log")
+    }
+}
+
+#[derive(Debug)]
+struct Programs {
+    initdb: PathBuf,
+    postgres: PathBuf,
+    createdb: PathBuf,
+}
+
+impl Programs {
+    fn find(path: &std::ffi::OsStr) -> Result<Self, ServerError> {
+        let versions = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
+        let mut versions: Vec<_> = versions.map(|version| version.path().join("bin")).collect();
+        versions.sort();
+        let folders: Vec<_> = env::split_paths(path).chain(versions.into_iter().rev()).collect();
+        let program = |name: &str| {
+            folders.iter().map(|folder| folder.join(name)).find(|program| program.is_file()).ok_or_else(
+                || {
+                    ServerError::new(format!(
+                        "no PostgreSQL: {name} is neither on the PATH nor under /usr/lib/postgresql/*/bin. \
+                     Install it: apt-get install postgresql"
+                    ))
+                },
+            )
+        };
+        Ok(Self {
+            initdb: program("initdb")?,
+            postgres: program("postgres")?,
+            createdb: program("createdb")?,
+        })
+    }
+}
+
+/// Who runs the server when we are root.
+#[derive(Debug, Clone, Copy)]
+struct Owner {
+    uid: u32,
+    gid: u32,
+}
+
+impl Owner {
+    /// `None` unless we, who made `folder`, are root.
+    fn instead_of_root(folder: &Path) -> Result<Option<Self>, ServerError> {
+        if fs::metadata(folder).map_err(ServerError::new)?.uid() != 0 {
+            return Ok(None);
+        }
+        let users = fs::read_to_string("/etc/passwd").map_err(ServerError::new)?;
+        ["postgres", "nobody"]
+            .iter()
+            .find_map(|name| users.lines().find_map(|line| Self::read(line, name)))
+            .map(Some)
+            .ok_or_else(|| ServerError::new("PostgreSQL does not run as root, and there is no user `nobody`"))
+    }
+
+    /// A line of `/etc/passwd`, if it is of this user.
+    fn read(line: &str, name: &str) -> Option<Self> {
+        let mut fields = line.strip_prefix(name)?.strip_prefix(':')?.split(':').skip(1);
+        Some(Self { uid: fields.next()?.parse().ok()?, gid: fields.next()?.parse().ok()? })
+    }
+}
+
+/// A program that is run as `owner`, in a folder that it may enter.
+fn command(program: &Path, owner: Option<Owner>, folder: &Path) -> Command {
+    let mut command = Command::new(program);
+    // Not where we are, which another user may not enter.
+    command.current_dir(folder).env_remove("PGDATA").env("LC_ALL", "C");
+    if let Some(owner) = owner {
+        command.uid(owner.uid).gid(owner.gid);
+    }
+    command
+}
+
+fn run(command: &mut Command) -> Result<(), ServerError> {
+    let output = command.stdin(Stdio::null()).output().map_err(ServerError::new)?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let program = command.get_program().to_string_lossy().into_owned();
+    let words = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+    Err(ServerError::new(format!("{program} failed: {words}")))
+}
+
+fn url_of(port: u16, database: &str) -> String {
+    format!("postgres://postgres@127.0.0.1:{port}/{database}")
+}
+
+fn free_port() -> Result<u16, ServerError> {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).map_err(ServerError::new)?;
+    Ok(listener.local_addr().map_err(ServerError::new)?.port())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn without_postgresql_the_way_to_install_it_is_told() {
+        let found = Programs::find(std::ffi::OsStr::new("/nowhere"));
+        if let Err(error) = found {
+            assert!(error.to_string().contains("apt-get install postgresql"), "{error}");
+        }
+    }
+
+    #[test]
+    fn users_are_read_by_their_whole_name() {
+        let line = "nobody:x:65534:65533:nobody:/nonexistent:/usr/sbin/nologin";
+        let owner = Owner::read(line, "nobody").unwrap();
+        assert_eq!((owner.uid, owner.gid), (65534, 65533));
+        assert!(Owner::read(line, "nob").is_none());
+    }
+}
