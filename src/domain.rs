@@ -17,12 +17,16 @@ use crate::value::{is_token, text_value};
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Domain(Box<str>);
 
+const MAX_BYTES: usize = 63;
+
 text_value!(
     Domain,
     "domain",
     |text| {
-        is_token(text, 63, |b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+        is_token(text, MAX_BYTES, |b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
             && !text.starts_with('-')
     },
-    "must be 1 to 63 of a-z 0-9 - and not begin with -"
+    "must be 1 to 63 of a-z 0-9 - and not begin with -",
+    MAX_BYTES,
+    "[a-z0-9][a-z0-9-]*"
 );

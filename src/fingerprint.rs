@@ -17,11 +17,18 @@ use crate::value::{is_token, text_value};
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Fingerprint(Box<str>);
 
+const ALGORITHM_MAX_BYTES: usize = 32;
+const DIGEST_MAX_BYTES: usize = 256;
+
 text_value!(
     Fingerprint,
     "fingerprint",
     is_fingerprint,
-    "must be {algorithm}:{lowercase hex}, with 64 digits for blake3 and sha256"
+    "must be {algorithm}:{lowercase hex}, with 64 digits for blake3 and sha256",
+    ALGORITHM_MAX_BYTES + 1 + DIGEST_MAX_BYTES,
+    "[a-z][a-z0-9-]{0,31}:[0-9a-f]{1,256}",
+    "if": { "pattern": "^(?:blake3|sha256):" },
+    "then": { "pattern": "^[a-z0-9]+:[0-9a-f]{64}$" }
 );
 
 impl Fingerprint {
@@ -40,10 +47,10 @@ impl Fingerprint {
 
 fn is_fingerprint(text: &str) -> bool {
     let Some((algorithm, digest)) = text.split_once(':') else { return false };
-    let algorithm_is_valid =
-        is_token(algorithm, 32, |b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
-            && algorithm.starts_with(|c: char| c.is_ascii_lowercase());
-    let digest_is_valid = is_token(digest, 256, |b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+    let algorithm_is_valid = is_token(algorithm, ALGORITHM_MAX_BYTES, |b| {
+        b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-'
+    }) && algorithm.starts_with(|c: char| c.is_ascii_lowercase());
+    let digest_is_valid = is_token(digest, DIGEST_MAX_BYTES, |b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
     let digits_wanted = if matches!(algorithm, "blake3" | "sha256") { 64 } else { digest.len() };
     algorithm_is_valid && digest_is_valid && digest.len() == digits_wanted
 }

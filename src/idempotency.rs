@@ -3,7 +3,7 @@
 use crate::{
     event::{EventType, Identity},
     fingerprint::Fingerprint,
-    value::{ParseError, Text},
+    value::{ParseError, Text, text_schema},
 };
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use sha2::{Digest, Sha256};
@@ -35,6 +35,11 @@ use std::{
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct IdempotencyKey([u8; 32]);
 
+const DIGITS: usize = 64;
+const RULE: &str = "must be 64 lowercase hex digits";
+
+text_schema!(IdempotencyKey, RULE, DIGITS, "[0-9a-f]{64}");
+
 impl IdempotencyKey {
     /// Hashes the three inputs. [`Event::idempotency_key`](crate::Event::idempotency_key) is the short way.
     #[must_use]
@@ -57,7 +62,7 @@ impl IdempotencyKey {
 
     /// Calls `f` with the 64 hex digits, without allocating.
     fn with_hex<T>(&self, f: impl FnOnce(&str) -> T) -> T {
-        let mut digits = [0; 64];
+        let mut digits = [0; DIGITS];
         // 32 bytes fill 64 digits exactly and hex is ASCII: neither step can fail.
         let _fits = hex::encode_to_slice(self.0, &mut digits);
         f(str::from_utf8(&digits).unwrap_or_default())
@@ -82,7 +87,7 @@ impl FromStr for IdempotencyKey {
         if lowercase && hex::decode_to_slice(text, &mut bytes).is_ok() {
             Ok(Self(bytes))
         } else {
-            Err(ParseError::new("idempotency key", "must be 64 lowercase hex digits", text))
+            Err(ParseError::new("idempotency key", RULE, text))
         }
     }
 }

@@ -30,6 +30,8 @@ pub mod dedupe;
 mod jitter;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 mod table_name;
+#[cfg(feature = "schema")]
+pub mod schema;
 #[cfg(feature = "testing")]
 pub mod testing;
 pub mod topology;

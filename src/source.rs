@@ -8,6 +8,8 @@ use crate::value::{is_token, text_value};
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Source(Box<str>);
 
+const PART_MAX_BYTES: usize = 64;
+
 text_value!(
     Source,
     "source",
@@ -18,11 +20,13 @@ text_value!(
         else {
             return false;
         };
-        is_token(service, 64, is_name_byte)
-            && is_token(component, 64, is_name_byte)
-            && is_token(version, 64, |b| is_name_byte(b) || b == b'+')
+        is_token(service, PART_MAX_BYTES, is_name_byte)
+            && is_token(component, PART_MAX_BYTES, is_name_byte)
+            && is_token(version, PART_MAX_BYTES, |b| is_name_byte(b) || b == b'+')
     },
-    "must be service:component:version, each 1 to 64 of A-Z a-z 0-9 . _ - (and + in the version)"
+    "must be service:component:version, each 1 to 64 of A-Z a-z 0-9 . _ - (and + in the version)",
+    3 * PART_MAX_BYTES + 2,
+    "[A-Za-z0-9._-]{1,64}:[A-Za-z0-9._-]{1,64}:[A-Za-z0-9._+-]{1,64}"
 );
 
 fn is_name_byte(b: u8) -> bool {

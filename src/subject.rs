@@ -26,7 +26,7 @@ impl Feed {
     }
 
     /// What every subject of this feed begins with.
-    const fn prefix(self) -> &'static str {
+    pub(crate) const fn prefix(self) -> &'static str {
         match self {
             Self::Strat => "strat.",
             Self::Choco => "choco.strat.",
@@ -66,7 +66,7 @@ impl<'a> Address<'a> {
 }
 
 /// What stands in a dead-letter subject for a domain or event type that is not one.
-const UNKNOWN: &str = "_";
+pub(crate) const UNKNOWN: &str = "_";
 
 /// The subject of a dead letter, for any subject that its event came by.
 ///

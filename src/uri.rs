@@ -2,7 +2,7 @@
 
 use crate::{
     domain::Domain,
-    value::{ParseError, is_token, text_traits, text_value},
+    value::{ParseError, is_token, text_schema, text_traits, text_value},
 };
 use std::str::FromStr;
 
@@ -23,6 +23,10 @@ pub struct UnitUri {
     text: Box<str>,
     domain: Domain,
 }
+
+const UNIT_MAX_BYTES: usize = 512;
+const RESOURCE_MAX_BYTES: usize = 2048;
+const UNIT_RULE: &str = "must be strat://{domain}/{type}/{slug}@{semver} of at most 512 bytes";
 
 impl UnitUri {
     /// The text, as it stands on the wire.
@@ -79,9 +83,8 @@ impl FromStr for UnitUri {
     type Err = ParseError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        const RULE: &str = "must be strat://{domain}/{type}/{slug}@{semver} of at most 512 bytes";
-        let refused = || ParseError::new("unit URI", RULE, text);
-        let parts = split(text).filter(|_| text.len() <= 512).ok_or_else(refused)?;
+        let refused = || ParseError::new("unit URI", UNIT_RULE, text);
+        let parts = split(text).filter(|_| text.len() <= UNIT_MAX_BYTES).ok_or_else(refused)?;
         if !is_type(parts.kind) || !is_slug(parts.slug) || !is_semver(parts.version) {
             return Err(refused());
         }
@@ -91,6 +94,17 @@ impl FromStr for UnitUri {
 }
 
 text_traits!(UnitUri);
+text_schema!(
+    UnitUri,
+    UNIT_RULE,
+    UNIT_MAX_BYTES,
+    concat!(
+        r"strat://[a-z0-9][a-z0-9-]{0,62}/[a-z][a-z0-9-]*/[a-z0-9]+(?:-[a-z0-9]+)*",
+        r"@(?:0|[1-9][0-9]*)\.(?:0|[1-9][0-9]*)\.(?:0|[1-9][0-9]*)",
+        r"(?:-(?:0|[1-9][0-9]*|[0-9]*[A-Za-z-][0-9A-Za-z-]*)(?:\.(?:0|[1-9][0-9]*|[0-9]*[A-Za-z-][0-9A-Za-z-]*))*)?",
+        r"(?:\+[0-9A-Za-z-]+(?:\.[0-9A-Za-z-]+)*)?"
+    )
+);
 
 fn is_type(text: &str) -> bool {
     text.starts_with(|c: char| c.is_ascii_lowercase())
@@ -98,7 +112,8 @@ fn is_type(text: &str) -> bool {
 }
 
 fn is_slug(text: &str) -> bool {
-    text.split('-').all(|word| is_token(word, 512, |b| b.is_ascii_lowercase() || b.is_ascii_digit()))
+    text.split('-')
+        .all(|word| is_token(word, UNIT_MAX_BYTES, |b| b.is_ascii_lowercase() || b.is_ascii_digit()))
 }
 
 /// The grammar of <https://semver.org/spec/v2.0.0.html#backusnaur-form-grammar-for-valid-semver-versions>.
@@ -114,7 +129,7 @@ fn is_semver(text: &str) -> bool {
 }
 
 fn is_digits(text: &str) -> bool {
-    is_token(text, 512, |b| b.is_ascii_digit())
+    is_token(text, UNIT_MAX_BYTES, |b| b.is_ascii_digit())
 }
 
 fn is_number(text: &str) -> bool {
@@ -122,7 +137,7 @@ fn is_number(text: &str) -> bool {
 }
 
 fn is_identifier(text: &str) -> bool {
-    is_token(text, 512, |b| b.is_ascii_alphanumeric() || b == b'-')
+    is_token(text, UNIT_MAX_BYTES, |b| b.is_ascii_alphanumeric() || b == b'-')
 }
 
 /// The address of something that a unit imports: any absolute URI with a scheme.
@@ -136,12 +151,14 @@ text_value!(
     "resource URI",
     |text| {
         let Some((scheme, rest)) = text.split_once(':') else { return false };
-        text.len() <= 2048
+        text.len() <= RESOURCE_MAX_BYTES
             && scheme.starts_with(|c: char| c.is_ascii_alphabetic())
             && scheme.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'-' | b'.'))
-            && is_token(rest, 2048, |b| b.is_ascii_graphic())
+            && is_token(rest, RESOURCE_MAX_BYTES, |b| b.is_ascii_graphic())
     },
-    "must be an absolute URI of printable ASCII without blanks, at most 2048 bytes"
+    "must be an absolute URI of printable ASCII without blanks, at most 2048 bytes",
+    RESOURCE_MAX_BYTES,
+    "[A-Za-z][A-Za-z0-9+.-]*:[!-~]+"
 );
 
 impl From<UnitUri> for ResourceUri {

@@ -38,9 +38,10 @@ impl fmt::Display for ParseError {
 
 impl std::error::Error for ParseError {}
 
-/// Implements parsing, printing and serde for `struct $name(Box<str>)`, given what it is and its rule.
+/// Implements parsing, printing and serde for `struct $name(Box<str>)`, given what it is and its rule: as code, in
+/// words, and as the most bytes and a pattern.
 macro_rules! text_value {
-    ($name:ident, $what:literal, $valid:expr, $rule:literal) => {
+    ($name:ident, $what:literal, $valid:expr, $rule:literal, $max:expr, $pattern:expr $(, $($more:tt)+)?) => {
         impl $name {
             /// The text, as it stands on the wire.
             #[must_use]
@@ -63,6 +64,7 @@ macro_rules! text_value {
         }
 
         $crate::value::text_traits!($name);
+        $crate::value::text_schema!($name, $rule, $max, $pattern $(, $($more)+)?);
     };
 }
 
@@ -110,7 +112,40 @@ macro_rules! text_traits {
     };
 }
 
-pub(crate) use {text_traits, text_value};
+/// Implements `schemars::JsonSchema` for a text value, given its rule in words, the most bytes, and a pattern for the
+/// whole text; further keywords of JSON Schema may follow.
+///
+/// The pattern keeps to what the regular expressions of most languages have in common: it looks neither ahead nor
+/// behind, and names no class. It must say the same as the code; `tests/it/schema.rs` compares them.
+#[cfg(feature = "schema")]
+macro_rules! text_schema {
+    ($name:ident, $rule:expr, $max:expr, $pattern:expr $(, $($more:tt)+)?) => {
+        impl schemars::JsonSchema for $name {
+            fn schema_name() -> std::borrow::Cow<'static, str> {
+                stringify!($name).into()
+            }
+
+            fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+                schemars::json_schema!({
+                    "type": "string",
+                    "description": $rule,
+                    "maxLength": $max,
+                    "pattern": concat!("^(?:", $pattern, ")$"),
+                    // In Python and others, `$` also matches before a line feed at the end.
+                    "not": { "pattern": "[^!-~]" }
+                    $(, $($more)+)?
+                })
+            }
+        }
+    };
+}
+
+#[cfg(not(feature = "schema"))]
+macro_rules! text_schema {
+    ($($ignored:tt)*) => {};
+}
+
+pub(crate) use {text_schema, text_traits, text_value};
 
 /// A JSON string, borrowed when it holds no escapes.
 #[derive(serde::Deserialize)]

@@ -3,19 +3,19 @@
 use async_nats::{HeaderMap, HeaderValue};
 use std::str::FromStr;
 
-pub(super) const CONSUMER: &str = "Strat-Dead-Letter-Consumer";
-pub(super) const REASON: &str = "Strat-Dead-Letter-Reason";
-pub(super) const ERROR: &str = "Strat-Dead-Letter-Error";
-pub(super) const DELIVERIES: &str = "Strat-Dead-Letter-Deliveries";
-pub(super) const STREAM: &str = "Strat-Dead-Letter-Stream";
-pub(super) const SEQUENCE: &str = "Strat-Dead-Letter-Sequence";
-pub(super) const SUBJECT: &str = "Strat-Dead-Letter-Subject";
-pub(super) const TIME: &str = "Strat-Dead-Letter-Time";
+pub(crate) const CONSUMER: &str = "Strat-Dead-Letter-Consumer";
+pub(crate) const REASON: &str = "Strat-Dead-Letter-Reason";
+pub(crate) const ERROR: &str = "Strat-Dead-Letter-Error";
+pub(crate) const DELIVERIES: &str = "Strat-Dead-Letter-Deliveries";
+pub(crate) const STREAM: &str = "Strat-Dead-Letter-Stream";
+pub(crate) const SEQUENCE: &str = "Strat-Dead-Letter-Sequence";
+pub(crate) const SUBJECT: &str = "Strat-Dead-Letter-Subject";
+pub(crate) const TIME: &str = "Strat-Dead-Letter-Time";
 /// Present when the original bytes did not fit beside the other headers: they are in the stream, at the sequence.
-pub(super) const PAYLOAD_OMITTED: &str = "Strat-Dead-Letter-Payload-Omitted";
+pub(crate) const PAYLOAD_OMITTED: &str = "Strat-Dead-Letter-Payload-Omitted";
 
 const PREFIX: &str = "Strat-Dead-Letter-";
-const MAX_TEXT: usize = 1024;
+pub(crate) const MAX_TEXT: usize = 1024;
 
 /// Sets a header to `text`, whatever `text` holds: escaped to one line of printable text and cut at 1 KiB.
 pub(super) fn set(headers: &mut HeaderMap, name: &'static str, text: &str) {

@@ -2,7 +2,7 @@
 
 mod error;
 mod filter;
-mod header;
+pub(crate) mod header;
 mod letter;
 mod reason;
 mod redrive;

@@ -16,6 +16,8 @@ pub enum DeadLetterReason {
 }
 
 impl DeadLetterReason {
+    pub(crate) const ALL: [Self; 3] = [Self::Exhausted, Self::Rejected, Self::Invalid];
+
     /// The word on the wire.
     #[must_use]
     pub const fn as_str(&self) -> &'static str {
@@ -31,12 +33,9 @@ impl FromStr for DeadLetterReason {
     type Err = ParseError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        [Self::Exhausted, Self::Rejected, Self::Invalid]
-            .into_iter()
-            .find(|reason| reason.as_str() == text)
-            .ok_or_else(|| {
-                ParseError::new("dead-letter reason", "must be exhausted, rejected or invalid", text)
-            })
+        Self::ALL.into_iter().find(|reason| reason.as_str() == text).ok_or_else(|| {
+            ParseError::new("dead-letter reason", "must be exhausted, rejected or invalid", text)
+        })
     }
 }
 

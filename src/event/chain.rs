@@ -8,6 +8,8 @@ use crate::{
 };
 use serde::{Deserialize, Serialize};
 
+const LABEL_MAX_BYTES: usize = 128;
+
 /// The name of a gate of a chain: `[A-Za-z0-9._-]{1,128}`.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct GateName(Box<str>);
@@ -15,8 +17,10 @@ pub struct GateName(Box<str>);
 text_value!(
     GateName,
     "gate",
-    |text| is_token(text, 128, is_label_byte),
-    "must be 1 to 128 of A-Z a-z 0-9 . _ -"
+    |text| is_token(text, LABEL_MAX_BYTES, is_label_byte),
+    "must be 1 to 128 of A-Z a-z 0-9 . _ -",
+    LABEL_MAX_BYTES,
+    "[A-Za-z0-9._-]+"
 );
 
 /// The id of one run of a chain: `[A-Za-z0-9._-]{1,128}`.
@@ -26,8 +30,10 @@ pub struct RunId(Box<str>);
 text_value!(
     RunId,
     "run id",
-    |text| is_token(text, 128, is_label_byte),
-    "must be 1 to 128 of A-Z a-z 0-9 . _ -"
+    |text| is_token(text, LABEL_MAX_BYTES, is_label_byte),
+    "must be 1 to 128 of A-Z a-z 0-9 . _ -",
+    LABEL_MAX_BYTES,
+    "[A-Za-z0-9._-]+"
 );
 
 fn is_label_byte(b: u8) -> bool {
@@ -36,6 +42,7 @@ fn is_label_byte(b: u8) -> bool {
 
 /// How a gate was resolved. Complete: a gate passes or fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum GateOutcome {
     /// The chain goes on.
@@ -46,6 +53,7 @@ pub enum GateOutcome {
 
 /// `chain.gate.fired`: a run of a chain reached a gate and waits there.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct ChainGateFired {
@@ -78,6 +86,7 @@ event!(ChainGateFired, chain_uri, fingerprint, |e| Identity::gate(&e.chain_uri, 
 
 /// `chain.gate.resolved`: a gate was passed or failed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct ChainGateResolved {

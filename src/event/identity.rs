@@ -67,6 +67,9 @@ impl fmt::Display for Identity<'_> {
 pub struct Occurrence(u64);
 
 impl Occurrence {
+    /// The least there is: the first time is not counted.
+    pub(crate) const LEAST: u64 = 2;
+
     /// The number, 2 or more.
     #[must_use]
     pub fn get(self) -> u64 {
@@ -78,7 +81,7 @@ impl TryFrom<u64> for Occurrence {
     type Error = ParseError;
 
     fn try_from(number: u64) -> Result<Self, Self::Error> {
-        if number >= 2 {
+        if number >= Self::LEAST {
             Ok(Self(number))
         } else {
             Err(ParseError::new(

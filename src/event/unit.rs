@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 /// `unit.published`: a unit became available under this fingerprint.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct UnitPublished {
@@ -51,6 +52,7 @@ event!(UnitPublished, uri, fingerprint, |e| Identity::unit(&e.uri, e.occurrence)
 
 /// `unit.deprecated`: a unit should no longer be used.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct UnitDeprecated {
@@ -103,6 +105,7 @@ event!(UnitDeprecated, uri, fingerprint, |e| Identity::unit(&e.uri, e.occurrence
 
 /// `unit.tampered`: a unit's content no longer has the fingerprint it was published with.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct UnitTampered {
@@ -149,6 +152,7 @@ event!(UnitTampered, uri, actual_fingerprint, |e| Identity::unit(&e.uri, e.occur
 
 /// `unit.fingerprint.verified`: a unit's content was found to have its fingerprint.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct UnitFingerprintVerified {
@@ -187,6 +191,7 @@ event!(UnitFingerprintVerified, uri, fingerprint, |e| Identity::unit(&e.uri, e.o
 
 /// `unit.import.resolved`: something that a unit imports was found.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct UnitImportResolved {

@@ -1,0 +1,100 @@
+//! The headers of messages, in the schema dialect of AsyncAPI.
+
+use crate::{
+    consumer_name::ConsumerName,
+    dead_letter::{DeadLetterReason, header},
+    topology::{CHOCO_STREAM, EVENT_STREAM},
+};
+use async_nats::header::NATS_MESSAGE_ID;
+use schemars::{JsonSchema, SchemaGenerator};
+use serde_json::{Map, Value, json};
+
+/// The headers of an event.
+pub(super) fn of_event() -> Value {
+    object(
+        &[NATS_MESSAGE_ID.as_ref()],
+        [
+            (
+                NATS_MESSAGE_ID.as_ref(),
+                "The idempotency key: the broker drops a repeat inside its duplicate window. A redriven event has \
+             `{key}:redrive:{sequence of the dead letter}`.",
+                json!({ "type": "string", "pattern": "^[0-9a-f]{64}(?::redrive:[0-9]+)?$" }),
+            ),
+            (
+                "Content-Type",
+                "That of an envelope.",
+                json!({ "type": "string", "const": "application/json" }),
+            ),
+            (
+                "traceparent",
+                "W3C Trace Context, where tracing is on.",
+                json!({ "type": "string", "pattern": "^[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}" }),
+            ),
+            ("tracestate", "W3C Trace Context, where tracing is on.", json!({ "type": "string" })),
+        ],
+    )
+}
+
+/// The headers of a dead letter. What its event had besides the broker's stays, whatever it was.
+pub(super) fn of_dead_letter() -> Value {
+    let number = || json!({ "type": "string", "pattern": "^[0-9]+$" });
+    let required = [
+        NATS_MESSAGE_ID.as_ref(),
+        header::CONSUMER,
+        header::REASON,
+        header::ERROR,
+        header::DELIVERIES,
+        header::STREAM,
+        header::SEQUENCE,
+        header::SUBJECT,
+        header::TIME,
+    ];
+    object(
+        &required,
+        [
+            (
+                NATS_MESSAGE_ID.as_ref(),
+                "`{stream}:{sequence}:{consumer}`, and the SHA-256 of the bytes where that alone was taken.",
+                json!({ "type": "string", "pattern": "^[^:]+:[0-9]+:[A-Za-z0-9_-]{1,64}(?::[0-9a-f]{64})?$" }),
+            ),
+            (
+                header::CONSUMER,
+                "The durable that could not handle it.",
+                ConsumerName::json_schema(&mut SchemaGenerator::default()).to_value(),
+            ),
+            (header::REASON, "Why.", json!({ "type": "string", "enum": DeadLetterReason::ALL })),
+            (
+                header::ERROR,
+                "The last error, as one line of printable text.",
+                json!({ "type": "string", "maxLength": header::MAX_TEXT }),
+            ),
+            (header::DELIVERIES, "How often the broker delivered it.", number()),
+            (
+                header::STREAM,
+                "The stream it was read from.",
+                json!({ "type": "string", "enum": [EVENT_STREAM, CHOCO_STREAM] }),
+            ),
+            (header::SEQUENCE, "Its sequence in that stream.", number()),
+            (header::SUBJECT, "The subject it was read from.", json!({ "type": "string" })),
+            (header::TIME, "When it was dead-lettered.", json!({ "type": "string", "format": "date-time" })),
+            (
+                header::PAYLOAD_OMITTED,
+                "The size of the original bytes, when they did not fit: they are in the stream, at the sequence.",
+                number(),
+            ),
+        ],
+    )
+}
+
+fn object<const N: usize>(required: &[&str], headers: [(&str, &str, Value); N]) -> Value {
+    let properties: Map<_, _> = headers
+        .into_iter()
+        .map(|(name, description, mut schema)| {
+            if let Some(schema) = schema.as_object_mut() {
+                schema.insert("description".to_owned(), description.into());
+            }
+            (name.to_owned(), schema)
+        })
+        .collect();
+    json!({ "type": "object", "required": required, "properties": properties })
+}
