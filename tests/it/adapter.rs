@@ -1,16 +1,9 @@
 //! The example `choco_adapter` as a service: started, fed, stopped by SIGTERM.
 
-use crate::support::{Stage, deprecated, published};
-use std::{path::PathBuf, process::Stdio};
+use crate::support::{Stage, deprecated, example, published};
+use std::process::Stdio;
 use stratt_event_bridge::Feed;
 use tokio::process::Command;
-
-fn example(name: &str) -> PathBuf {
-    // Beside the folder of this test program, where cargo puts them.
-    let program = std::env::current_exe().unwrap().ancestors().nth(2).unwrap().join("examples").join(name);
-    assert!(program.is_file(), "{} is missing: cargo build --examples", program.display());
-    program
-}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn it_handles_events_and_drains_on_sigterm() {

@@ -41,6 +41,7 @@ mod recreation;
 mod redis;
 mod redis_server;
 mod roundtrip;
+mod schema;
 mod server;
 mod settle_in;
 mod shutdown;

@@ -1,23 +1,29 @@
 //! The text values of the contract: what is valid, and what hostile text can never become.
 
+use crate::schema::validator_of;
 use std::str::FromStr;
 use stratt_event_bridge::{
     ConsumerName, Domain, EventType, Fingerprint, GateName, IdempotencyKey, Occurrence, ParseError,
     ResourceUri, RunId, Source, UnitUri,
+    schema::{JsonSchema, schemars},
 };
 
-fn check<T: FromStr<Err = ParseError> + AsRef<str>>(valid: &[&str], invalid: &[&str]) {
+/// What is valid to the parser is valid to the schema, and nothing else is.
+fn check<T: FromStr<Err = ParseError> + AsRef<str> + JsonSchema>(valid: &[&str], invalid: &[&str]) {
+    let schema = validator_of::<T>();
     for text in valid {
         match text.parse::<T>() {
             Ok(value) => assert_eq!(value.as_ref(), *text),
             Err(error) => panic!("{error}"),
         }
+        assert!(schema.is_valid(&(*text).into()), "{text:?} must be valid to the schema");
     }
     let hostile =
         ["", " ", "*", ">", "a.*", "a b", "a\n", "a\r\nb", "a\0", "\t", "ä", "a\u{202e}", "$JS", "a>"];
     for text in invalid.iter().chain(&hostile) {
         let Err(error) = text.parse::<T>() else { panic!("{text:?} must be refused") };
         assert!(!error.to_string().chars().any(char::is_control), "{error} has control characters");
+        assert!(!schema.is_valid(&(**text).into()), "{text:?} must be refused by the schema");
     }
 }
 
@@ -93,6 +99,16 @@ impl FromStr for IdempotencyKeyText {
 
     fn from_str(text: &str) -> Result<Self, ParseError> {
         text.parse::<IdempotencyKey>().map(|key| Self(key.to_string()))
+    }
+}
+
+impl JsonSchema for IdempotencyKeyText {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        IdempotencyKey::schema_name()
+    }
+
+    fn json_schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        IdempotencyKey::json_schema(generator)
     }
 }
 

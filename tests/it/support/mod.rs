@@ -20,11 +20,19 @@ pub use running::Running;
 pub use seed::Seed;
 pub use stage::{ClusterStage, Stage, quick, short};
 
-use std::{fmt::Debug, future::Future, time::Duration};
+use std::{fmt::Debug, future::Future, path::PathBuf, time::Duration};
 use tokio::time::{Instant, sleep};
 
 /// How long a condition may take to come true; it usually takes milliseconds.
 pub const DEADLINE: Duration = Duration::from_secs(40);
+
+/// The program of an example.
+pub fn example(name: &str) -> PathBuf {
+    // Beside the folder of this test program, where cargo puts them.
+    let program = std::env::current_exe().unwrap().ancestors().nth(2).unwrap().join("examples").join(name);
+    assert!(program.is_file(), "{} is missing: cargo build --examples", program.display());
+    program
+}
 
 /// Waits until `observe` yields what is wanted, and fails with what it last yielded.
 pub async fn eventually<T, F, Fut>(what: &str, mut observe: F, wanted: impl Fn(&T) -> bool) -> T
