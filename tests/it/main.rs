@@ -27,6 +27,7 @@ mod expiry;
 mod forwarding;
 mod golden;
 mod hostile;
+mod interop;
 mod invalid;
 mod ledger;
 mod lifecycle;
