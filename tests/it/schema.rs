@@ -63,6 +63,28 @@ fn every_schema_is_one() {
 }
 
 #[test]
+fn whatever_the_asyncapi_document_refers_to_exists() {
+    fn references<'a>(value: &'a Value, found: &mut Vec<&'a str>) {
+        found.extend(value.get("$ref").and_then(Value::as_str));
+        match value {
+            Value::Object(members) => members.values().for_each(|value| references(value, found)),
+            Value::Array(values) => values.iter().for_each(|value| references(value, found)),
+            _ => {}
+        }
+    }
+    let document = schema::asyncapi();
+    let mut found = Vec::new();
+    references(&document, &mut found);
+    assert!(found.len() > 30);
+    for reference in found {
+        match reference.strip_prefix('#') {
+            Some(pointer) => assert!(document.pointer(pointer).is_some(), "{reference}"),
+            None => assert!(golden_json(&format!("schema/{reference}")).is_object(), "{reference}"),
+        }
+    }
+}
+
+#[test]
 fn every_golden_envelope_is_accepted_and_its_payload_by_no_other_type() {
     let envelope = validator(schema::envelope().as_value());
     for event_type in EventType::ALL {
@@ -155,6 +177,12 @@ fn times_versions_and_ids_as_others_write_them_are_accepted_by_schema_and_reader
             assert_eq!(both_accept(&schema, pointer, (*text).into()), wanted, "{pointer} {text:?}");
         }
     }
+    // What no schema can say.
+    for (pointer, value) in
+        [("/eventVersion", "1.4294967296".into()), ("/timestamp", "9999-12-31T23:59:59-23:59".into())]
+    {
+        assert_eq!(both_accept(&schema, pointer, value), (true, false), "{pointer}");
+    }
     // The reader is more lenient than what others are asked to write.
     for (pointer, text) in [
         ("/timestamp", "2026-03-31 10:15:00Z"),
@@ -185,6 +213,8 @@ fn occurrences_and_nulls_are_the_same_to_schema_and_reader() {
         let read = serde_json::from_str::<Option<Occurrence>>(number);
         assert_eq!(schema.is_valid(&value), read.is_ok(), "{number}");
     }
+    // No schema can tell it from 2.
+    assert!(schema.is_valid(&serde_json::json!(2.0)) && serde_json::from_str::<Occurrence>("2.0").is_err());
     let schema = validator(schema::envelope().as_value());
     for (pointer, accepted) in [("/payload/actor", true), ("/payload/uri", false), ("/meta", false)] {
         assert_eq!(both_accept(&schema, pointer, Value::Null), (accepted, accepted), "{pointer}");
