@@ -9,7 +9,7 @@ use std::{
     sync::{Arc, Mutex},
 };
 use stratt_event_bridge::{
-    AnyEvent, Delivery, Envelope, Event, Feed, Occurrence,
+    AnyEvent, Delivery, Envelope, Event, EventType, Feed, Occurrence,
     dead_letter::DeadLetterReason,
     schema,
     topology::{CHOCO_STREAM, DEAD_LETTER_STREAM, EVENT_STREAM},
@@ -40,6 +40,43 @@ fn the_snippets_of_the_docs_are_those_that_run() {
     for (language, file) in [("python", "python/idempotency.py"), ("js", "node/idempotency.js")] {
         let snippet = format!("```{language}\n{}```", read(&format!("tests/interop/{file}")));
         assert!(docs.contains(&snippet), "src/docs/wire.md does not hold tests/interop/{file} as it is");
+    }
+}
+
+#[tokio::test]
+async fn validators_of_other_languages_see_the_schema_as_ours_does() {
+    let mut values: Vec<Value> = EventType::ALL
+        .iter()
+        .map(|event_type| serde_json::from_str(&read(&format!("tests/golden/{event_type}.json"))).unwrap())
+        .collect();
+    let invalid: Vec<Value> = serde_json::from_str(&read("tests/golden/invalid.json")).unwrap();
+    values.extend(invalid.iter().filter_map(|it| serde_json::from_str(it["envelope"].as_str()?).ok()));
+    let golden = values[0].clone();
+    let texts = |at: &str| golden.pointer(at).unwrap().as_object().unwrap().clone().into_iter();
+    let texts = texts("").map(|it| ("", it)).chain(texts("/payload").map(|it| ("/payload", it)));
+    for (at, (name, text)) in texts.filter(|(_, (_, value))| value.is_string()) {
+        // Where a regular expression says the end, some languages let a line feed follow.
+        for text in [String::new(), format!("{}\n", text.as_str().unwrap())] {
+            let mut damaged = golden.clone();
+            *damaged.pointer_mut(&format!("{at}/{name}")).unwrap() = text.into();
+            values.push(damaged);
+        }
+    }
+    let schema = schema::envelope().to_value();
+    // Without formats: what they assert is for each validator to decide.
+    let ours = jsonschema::validator_for(&schema).unwrap();
+    let wanted: Vec<_> = values.iter().map(|value| Value::from(ours.is_valid(value))).collect();
+    assert!(wanted.iter().filter(|valid| **valid == false).count() > 50);
+    let folder = tempfile::tempdir().unwrap();
+    let [schema_file, values_file] = ["schema", "values"].map(|name| folder.path().join(name));
+    fs::write(&schema_file, schema.to_string()).unwrap();
+    fs::write(&values_file, Value::from(values.clone()).to_string()).unwrap();
+    for peer in [Peer::python(), Peer::node()] {
+        let found = peer.validate(&schema_file, &values_file).await;
+        assert_eq!(found.len(), values.len());
+        for ((found, wanted), value) in found.iter().zip(&wanted).zip(&values) {
+            assert_eq!(found, wanted, "{}: {value}", peer.name());
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! The contract for other languages: current, valid, and of one mind with the code.
 
-use crate::support::example;
-use jsonschema::{Draft, Validator};
+use crate::support::{example, validator, validator_of};
+use jsonschema::Validator;
 use proptest::prelude::*;
 use serde_json::Value;
 use std::{cell::Cell, fs, path::PathBuf, process::Command};
@@ -20,17 +20,6 @@ fn golden(name: &str) -> String {
 
 fn golden_json(name: &str) -> Value {
     serde_json::from_str(&golden(name)).unwrap()
-}
-
-/// A validator that asserts formats too, so that no test passes for lack of one.
-fn validator(schema: &Value) -> Validator {
-    let options = jsonschema::options().with_draft(Draft::Draft202012).should_validate_formats(true);
-    options.build(schema).unwrap_or_else(|error| panic!("{error}"))
-}
-
-/// The validator of a value of the contract.
-pub fn validator_of<T: JsonSchema>() -> Validator {
-    validator(schemars::schema_for!(T).as_value())
 }
 
 #[test]
@@ -128,9 +117,9 @@ fn the_schema_refuses_every_invalid_envelope_but_those_that_are_listed() {
         let envelope = serde_json::from_str::<Value>(it["envelope"].as_str().unwrap());
         envelope.is_ok_and(|envelope| !schema.is_valid(&envelope))
     };
-    let (refused, mut others): (Vec<_>, Vec<_>) = invalid.as_array().unwrap().iter().partition(refused);
+    let (refused, others): (Vec<_>, Vec<_>) = invalid.as_array().unwrap().iter().partition(refused);
     assert!(refused.len() > 30);
-    let mut others: Vec<_> = others.drain(..).map(|it| it["name"].as_str().unwrap()).collect();
+    let mut others: Vec<_> = others.into_iter().map(|it| it["name"].as_str().unwrap()).collect();
     listed.sort_unstable();
     others.sort_unstable();
     assert_eq!(others, listed, "tests/golden/beyond_schema.json");

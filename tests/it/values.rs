@@ -1,6 +1,6 @@
 //! The text values of the contract: what is valid, and what hostile text can never become.
 
-use crate::schema::validator_of;
+use crate::support::validator_of;
 use std::str::FromStr;
 use stratt_event_bridge::{
     ConsumerName, Domain, EventType, Fingerprint, GateName, IdempotencyKey, Occurrence, ParseError,

@@ -9,6 +9,7 @@ mod log;
 mod peers;
 mod running;
 mod seed;
+mod schemas;
 mod stage;
 
 pub use databases::{database, sqlite_pool, sqlite_pool_on};
@@ -20,6 +21,7 @@ pub use log::Log;
 pub use peers::Peer;
 pub use running::Running;
 pub use seed::Seed;
+pub use schemas::{validator, validator_of};
 pub use stage::{ClusterStage, Stage, quick, short};
 
 use std::{fmt::Debug, future::Future, path::PathBuf, time::Duration};

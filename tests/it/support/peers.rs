@@ -1,3 +1,4 @@
+use super::DEADLINE;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 use std::{
@@ -6,41 +7,50 @@ use std::{
     process::Stdio,
 };
 use tempfile::TempDir;
-use tokio::process::Command;
+use tokio::{process::Command, time::timeout};
 
-/// A program of `tests/interop` in another language, with its packages at the pinned versions.
+/// The programs of `tests/interop` in one language, with their packages at the pinned versions.
 pub struct Peer {
     name: &'static str,
     program: &'static str,
-    script: PathBuf,
+    extension: &'static str,
+    scripts: PathBuf,
     packages: PathBuf,
-    /// Where the script is, if not among the sources.
+    /// Where the scripts are, if not among the sources.
     _folder: Option<TempDir>,
 }
 
 impl Peer {
     pub fn python() -> Self {
-        let sources = sources("python");
-        let pins = sources.join("requirements.txt");
+        let scripts = sources("python");
+        let pins = scripts.join("requirements.txt");
         let packages = installed("python", &pins, |folder| {
             let mut pip = std::process::Command::new("python3");
             pip.args(["-m", "pip", "install", "--quiet", "--no-deps", "--target"]).arg(folder);
             pip.arg("-r").arg(&pins);
             pip
         });
-        Self { name: "python", program: "python3", script: sources.join("peer.py"), packages, _folder: None }
+        Self { name: "python", program: "python3", extension: "py", scripts, packages, _folder: None }
     }
 
     pub fn node() -> Self {
         let packages = Self::node_packages();
         // Node looks for packages beside the script and above: the sources have none.
-        let (sources, folder) = (sources("node"), tempfile::tempdir().unwrap());
-        for file in ["package.json", "peer.js", "idempotency.js"] {
-            fs::copy(sources.join(file), folder.path().join(file)).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        for file in fs::read_dir(sources("node")).unwrap() {
+            let file = file.unwrap();
+            fs::copy(file.path(), folder.path().join(file.file_name())).unwrap();
         }
         std::os::unix::fs::symlink(&packages, folder.path().join("node_modules")).unwrap();
-        let script = folder.path().join("peer.js");
-        Self { name: "javascript", program: "node", script, packages, _folder: Some(folder) }
+        let scripts = folder.path().to_owned();
+        Self {
+            name: "javascript",
+            program: "node",
+            extension: "js",
+            scripts,
+            packages,
+            _folder: Some(folder),
+        }
     }
 
     /// The folder `node_modules`.
@@ -62,27 +72,35 @@ impl Peer {
         self.name
     }
 
-    /// Runs it to its end; what it printed.
+    /// Runs the program that publishes and consumes to its end; what it printed.
     pub async fn run(&self, url: &str, arguments: &[&str]) -> Vec<Value> {
-        let run = Command::new(self.program)
-            .arg(&self.script)
-            .args(arguments)
-            .env("NATS_URL", url)
+        self.output(Command::new(self.program).arg(self.script("peer")).args(arguments).env("NATS_URL", url))
+            .await
+    }
+
+    /// Which of the values in a file are valid to a schema, as a validator in that language sees it.
+    pub async fn validate(&self, schema: &Path, values: &Path) -> Vec<Value> {
+        self.output(Command::new(self.program).arg(self.script("validate")).args([schema, values])).await
+    }
+
+    fn script(&self, name: &str) -> PathBuf {
+        self.scripts.join(name).with_extension(self.extension)
+    }
+
+    async fn output(&self, command: &mut Command) -> Vec<Value> {
+        let run = command
             .env("PYTHONPATH", &self.packages)
             .env("PYTHONDONTWRITEBYTECODE", "1")
             .stdin(Stdio::null())
             .kill_on_drop(true)
             .output();
-        let output = tokio::time::timeout(super::DEADLINE, run).await.expect("the peer ends").unwrap_or_else(
-            |error| panic!("{} cannot be run: {error}; {}", self.program, how_to_get(self.program)),
-        );
+        let output = timeout(DEADLINE, run).await.expect("the program ends");
+        let output = output.unwrap_or_else(|error| panic!("{}", cannot_run(self.program, &error)));
         let said = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "{} {arguments:?}: {}\n{said}", self.name, output.status);
+        assert!(output.status.success(), "{command:?}: {}\n{said}", output.status);
         let lines = String::from_utf8(output.stdout).unwrap();
-        lines
-            .lines()
-            .map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{line}: {error}")))
-            .collect()
+        let line = |line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{line}: {error}"));
+        lines.lines().map(line).collect()
     }
 }
 
@@ -90,11 +108,12 @@ fn sources(language: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/interop").join(language)
 }
 
-fn how_to_get(program: &str) -> &'static str {
-    match program {
-        "python3" => "it is needed, with pip: apt-get install python3 python3-pip",
-        _ => "node 18 or newer is needed, with npm: apt-get install nodejs npm",
-    }
+fn cannot_run(program: &str, reason: &dyn std::fmt::Display) -> String {
+    let needed = match program {
+        "python3" => "python3 with pip is needed: apt-get install python3 python3-pip",
+        _ => "node (18 or newer) with npm is needed: apt-get install nodejs npm",
+    };
+    format!("{program} cannot be run: {reason}\n{needed}")
 }
 
 /// The folder with the packages of these pins, installed by the first process that needs them; others wait for it.
@@ -115,11 +134,9 @@ fn installed(language: &str, pins: &Path, install: impl FnOnce(&Path) -> std::pr
     }
     let mut command = install(&unfinished);
     let program = command.get_program().to_string_lossy().into_owned();
-    let output = command
-        .output()
-        .unwrap_or_else(|error| panic!("{program} cannot be run: {error}; {}", how_to_get(&program)));
+    let output = command.output().unwrap_or_else(|error| panic!("{}", cannot_run(&program, &error)));
     let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{command:?} failed: {said}\n{}", how_to_get(&program));
+    assert!(output.status.success(), "{command:?}: {}\n{}", output.status, cannot_run(&program, &said));
     fs::rename(&unfinished, &home).unwrap();
     home
 }
