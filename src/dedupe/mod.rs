@@ -34,7 +34,7 @@ use std::{fmt::Debug, time::Duration};
 
 /// Remembers which slots are claimed and which are settled.
 ///
-/// The contract, each sentence of which is a test of [`testing::conformance`](crate::testing::conformance):
+/// The contract, each sentence of which is a test of `testing::conformance`:
 ///
 /// - The first claim of a slot acquires it; another claimant's is held while the lease lasts. Of many at once, one
 ///   acquires.
