@@ -1,15 +1,17 @@
 //! Programs in Python and JavaScript, made from the contract alone, on the same broker.
 
-use crate::support::{Peer, Running, Stage, eventually, one_of_each, published};
-use async_nats::{HeaderMap, header::NATS_MESSAGE_ID};
+use crate::support::{Peer, Running, Stage, eventually, one_of_each, published, source};
+use async_nats::{HeaderMap, header::NATS_MESSAGE_ID, jetstream::message::StreamMessage};
+use futures::{StreamExt, TryStreamExt};
 use serde_json::{Value, json};
 use std::{
+    collections::HashSet,
     fs,
     path::Path,
     sync::{Arc, Mutex},
 };
 use stratt_event_bridge::{
-    AnyEvent, Delivery, Envelope, Event, EventType, Feed, Occurrence,
+    AnyEvent, Delivery, Envelope, EventType, Feed, Occurrence,
     dead_letter::DeadLetterReason,
     schema,
     topology::{CHOCO_STREAM, DEAD_LETTER_STREAM, EVENT_STREAM},
@@ -95,11 +97,8 @@ fn the_asyncapi_document_is_valid_to_the_official_schema() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn other_languages_publish_consume_and_dead_letter() {
+async fn what_other_languages_publish_is_handled_or_dead_lettered() {
     let stage = Stage::new().await;
-    let url = stage.server.url();
-    let peers = [Peer::python(), Peer::node()];
-
     let handled = Arc::new(Mutex::new(Vec::new()));
     let seen = Arc::clone(&handled);
     let consumer = stage.consumer("rust").on(move |delivery: Delivery<AnyEvent>| {
@@ -107,65 +106,18 @@ async fn other_languages_publish_consume_and_dead_letter() {
         async { Ok(()) }
     });
     let running = Running::start(consumer.build().await.unwrap());
-    for peer in &peers {
-        assert_eq!(peer.run(url, &["publish"]).await.len(), 2, "{}", peer.name());
+    for peer in [Peer::python(), Peer::node()] {
+        assert_eq!(peer.run(stage.server.url(), &["publish"]).await.len(), 2, "{}", peer.name());
     }
     eventually("handled", || async { handled.lock().unwrap().len() }, |handled| *handled == 2).await;
     let letters = stage.dead_letters_are(2).await;
     for (letter, forged) in letters.iter().zip(["forged-by-python", "forged-by-javascript"]) {
-        assert_eq!(
-            (letter.reason(), letter.subject()),
-            (Some(DeadLetterReason::Invalid), "strat.dev.unit.published")
-        );
+        assert_eq!(letter.reason(), Some(DeadLetterReason::Invalid));
         assert!(String::from_utf8_lossy(letter.payload()).contains(forged));
         assert!(letter.error().contains("idempotency key is not the key"), "{}", letter.error());
     }
     running.stop().await;
-    let from_peers = std::mem::take(&mut *handled.lock().unwrap());
-    peers_were_understood(&from_peers);
-
-    let mut ours = one_of_each();
-    ours.push(published("a", 1).with_occurrence(Occurrence::try_from(2).unwrap()).into());
-    for event in &ours {
-        stage.bridge.publish(event.clone()).await.unwrap();
-    }
-    // What was stored twice, beyond the duplicate window, say.
-    store_again(&stage, &ours[0]).await;
-    let in_stream = from_peers.len() + 2 + ours.len() + 1;
-    let forwarded = || async { stage.stream(Feed::Choco).await.cached_info().state.messages };
-    eventually("forwarded", forwarded, |messages| *messages == in_stream as u64).await;
-
-    let handled_key =
-        |key: String, event_type: &str| json!({ "outcome": "handled", "eventType": event_type, "key": key });
-    let of = |event: &AnyEvent| handled_key(event.idempotency_key().to_string(), event.event_type().as_str());
-    let mut wanted = Vec::new();
-    for envelope in &from_peers {
-        wanted.push(of(envelope.event()));
-        wanted.push(json!({ "outcome": "invalid", "error": "key mismatch" }));
-    }
-    wanted.extend(ours.iter().map(of));
-    let mut repeated = of(&ours[0]);
-    repeated["outcome"] = "repeated".into();
-    wanted.push(repeated);
-    for peer in &peers {
-        let durable = format!("{}-peer", peer.name());
-        let reported = peer.run(url, &["consume", &durable, &in_stream.to_string()]).await;
-        assert_eq!(reported, wanted, "{}", peer.name());
-        stage.all_answered(Feed::Choco, &durable).await;
-    }
-
-    let letters = stage.dead_letters_are(6).await;
-    for durable in ["python-peer", "javascript-peer"] {
-        let theirs: Vec<_> = letters.iter().filter(|letter| letter.consumer() == durable).collect();
-        assert_eq!(theirs.len(), 2, "{durable}");
-        for letter in theirs {
-            assert_eq!((letter.reason(), letter.error()), (Some(DeadLetterReason::Invalid), "key mismatch"));
-        }
-    }
-    for stream in [EVENT_STREAM, CHOCO_STREAM] {
-        assert_eq!(headers_are_as_written(&stage, stream, "event").await, in_stream as u64);
-    }
-    assert_eq!(headers_are_as_written(&stage, DEAD_LETTER_STREAM, "deadLetter").await, 6);
+    peers_were_understood(&handled.lock().unwrap());
 }
 
 /// Whatever they added, left out or ordered in their own way, it is the event they meant.
@@ -192,30 +144,95 @@ fn peers_were_understood(envelopes: &[Envelope]) {
     assert_eq!(of_peer, wanted);
 }
 
-async fn store_again(stage: &Stage, event: &AnyEvent) {
-    let envelope = Envelope::builder(event.clone(), crate::support::source()).build().unwrap();
-    let mut headers = HeaderMap::new();
-    headers.insert(NATS_MESSAGE_ID, format!("{}:redrive:1", envelope.idempotency_key()));
-    let payload = envelope.encode().unwrap().into();
-    stage.context().publish_with_headers(envelope.subject(), headers, payload).await.unwrap().await.unwrap();
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn other_languages_handle_repeat_and_dead_letter_what_we_would() {
+    let stage = Stage::new().await;
+    let peers = [Peer::python(), Peer::node()];
+    for peer in &peers {
+        peer.run(stage.server.url(), &["publish"]).await;
+    }
+    let again = published("a", 1).with_occurrence(Occurrence::try_from(2).unwrap());
+    for event in one_of_each().into_iter().chain([again.clone().into()]) {
+        stage.bridge.publish(event).await.unwrap();
+    }
+    let envelope = Envelope::builder(again, source()).build().unwrap();
+    // As a redrive does, or a publisher after the duplicate window.
+    let id = format!("{}:redrive:1", envelope.idempotency_key());
+    store(&stage, &envelope.subject(), &id, &envelope.encode().unwrap()).await;
+    store(&stage, "strat.UPPER.unit.exploded", &"0a".repeat(32), b"not\r\njson").await;
+    store(&stage, "strat.dev.unit.published", &"0b".repeat(32), b"null").await;
+
+    let stored = messages(&stage, EVENT_STREAM).await;
+    let forwarded = || async { stage.stream(Feed::Choco).await.cached_info().state.messages };
+    eventually("forwarded", forwarded, |forwarded| *forwarded == stored.len() as u64).await;
+    let (wanted, invalid) = as_we_see_it(&stored);
+    for peer in &peers {
+        let durable = format!("{}-peer", peer.name());
+        let arguments = ["consume", durable.as_str(), &stored.len().to_string()];
+        let mut reported = peer.run(stage.server.url(), &arguments).await;
+        for report in &mut reported {
+            report.as_object_mut().unwrap().remove("error");
+        }
+        assert_eq!(reported, wanted, "{}", peer.name());
+        stage.all_answered(Feed::Choco, &durable).await;
+    }
+
+    let letters = messages(&stage, DEAD_LETTER_STREAM).await;
+    let (of_python, of_javascript) = letters.split_at(invalid.len());
+    for (durable, letters) in [("python-peer", of_python), ("javascript-peer", of_javascript)] {
+        let found = letters.iter().map(|letter| (letter.subject.to_string(), &letter.payload));
+        let wanted = invalid.iter().map(|message| {
+            let address = if message.subject.contains("UPPER") { "_._" } else { "dev.unit.published" };
+            (format!("stratt.dlq.{durable}.{address}"), &message.payload)
+        });
+        assert_eq!(found.collect::<Vec<_>>(), wanted.collect::<Vec<_>>());
+    }
+    assert_eq!(stage.dead_letters().await.len(), letters.len());
+    headers_are_as_written(&stored, "event");
+    headers_are_as_written(&messages(&stage, CHOCO_STREAM).await, "event");
+    headers_are_as_written(&letters, "deadLetter");
 }
 
-/// The headers of every message of a stream are those of the AsyncAPI document; how many messages there are.
-async fn headers_are_as_written(stage: &Stage, stream: &str, message_trait: &str) -> u64 {
+/// What a consumer should say of these messages by our own reader, and those that are invalid.
+fn as_we_see_it(stored: &[StreamMessage]) -> (Vec<Value>, Vec<&StreamMessage>) {
+    let (mut keys, mut invalid, mut outcomes) = (HashSet::new(), Vec::new(), Vec::new());
+    for message in stored {
+        if let Ok(envelope) = Envelope::<AnyEvent>::decode(&message.subject, &message.payload) {
+            let key = envelope.idempotency_key();
+            let outcome = if keys.insert(key) { "handled" } else { "repeated" };
+            outcomes.push(json!({ "outcome": outcome, "eventType": envelope.event_type(), "key": key }));
+        } else {
+            invalid.push(message);
+            outcomes.push(json!({ "outcome": "invalid" }));
+        }
+    }
+    assert_eq!((stored.len(), keys.len(), invalid.len()), (15, 10, 4), "one is repeated");
+    (outcomes, invalid)
+}
+
+async fn store(stage: &Stage, subject: &str, message_id: &str, payload: &[u8]) {
+    let mut headers = HeaderMap::new();
+    headers.insert(NATS_MESSAGE_ID, message_id);
+    let (context, payload) = (stage.context(), payload.to_vec().into());
+    context.publish_with_headers(subject.to_owned(), headers, payload).await.unwrap().await.unwrap();
+}
+
+async fn messages(stage: &Stage, stream: &str) -> Vec<StreamMessage> {
+    let stream = stage.context().get_stream(stream).await.unwrap();
+    let state = stream.cached_info().state.clone();
+    let sequences = futures::stream::iter(state.first_sequence..=state.last_sequence);
+    sequences.then(|sequence| stream.get_raw_message(sequence)).try_collect().await.unwrap()
+}
+
+/// The headers of these messages are those of the AsyncAPI document.
+fn headers_are_as_written(messages: &[StreamMessage], message_trait: &str) {
     let document = schema::asyncapi();
     let headers = &document["components"]["messageTraits"][message_trait]["headers"];
     let headers = jsonschema::options().should_validate_formats(true).build(headers).unwrap();
-    let stream = stage.context().get_stream(stream).await.unwrap();
-    let state = stream.cached_info().state.clone();
-    for sequence in state.first_sequence..=state.last_sequence {
-        let message = stream.get_raw_message(sequence).await.unwrap();
-        let found: serde_json::Map<_, _> = message
-            .headers
-            .iter()
-            .map(|(name, values)| (name.to_string(), Value::from(values[0].as_str())))
-            .collect();
-        let found = Value::from(found);
+    for message in messages {
+        let found = message.headers.iter();
+        let found = found.map(|(name, values)| (name.to_string(), Value::from(values[0].as_str())));
+        let found = Value::Object(found.collect());
         headers.validate(&found).unwrap_or_else(|error| panic!("{}: {error}: {found}", message.subject));
     }
-    state.messages
 }

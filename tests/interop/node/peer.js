@@ -12,6 +12,16 @@ import { AckPolicy, jetstream, jetstreamManager } from "@nats-io/jetstream";
 import { connect, headers } from "@nats-io/transport-node";
 import { idempotencyKey, keyOfEvent } from "./idempotency.js";
 
+const EVENT_TYPES = new Set([
+  "unit.published",
+  "unit.deprecated",
+  "unit.tampered",
+  "unit.fingerprint.verified",
+  "unit.import.resolved",
+  "chain.gate.fired",
+  "chain.gate.resolved",
+]);
+
 const report = (facts) => console.log(JSON.stringify(facts));
 
 function keys(path) {
@@ -55,6 +65,7 @@ async function publish(connection) {
 function read(message) {
   const { eventType, eventVersion, domain, payload, idempotencyKey: key } = message.json();
   if (!eventVersion.startsWith("1.")) throw new Error("unsupported version");
+  if (!EVENT_TYPES.has(eventType)) throw new Error("unknown event type");
   if (message.subject !== `choco.strat.${domain}.${eventType}`) throw new Error("subject disagrees");
   if (key !== keyOfEvent(eventType, payload)) throw new Error("key mismatch");
   return { eventType, key };
@@ -70,14 +81,17 @@ async function deadLetter(js, message, durable, error) {
   kept.set("Nats-Msg-Id", `${stream}:${streamSequence}:${durable}`);
   kept.set("Strat-Dead-Letter-Consumer", durable);
   kept.set("Strat-Dead-Letter-Reason", "invalid");
-  kept.set("Strat-Dead-Letter-Error", error.message);
+  kept.set("Strat-Dead-Letter-Error", error.message.replace(/\p{Cc}/gu, " ").slice(0, 256));
   kept.set("Strat-Dead-Letter-Deliveries", String(deliveryCount));
   kept.set("Strat-Dead-Letter-Stream", stream);
   kept.set("Strat-Dead-Letter-Sequence", String(streamSequence));
   kept.set("Strat-Dead-Letter-Subject", message.subject);
   kept.set("Strat-Dead-Letter-Time", new Date().toISOString());
-  const address = message.subject.replace(/^choco\.strat\./, "");
-  await js.publish(`stratt.dlq.${durable}.${address}`, message.data, { headers: kept });
+  // What is not valid must not become part of a subject.
+  const [, domain, eventType] = message.subject.match(/^choco\.strat\.([^.]*)\.(.*)$/) ?? [];
+  const safeDomain = /^[a-z0-9][a-z0-9-]{0,62}$/.test(domain) ? domain : "_";
+  const safeType = EVENT_TYPES.has(eventType) ? eventType : "_";
+  await js.publish(`stratt.dlq.${durable}.${safeDomain}.${safeType}`, message.data, { headers: kept });
 }
 
 async function consume(connection, durable, count) {

@@ -10,12 +10,23 @@ What it did is printed as JSON, a line each.
 import asyncio
 import json
 import os
+import re
 import sys
 import uuid
 from datetime import datetime, timezone
 
 import nats
 from idempotency import idempotency_key, key_of_event
+
+EVENT_TYPES = {
+    "unit.published",
+    "unit.deprecated",
+    "unit.tampered",
+    "unit.fingerprint.verified",
+    "unit.import.resolved",
+    "chain.gate.fired",
+    "chain.gate.resolved",
+}
 
 
 def report(**facts):
@@ -58,11 +69,13 @@ async def publish(js):
 
 
 def read(message):
-    """The event type and key of a message; ValueError or LookupError if it is not a valid event."""
+    """The event type and key of a message; raises if it is not a valid event."""
     envelope = json.loads(message.data)
     event_type, domain, payload = envelope["eventType"], envelope["domain"], envelope["payload"]
     if not envelope["eventVersion"].startswith("1."):
         raise ValueError("unsupported version")
+    if event_type not in EVENT_TYPES:
+        raise ValueError("unknown event type")
     if message.subject != f"choco.strat.{domain}.{event_type}":
         raise ValueError("subject disagrees")
     if envelope["idempotencyKey"] != key_of_event(event_type, payload):
@@ -78,15 +91,18 @@ async def dead_letter(js, message, durable, error):
         "Nats-Msg-Id": f"{at.stream}:{at.sequence.stream}:{durable}",
         "Strat-Dead-Letter-Consumer": durable,
         "Strat-Dead-Letter-Reason": "invalid",
-        "Strat-Dead-Letter-Error": str(error),
+        "Strat-Dead-Letter-Error": str(error).encode("unicode_escape").decode()[:1024],
         "Strat-Dead-Letter-Deliveries": str(at.num_delivered),
         "Strat-Dead-Letter-Stream": at.stream,
         "Strat-Dead-Letter-Sequence": str(at.sequence.stream),
         "Strat-Dead-Letter-Subject": message.subject,
         "Strat-Dead-Letter-Time": datetime.now(timezone.utc).isoformat(),
     }
-    address = message.subject.removeprefix("choco.strat.")
-    await js.publish(f"stratt.dlq.{durable}.{address}", message.data, headers=headers)
+    # What is not valid must not become part of a subject.
+    domain, _, event_type = message.subject.removeprefix("choco.strat.").partition(".")
+    domain = domain if re.fullmatch("[a-z0-9][a-z0-9-]{0,62}", domain) else "_"
+    event_type = event_type if event_type in EVENT_TYPES else "_"
+    await js.publish(f"stratt.dlq.{durable}.{domain}.{event_type}", message.data, headers=headers)
 
 
 async def consume(js, durable, count):
@@ -96,7 +112,7 @@ async def consume(js, durable, count):
         [message] = await subscription.fetch(1, timeout=30)
         try:
             event_type, key = read(message)
-        except (ValueError, LookupError) as error:
+        except Exception as error:  # Whatever it is, the message is to blame.
             await dead_letter(js, message, durable, error)
             await message.term()
             report(outcome="invalid", error=str(error))
