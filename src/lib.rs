@@ -28,10 +28,10 @@ pub mod dedupe;
 
 // Around.
 mod jitter;
-#[cfg(any(feature = "postgres", feature = "sqlite"))]
-mod table_name;
 #[cfg(feature = "schema")]
 pub mod schema;
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
+mod table_name;
 #[cfg(feature = "testing")]
 pub mod testing;
 pub mod topology;

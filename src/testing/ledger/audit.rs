@@ -41,7 +41,8 @@ struct History {
     rejected: u64,
     runs: u64,
     grants: BTreeMap<u64, Grant>,
-    effects: Vec<Effect>,
+    /// By fence, so that what a process still does that was frozen and replaced stands before what its heir did.
+    effects: BTreeMap<u64, Vec<Effect>>,
     settled_by: BTreeSet<u64>,
     freed_by: BTreeSet<u64>,
 }
@@ -90,7 +91,9 @@ impl History {
                 let grant = Grant { process, claimant: *claimant, granted_at_ms: entry.at_ms, over_at_ms };
                 self.grants.insert(*fence, grant);
             }
-            Fact::Effect { fence, .. } => self.effects.push(Effect { process, fence: *fence }),
+            Fact::Effect { fence, .. } => {
+                self.effects.entry(*fence).or_default().push(Effect { process, fence: *fence });
+            }
             Fact::Settled { fence, .. } => _ = self.settled_by.insert(*fence),
             Fact::Freed { fence, .. } => _ = self.freed_by.insert(*fence),
             Fact::Crashed { .. } => {}
@@ -125,8 +128,9 @@ impl History {
     /// An effect is repeated only after a crash, or when the lease was over before it was settled.
     fn effects(&self, balance: &mut Balance, key: IdempotencyKey, crashed: &HashSet<u32>) {
         balance.runs += self.runs;
-        balance.effects += count(self.effects.len());
-        for (before, after) in self.effects.iter().zip(self.effects.iter().skip(1)) {
+        let effects: Vec<_> = self.effects.values().flatten().collect();
+        balance.effects += count(effects.len());
+        for (before, after) in effects.iter().zip(effects.iter().skip(1)) {
             balance.extra_effects += 1;
             let was_over = match (self.grants.get(&before.fence), self.grants.get(&after.fence)) {
                 (Some(old), Some(new)) => new.granted_at_ms >= old.over_at_ms,

@@ -109,6 +109,16 @@ fn an_extra_effect_is_explained_by_a_crash_or_an_expiry_and_by_nothing_else() {
     after_a_crash.push(entry(6, 1, Fact::Crashed { victim: 3 }));
     let balance = audit(7, &after_a_crash, &found());
     assert_eq!((balance.violations().len(), balance.extra_effects, balance.crashes), (0, 1, 1));
+    // Frozen in its handler, replaced, and gone on since.
+    let mut late = with_first_run(5);
+    let position = late.iter().position(|entry| matches!(entry.fact, Fact::Effect { fence: 4, .. })).unwrap();
+    let zombie = late.remove(position);
+    late.push(Entry { at_ms: 600, ..zombie });
+    must_find(&late, &found(), "extra effect");
+    for entry in late.iter_mut().filter(|entry| entry.process == 2) {
+        entry.at_ms += 200;
+    }
+    assert_eq!(audit(7, &late, &found()).violations(), [""; 0]);
     let after_the_lease: Vec<_> = with_first_run(0)
         .into_iter()
         .map(|entry| Entry {

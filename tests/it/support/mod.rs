@@ -8,8 +8,8 @@ mod load;
 mod log;
 mod peers;
 mod running;
-mod seed;
 mod schemas;
+mod seed;
 mod stage;
 
 pub use databases::{database, sqlite_pool, sqlite_pool_on};
@@ -20,8 +20,8 @@ pub use load::Load;
 pub use log::Log;
 pub use peers::Peer;
 pub use running::Running;
-pub use seed::Seed;
 pub use schemas::{validator, validator_of};
+pub use seed::Seed;
 pub use stage::{ClusterStage, Stage, quick, short};
 
 use std::{fmt::Debug, future::Future, path::PathBuf, time::Duration};
