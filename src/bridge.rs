@@ -10,7 +10,7 @@ use crate::{
     source::Source,
     topology::{Forwarding, Topology, TopologyError, TopologyErrorKind},
 };
-use async_nats::{Client, HeaderMap, header::NATS_MESSAGE_ID};
+use async_nats::Client;
 use futures::{Stream, StreamExt};
 use std::{sync::Arc, time::Duration};
 
@@ -250,8 +250,5 @@ fn outgoing<E: Event>(envelope: &Envelope<E>) -> Result<Outgoing, PublishError> 
     if payload.len() > Envelope::MAX_BYTES {
         return Err(PublishError::new(PublishErrorKind::TooLarge));
     }
-    let mut headers = HeaderMap::new();
-    headers.insert(NATS_MESSAGE_ID, envelope.idempotency_key().to_string());
-    headers.insert("Content-Type", "application/json");
-    Ok(Outgoing { subject: envelope.subject(), headers, payload: payload.into() })
+    Ok(Outgoing::event(envelope.subject(), envelope.idempotency_key(), payload))
 }

@@ -17,6 +17,8 @@ mod value;
 // Publishing.
 mod bridge;
 mod connection_watch;
+#[cfg(all(feature = "outbox", any(feature = "postgres", feature = "sqlite")))]
+pub mod outbox;
 mod publish;
 
 // Consuming.
@@ -30,6 +32,8 @@ pub mod dedupe;
 mod jitter;
 #[cfg(feature = "schema")]
 pub mod schema;
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
+mod sql_error;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 mod table_name;
 #[cfg(feature = "testing")]

@@ -9,6 +9,11 @@ pub mod dedupe {}
 #[doc = include_str!("dead_letters.md")]
 pub mod dead_letters {}
 
+/// With the feature `outbox` and that of a database.
+#[cfg(all(feature = "outbox", feature = "postgres", feature = "sqlite"))]
+#[doc = include_str!("outbox.md")]
+pub mod outbox {}
+
 #[doc = include_str!("wire.md")]
 pub mod wire {}
 

@@ -11,7 +11,8 @@ pub use error::{PublishError, PublishErrorKind};
 pub use options::BridgeOptions;
 pub use receipt::PublishReceipt;
 
-use async_nats::HeaderMap;
+use crate::idempotency::IdempotencyKey;
+use async_nats::{HeaderMap, header::NATS_MESSAGE_ID};
 use bytes::Bytes;
 
 /// A message as it goes to the broker. It carries a `Nats-Msg-Id`, or repeating it would store it twice.
@@ -20,4 +21,14 @@ pub(crate) struct Outgoing {
     pub(crate) subject: String,
     pub(crate) headers: HeaderMap,
     pub(crate) payload: Bytes,
+}
+
+impl Outgoing {
+    /// An encoded envelope.
+    pub(crate) fn event(subject: String, key: IdempotencyKey, payload: impl Into<Bytes>) -> Self {
+        let mut headers = HeaderMap::new();
+        headers.insert(NATS_MESSAGE_ID, key.to_string());
+        headers.insert("Content-Type", "application/json");
+        Self { subject, headers, payload: payload.into() }
+    }
 }

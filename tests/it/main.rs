@@ -36,6 +36,8 @@ mod order;
 mod outage;
 mod permissions;
 mod proxy;
+mod outbox;
+mod outbox_deaths;
 mod publish;
 mod races;
 mod recreation;

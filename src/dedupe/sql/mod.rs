@@ -18,6 +18,7 @@ pub use postgres::PostgresStore;
 pub use sqlite::SqliteStore;
 
 use super::{StoreError, StoreErrorKind};
+use crate::sql_error::is_other_schema;
 
 /// How a slot stands in its table.
 mod state {
@@ -30,19 +31,15 @@ mod state {
 const PURGE_BATCH: i64 = 1000;
 /// What an error of the database means for a store.
 fn failed(error: sqlx::Error) -> StoreError {
-    /// <https://www.postgresql.org/docs/current/errcodes-appendix.html>: undefined table, undefined column.
-    const OTHER_SCHEMA: [&str; 2] = ["42P01", "42703"];
-    /// The same page: disk full; and <https://www.sqlite.org/rescode.html>: `SQLITE_FULL`.
+    /// <https://www.postgresql.org/docs/current/errcodes-appendix.html>: disk full; and
+    /// <https://www.sqlite.org/rescode.html>: `SQLITE_FULL`.
     const NO_ROOM: [&str; 2] = ["53100", "13"];
-    let database = error.as_database_error();
-    let code = database.and_then(sqlx::error::DatabaseError::code).unwrap_or_default().into_owned();
-    // SQLite has no code for it.
-    let is_missing = database.is_some_and(|error| error.message().starts_with("no such "));
-    if is_missing || OTHER_SCHEMA.contains(&code.as_str()) {
+    if is_other_schema(&error) {
         let message = "table is missing or of another version: call migrate()";
         return StoreError::new(StoreErrorKind::Mismatch).with_message(message).caused_by(error);
     }
-    let kind =
-        if NO_ROOM.contains(&code.as_str()) { StoreErrorKind::Full } else { StoreErrorKind::Unavailable };
+    let code = error.as_database_error().and_then(sqlx::error::DatabaseError::code);
+    let is_full = code.is_some_and(|code| NO_ROOM.contains(&&*code));
+    let kind = if is_full { StoreErrorKind::Full } else { StoreErrorKind::Unavailable };
     StoreError::new(kind).caused_by(error)
 }

@@ -1,0 +1,71 @@
+//! Why an outbox did not do what it was asked.
+
+use crate::sql_error::is_other_schema;
+use std::{error::Error, fmt};
+
+/// An outbox that did not do what it was asked.
+#[derive(Debug)]
+pub struct OutboxError {
+    kind: OutboxErrorKind,
+    source: Option<Box<dyn Error + Send + Sync>>,
+}
+
+/// Why an outbox did not do what it was asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum OutboxErrorKind {
+    /// The envelope could not be written.
+    Invalid,
+    /// Larger than an envelope may be.
+    TooLarge,
+    /// The table is missing or of another version.
+    Mismatch,
+    /// The database did not answer, or refused; the source says more.
+    Unavailable,
+    /// The connection to the broker is closed for good.
+    Disconnected,
+}
+
+impl OutboxError {
+    pub(super) fn new(kind: OutboxErrorKind) -> Self {
+        Self { kind, source: None }
+    }
+
+    pub(super) fn caused(kind: OutboxErrorKind, source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        Self { kind, source: Some(source.into()) }
+    }
+
+    /// Why.
+    #[must_use]
+    pub fn kind(&self) -> OutboxErrorKind {
+        self.kind
+    }
+}
+
+impl From<sqlx::Error> for OutboxError {
+    fn from(error: sqlx::Error) -> Self {
+        let is_mismatch = is_other_schema(&error);
+        Self::caused(
+            if is_mismatch { OutboxErrorKind::Mismatch } else { OutboxErrorKind::Unavailable },
+            error,
+        )
+    }
+}
+
+impl fmt::Display for OutboxError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self.kind {
+            OutboxErrorKind::Invalid => "envelope cannot be written",
+            OutboxErrorKind::TooLarge => "envelope is too large",
+            OutboxErrorKind::Mismatch => "outbox table is missing or of another version: call migrate()",
+            OutboxErrorKind::Unavailable => "outbox database is not available",
+            OutboxErrorKind::Disconnected => "connection to the broker is closed",
+        })
+    }
+}
+
+impl Error for OutboxError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        self.source.as_deref().map(|error| -> &(dyn Error + 'static) { error })
+    }
+}

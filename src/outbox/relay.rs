@@ -1,0 +1,347 @@
+//! The relay: publishes what is committed, in the order of each unit, and marks what the broker has acknowledged.
+
+mod lanes;
+
+use super::{
+    OutboxError, OutboxErrorKind,
+    row::Row,
+    table::{Exchange, LEASE, PRUNE_BATCH, Report, Signals, Table, Turn},
+};
+use crate::{
+    bridge::EventBridge,
+    jitter,
+    publish::{PublishError, PublishErrorKind, PublishReceipt, Publisher},
+};
+use async_nats::{Client, connection::State};
+use futures::{
+    FutureExt, StreamExt,
+    future::{BoxFuture, Fuse, FusedFuture},
+    stream::FuturesUnordered,
+};
+use lanes::Lanes;
+use std::{error::Error, sync::Arc, time::Duration};
+use tokio::{
+    task::JoinSet,
+    time::{Instant, MissedTickBehavior, interval, timeout},
+};
+use uuid::Uuid;
+
+/// How many events a relay holds at most, published and waiting together.
+const WINDOW: usize = 1000;
+/// How often it looks for what it was not told of, gives a sign of life, or asks whether it may lead.
+const TICK: Duration = Duration::from_secs(1);
+/// How often it looks for sent events that were kept long enough, as long as there are few.
+const PRUNE_EVERY: Duration = Duration::from_secs(10);
+/// How long the last acknowledgements, and then the last marks, may take at shutdown.
+const AT_THE_END: Duration = Duration::from_secs(5);
+/// How long the database may take for an exchange.
+const EXCHANGE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Publishes the events of an outbox.
+///
+/// Any number of processes may run one; one of them is at work, and another takes over when it ends, within
+/// milliseconds when it is shut down and some 5 s after its death.
+#[derive(Debug)]
+#[must_use = "a relay does nothing until it runs"]
+pub struct OutboxRelay {
+    client: Client,
+    publisher: Publisher,
+    table: Arc<dyn Table>,
+}
+
+/// What a relay did between its start and its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct RelaySummary {
+    /// Events the broker has acknowledged.
+    pub published: u64,
+    /// Those of them that the broker had already.
+    pub duplicates: u64,
+    /// Events that can never be published, and were set aside.
+    pub set_aside: u64,
+}
+
+impl OutboxRelay {
+    pub(super) fn new(bridge: &EventBridge, table: Arc<dyn Table>) -> Self {
+        Self { client: bridge.client().clone(), publisher: bridge.publisher().clone(), table }
+    }
+
+    /// Publishes until `shutdown` resolves, then waits for what is under way, marks it, and gives up the lead.
+    ///
+    /// Outages of the broker and of the database are waited out.
+    ///
+    /// # Errors
+    ///
+    /// [`Mismatch`](OutboxErrorKind::Mismatch) when the table is missing, [`Disconnected`](OutboxErrorKind::Disconnected)
+    /// when the connection to the broker is closed for good.
+    ///
+    /// # Cancel safety
+    ///
+    /// Nothing is lost when the future is dropped, and no task outlives it: another relay publishes again what was not
+    /// yet marked, under the same message id, once the lease of this one is over.
+    pub async fn run(self, shutdown: impl Future<Output = ()> + Send) -> Result<RelaySummary, OutboxError> {
+        let signals = Arc::new(Signals::default());
+        let mut watching = JoinSet::new();
+        let (table, told) = (Arc::clone(&self.table), Arc::clone(&signals));
+        watching.spawn(async move { table.watch(told).await });
+        let mut running = Running::new(self);
+        let stopped = running.publish_until(shutdown, &signals).await;
+        running.finish().await;
+        stopped.map(|()| running.summary)
+    }
+}
+
+type Published = (Row, Result<PublishReceipt, PublishError>);
+type Exchanged = (Instant, Report, Result<Turn, OutboxError>);
+
+struct Running {
+    relay: OutboxRelay,
+    id: Uuid,
+    /// Until when this relay leads, by its own clock: no later than by the database's.
+    leads_until: Option<Instant>,
+    lanes: Lanes,
+    publishing: FuturesUnordered<BoxFuture<'static, Published>>,
+    exchange: Fuse<BoxFuture<'static, Exchanged>>,
+    /// The database has failed, and is not asked again before.
+    exchange_after: Instant,
+    report: Report,
+    /// There may be rows that it does not have.
+    may_be_more: bool,
+    /// Whether the lead is to be asked for, or a sign of life to be given.
+    is_due: bool,
+    next_prune: Instant,
+    failures: Failures,
+    summary: RelaySummary,
+}
+
+/// Publishes that failed since the last tick, told together: in an outage there are many.
+#[derive(Default)]
+struct Failures {
+    count: u64,
+    last: Option<PublishError>,
+}
+
+impl Running {
+    fn new(relay: OutboxRelay) -> Self {
+        Self {
+            relay,
+            id: Uuid::new_v4(),
+            leads_until: None,
+            lanes: Lanes::default(),
+            publishing: FuturesUnordered::new(),
+            exchange: Fuse::terminated(),
+            exchange_after: Instant::now(),
+            report: Report::default(),
+            may_be_more: true,
+            is_due: true,
+            next_prune: Instant::now() + jitter::spread(PRUNE_EVERY),
+            failures: Failures::default(),
+            summary: RelaySummary::default(),
+        }
+    }
+
+    async fn publish_until(
+        &mut self,
+        shutdown: impl Future<Output = ()> + Send,
+        signals: &Signals,
+    ) -> Result<(), OutboxError> {
+        let mut shutdown = std::pin::pin!(shutdown);
+        let mut ticks = interval(TICK);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            self.start_publishing();
+            self.start_exchange();
+            tokio::select! {
+                () = &mut shutdown => return Ok(()),
+                Some(published) = self.publishing.next() => self.published(published)?,
+                exchanged = &mut self.exchange, if !self.exchange.is_terminated() => self.exchanged(exchanged)?,
+                () = signals.rows.notified() => self.may_be_more = true,
+                () = signals.lead.notified() => self.is_due = true,
+                _ = ticks.tick() => self.tick(),
+            }
+        }
+    }
+
+    fn tick(&mut self) {
+        (self.is_due, self.may_be_more) = (true, true);
+        let Failures { count, last } = std::mem::take(&mut self.failures);
+        if let Some(error) = last {
+            let cause = error.source().map(ToString::to_string);
+            tracing::warn!(count, %error, cause, "events of the outbox could not be published and are tried again");
+        }
+    }
+
+    /// One row of each unit at a time, as long as this relay leads.
+    fn start_publishing(&mut self) {
+        let Some(leads_until) = self.leads_until.filter(|until| Instant::now() < *until) else {
+            // Another relay may lead by now, and has these rows.
+            self.lanes.give_up_waiting();
+            return;
+        };
+        // What is sent while disconnected waits in the client, and goes out when nobody waits for it any more.
+        if self.relay.client.connection_state() != State::Connected {
+            return;
+        }
+        while let Some(row) = self.lanes.next() {
+            match row.clone().into_message() {
+                Err(error) => self.set_aside(&row, error),
+                Ok(message) => {
+                    let publisher = self.relay.publisher.clone();
+                    self.publishing.push(Box::pin(async move {
+                        let published = publisher.publish_until(message, leads_until).await;
+                        (row, published)
+                    }));
+                }
+            }
+        }
+    }
+
+    fn published(&mut self, (row, published): Published) -> Result<(), OutboxError> {
+        match published {
+            Ok(receipt) => {
+                self.summary.published += 1;
+                self.summary.duplicates += u64::from(receipt.is_duplicate());
+                self.report.sent.push(row.id);
+                self.lanes.done(&row);
+            }
+            // No attempt will ever succeed.
+            Err(error) if matches!(error.kind(), PublishErrorKind::Invalid | PublishErrorKind::TooLarge) => {
+                self.set_aside(&row, &error.to_string());
+            }
+            Err(error) if error.kind() == PublishErrorKind::Disconnected => {
+                return Err(OutboxError::caused(OutboxErrorKind::Disconnected, error));
+            }
+            Err(error) => {
+                self.failures.count += 1;
+                self.failures.last = Some(error);
+                self.lanes.failed(&row);
+            }
+        }
+        Ok(())
+    }
+
+    /// Its successors go on: each event stands for itself, and a unit must not wait for ever.
+    fn set_aside(&mut self, row: &Row, error: &str) {
+        tracing::error!(
+            id = row.id,
+            uri = row.uri,
+            error,
+            "event of the outbox can never be published and is set aside"
+        );
+        self.summary.set_aside += 1;
+        self.report.set_aside.push((row.id, error.to_owned()));
+        self.lanes.done(row);
+    }
+
+    /// One at a time: what is acknowledged meanwhile is marked together by the next.
+    fn start_exchange(&mut self) {
+        let now = Instant::now();
+        let leads = self.leads_until.is_some_and(|until| now < until);
+        let room = WINDOW.saturating_sub(self.lanes.len());
+        let wants_rows = self.may_be_more && leads && room >= WINDOW / 4 && self.lanes.can_take_more();
+        let has_reason = !self.report.is_empty() || wants_rows || self.is_due;
+        if !self.exchange.is_terminated() || !has_reason || now < self.exchange_after {
+            return;
+        }
+        let room = if wants_rows || !leads { room } else { 0 };
+        let exchange = Exchange { prunes: leads && now >= self.next_prune, ..self.exchange_of(room) };
+        self.may_be_more &= room == 0;
+        self.is_due = false;
+        self.exchange = in_time(Arc::clone(&self.relay.table), exchange).boxed().fuse();
+    }
+
+    fn exchange_of(&mut self, room: usize) -> Exchange {
+        Exchange {
+            relay: self.id,
+            report: std::mem::take(&mut self.report),
+            room,
+            held: self.lanes.held(),
+            resting: self.lanes.resting(),
+            prunes: false,
+        }
+    }
+
+    fn exchanged(&mut self, (begun, report, turn): Exchanged) -> Result<(), OutboxError> {
+        match turn {
+            Ok(turn) => {
+                self.lanes.forget(&report);
+                self.take_turn(begun, turn);
+            }
+            Err(error) if error.kind() == OutboxErrorKind::Mismatch => return Err(error),
+            Err(error) => {
+                let cause = error.source().map(ToString::to_string);
+                tracing::warn!(%error, cause, "outbox is not available");
+                self.report.extend(report);
+                (self.is_due, self.may_be_more) = (true, true);
+                self.exchange_after = Instant::now() + jitter::spread(TICK);
+            }
+        }
+        Ok(())
+    }
+
+    fn take_turn(&mut self, begun: Instant, turn: Turn) {
+        match turn {
+            Turn::Leads { rows, pruned } => {
+                if self.leads_until.is_none() {
+                    tracing::info!(relay = %self.id, "this relay publishes the outbox");
+                }
+                self.leads_until = Some(begun + LEASE);
+                self.may_be_more |= !rows.is_empty();
+                self.lanes.add(rows);
+                if let Some(pruned) = pruned {
+                    let pause = if pruned < PRUNE_BATCH { PRUNE_EVERY } else { Duration::ZERO };
+                    self.next_prune = Instant::now() + jitter::spread(pause);
+                }
+            }
+            Turn::Waits => {
+                if self.leads_until.take().is_some() {
+                    tracing::warn!(relay = %self.id, "another relay publishes the outbox");
+                }
+                self.lanes.give_up_waiting();
+            }
+        }
+    }
+
+    /// Bounded: a broker or a database that is away must not keep the service from ending.
+    async fn finish(&mut self) {
+        let under_way = async {
+            while let Some(published) = self.publishing.next().await {
+                // What has failed is left to the next relay.
+                let _is_known = self.published(published);
+            }
+        };
+        let _all_ended = timeout(AT_THE_END, under_way).await;
+        match timeout(AT_THE_END, self.mark_the_last()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => {
+                tracing::warn!(%error, "last events could not be marked; they are published again");
+            }
+            Err(_elapsed) => {
+                tracing::warn!("last events could not be marked in time; they are published again");
+            }
+        }
+    }
+
+    async fn mark_the_last(&mut self) -> Result<(), OutboxError> {
+        if !self.exchange.is_terminated() {
+            let (_, report, turn) = (&mut self.exchange).await;
+            if turn.is_err() {
+                self.report.extend(report);
+            }
+        }
+        if !self.report.is_empty() {
+            let exchange = self.exchange_of(0);
+            self.relay.table.exchange(exchange).await?;
+        }
+        self.relay.table.step_down(self.id).await
+    }
+}
+
+async fn in_time(table: Arc<dyn Table>, exchange: Exchange) -> Exchanged {
+    let (begun, report) = (Instant::now(), exchange.report.clone());
+    let turn = match timeout(EXCHANGE_TIMEOUT, table.exchange(exchange)).await {
+        Ok(turn) => turn,
+        Err(elapsed) => Err(OutboxError::caused(OutboxErrorKind::Unavailable, elapsed)),
+    };
+    (begun, report, turn)
+}

@@ -1,0 +1,101 @@
+//! The statements of the outbox.
+
+use std::sync::Arc;
+
+/// The statements of an outbox, made for its table once.
+#[derive(Debug)]
+pub(super) struct Statements {
+    pub(super) create: Arc<str>,
+    pub(super) enqueue: Arc<str>,
+    pub(super) sent: Arc<str>,
+    pub(super) set_aside: Arc<str>,
+    pub(super) take_lead: Arc<str>,
+    pub(super) pending: Arc<str>,
+    pub(super) prune: Arc<str>,
+    pub(super) step_down: Arc<str>,
+    pub(super) status: Arc<str>,
+}
+
+impl Statements {
+    pub(super) fn of(table: &str) -> Self {
+        let (schema, bare) = table
+            .rsplit_once('.')
+            .map_or((String::new(), table), |(schema, bare)| (format!("{schema}."), bare));
+        let made = |statement: &str| {
+            let statement = statement.replace("{table}", table).replace("{now}", NOW);
+            statement.replace("{schema}", &schema).replace("{bare}", bare).into()
+        };
+        Self {
+            create: made(CREATE),
+            enqueue: made(ENQUEUE),
+            sent: made(SENT),
+            set_aside: made(SET_ASIDE),
+            take_lead: made(TAKE_LEAD),
+            pending: made(PENDING),
+            prune: made(PRUNE),
+            step_down: made(STEP_DOWN),
+            status: made(STATUS),
+        }
+    }
+}
+
+/// Milliseconds since 1970, which is what the clock of SQLite can tell. Rounded, since days are fractions here.
+const NOW: &str = "CAST((julianday('now') - 2440587.5) * 86400000 + 0.5 AS INTEGER)";
+
+/// An index is in the schema that its own name says, and so is the table it is on.
+const CREATE: &str = "
+CREATE TABLE IF NOT EXISTS {table} (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    uri TEXT NOT NULL,
+    subject TEXT NOT NULL,
+    message_id TEXT NOT NULL,
+    payload BLOB NOT NULL,
+    state INTEGER NOT NULL DEFAULT 0 CHECK (state BETWEEN 0 AND 2), -- 0 pending, 1 sent, 2 set aside
+    since INTEGER NOT NULL, -- ms since 1970: when it was enqueued, sent or set aside
+    error TEXT
+) STRICT;
+CREATE INDEX IF NOT EXISTS {schema}{bare}_unsent ON {bare} (state, id) WHERE state <> 1;
+CREATE INDEX IF NOT EXISTS {schema}{bare}_sent ON {bare} (id) WHERE state = 1;
+CREATE TABLE IF NOT EXISTS {table}_relay (
+    is_one INTEGER PRIMARY KEY CHECK (is_one = 1),
+    holder TEXT NOT NULL,
+    until INTEGER NOT NULL
+) STRICT;";
+
+const ENQUEUE: &str = "
+INSERT INTO {table} (uri, subject, message_id, payload, since) VALUES (?1, ?2, ?3, ?4, {now})";
+
+/// ?1 array of ids.
+const SENT: &str = "
+UPDATE {table} SET state = 1, since = {now} WHERE id IN (SELECT value FROM json_each(?1)) AND state = 0";
+
+/// ?1 array of [id, error].
+const SET_ASIDE: &str = "
+UPDATE {table} AS event SET state = 2, since = {now}, error = reported.value ->> 1
+FROM json_each(?1) AS reported WHERE event.id = reported.value ->> 0 AND event.state = 0";
+
+/// Takes the lead or keeps it: ?1 who, ?2 for how long, in milliseconds. Answers a row if it is so.
+const TAKE_LEAD: &str = "
+INSERT INTO {table}_relay AS lead (is_one, holder, until) VALUES (1, ?1, {now} + ?2)
+ON CONFLICT (is_one) DO UPDATE SET holder = excluded.holder, until = excluded.until
+WHERE lead.holder = excluded.holder OR lead.until <= {now}
+RETURNING is_one";
+
+/// The oldest pending rows: ?1 how many, ?2 those held already, ?3 units that rest.
+const PENDING: &str = "
+SELECT id, uri, subject, message_id, payload FROM {table}
+WHERE state = 0 AND id NOT IN (SELECT value FROM json_each(?2)) AND uri NOT IN (SELECT value FROM json_each(?3))
+ORDER BY id LIMIT ?1";
+
+/// Removes those of the ?1 oldest sent rows that were sent more than ?2 milliseconds ago.
+const PRUNE: &str = "
+DELETE FROM {table} WHERE id IN (
+    SELECT id FROM (SELECT id, since FROM {table} WHERE state = 1 ORDER BY id LIMIT ?1) WHERE since <= {now} - ?2
+)";
+
+const STEP_DOWN: &str = "DELETE FROM {table}_relay WHERE holder = ?1";
+
+const STATUS: &str = "
+SELECT count(*) FILTER (WHERE state = 0), count(*) FILTER (WHERE state = 2),
+    {now} - min(since) FILTER (WHERE state = 0)
+FROM {table} WHERE state <> 1";
