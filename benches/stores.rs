@@ -1,7 +1,7 @@
-//! The stores in a database on real databases: `cargo bench --bench stores`.
+//! Dedupe stores and outboxes on real databases: `cargo bench --bench stores`.
 //!
-//! Prints the median over the rounds. `ROUNDS` (5), `SLOTS` (20000) and `IN_FLIGHT` (64,256) are taken from the
-//! environment.
+//! Prints the median over the rounds. `ROUNDS` (5) and `COUNT` (20000: slots, or events of 500 units) are taken from the
+//! environment. Raw is what the database does in this very run: one `INSERT` for each key, over eight connections.
 #![allow(
     clippy::print_stdout,
     clippy::as_conversions,
@@ -20,8 +20,11 @@ use std::{
     time::{Duration, Instant},
 };
 use stratt_event_bridge::{
+    Envelope, EventBridge, UnitPublished,
     dedupe::{Claim, DedupeStore, PostgresStore, Slot, SqlStoreOptions, SqliteStore},
-    testing::Postgres,
+    outbox::{OutboxOptions, OutboxRelay, PostgresOutbox, SqliteOutbox},
+    testing::{NatsServer, Postgres},
+    topology::Topology,
 };
 use uuid::Uuid;
 
@@ -36,29 +39,120 @@ async fn main() -> Result<(), Failure> {
 }
 
 async fn measure() -> Result<(), Failure> {
-    let (rounds, slots) = (setting("ROUNDS", 5), setting("SLOTS", 20_000));
+    let (rounds, count) = (setting("ROUNDS", 5), setting("COUNT", 20_000));
     let server = Postgres::start().await?;
-    let postgres = PostgresStore::new(PgPool::connect(server.url()).await?, SqlStoreOptions::default());
-    postgres.migrate().await?;
+    let pool = PgPool::connect(server.url()).await?;
     let folder = tempfile::tempdir()?;
     let file = SqliteConnectOptions::new().filename(folder.path().join("bench.db")).create_if_missing(true);
-    let file = file.journal_mode(SqliteJournalMode::Wal);
-    let sqlite = SqliteStore::new(SqlitePool::connect_with(file).await?, SqlStoreOptions::default());
+    let file = SqlitePool::connect_with(file.journal_mode(SqliteJournalMode::Wal)).await?;
+    println!("{rounds} rounds of {count}");
+    stores(&pool, &file, rounds, count).await?;
+    outboxes(&pool, &file, rounds, count).await
+}
+
+async fn stores(pool: &PgPool, file: &SqlitePool, rounds: usize, count: usize) -> Result<(), Failure> {
+    let postgres = PostgresStore::new(pool.clone(), SqlStoreOptions::default());
+    postgres.migrate().await?;
+    let sqlite = SqliteStore::new(file.clone(), SqlStoreOptions::default());
     sqlite.migrate().await?;
+    sqlx::query("CREATE TABLE raw (key text PRIMARY KEY)").execute(pool).await?;
     let stores: [(&str, Arc<dyn DedupeStore>); 2] =
         [("PostgreSQL", Arc::new(postgres)), ("SQLite, WAL", Arc::new(sqlite))];
-    println!("{rounds} rounds, {slots} slots; claim + settle, slots/s");
-    for in_flight in [1, 64, 256] {
-        for (name, store) in &stores {
-            let count = if in_flight == 1 { slots / 20 } else { slots };
+    let mut raw = Vec::new();
+    for _ in 0..rounds {
+        raw.push(insert(pool, count / 4).await?);
+    }
+    println!("{:<12} raw INSERT, 8 connections, rows/s   {:>9.0}", "PostgreSQL", median(raw));
+    for (name, store) in &stores {
+        for in_flight in [1, 64, 256, 1024] {
+            let count = if in_flight == 1 { count / 20 } else { count };
             let mut rates = Vec::new();
             for _ in 0..rounds {
                 rates.push(claim_and_settle(store, count, in_flight).await?);
             }
-            println!("{name:<12} {in_flight:>4} in flight {:>9.0}", median(rates));
+            println!("{name:<12} claim + settle, {in_flight:>4} in flight, slots/s {:>9.0}", median(rates));
         }
     }
+    let rows: i64 = sqlx::query_scalar("SELECT count(*) FROM stratt_dedupe").fetch_one(pool).await?;
+    let size = "SELECT pg_total_relation_size('stratt_dedupe')";
+    let bytes: i64 = sqlx::query_scalar(size).fetch_one(pool).await?;
+    println!("{:<12} bytes for a slot, indexes included      {:>9}", "PostgreSQL", bytes / rows);
     Ok(())
+}
+
+/// One row for each statement.
+async fn insert(pool: &PgPool, count: usize) -> Result<f64, Failure> {
+    let begun = Instant::now();
+    stream::iter(0..count)
+        .map(|_| async {
+            let insert = sqlx::query("INSERT INTO raw VALUES ($1)").bind(Uuid::new_v4().to_string());
+            insert.execute(pool).await.map(|_| ())
+        })
+        .buffer_unordered(8)
+        .try_collect::<()>()
+        .await?;
+    Ok(count as f64 / begun.elapsed().as_secs_f64())
+}
+
+async fn outboxes(pool: &PgPool, file: &SqlitePool, rounds: usize, count: usize) -> Result<(), Failure> {
+    let postgres = PostgresOutbox::new(pool.clone(), OutboxOptions::default());
+    postgres.migrate().await?;
+    let sqlite = SqliteOutbox::new(file.clone(), OutboxOptions::default());
+    sqlite.migrate().await?;
+    let server = NatsServer::start().await?;
+    let bridge = EventBridge::new(server.connect().await?, "orchestrator-http:publisher:1.4.0".parse()?);
+    bridge.provision(&Topology::default()).await?;
+    let (mut on_postgres, mut on_sqlite) = (Vec::new(), Vec::new());
+    for _ in 0..rounds {
+        let mut tx = pool.begin().await?;
+        for envelope in envelopes(&bridge, count)? {
+            postgres.enqueue(&mut tx, &envelope).await?;
+        }
+        tx.commit().await?;
+        let pending = || async { Ok(postgres.status().await?.pending) };
+        on_postgres.push(relay(postgres.relay(&bridge), count, pending).await?);
+        let mut tx = file.begin().await?;
+        for envelope in envelopes(&bridge, count)? {
+            sqlite.enqueue(&mut tx, &envelope).await?;
+        }
+        tx.commit().await?;
+        let pending = || async { Ok(sqlite.status().await?.pending) };
+        on_sqlite.push(relay(sqlite.relay(&bridge), count, pending).await?);
+    }
+    println!("{:<12} relay of a backlog, events/s           {:>9.0}", "PostgreSQL", median(on_postgres));
+    println!("{:<12} relay of a backlog, events/s           {:>9.0}", "SQLite, WAL", median(on_sqlite));
+    Ok(())
+}
+
+fn envelopes(bridge: &EventBridge, count: usize) -> Result<Vec<Envelope<UnitPublished>>, Failure> {
+    let envelope = |number: usize| {
+        let fingerprint = format!("blake3:{0}{0}", Uuid::new_v4().simple()).parse()?;
+        let uri = format!("strat://dev/rule/no-secrets-{:03}@1.0.0", number % 500).parse()?;
+        let event = UnitPublished::new(uri, fingerprint).with_actor("user:alice@example.com");
+        Ok(Envelope::builder(event, bridge.source().clone()).build()?)
+    };
+    (0..count).map(envelope).collect()
+}
+
+/// Until all is published and marked.
+async fn relay<F, Fut>(relay: OutboxRelay, count: usize, pending: F) -> Result<f64, Failure>
+where
+    F: Fn() -> Fut,
+    Fut: Future<Output = Result<u64, Failure>>,
+{
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let begun = Instant::now();
+    let running = tokio::spawn(relay.run(async move {
+        let _stopped = stopped.await;
+    }));
+    while pending().await? > 0 {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let rate = count as f64 / begun.elapsed().as_secs_f64();
+    drop(stop);
+    let summary = running.await??;
+    assert_eq!(summary.published, u64::try_from(count)?, "{summary:?}");
+    Ok(rate)
 }
 
 /// Each on a task of its own, as a consumer does it.
