@@ -12,6 +12,7 @@
 use futures::{StreamExt, TryStreamExt, stream};
 use sqlx::{
     PgPool, SqlitePool,
+    postgres::PgPoolOptions,
     sqlite::{SqliteConnectOptions, SqliteJournalMode},
 };
 use std::{
@@ -41,7 +42,7 @@ async fn main() -> Result<(), Failure> {
 async fn measure() -> Result<(), Failure> {
     let (rounds, count) = (setting("ROUNDS", 5), setting("COUNT", 20_000));
     let server = Postgres::start().await?;
-    let pool = PgPool::connect(server.url()).await?;
+    let pool = PgPoolOptions::new().test_before_acquire(false).connect(server.url()).await?;
     let folder = tempfile::tempdir()?;
     let file = SqliteConnectOptions::new().filename(folder.path().join("bench.db")).create_if_missing(true);
     let file = SqlitePool::connect_with(file.journal_mode(SqliteJournalMode::Wal)).await?;

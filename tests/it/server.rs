@@ -5,8 +5,12 @@ use async_nats::{
     connection::State,
     jetstream::{self, stream::Config},
 };
+use sqlx::{Connection, Executor, PgConnection};
 use std::{path::Path, time::Duration};
-use stratt_event_bridge::{async_nats, testing::NatsServer};
+use stratt_event_bridge::{
+    async_nats,
+    testing::{NatsServer, Postgres},
+};
 use tokio::time::timeout;
 
 fn is_alive(pid: u32) -> bool {
@@ -65,6 +69,25 @@ async fn dropped_means_gone() {
     assert!(is_alive(pid) && folder.exists());
     drop(server);
     assert!(!is_alive(pid) && !folder.exists());
+}
+
+#[tokio::test]
+async fn a_postgres_recovers_what_was_committed_and_dropped_means_gone() {
+    let mut server = Postgres::start().await.unwrap();
+    let url = server.database().await.unwrap();
+    let mut connection = PgConnection::connect(&url).await.unwrap();
+    connection.execute("CREATE TABLE kept AS SELECT 42 AS number").await.unwrap();
+    server.kill();
+    assert!(PgConnection::connect(&url).await.is_err());
+    server.restart().await.unwrap();
+    let mut connection = PgConnection::connect(&url).await.unwrap();
+    let kept: i32 = sqlx::query_scalar("SELECT number FROM kept").fetch_one(&mut connection).await.unwrap();
+    assert_eq!(kept, 42);
+    let folder: String = sqlx::query_scalar("SHOW data_directory").fetch_one(&mut connection).await.unwrap();
+    assert!(Path::new(&folder).exists());
+    drop(server);
+    assert!(PgConnection::connect(&url).await.is_err());
+    assert!(!Path::new(&folder).exists());
 }
 
 #[tokio::test]
