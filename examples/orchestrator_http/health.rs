@@ -1,0 +1,66 @@
+//! What operators ask: whether the service can work, and how much it does.
+
+use crate::api::Service;
+use axum::{
+    Json,
+    extract::State,
+    http::{StatusCode, header::CONTENT_TYPE},
+    response::IntoResponse,
+};
+use serde::Serialize;
+use std::{sync::Arc, time::Duration};
+use stratt_event_bridge::{async_nats::connection, outbox::OutboxStatus};
+use tokio::time::timeout;
+
+/// How long a part may take to answer before it counts as not answering.
+const ANSWERS_WITHIN: Duration = Duration::from_secs(2);
+
+/// What each part said: `ok`, or what is wrong.
+#[derive(Serialize)]
+struct Readiness {
+    database: String,
+    broker: String,
+    streams: String,
+}
+
+pub(crate) async fn ready(State(service): State<Arc<Service>>) -> impl IntoResponse {
+    let (database, streams) = tokio::join!(database(&service), streams(&service));
+    let is_connected = service.bridge.client().connection_state() == connection::State::Connected;
+    let broker = if is_connected { Ok(()) } else { Err("not connected".to_owned()) };
+    let is_ready = database.is_ok() && broker.is_ok() && streams.is_ok();
+    let status = if is_ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let said = |part: Result<(), String>| part.err().unwrap_or_else(|| "ok".into());
+    (status, Json(Readiness { database: said(database), broker: said(broker), streams: said(streams) }))
+}
+
+async fn database(service: &Service) -> Result<(), String> {
+    match timeout(ANSWERS_WITHIN, service.orchestrator.database.ping()).await {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(error)) => {
+            tracing::warn!(%error, "database is not ready");
+            Err("not available".into())
+        }
+        Err(_elapsed) => Err("no answer".into()),
+    }
+}
+
+async fn streams(service: &Service) -> Result<(), String> {
+    // What is asked while disconnected only piles up in the client.
+    if service.bridge.client().connection_state() != connection::State::Connected {
+        return Err("not known".into());
+    }
+    match timeout(ANSWERS_WITHIN, service.bridge.verify(&service.topology)).await {
+        Ok(verified) => verified.map_err(|error| error.to_string()),
+        Err(_elapsed) => Err("no answer".into()),
+    }
+}
+
+pub(crate) async fn metrics(State(service): State<Arc<Service>>) -> impl IntoResponse {
+    let outbox = timeout(ANSWERS_WITHIN, outbox(&service)).await.ok().flatten();
+    ([(CONTENT_TYPE, "text/plain; version=0.0.4")], service.orchestrator.metrics.text(outbox))
+}
+
+async fn outbox(service: &Service) -> Option<(u64, OutboxStatus)> {
+    let database = &service.orchestrator.database;
+    Some((database.enqueued().await.ok()?, database.outbox_status().await.ok()?))
+}

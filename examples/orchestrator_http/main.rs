@@ -1,0 +1,116 @@
+//! The service that keeps units and announces what becomes of them: `cargo run --example orchestrator_http`.
+#![allow(unreachable_pub, reason = "a program that is there to be read")]
+
+mod api;
+mod content;
+mod database;
+mod health;
+mod metrics;
+mod orchestrator;
+mod problem;
+mod request;
+mod settings;
+mod unit;
+
+use api::Service;
+use database::Database;
+use futures::FutureExt;
+use metrics::Metrics;
+use orchestrator::Orchestrator;
+use settings::{Settings, shown};
+use std::{error::Error, sync::Arc, time::Duration};
+use stratt_event_bridge::{
+    ConnectionWatch, EventBridge, Source,
+    async_nats::ConnectOptions,
+    testing::NatsServer,
+    topology::{Topology, TopologyErrorKind},
+};
+use tokio::{
+    net::TcpListener,
+    signal::unix::{SignalKind, signal},
+    sync::oneshot,
+    time::sleep,
+};
+use tracing_subscriber::EnvFilter;
+
+type Failure = Box<dyn Error + Send + Sync>;
+
+/// How long requests that are under way may take when the service is asked to stop.
+const SHUTDOWN_GRACE: Duration = Duration::from_secs(10);
+
+#[tokio::main]
+async fn main() -> Result<(), Failure> {
+    let level = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    tracing_subscriber::fmt().json().with_env_filter(level).init();
+    // Spawned, since a task on a worker thread is quicker than the thread that blocks on it.
+    tokio::spawn(serve()).await?.inspect_err(|error| tracing::error!(error, "orchestrator cannot go on"))
+}
+
+async fn serve() -> Result<(), Failure> {
+    let stop = asked_to_stop()?.boxed().shared();
+    let Settings { http_addr, database_url, nats_url, nats_replicas } = Settings::from_env()?;
+    let database = Database::open(&database_url).await?;
+    // Dropped at the end, after the relay has drained.
+    let own_broker = if nats_url.is_none() { Some(NatsServer::start().await?) } else { None };
+    let nats_url = own_broker.as_ref().map(|own| own.url().to_owned()).or(nats_url).unwrap_or_default();
+    let topology = Topology::default().with_replicas(nats_replicas);
+    let bridge = connect(&nats_url, &topology).await?;
+    let listener = TcpListener::bind(&http_addr).await;
+    let listener = listener.map_err(|error| format!("cannot listen on {http_addr}: {error}"))?;
+    let url = format!("http://{}", listener.local_addr()?);
+
+    let (stop_relay, relay_stopped) = oneshot::channel::<()>();
+    let relay = database.relay(&bridge).run(async move {
+        let _stopped_or_dropped = relay_stopped.await;
+    });
+    let mut relay = tokio::spawn(relay);
+    let (metrics, source) = (Arc::new(Metrics::default()), bridge.source().clone());
+    let orchestrator = Orchestrator { database: database.clone(), metrics, source };
+    let router = api::router(Arc::new(Service { orchestrator, bridge, topology }));
+    tracing::info!(url, database = shown(&database_url), broker = shown(&nats_url), "orchestrator is ready");
+
+    let serving = axum::serve(listener, router).with_graceful_shutdown(stop.clone());
+    tokio::select! {
+        served = serving => served?,
+        () = stop.then(|()| sleep(SHUTDOWN_GRACE)) => tracing::warn!("requests were cut off"),
+        ended = &mut relay => {
+            ended??;
+            return Err("relay has ended".into());
+        }
+    }
+    // Nobody enqueues any more: what is committed is published, as far as the broker answers.
+    let _already_ended = stop_relay.send(());
+    let summary = relay.await??;
+    database.close().await;
+    tracing::info!(?summary, "orchestrator has drained");
+    Ok(())
+}
+
+/// Connects, and creates the streams unless they are there. Streams that somebody set up otherwise are not touched.
+async fn connect(url: &str, topology: &Topology) -> Result<EventBridge, Failure> {
+    let watch = ConnectionWatch::new();
+    let connecting = ConnectOptions::new()
+        .name("orchestrator-http")
+        .connection_timeout(Duration::from_secs(5))
+        .event_callback(watch.callback());
+    let client =
+        connecting.connect(url).await.map_err(|error| format!("no broker at {}: {error}", shown(url)))?;
+    let source: Source = format!("orchestrator-http:publisher:{}", env!("CARGO_PKG_VERSION")).parse()?;
+    let bridge = EventBridge::new(client, source).watching(watch);
+    match bridge.verify(topology).await {
+        Err(error) if error.kind() == TopologyErrorKind::NotFound => bridge.provision(topology).await?,
+        verified => verified?,
+    }
+    Ok(bridge)
+}
+
+/// Resolves at SIGTERM, as orchestrators send it, or SIGINT, as terminals do.
+fn asked_to_stop() -> std::io::Result<impl Future<Output = ()> + Send> {
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    })
+}
