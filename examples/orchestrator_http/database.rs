@@ -17,8 +17,7 @@ use stratt_event_bridge::{
 };
 
 const SCHEMA: &str = include_str!("schema.sql");
-const UNIT: &str =
-    "SELECT content, fingerprint, status, reason, successor, found FROM units WHERE uri = $1";
+const UNIT: &str = "SELECT content, fingerprint, status, reason, successor, found FROM units WHERE uri = $1";
 /// Transactions of one unit run one after the other, those of a unit that does not exist yet included.
 const LOCK: &str = "SELECT pg_advisory_xact_lock(hashtextextended($1, 0))";
 /// How long a request waits for a connection.
@@ -69,7 +68,11 @@ impl Database {
         let opened = match scheme {
             "postgres" | "postgresql" => Self::open_postgres(url).await,
             "sqlite" => Self::open_sqlite(url).await,
-            _ => return Err(format!("DATABASE_URL begins with {scheme:?}: must be postgres: or sqlite:").into()),
+            _ => {
+                return Err(
+                    format!("DATABASE_URL begins with {scheme:?}: must be postgres: or sqlite:").into()
+                );
+            }
         };
         opened.map_err(|error| format!("no database at {}: {error}", shown(url)).into())
     }
@@ -172,8 +175,7 @@ impl Transaction {
             ON CONFLICT (first_key) DO UPDATE SET times = facts.times + 1 RETURNING times";
         // By the key, since an identity may be longer than an index of PostgreSQL takes.
         let key = event.idempotency_key().to_string();
-        let times: i64 =
-            on!(transaction self, |tx| sqlx::query_scalar(count).bind(key).fetch_one(tx).await)?;
+        let times: i64 = on!(transaction self, |tx| sqlx::query_scalar(count).bind(key).fetch_one(tx).await)?;
         Ok(Occurrence::try_from(times.unsigned_abs()).ok())
     }
 

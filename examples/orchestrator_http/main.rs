@@ -1,4 +1,48 @@
-//! The service that keeps units and announces what becomes of them: `cargo run --example orchestrator_http`.
+//! The service that keeps units and announces what becomes of them, each in the transaction that makes it so.
+//!
+//! ```sh
+//! cargo run --example orchestrator_http
+//! ```
+//!
+//! It keeps units in a file of SQLite and starts a broker of its own, unless it is told where to find others:
+//!
+//! | variable | meaning | default |
+//! |---|---|---|
+//! | `HTTP_ADDR` | where it listens | `127.0.0.1:8080` |
+//! | `DATABASE_URL` | `postgres://...` or `sqlite:path` | `orchestrator_http.db` in the folder for temporary files |
+//! | `NATS_URL` | where the broker is | a nats-server that ends with the service |
+//! | `NATS_REPLICAS` | how many servers keep each stream | 1 |
+//! | `RUST_LOG` | the level of the log | `info` |
+//!
+//! In another terminal (`--json` needs curl 7.82):
+//!
+//! ```sh
+//! U=http://127.0.0.1:8080/units RULE=$U/dev/rule/no-secrets@1.0.0 CHAIN=$U/legal/chain/review@2.1.0
+//! curl --json '{"uri":"strat://dev/rule/no-secrets@1.0.0","content":{"text":"Never print one."}}' $U
+//! curl $RULE
+//! curl --json '{"reason":"old","successor":"strat://dev/rule/no-secrets@2.0.0"}' $RULE/deprecate
+//! curl -X POST $RULE/verify
+//! # Somebody changes what was published.
+//! python3 -c "import sqlite3, tempfile
+//! with sqlite3.connect(tempfile.gettempdir() + '/orchestrator_http.db') as db:
+//!     db.execute('UPDATE units SET content = 1')"
+//! curl -X POST $RULE/verify
+//! # What is published again is restored, and published for the second time.
+//! curl --json '{"uri":"strat://dev/rule/no-secrets@1.0.0","content":{"text":"Never print one."}}' $U
+//! curl --json "{\"imported\":\"choco://docs/style\",\"fingerprint\":\"sha256:$(printf x | sha256sum | cut -c-64)\"}" $RULE/imports
+//! curl --json '{"uri":"strat://legal/chain/review@2.1.0","content":["draft","approve"]}' $U
+//! curl -X POST $CHAIN/gates/approve/runs/run-1/fire
+//! curl --json '{"outcome":"pass","resolvedBy":"user:bob"}' $CHAIN/gates/approve/runs/run-1/resolve
+//! # A problem names the field.
+//! curl --json '{"uri":"strat://dev/rule/*@1.0.0","content":1}' $U
+//! curl http://127.0.0.1:8080/readyz
+//! curl http://127.0.0.1:8080/metrics
+//! ```
+//!
+//! Each answer says under `announced` which event was enqueued, or null where the request found what it asks for:
+//! every request may be repeated. The log names the broker; `NATS_URL=... cargo run --example choco_adapter` listens to it.
+//!
+//! Left to what stands before it: TLS, who may do what, and how many may connect.
 #![allow(unreachable_pub, reason = "a program that is there to be read")]
 
 mod api;
@@ -78,7 +122,7 @@ async fn serve() -> Result<(), Failure> {
             return Err("relay has ended".into());
         }
     }
-    // Nobody enqueues any more: what is committed is published, as far as the broker answers.
+    // What is committed is published, as far as the broker answers; the rest waits for the next start.
     let _already_ended = stop_relay.send(());
     let summary = relay.await??;
     database.close().await;

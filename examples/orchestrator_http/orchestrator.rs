@@ -7,7 +7,6 @@ use crate::{
     database::{Database, Transaction},
     metrics::Metrics,
     problem::Problem,
-    request::required,
     unit::{Status, Unit},
 };
 use axum::http::StatusCode;
@@ -46,7 +45,8 @@ impl Orchestrator {
         content: &Content,
         actor: Option<String>,
     ) -> Result<(Unit, bool, Option<Announced>), Problem> {
-        let fingerprint = content.fingerprint().map_err(|error| Problem::field("content", error))?;
+        let fingerprint =
+            content.fingerprint().map_err(|error| Problem::field("content", error.to_string()))?;
         let mut tx = self.database.begin(&uri).await?;
         let known = tx.unit(&uri).await?;
         if known.as_ref().is_some_and(|known| known.fingerprint != fingerprint) {
@@ -114,7 +114,7 @@ impl Orchestrator {
     ) -> Result<(Unit, Option<Announced>), Problem> {
         let mut tx = self.database.begin(&uri).await?;
         let mut unit = known(&mut tx, &uri).await?;
-        let actual = unit.recompute().map_err(|error| Problem::field("content", error))?;
+        let actual = unit.recompute().map_err(|error| Problem::field("content", error.to_string()))?;
         if unit.found.as_ref() == Some(&actual) {
             return Ok((unit, None));
         }
@@ -178,7 +178,7 @@ impl Orchestrator {
         Ok((event, Some(announced)))
     }
 
-    /// `event` has the fingerprint of nothing yet: it is that of the chain.
+    /// A gate is resolved once in a run; the same outcome again is a repeat, another one is refused.
     pub(crate) async fn resolve_gate(
         &self,
         chain: UnitUri,
@@ -194,8 +194,7 @@ impl Orchestrator {
         let mut tx = self.database.begin(&chain).await?;
         let fingerprint = known_chain(&mut tx, &chain).await?.fingerprint;
         let before = tx.gate(&chain, &gate, &run).await?;
-        let before = required("runId", before)
-            .map_err(|_| Problem::conflict("runId", "gate has not fired in this run"))?;
+        let before = before.ok_or_else(|| Problem::conflict("runId", "gate has not fired in this run"))?;
         let mut event = ChainGateResolved::new(chain, gate, run, fingerprint, outcome);
         (event.reason, event.resolved_by, event.actor) = (details.reason, details.resolved_by, details.actor);
         match before.as_deref() {

@@ -26,8 +26,8 @@ impl Problem {
     }
 
     /// A field that was left out or is not what it must be.
-    pub(crate) fn field(name: impl Into<String>, detail: impl ToString) -> Self {
-        Self::new(StatusCode::UNPROCESSABLE_ENTITY, detail.to_string()).of(name)
+    pub(crate) fn field(name: impl Into<String>, detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::UNPROCESSABLE_ENTITY, detail).of(name)
     }
 
     /// A request that does not fit what is known.
@@ -44,7 +44,10 @@ impl Problem {
     fn unavailable(error: &dyn Error) -> Self {
         let cause = error.source().map(ToString::to_string);
         tracing::error!(%error, cause, "database cannot be used");
-        Self::new(StatusCode::SERVICE_UNAVAILABLE, "database cannot be used now; repeating the request is safe")
+        Self::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "database cannot be used now; repeating the request is safe",
+        )
     }
 }
 

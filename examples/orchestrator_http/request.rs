@@ -8,7 +8,8 @@ use axum::{
 };
 use serde::{Deserialize, Deserializer, de::DeserializeOwned, de::Error};
 use serde_json::error::Category;
-use stratt_event_bridge::{GateName, RunId, UnitUri};
+use std::str::FromStr;
+use stratt_event_bridge::{GateName, ParseError, RunId, UnitUri};
 
 /// How large a body may be, in bytes.
 pub(crate) const MAX_BODY: usize = 256 * 1024;
@@ -46,14 +47,24 @@ fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
     let mut json = serde_json::Deserializer::from_slice(bytes);
     let read = serde_path_to_error::deserialize(&mut json).map_err(|error| {
         let (path, error) = (error.path().to_string(), error.into_inner());
+        let detail = error.to_string();
         match error.classify() {
-            Category::Data => Problem::field(path, error),
-            _ => Problem::new(StatusCode::BAD_REQUEST, format!("body is not JSON: {error}")),
+            // A field that occurs twice is named in the message alone.
+            Category::Data if path == "." => {
+                Problem::field(detail.split('`').nth(1).unwrap_or_default(), detail.as_str())
+            }
+            Category::Data => Problem::field(path, detail),
+            _ => Problem::new(StatusCode::BAD_REQUEST, format!("body is not JSON: {detail}")),
         }
     })?;
     let rest = json.end().map_err(|error| format!("body is more than one JSON object: {error}"));
     rest.map_err(|detail| Problem::new(StatusCode::BAD_REQUEST, detail))?;
     Ok(read)
+}
+
+/// The value that a text stands for.
+fn value<T: FromStr<Err = ParseError>>(field: &str, text: &str) -> Result<T, Problem> {
+    text.parse().map_err(|error: ParseError| Problem::field(field, error.to_string()))
 }
 
 /// The value of a field that must be there.
@@ -98,8 +109,7 @@ impl<S: Send + Sync> FromRequestParts<S> for UnitOfPath {
         }
 
         let Segments { domain, r#type, unit } = segments(parts, state).await?;
-        let uri = format!("strat://{domain}/{type}/{unit}", r#type = r#type).parse();
-        uri.map(Self).map_err(|error| Problem::field("uri", error))
+        value("uri", &format!("strat://{domain}/{type}/{unit}")).map(Self)
     }
 }
 
@@ -118,9 +128,7 @@ impl<S: Send + Sync> FromRequestParts<S> for GateOfPath {
         }
 
         let Segments { gate, run } = segments(parts, state).await?;
-        let gate = gate.parse().map_err(|error| Problem::field("gate", error))?;
-        let run = run.parse().map_err(|error| Problem::field("runId", error))?;
-        Ok(Self(gate, run))
+        Ok(Self(value("gate", &gate)?, value("runId", &run)?))
     }
 }
 
