@@ -59,7 +59,8 @@ impl Orchestrator {
             status: Status::Published,
             reason: None,
             successor: None,
-            found: known.and_then(|known| known.found),
+            // What was found is about content that is replaced.
+            found: known.filter(|known| known.content == content.as_str()).and_then(|known| known.found),
             uri: uri.clone(),
             fingerprint: fingerprint.clone(),
         };

@@ -111,13 +111,18 @@ async fn the_whole_flow(database: TestDatabase) {
     let verify = async || service.post(&format!("{RULE}/verify"), "").await;
     keys.push(announced(&verify().await, "unit.fingerprint.verified"));
     announced_nothing(&verify().await);
-    for _ in 0..2 {
+    for restored_by_publishing in [false, true] {
         database.set_content("{").await;
         keys.push(announced(&verify().await, "unit.tampered"));
         announced_nothing(&verify().await);
         let shown = service.get(RULE).await.json();
         assert_eq!((&shown["integrity"], &shown["content"]), (&json!("tampered"), &json!("{")));
-        database.set_content(canonical).await;
+        if restored_by_publishing {
+            keys.push(announced(&service.post("/units", publish).await, "unit.published"));
+            assert_eq!(service.get(RULE).await.json()["integrity"], "unverified");
+        } else {
+            database.set_content(canonical).await;
+        }
         keys.push(announced(&verify().await, "unit.fingerprint.verified"));
     }
     let shown = service.get(RULE).await.json();
@@ -150,17 +155,25 @@ async fn the_whole_flow(database: TestDatabase) {
     got.sort();
     assert_eq!(got, wanted);
     assert_eq!(wanted.iter().collect::<std::collections::HashSet<_>>().len(), all);
-    let AnyEvent::UnitPublished(again) = received.event(&keys[2]) else { panic!("{:?}", keys[2]) };
-    let (occurrence, before) = (again.occurrence.unwrap().get(), again.previous_status);
+    // What the consumer is told, beside the key.
+    let AnyEvent::UnitPublished(again) = received.event(&keys[2]) else { panic!("{keys:?}") };
+    assert_eq!(again.occurrence.unwrap().get(), 2);
     assert_eq!(
-        (occurrence, before.as_deref(), again.actor.as_deref()),
-        (2, Some("deprecated"), Some("user:alice"))
+        (again.previous_status.as_deref(), again.actor.as_deref()),
+        (Some("deprecated"), Some("user:alice"))
     );
+    let AnyEvent::UnitDeprecated(old) = received.event(&keys[1]) else { panic!("{keys:?}") };
+    assert_eq!((old.reason.as_deref(), old.successor.unwrap().version()), (Some("old"), "2.0.0"));
+    let AnyEvent::UnitTampered(tampered) = received.event(&keys[7]) else { panic!("{keys:?}") };
+    assert_eq!(tampered.expected_fingerprint.as_str(), fingerprint);
+    assert_eq!(tampered.actual_fingerprint.as_str(), format!("blake3:{}", blake3::hash(b"{")));
+    let AnyEvent::ChainGateResolved(resolved) = received.event(&keys[all - 1]) else { panic!("{keys:?}") };
+    assert_eq!((resolved.run_id.as_str(), resolved.resolved_by.as_deref()), ("run-2", Some("user:bob")));
 
     let published = async || service.metric("orchestrator_relay_published_total").await;
     eventually("published events", published, |count| *count == all.to_string()).await;
     for (name, value) in [
-        ("orchestrator_events_enqueued_total{type=\"unit.published\"}", "4"),
+        ("orchestrator_events_enqueued_total{type=\"unit.published\"}", "5"),
         ("orchestrator_events_enqueued_total{type=\"unit.tampered\"}", "2"),
         ("orchestrator_http_requests_total{route=\"/units\",status=\"201\"}", "2"),
         ("orchestrator_outbox_pending", "0"),
