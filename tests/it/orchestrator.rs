@@ -3,7 +3,7 @@
 use crate::support::{Answer, Orchestrator, Stage, database, eventually};
 use futures::future::join_all;
 use serde_json::{Value, json};
-use sqlx::{PgPool, SqlitePool};
+use sqlx::{Executor, PgPool, SqlitePool};
 use std::sync::{Arc, Mutex};
 use stratt_event_bridge::{AnyEvent, Delivery, Event, Feed, IdempotencyKey};
 use tempfile::TempDir;
@@ -28,17 +28,13 @@ impl TestDatabase {
         Self { url: database().await, _folder: tempfile::tempdir().unwrap() }
     }
 
-    /// What the service did not do.
-    async fn set_content(&self, content: &str) {
-        let set = "UPDATE units SET content = $1 WHERE uri = 'strat://dev/rule/no-secrets@1.0.0'";
-        let changed = if self.url.starts_with("sqlite") {
-            let pool = SqlitePool::connect(&self.url).await.unwrap();
-            sqlx::query(set).bind(content).execute(&pool).await.unwrap().rows_affected()
+    /// Does what the service did not do.
+    async fn run(&self, on_sqlite: &'static str, on_postgres: &'static str) {
+        if self.url.starts_with("sqlite") {
+            SqlitePool::connect(&self.url).await.unwrap().execute(on_sqlite).await.unwrap();
         } else {
-            let pool = PgPool::connect(&self.url).await.unwrap();
-            sqlx::query(set).bind(content).execute(&pool).await.unwrap().rows_affected()
-        };
-        assert_eq!(changed, 1);
+            PgPool::connect(&self.url).await.unwrap().execute(on_postgres).await.unwrap();
+        }
     }
 }
 
@@ -112,7 +108,8 @@ async fn the_whole_flow(database: TestDatabase) {
     keys.push(announced(&verify().await, "unit.fingerprint.verified"));
     announced_nothing(&verify().await);
     for restored_by_publishing in [false, true] {
-        database.set_content("{").await;
+        let tamper = "UPDATE units SET content = '{'";
+        database.run(tamper, tamper).await;
         keys.push(announced(&verify().await, "unit.tampered"));
         announced_nothing(&verify().await);
         let shown = service.get(RULE).await.json();
@@ -121,7 +118,8 @@ async fn the_whole_flow(database: TestDatabase) {
             keys.push(announced(&service.post("/units", publish).await, "unit.published"));
             assert_eq!(service.get(RULE).await.json()["integrity"], "unverified");
         } else {
-            database.set_content(canonical).await;
+            let restore = r#"UPDATE units SET content = '{"a":[1,-2,0.5,null],"text":"ä\n"}'"#;
+            database.run(restore, restore).await;
         }
         keys.push(announced(&verify().await, "unit.fingerprint.verified"));
     }
@@ -214,6 +212,34 @@ async fn one_of_many_announces_on_sqlite() {
 #[tokio::test]
 async fn one_of_many_announces_on_postgres() {
     one_of_many_announces(TestDatabase::postgres().await).await;
+}
+
+/// A state whose event cannot be enqueued is not reached.
+async fn what_cannot_be_announced_is_not_done(database: TestDatabase) {
+    let stage = Stage::new().await;
+    let service = Orchestrator::start(stage.server.url(), &database.url).await;
+    let refuse =
+        "CREATE TRIGGER refuse BEFORE INSERT ON stratt_outbox BEGIN SELECT RAISE(ABORT, 'full'); END";
+    let refuse_too = "ALTER TABLE stratt_outbox ADD CONSTRAINT refuse CHECK (false) NOT VALID";
+    database.run(refuse, refuse_too).await;
+    let body = json!({ "uri": "strat://dev/rule/a@1.0.0", "content": "x" }).to_string();
+    let answer = service.post("/units", &body).await;
+    assert_eq!((answer.status, answer.head.contains("retry-after: 1")), (503, true), "{answer:?}");
+    assert_eq!(service.get("/units/dev/rule/a@1.0.0").await.status, 404);
+    database.run("DROP TRIGGER refuse", "ALTER TABLE stratt_outbox DROP CONSTRAINT refuse").await;
+    assert_eq!(service.post("/units", &body).await.status, 201);
+    let published = async || service.metric("orchestrator_relay_published_total").await;
+    eventually("published events", published, |count| count == "1").await;
+}
+
+#[tokio::test]
+async fn what_cannot_be_announced_is_not_done_on_sqlite() {
+    what_cannot_be_announced_is_not_done(TestDatabase::sqlite()).await;
+}
+
+#[tokio::test]
+async fn what_cannot_be_announced_is_not_done_on_postgres() {
+    what_cannot_be_announced_is_not_done(TestDatabase::postgres().await).await;
 }
 
 /// Killed after the commit and before the event could reach the broker.

@@ -1,3 +1,4 @@
+use super::DEADLINE;
 use serde_json::Value;
 use std::{
     path::PathBuf,
@@ -9,6 +10,7 @@ use tokio::{
     net::TcpStream,
     process::{Child, Command},
     task::JoinHandle,
+    time::timeout,
 };
 
 pub fn example(name: &str) -> PathBuf {
@@ -52,7 +54,8 @@ impl Orchestrator {
             Some(line["fields"].clone())
         };
         let address = loop {
-            let said = next().await.expect("it ended before it was ready");
+            let said = timeout(DEADLINE, next()).await.expect("it does not become ready");
+            let said = said.expect("it ended before it was ready");
             if said["message"] == "orchestrator is ready" {
                 break said["url"].as_str().unwrap().strip_prefix("http://").unwrap().to_owned();
             }
@@ -83,7 +86,7 @@ impl Orchestrator {
         let mut stream = self.connect().await;
         stream.write_all(request.as_ref()).await.unwrap();
         let mut answer = Vec::new();
-        stream.read_to_end(&mut answer).await.unwrap();
+        timeout(DEADLINE, stream.read_to_end(&mut answer)).await.expect("no answer").unwrap();
         let answer = String::from_utf8(answer).unwrap();
         let (head, body) = answer.split_once("\r\n\r\n").unwrap_or_else(|| panic!("no HTTP: {answer:?}"));
         let status = head.split(' ').nth(1).unwrap().parse().unwrap();
@@ -106,7 +109,7 @@ impl Orchestrator {
     pub async fn stop(mut self) -> String {
         let pid = self.child.id().unwrap().to_string();
         assert!(Command::new("kill").args(["-TERM", &pid]).status().await.unwrap().success());
-        let status = self.child.wait().await.unwrap();
+        let status = timeout(DEADLINE, self.child.wait()).await.expect("it does not end").unwrap();
         self.reading.await.unwrap();
         let log = self.log.lock().unwrap();
         assert!(status.success(), "{status}: {log:#?}");
