@@ -73,7 +73,7 @@ use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
     sync::oneshot,
-    time::sleep,
+    time::{sleep, timeout},
 };
 use tracing_subscriber::EnvFilter;
 
@@ -81,6 +81,8 @@ type Failure = Box<dyn Error + Send + Sync>;
 
 /// How long requests that are under way may take when the service is asked to stop.
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(10);
+/// How long the publishing of their events may take then.
+const DRAIN_GRACE: Duration = Duration::from_secs(5);
 
 #[tokio::main]
 async fn main() -> Result<(), Failure> {
@@ -122,12 +124,24 @@ async fn serve() -> Result<(), Failure> {
             return Err("relay has ended".into());
         }
     }
-    // What is committed is published, as far as the broker answers; the rest waits for the next start.
+    drain(&database).await;
     let _already_ended = stop_relay.send(());
     let summary = relay.await??;
     database.close().await;
     tracing::info!(?summary, "orchestrator has drained");
     Ok(())
+}
+
+/// Waits until all that is committed is published, for a while: what is left waits for the next start.
+async fn drain(database: &Database) {
+    let all_published = async {
+        while database.outbox_status().await.is_ok_and(|outbox| outbox.pending > 0) {
+            sleep(Duration::from_millis(20)).await;
+        }
+    };
+    if timeout(DRAIN_GRACE, all_published).await.is_err() {
+        tracing::warn!("events are left in the outbox, and published after the next start");
+    }
 }
 
 /// Connects, and creates the streams unless they are there. Streams that somebody set up otherwise are not touched.

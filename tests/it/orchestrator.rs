@@ -1,12 +1,13 @@
 //! The example `orchestrator_http` as a service: the whole flow over HTTP, from a request to a consumer of Choco.
 
-use crate::support::{Answer, Orchestrator, Stage, database, eventually};
+use crate::support::{Answer, Orchestrator, Stage, database, eventually, post};
 use futures::future::join_all;
 use serde_json::{Value, json};
 use sqlx::{Executor, PgPool, SqlitePool};
 use std::sync::{Arc, Mutex};
 use stratt_event_bridge::{AnyEvent, Delivery, Event, Feed, IdempotencyKey};
 use tempfile::TempDir;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 const RULE: &str = "/units/dev/rule/no-secrets@1.0.0";
 const CHAIN: &str = "/units/legal/chain/review@2.1.0";
@@ -277,6 +278,29 @@ async fn what_is_committed_survives_a_kill_on_sqlite() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_committed_survives_a_kill_on_postgres() {
     what_is_committed_survives_a_kill(TestDatabase::postgres().await).await;
+}
+
+#[tokio::test]
+async fn a_request_under_way_is_answered_and_announced_before_the_end() {
+    let (stage, database) = (Stage::new().await, TestDatabase::sqlite());
+    let service = Orchestrator::start(stage.server.url(), &database.url).await;
+    let body = json!({ "uri": "strat://dev/rule/a@1.0.0", "content": "x" }).to_string();
+    let request = String::from_utf8(post("/units", "application/json", &body)).unwrap();
+    let head = request.replace("\r\n\r\n", "\r\nExpect: 100-continue\r\n\r\n");
+    let mut connection = service.connect().await.unwrap();
+    connection.write_all(head.strip_suffix(&body).unwrap().as_bytes()).await.unwrap();
+    // The service reads the body from here on.
+    let mut go_on = [0; 25];
+    connection.read_exact(&mut go_on).await.unwrap();
+    assert_eq!(&go_on, b"HTTP/1.1 100 Continue\r\n\r\n");
+    service.terminate().await;
+    eventually("new connections", async || service.connect().await.is_ok(), |is_open| !*is_open).await;
+    connection.write_all(body.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    connection.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 201 "), "{answer}");
+    assert_eq!(service.last_words().await, "orchestrator has drained");
+    assert_eq!(stage.stream(Feed::Strat).await.cached_info().state.messages, 1);
 }
 
 #[tokio::test]

@@ -109,7 +109,7 @@ async fn hostile_connections_harm_nobody() {
     let (stage, folder) = (Stage::new().await, tempfile::tempdir().unwrap());
     let service = service(&stage, &folder).await;
     // A body that never comes, for the time of the test.
-    let mut slow = service.connect().await;
+    let mut slow = service.connect().await.unwrap();
     slow.write_all(
         b"POST /units HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: 9\r\n\r\n{",
     )

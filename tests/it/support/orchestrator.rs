@@ -77,13 +77,13 @@ impl Orchestrator {
         self.send(post(path, "application/json", body)).await
     }
 
-    pub async fn connect(&self) -> TcpStream {
-        TcpStream::connect(&self.address).await.unwrap()
+    pub async fn connect(&self) -> std::io::Result<TcpStream> {
+        TcpStream::connect(&self.address).await
     }
 
     /// Sends the bytes of a request as they are, and reads until the service closes the connection.
     pub async fn send(&self, request: impl AsRef<[u8]>) -> Answer {
-        let mut stream = self.connect().await;
+        let mut stream = self.connect().await.unwrap();
         stream.write_all(request.as_ref()).await.unwrap();
         let mut answer = Vec::new();
         timeout(DEADLINE, stream.read_to_end(&mut answer)).await.expect("no answer").unwrap();
@@ -105,10 +105,19 @@ impl Orchestrator {
         self.child.kill().await.unwrap();
     }
 
-    /// SIGTERM; waits for the end, and yields the last words.
-    pub async fn stop(mut self) -> String {
+    /// SIGTERM.
+    pub async fn terminate(&self) {
         let pid = self.child.id().unwrap().to_string();
         assert!(Command::new("kill").args(["-TERM", &pid]).status().await.unwrap().success());
+    }
+
+    pub async fn stop(self) -> String {
+        self.terminate().await;
+        self.last_words().await
+    }
+
+    /// Waits for the end, which must be a good one.
+    pub async fn last_words(mut self) -> String {
         let status = timeout(DEADLINE, self.child.wait()).await.expect("it does not end").unwrap();
         self.reading.await.unwrap();
         let log = self.log.lock().unwrap();
