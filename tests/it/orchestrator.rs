@@ -5,7 +5,7 @@ use futures::future::join_all;
 use serde_json::{Value, json};
 use sqlx::{Executor, PgPool, SqlitePool};
 use std::sync::{Arc, Mutex};
-use stratt_event_bridge::{AnyEvent, Delivery, Event, Feed, IdempotencyKey};
+use stratt_event_bridge::{AnyEvent, Delivery, Event, Feed, IdempotencyKey, testing::Postgres};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -322,6 +322,27 @@ async fn readiness_follows_the_broker_and_its_streams() {
     eventually("readiness", readiness, |ready| *ready == (200, true, true, true)).await;
     stage.context().delete_stream(Feed::Choco.stream()).await.unwrap();
     eventually("readiness", readiness, |ready| *ready == (503, true, true, false)).await;
+    assert_eq!(service.stop().await, "orchestrator has drained");
+}
+
+#[tokio::test]
+async fn an_outage_of_the_database_is_told_and_survived() {
+    let (stage, mut postgres) = (Stage::new().await, Postgres::start().await.unwrap());
+    let service = Orchestrator::start(stage.server.url(), postgres.url()).await;
+    postgres.kill();
+    let readiness = async || {
+        let answer = service.get("/readyz").await;
+        (answer.status, answer.json()["database"] == "ok", answer.json()["broker"] == "ok")
+    };
+    eventually("readiness", readiness, |ready| *ready == (503, false, true)).await;
+    let body = json!({ "uri": "strat://dev/rule/a@1.0.0", "content": "x" }).to_string();
+    assert_eq!(service.post("/units", &body).await.status, 503);
+    assert!(!service.get("/metrics").await.body.contains("outbox_pending"));
+    postgres.restart().await.unwrap();
+    eventually("readiness", readiness, |ready| *ready == (200, true, true)).await;
+    assert_eq!(service.post("/units", &body).await.status, 201);
+    let published = async || service.metric("orchestrator_relay_published_total").await;
+    eventually("published events", published, |count| count == "1").await;
     assert_eq!(service.stop().await, "orchestrator has drained");
 }
 
