@@ -43,7 +43,6 @@
 //! every request may be repeated. The log names the broker; `NATS_URL=... cargo run --example choco_adapter` listens to it.
 //!
 //! Left to what stands before it: TLS, who may do what, and how many may connect.
-#![allow(unreachable_pub, reason = "a program that is there to be read")]
 
 mod api;
 mod content;
