@@ -1,7 +1,7 @@
 //! Subjects: where an event is published, forwarded and dead-lettered.
 
 use crate::{consumer_name::ConsumerName, domain::Domain, event::EventType};
-use std::fmt;
+use std::{collections::BTreeSet, fmt};
 
 /// The stream a consumer reads from.
 ///
@@ -42,6 +42,18 @@ impl Feed {
     /// The filter that matches events of a type in one domain, or in all of them.
     pub(crate) fn filter(self, domain: Option<&Domain>, event_type: EventType) -> String {
         [self.prefix(), domain.map_or("*", Domain::as_str), ".", event_type.as_str()].concat()
+    }
+
+    /// The filters that match events of these types in these domains, or in all if there are none.
+    pub(crate) fn filters(
+        self,
+        domains: impl IntoIterator<Item = Domain>,
+        event_types: &[EventType],
+    ) -> Vec<String> {
+        let domains: BTreeSet<_> = domains.into_iter().collect();
+        let event_types: BTreeSet<_> = event_types.iter().copied().collect();
+        let of = |domain| event_types.iter().map(move |event_type| self.filter(domain, *event_type));
+        if domains.is_empty() { of(None).collect() } else { domains.iter().map(Some).flat_map(of).collect() }
     }
 }
 

@@ -174,16 +174,7 @@ impl ConsumerBuilder {
     }
 
     fn filters(&self) -> Vec<String> {
-        let types = || self.handlers.types();
-        if self.domains.is_empty() {
-            return types().map(|event_type| self.feed.filter(None, event_type)).collect();
-        }
-        let mut domains: Vec<_> = self.domains.iter().collect();
-        domains.sort();
-        domains.dedup();
-        domains
-            .into_iter()
-            .flat_map(|domain| types().map(move |event_type| self.feed.filter(Some(domain), event_type)))
-            .collect()
+        let types: Vec<_> = self.handlers.types().collect();
+        self.feed.filters(self.domains.iter().cloned(), &types)
     }
 }

@@ -113,7 +113,11 @@ fn sources(config: &Config) -> String {
         let transforms =
             source.subject_transforms.iter().map(|t| format!("{} -> {}", t.source, t.destination));
         let filter = source.filter_subject.iter().map(|filter| format!("only {filter}"));
-        let parts: Vec<_> = transforms.chain(filter).collect();
+        let external = source.external.iter().map(|external| {
+            let delivery = external.delivery_prefix.as_deref().unwrap_or_default();
+            format!("by {} to {delivery}", external.api_prefix)
+        });
+        let parts: Vec<_> = transforms.chain(filter).chain(external).collect();
         format!("{} ({})", source.name, parts.join(", "))
     });
     let sources: Vec<_> = sources.collect();

@@ -1,5 +1,6 @@
 //! The three streams: what they should be, made so or checked.
 
+pub mod acl;
 mod difference;
 mod error;
 mod forwarding;
@@ -12,6 +13,7 @@ pub use forwarding::Forwarding;
 pub use settings::{Storage, StreamSettings};
 
 use crate::subject::Feed;
+use acl::TwoAccounts;
 use async_nats::jetstream::stream;
 use std::time::Duration;
 
@@ -38,6 +40,16 @@ pub struct Topology {
     events: StreamSettings,
     choco: StreamSettings,
     dead_letters: StreamSettings,
+    part: Part,
+}
+
+/// Which of the three streams are in the account of the connection.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+enum Part {
+    #[default]
+    All,
+    WithoutChoco,
+    OnlyChoco(TwoAccounts),
 }
 
 impl Topology {
@@ -80,6 +92,23 @@ impl Topology {
         self
     }
 
+    /// Only the streams of events and of dead letters: Choco has an [account of its own](TwoAccounts).
+    #[must_use]
+    pub fn without_choco(mut self) -> Self {
+        self.part = Part::WithoutChoco;
+        self
+    }
+
+    /// Only the stream that is forwarded to, for a connection to the [account of Choco](TwoAccounts).
+    ///
+    /// The server accepts an origin that it cannot reach, and tells nobody: ask
+    /// [`forwarding`](crate::EventBridge::forwarding) afterwards.
+    #[must_use]
+    pub fn only_choco(mut self, accounts: &TwoAccounts) -> Self {
+        self.part = Part::OnlyChoco(accounts.clone());
+        self
+    }
+
     /// Settings of the stream of events.
     #[must_use]
     pub fn events(&self) -> &StreamSettings {
@@ -103,6 +132,7 @@ impl Topology {
             events: change(self.events),
             choco: change(self.choco),
             dead_letters: change(self.dead_letters),
+            part: self.part,
         }
     }
 
@@ -128,21 +158,28 @@ impl Topology {
         })
     }
 
-    /// The streams as they should be, in the order in which they depend on each other.
-    fn streams(&self) -> [stream::Config; 3] {
+    /// The streams as they should be in this account, in the order in which they depend on each other.
+    fn streams(&self) -> Vec<stream::Config> {
         let forwarded = stream::Source {
             name: EVENT_STREAM.into(),
             subject_transforms: vec![stream::SubjectTransform {
                 source: "strat.>".into(),
                 destination: "choco.strat.>".into(),
             }],
+            external: match &self.part {
+                Part::OnlyChoco(accounts) => Some(accounts.external()),
+                Part::All | Part::WithoutChoco => None,
+            },
             ..stream::Source::default()
         };
-        [
-            self.events.config(EVENT_STREAM, &["strat.>"], None),
-            // No subjects of its own: only the broker writes it.
-            self.choco.config(CHOCO_STREAM, &[], Some(vec![forwarded])),
-            self.dead_letters.config(DEAD_LETTER_STREAM, &["stratt.dlq.>"], None),
-        ]
+        let events = self.events.config(EVENT_STREAM, &["strat.>"], None);
+        // No subjects of its own: only the broker writes it.
+        let choco = self.choco.config(CHOCO_STREAM, &[], Some(vec![forwarded]));
+        let dead_letters = self.dead_letters.config(DEAD_LETTER_STREAM, &["stratt.dlq.>"], None);
+        match self.part {
+            Part::All => vec![events, choco, dead_letters],
+            Part::WithoutChoco => vec![events, dead_letters],
+            Part::OnlyChoco(_) => vec![choco],
+        }
     }
 }

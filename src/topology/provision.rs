@@ -56,18 +56,16 @@ impl Topology {
     }
 
     /// Checks the settings and the server, and reads the streams as they are.
-    async fn look(&self, client: &Client) -> Result<(Context, [Option<Config>; 3]), TopologyError> {
+    async fn look(&self, client: &Client) -> Result<(Context, Vec<Option<Config>>), TopologyError> {
         if let Some(problem) = self.problem() {
             return Err(TopologyError::new(TopologyErrorKind::InvalidSettings, problem));
         }
         check_version(client)?;
         let context = jetstream::new(client.clone());
-        let [events, choco, dead_letters] = self.streams();
-        let found = [
-            read(&context, &events).await?,
-            read(&context, &choco).await?,
-            read(&context, &dead_letters).await?,
-        ];
+        let mut found = Vec::new();
+        for wanted in self.streams() {
+            found.push(read(&context, &wanted).await?);
+        }
         Ok((context, found))
     }
 }
