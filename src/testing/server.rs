@@ -4,7 +4,8 @@ use super::{binary, process::Process};
 use async_nats::{Client, ConnectOptions, jetstream};
 use serde::Deserialize;
 use std::{
-    fmt, fs,
+    error::Error as _,
+    fmt, fs, io,
     path::{Path, PathBuf},
     process::{Command, Stdio},
     time::Duration,
@@ -303,12 +304,14 @@ impl NatsServer {
         }
     }
 
-    /// Whether JetStream answers; a server that asks for credentials is ready when its port is open.
+    /// Whether JetStream answers; a server that asks for credentials or certificates is ready when its port is open.
     async fn answers(&self) -> bool {
         use async_nats::ConnectErrorKind::{Authentication, AuthorizationViolation};
         match async_nats::connect(&self.url).await {
             Ok(client) => jetstream::new(client).query_account().await.is_ok(),
-            Err(error) => matches!(error.kind(), Authentication | AuthorizationViolation),
+            Err(error) => {
+                matches!(error.kind(), Authentication | AuthorizationViolation) || is_of_tls(&error)
+            }
         }
     }
 
@@ -336,6 +339,13 @@ pub(super) fn patient() -> ConnectOptions {
     ConnectOptions::new()
         .connection_timeout(Duration::from_secs(2))
         .reconnect_delay_callback(|_attempt| Duration::from_millis(20))
+}
+
+/// Whether the handshake failed, to which a server has to be there: rustls says that data is invalid.
+fn is_of_tls(error: &async_nats::ConnectError) -> bool {
+    let cause = error.source().and_then(|source| source.downcast_ref::<io::Error>());
+    error.kind() == async_nats::ConnectErrorKind::Tls
+        || cause.is_some_and(|cause| cause.kind() == io::ErrorKind::InvalidData)
 }
 
 /// Whether all threads of the process have stopped, as far as the system tells.

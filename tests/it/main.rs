@@ -13,6 +13,7 @@
     reason = "tests fail by panicking"
 )]
 
+mod acl;
 mod adapter;
 mod blocked;
 mod broker_faults;
@@ -47,6 +48,7 @@ mod redis;
 mod redis_server;
 mod roundtrip;
 mod schema;
+mod secrets;
 mod server;
 mod settle_in;
 mod shutdown;

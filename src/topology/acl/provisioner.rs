@@ -38,6 +38,8 @@ impl Provisioner {
         let buckets = self.bucket_streams.iter().flat_map(|stream| {
             ["INFO", "CREATE"].into_iter().map(move |verb| about_stream(verb, stream))
         });
-        Permissions::new(streams.chain(buckets), inbox)
+        // The client asks what the account can do before it creates a bucket.
+        let account = (!self.bucket_streams.is_empty()).then(|| "$JS.API.INFO".to_owned());
+        Permissions::new(streams.chain(buckets).chain(account), inbox)
     }
 }

@@ -92,7 +92,7 @@ impl TwoAccounts {
 fn services() -> [String; 3] {
     [
         format!("$JS.API.CONSUMER.CREATE.{EVENT_STREAM}.*.strat.>"),
-        format!("$JS.FC.{EVENT_STREAM}.>"),
-        format!("$JS.FC.*.*.{EVENT_STREAM}.>"),
+        format!("$JS.FC.{EVENT_STREAM}.*.*"),
+        format!("$JS.FC.*.*.{EVENT_STREAM}.*.*"),
     ]
 }

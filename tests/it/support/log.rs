@@ -18,7 +18,11 @@ impl Log {
         // One subscriber for the whole process: with one for each thread, a thread that has none can switch a line off
         // for all of them.
         static SUBSCRIBED: Once = Once::new();
-        SUBSCRIBED.call_once(|| tracing_subscriber::fmt().with_writer(|| ThisThread).with_ansi(false).init());
+        SUBSCRIBED.call_once(|| {
+            let all_of_ours = tracing_subscriber::EnvFilter::new("info,stratt_event_bridge=trace");
+            let lines = tracing_subscriber::fmt().with_writer(|| ThisThread).with_ansi(false);
+            lines.with_env_filter(all_of_ours).init();
+        });
         let heard = Rc::default();
         HEARD.set(Some(Rc::clone(&heard)));
         Self(heard)

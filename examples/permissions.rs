@@ -1,0 +1,54 @@
+//! Prints the accounts and users of a typical set-up, as they stand in the configuration of nats-server.
+//!
+//! ```sh
+//! cargo run --example permissions > accounts.conf   # then, in nats-server.conf: include accounts.conf
+//! ```
+//!
+//! Passwords are variables of the configuration or of the server's environment, and never part of what is printed.
+
+use std::io::{self, Write};
+use stratt_event_bridge::{
+    Domain, Feed,
+    topology::acl::{
+        ChocoReader, Consumer, DeadLetterOperator, Inbox, Permissions, Provisioner, Publisher, TwoAccounts,
+    },
+};
+
+const BUCKET: &str = "STRATT_DEDUPE";
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let inbox = Inbox::of_user;
+    let domains = [Domain::try_from("dev")?, Domain::try_from("core")?];
+    let catalogue = Consumer::new(Feed::Strat, "catalogue".parse()?).with_kv_store(BUCKET)?;
+    let provisioner = Provisioner::default().with_kv_store(BUCKET)?;
+    // Creates the durable that the consumer itself may not create.
+    let deploys = catalogue.clone().creating_durable(domains.clone(), stratt_event_bridge::EventType::ALL.to_vec());
+    let of_events = [
+        user("orchestrator", &Publisher::of(domains).permissions(&inbox("orchestrator")?)),
+        user("catalogue", &catalogue.permissions(&inbox("catalogue")?)),
+        user("desk", &DeadLetterOperator.permissions(&inbox("desk")?)),
+        user("deploy", &provisioner.permissions(&inbox("deploy")?).and(deploys.permissions(&inbox("deploy")?))),
+    ];
+    // Whoever provisions Choco's stream may do anything in its account; its readers may not.
+    let of_choco = [
+        "{ user: \"choco-admin\", password: $CHOCO_ADMIN_PASSWORD }".to_owned(),
+        user("choco-reader", &ChocoReader::new("rag".parse()?).permissions(&inbox("choco-reader")?)),
+    ];
+    let accounts = TwoAccounts::new("STRATT", "CHOCO")?;
+    let mut out = io::stdout().lock();
+    writeln!(out, "accounts {{")?;
+    account(&mut out, "STRATT", "exports", &accounts.exports(), &of_events)?;
+    account(&mut out, "CHOCO", "imports", &accounts.imports(), &of_choco)?;
+    writeln!(out, "}}")?;
+    Ok(())
+}
+
+fn user(name: &str, permissions: &Permissions) -> String {
+    let password = name.to_uppercase().replace('-', "_");
+    format!("{{ user: \"{name}\", password: ${password}_PASSWORD, permissions: {permissions} }}")
+}
+
+fn account(out: &mut impl Write, name: &str, verb: &str, list: &str, users: &[String]) -> io::Result<()> {
+    writeln!(out, "{name} {{\njetstream: enabled\n{verb}: {list}")?;
+    writeln!(out, "users: [\n{}\n]\n}}", users.join("\n"))
+}
