@@ -22,12 +22,16 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let catalogue = Consumer::new(Feed::Strat, "catalogue".parse()?).with_kv_store(BUCKET)?;
     let provisioner = Provisioner::default().with_kv_store(BUCKET)?;
     // Creates the durable that the consumer itself may not create.
-    let deploys = catalogue.clone().creating_durable(domains.clone(), stratt_event_bridge::EventType::ALL.to_vec());
+    let deploys =
+        catalogue.clone().creating_durable(domains.clone(), stratt_event_bridge::EventType::ALL.to_vec());
     let of_events = [
         user("orchestrator", &Publisher::of(domains).permissions(&inbox("orchestrator")?)),
         user("catalogue", &catalogue.permissions(&inbox("catalogue")?)),
         user("desk", &DeadLetterOperator.permissions(&inbox("desk")?)),
-        user("deploy", &provisioner.permissions(&inbox("deploy")?).and(deploys.permissions(&inbox("deploy")?))),
+        user(
+            "deploy",
+            &provisioner.permissions(&inbox("deploy")?).and(deploys.permissions(&inbox("deploy")?)),
+        ),
     ];
     // Whoever provisions Choco's stream may do anything in its account; its readers may not.
     let of_choco = [

@@ -20,6 +20,9 @@ pub mod wire {}
 #[doc = include_str!("operating.md")]
 pub mod operating {}
 
+#[doc = include_str!("permissions.md")]
+pub mod permissions {}
+
 #[doc = include_str!("architecture.md")]
 pub mod architecture {}
 

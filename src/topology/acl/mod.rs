@@ -1,4 +1,6 @@
-#![doc = include_str!("../../docs/permissions.md")]
+//! Least privilege as code: the exact subjects of each role, and the blocks that nats-server reads.
+//!
+//! Roles, and what they cannot keep apart, are explained in [`docs::permissions`](crate::docs::permissions).
 
 mod api;
 mod consumer;

@@ -63,7 +63,8 @@ async fn all_arrives_and_nothing_else_is_reached(more: &str) {
 
     publish(&stratt, 1).await;
     eventually("arrived", || messages(choco.client()), |arrived| *arrived == EVENTS).await;
-    let seen = eventually("forwarding", || async { choco.forwarding().await.unwrap() }, |seen| !seen.is_stalled());
+    let seen =
+        eventually("forwarding", || async { choco.forwarding().await.unwrap() }, |seen| !seen.is_stalled());
     assert_eq!(seen.await.error(), None);
 
     let context = jetstream::new(choco.client().clone());
@@ -93,9 +94,12 @@ async fn all_arrives_and_nothing_else_is_reached(more: &str) {
     assert_eq!(heard.next().await.unwrap().payload, "forged");
     let before = stratt.publish(published("last", 9999)).await.unwrap().sequence();
     assert_eq!(before, EVENTS + 1);
-    for subject in
-        ["STREAM.INFO.STRATT_EVENTS", "STREAM.INFO.STRATT_DLQ", "STREAM.MSG.GET.STRATT_EVENTS", "STREAM.PURGE.STRATT_EVENTS"]
-    {
+    for subject in [
+        "STREAM.INFO.STRATT_EVENTS",
+        "STREAM.INFO.STRATT_DLQ",
+        "STREAM.MSG.GET.STRATT_EVENTS",
+        "STREAM.PURGE.STRATT_EVENTS",
+    ] {
         for prefix in ["$JS.API", "STRATT.JS.API"] {
             let answer = choco.client().request(format!("{prefix}.{subject}"), "".into()).await;
             let refused = answer.is_err()

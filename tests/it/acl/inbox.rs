@@ -76,5 +76,7 @@ async fn with_the_usual_inbox_one_user_reads_what_another_pulls_and_with_one_of_
     // Nor does a subscription to the reader's own inbox help.
     let spy = connect(guarded.server.url(), "spy").await;
     let _refused = spy.bridge.client().subscribe("_INBOX_reader.>").await.unwrap();
-    timeout(Duration::from_secs(20), spy.refusals.until("Subscription to \"_INBOX_reader.>\"")).await.unwrap();
+    timeout(Duration::from_secs(20), spy.refusals.until("Subscription to \"_INBOX_reader.>\""))
+        .await
+        .unwrap();
 }

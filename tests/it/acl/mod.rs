@@ -6,5 +6,6 @@ mod inbox;
 mod needed;
 mod refused;
 mod rendered;
+mod replies;
 mod roles;
 mod tls;

@@ -98,10 +98,9 @@ async fn stage() -> Guarded {
     for key in ["ordered.k", "audit.k"] {
         bucket.put(key, "{}".into()).await.unwrap();
     }
-    for (feed, name, policy) in [
-        (Feed::Strat, "audit", pull::Config::default()),
-        (Feed::Choco, "ordered", pinned()),
-    ] {
+    for (feed, name, policy) in
+        [(Feed::Strat, "audit", pull::Config::default()), (Feed::Choco, "ordered", pinned())]
+    {
         let config = pull::Config { durable_name: Some(name.into()), ..policy };
         context.create_consumer_on_stream(config, feed.stream()).await.unwrap();
     }

@@ -156,7 +156,9 @@ pub fn with_letters(admin: EventBridge) -> BoxFuture<'static, ()> {
             };
             letter(None).await;
             if envelope.event_type() == EventType::UnitPublished {
-                let forwarded = || async { context.get_stream("CHOCO_STRATT").await.unwrap().cached_info().state.messages };
+                let forwarded = || async {
+                    context.get_stream("CHOCO_STRATT").await.unwrap().cached_info().state.messages
+                };
                 eventually("forwarded", forwarded, |messages| *messages > 0).await;
                 letter(Some("STRATT_EVENTS")).await;
                 letter(Some("CHOCO_STRATT")).await;
@@ -167,7 +169,8 @@ pub fn with_letters(admin: EventBridge) -> BoxFuture<'static, ()> {
 }
 
 async fn publish(bridge: EventBridge) {
-    let envelopes = one_of_each().into_iter().map(|event| Envelope::builder(event, source()).build().unwrap());
+    let envelopes =
+        one_of_each().into_iter().map(|event| Envelope::builder(event, source()).build().unwrap());
     let receipts: Vec<_> = bridge.publish_all(stream::iter(envelopes)).try_collect().await.unwrap();
     assert_eq!(receipts.len(), 7);
     bridge.publish(published("again", 9)).await.unwrap();
@@ -255,7 +258,8 @@ async fn read(bridge: EventBridge, admin: EventBridge) {
     let context = jetstream::new(bridge.client().clone());
     let durable: jetstream::consumer::PullConsumer =
         context.get_consumer_from_stream("reader", Feed::Choco.stream()).await.unwrap();
-    let mut messages = durable.batch().max_messages(1).expires(Duration::from_secs(20)).messages().await.unwrap();
+    let mut messages =
+        durable.batch().max_messages(1).expires(Duration::from_secs(20)).messages().await.unwrap();
     let message = messages.next().await.unwrap().unwrap();
     bridge.client().request(message.message.reply.clone().unwrap(), "+ACK".into()).await.unwrap();
     all_answered(&admin, Feed::Choco, "reader", 1).await;
@@ -281,7 +285,8 @@ async fn provision(bridge: EventBridge) {
     bridge.verify(&changed).await.unwrap();
     let longer = StreamSettings::default();
     bridge.provision(&changed.with_dead_letters(longer)).await.unwrap();
-    eventually("forwarding", || async { bridge.forwarding().await.unwrap() }, |seen| !seen.is_stalled()).await;
+    eventually("forwarding", || async { bridge.forwarding().await.unwrap() }, |seen| !seen.is_stalled())
+        .await;
     KvStore::create(bridge.client().clone(), KvStoreOptions::default()).await.unwrap();
 }
 

@@ -58,7 +58,8 @@ fn params(name: &str, hosts: &[&str]) -> CertificateParams {
 }
 
 async fn server(authority: &Authority) -> NatsServer {
-    let publisher = Publisher::of(["dev".parse().unwrap()]).permissions(&Inbox::of_user("publisher").unwrap());
+    let publisher =
+        Publisher::of(["dev".parse().unwrap()]).permissions(&Inbox::of_user("publisher").unwrap());
     let consumer = Consumer::new(Feed::Choco, "adapter".parse().unwrap())
         .creating_durable([], [stratt_event_bridge::EventType::UnitPublished])
         .permissions(&Inbox::of_user("consumer").unwrap());
