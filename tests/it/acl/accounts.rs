@@ -37,7 +37,7 @@ async fn publish(bridge: &EventBridge, from: u64) {
         (from..from + EVENTS).map(move |number| Envelope::builder(large(number), source()).build().unwrap());
     let receipts = bridge.publish_all(futures::stream::iter(envelopes));
     let stored = receipts.filter(|receipt| std::future::ready(receipt.is_ok())).count().await;
-    assert_eq!(stored, EVENTS as usize);
+    assert_eq!(stored, usize::try_from(EVENTS).unwrap());
 }
 
 async fn messages(client: &async_nats::Client) -> u64 {
@@ -78,7 +78,11 @@ async fn all_arrives_and_nothing_else_is_reached(more: &str) {
         .get_consumer_from_stream("reader", Feed::Choco.stream())
         .await
         .unwrap();
-    let pulled = durable.batch().max_messages(EVENTS as usize).expires(Duration::from_secs(30)).messages();
+    let pulled = durable
+        .batch()
+        .max_messages(usize::try_from(EVENTS).unwrap())
+        .expires(Duration::from_secs(30))
+        .messages();
     let mut pulled = pulled.await.unwrap();
     for number in 1..=EVENTS {
         let message = pulled.next().await.unwrap().unwrap();

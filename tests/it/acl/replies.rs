@@ -63,11 +63,14 @@ async fn an_answer_that_is_sent_elsewhere_acknowledges_nothing_and_is_no_event()
     let mut durable = durable;
     assert_eq!(durable.info().await.unwrap().num_ack_pending, 1);
 
-    client.publish_with_reply(next, "strat.dev.unit.published", "".into()).await.unwrap();
+    // The broker would drop one with a message id that it knows.
+    let anonymous = context.publish("strat.dev.unit.published", "{}".into());
+    anonymous.await.unwrap().await.unwrap();
+    client.publish_with_reply(next, "strat.dev.unit.published", r#"{"batch":2}"#.into()).await.unwrap();
     let events = || async { context.get_stream(Feed::Strat.stream()).await.unwrap() };
-    let two = |stream: &stream::Stream| stream.cached_info().state.last_sequence == 2;
-    let stream = eventually("junk", events, two).await;
+    let three = |stream: &stream::Stream| stream.cached_info().state.last_sequence == 3;
+    let stream = eventually("junk", events, three).await;
     // No filter of a consumer, nor the forwarding to Choco, matches it.
-    let junk = stream.get_raw_message(2).await.unwrap();
+    let junk = stream.get_raw_message(3).await.unwrap();
     assert_eq!(junk.subject.as_str(), "choco.strat.dev.unit.published");
 }
