@@ -63,14 +63,23 @@ async fn an_answer_that_is_sent_elsewhere_acknowledges_nothing_and_is_no_event()
     let mut durable = durable;
     assert_eq!(durable.info().await.unwrap().num_ack_pending, 1);
 
-    // The broker would drop one with a message id that it knows.
-    let anonymous = context.publish("strat.dev.unit.published", "{}".into());
-    anonymous.await.unwrap().await.unwrap();
+    // One without a message id, which the broker does not know already.
+    context.publish("strat.dev.unit.published", "{}".into()).await.unwrap().await.unwrap();
     client.publish_with_reply(next, "strat.dev.unit.published", r#"{"batch":2}"#.into()).await.unwrap();
+    let reader = || async {
+        let stream = context.get_stream(Feed::Choco.stream()).await.unwrap();
+        stream.consumer_info("reader").await.unwrap().num_ack_pending
+    };
+    eventually("delivered", reader, |pending| *pending == 2).await;
+    // Refused by the stream, since it says where it was sourced. What was not sourced is stored, as a copy of the event.
+    let next = "$JS.API.CONSUMER.MSG.NEXT.STRATT_EVENTS.audit";
+    let admin = guarded.admin.client();
+    admin.publish_with_reply(next, "strat.dev.unit.published", "".into()).await.unwrap();
     let events = || async { context.get_stream(Feed::Strat.stream()).await.unwrap() };
-    let three = |stream: &stream::Stream| stream.cached_info().state.last_sequence == 3;
-    let stream = eventually("junk", events, three).await;
-    // No filter of a consumer, nor the forwarding to Choco, matches it.
-    let junk = stream.get_raw_message(3).await.unwrap();
-    assert_eq!(junk.subject.as_str(), "choco.strat.dev.unit.published");
+    let more = |stream: &stream::Stream| stream.cached_info().state.last_sequence > 2;
+    let stream = eventually("copy", events, more).await;
+    let copy = stream.get_raw_message(3).await.unwrap();
+    assert_eq!((copy.subject.as_str(), &copy.payload[..]), ("strat.dev.unit.published", b"{}".as_slice()));
+    assert!(copy.headers.get("Nats-Stream-Source").is_none());
+    assert_eq!(guarded.admin.publish(published("b", 2)).await.unwrap().sequence(), 4);
 }
