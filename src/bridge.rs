@@ -99,7 +99,7 @@ impl EventBridge {
         &self.inner.watch
     }
 
-    /// Creates the three streams, or changes what differs from `topology`. What is not part of it, such as a
+    /// Creates the streams of `topology`, or changes what differs from it. What is not part of it, such as a
     /// description, stays. Running it twice, or from several processes at once, is harmless.
     ///
     /// # Errors
@@ -115,7 +115,7 @@ impl EventBridge {
         topology.provision(&self.inner.client).await
     }
 
-    /// Checks that the three streams are what `topology` says, and changes nothing.
+    /// Checks that the streams are what `topology` says, and changes nothing.
     ///
     /// # Errors
     ///
