@@ -1,7 +1,6 @@
-use super::DEADLINE;
+use super::{DEADLINE, example};
 use serde_json::Value;
 use std::{
-    path::PathBuf,
     process::Stdio,
     sync::{Arc, Mutex},
 };
@@ -12,13 +11,6 @@ use tokio::{
     task::JoinHandle,
     time::timeout,
 };
-
-pub fn example(name: &str) -> PathBuf {
-    // Beside the folder of this test program, where cargo puts them.
-    let program = std::env::current_exe().unwrap().ancestors().nth(2).unwrap().join("examples").join(name);
-    assert!(program.is_file(), "{} is missing: cargo build --examples", program.display());
-    program
-}
 
 /// The example `orchestrator_http` as a process.
 pub struct Orchestrator {
