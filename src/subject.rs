@@ -82,13 +82,14 @@ pub(crate) const UNKNOWN: &str = "_";
 
 /// The subject of a dead letter, for any subject that its event came by.
 ///
-/// A domain or type that is not valid becomes `_`, so that hostile text never becomes part of a subject.
-pub(crate) fn dead_letter_subject(consumer: &ConsumerName, event_subject: &str) -> String {
+/// A consumer, domain or type that is not valid becomes `_`, so that hostile text never becomes part of a subject.
+pub(crate) fn dead_letter_subject(consumer: &str, event_subject: &str) -> String {
+    let consumer = consumer.parse::<ConsumerName>().ok();
     let address = Address::parse(event_subject);
     let domain = address.and_then(|address| address.domain.parse::<Domain>().ok());
     let event_type = address.and_then(|address| address.event_type.parse::<EventType>().ok());
     dead_letter_filter(
-        consumer.as_str(),
+        consumer.as_ref().map_or(UNKNOWN, ConsumerName::as_str),
         domain.as_ref().map_or(UNKNOWN, Domain::as_str),
         event_type.as_ref().map_or(UNKNOWN, EventType::as_str),
     )
@@ -122,15 +123,15 @@ mod tests {
 
     #[test]
     fn dead_letter_subjects_hold_no_hostile_text() {
-        let consumer: ConsumerName = "c".parse().unwrap();
-        for (subject, wanted) in [
-            ("strat.dev.chain.gate.fired", "stratt.dlq.c.dev.chain.gate.fired"),
-            ("choco.strat.dev.unit.published", "stratt.dlq.c.dev.unit.published"),
-            ("strat.*.unit.published", "stratt.dlq.c._.unit.published"),
-            ("strat.dev.>", "stratt.dlq.c.dev._"),
-            ("elsewhere", "stratt.dlq.c._._"),
+        for (consumer, subject, wanted) in [
+            ("c", "strat.dev.chain.gate.fired", "stratt.dlq.c.dev.chain.gate.fired"),
+            ("c", "choco.strat.dev.unit.published", "stratt.dlq.c.dev.unit.published"),
+            ("c", "strat.*.unit.published", "stratt.dlq.c._.unit.published"),
+            ("c", "strat.dev.>", "stratt.dlq.c.dev._"),
+            ("c", "elsewhere", "stratt.dlq.c._._"),
+            ("grün", "strat.dev.unit.published", "stratt.dlq._.dev.unit.published"),
         ] {
-            assert_eq!(dead_letter_subject(&consumer, subject), wanted);
+            assert_eq!(dead_letter_subject(consumer, subject), wanted);
         }
     }
 }

@@ -236,7 +236,7 @@ impl<'a> InProcess<'a> {
     async fn dead_letter(&self, reason: DeadLetterReason) -> Seen {
         let Received { message, stream, sequence, deliveries, .. } = self.received;
         let obituary = Obituary {
-            consumer: &self.shared.name,
+            consumer: self.shared.name.as_str(),
             reason,
             error: &self.error,
             deliveries: *deliveries,

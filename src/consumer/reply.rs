@@ -1,6 +1,7 @@
 //! Telling the server how a delivery ended.
 
 use super::decide::Ending;
+use crate::dead_letter::FILED;
 use async_nats::{Client, Subject};
 use bytes::Bytes;
 use std::time::Duration;
@@ -31,7 +32,7 @@ fn nak(delay: Duration) -> Bytes {
 
 /// Confirmed, since a dead-lettered event that comes back is attempted from the start.
 async fn terminate(client: &Client, to: Subject, reason: &str) {
-    let request = client.request(to, format!("+TERM dead-lettered: {reason}").into());
+    let request = client.request(to, format!("+TERM {FILED}{reason}").into());
     let failed = match tokio::time::timeout(CONFIRM_TIMEOUT, request).await {
         Ok(Ok(_)) => return,
         Ok(Err(error)) => error.kind().to_string(),

@@ -24,7 +24,7 @@ pub(super) fn set(headers: &mut HeaderMap, name: &'static str, text: &str) {
     }
 }
 
-fn printable(text: &str) -> String {
+pub(super) fn printable(text: &str) -> String {
     let mut line = String::with_capacity(text.len().min(MAX_TEXT));
     for character in text.chars() {
         let start = line.len();

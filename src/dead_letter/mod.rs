@@ -6,12 +6,14 @@ pub(crate) mod header;
 mod letter;
 mod reason;
 mod redrive;
+mod sweep;
 mod write;
 
 pub use error::{DeadLetterError, DeadLetterErrorKind};
 pub use filter::DeadLetterFilter;
 pub use letter::DeadLetter;
 pub use reason::DeadLetterReason;
+pub use sweep::{SweepError, SweepErrorKind, SweepSummary, Sweeper};
 pub(crate) use write::Obituary;
 
 use crate::{bridge::EventBridge, publish::Publisher, topology::DEAD_LETTER_STREAM};
@@ -20,6 +22,9 @@ use async_nats::jetstream::{
     stream::{LastRawMessageErrorKind, Stream as JetStream},
 };
 use futures::{Stream, TryStreamExt, stream};
+
+/// What the reason of a termination begins with when the dead letter of the event is stored already.
+pub(crate) const FILED: &str = "dead-lettered: ";
 
 /// Lists, shows, redrives and discards dead letters.
 ///

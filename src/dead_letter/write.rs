@@ -2,7 +2,6 @@
 
 use super::{DeadLetterReason, header};
 use crate::{
-    consumer_name::ConsumerName,
     publish::{Outgoing, PublishError, PublishErrorKind, PublishReceipt, Publisher},
     subject::dead_letter_subject,
 };
@@ -15,7 +14,8 @@ use tokio::time::Instant;
 /// What is known of a message when it is dead-lettered.
 #[derive(Debug)]
 pub(crate) struct Obituary<'a> {
-    pub(crate) consumer: &'a ConsumerName,
+    /// Of any consumer: the server has looser rules for names than [`ConsumerName`](crate::ConsumerName) has.
+    pub(crate) consumer: &'a str,
     pub(crate) reason: DeadLetterReason,
     pub(crate) error: &'a str,
     pub(crate) deliveries: u64,
@@ -29,7 +29,8 @@ pub(crate) struct Obituary<'a> {
 impl Obituary<'_> {
     /// Stores the dead letter, once however often it is repeated within the duplicate window.
     pub(crate) async fn store(&self, publisher: &Publisher, deadline: Instant) -> Result<(), PublishError> {
-        let message_id = format!("{}:{}:{}", self.stream, self.sequence, self.consumer);
+        let consumer = header::printable(self.consumer);
+        let message_id = format!("{}:{}:{consumer}", self.stream, self.sequence);
         let mut receipt = self.store_as(&message_id, publisher, deadline).await?;
         // A stream that was deleted and created anew counts from one again: the broker may know this message id from a
         // dead letter of the old stream, and has then dropped this one.
@@ -38,7 +39,7 @@ impl Obituary<'_> {
             receipt = self.store_as(&format!("{message_id}:{content}"), publisher, deadline).await?;
         }
         tracing::warn!(
-            consumer = %self.consumer,
+            consumer,
             reason = %self.reason,
             stream = self.stream,
             sequence = self.sequence,
@@ -81,7 +82,7 @@ impl Obituary<'_> {
 
     fn record(&self, message_id: &str) -> Outgoing {
         let mut headers = self.headers.map(header::of_event).unwrap_or_default();
-        header::set(&mut headers, header::CONSUMER, self.consumer.as_str());
+        header::set(&mut headers, header::CONSUMER, self.consumer);
         header::set(&mut headers, header::REASON, self.reason.as_str());
         header::set(&mut headers, header::ERROR, self.error);
         header::set(&mut headers, header::DELIVERIES, &self.deliveries.to_string());

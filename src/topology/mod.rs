@@ -1,15 +1,18 @@
 //! The three streams: what they should be, made so or checked.
 
 pub mod acl;
+mod advisories;
 mod difference;
 mod error;
 mod forwarding;
 mod provision;
 mod settings;
 
+pub(crate) use advisories::{advisory_subjects, provision_advisories};
 pub use difference::Difference;
 pub use error::{TopologyError, TopologyErrorKind};
 pub use forwarding::Forwarding;
+pub(crate) use provision::check_version;
 pub use settings::{Storage, StreamSettings};
 
 use crate::subject::Feed;
@@ -23,6 +26,8 @@ pub const EVENT_STREAM: &str = Feed::Strat.stream();
 pub const CHOCO_STREAM: &str = Feed::Choco.stream();
 /// The stream of dead letters, `stratt.dlq.>`.
 pub const DEAD_LETTER_STREAM: &str = "STRATT_DLQ";
+/// The stream that keeps what the server says of events that it gave up, for a [`Sweeper`](crate::dead_letter::Sweeper).
+pub const ADVISORY_STREAM: &str = "STRATT_ADVISORIES";
 
 /// The three streams: events, what the broker forwards of them to Choco, and dead letters.
 ///

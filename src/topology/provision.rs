@@ -19,24 +19,9 @@ impl Topology {
         let (context, found) = self.look(client).await?;
         let wanted = self.streams();
         // All are looked at before any is touched.
-        let fixed: Vec<_> = wanted
-            .iter()
-            .zip(&found)
-            .filter_map(|(wanted, found)| Some(differences(wanted, found.as_ref()?)))
-            .flatten()
-            .filter(Difference::is_fixed)
-            .collect();
-        if !fixed.is_empty() {
-            return Err(TopologyError::differing(TopologyErrorKind::Conflict, fixed));
-        }
+        refuse_fixed(wanted.iter().zip(&found))?;
         for (wanted, found) in wanted.iter().zip(found) {
-            let found = match found {
-                Some(found) => found,
-                None => create(&context, wanted).await?,
-            };
-            if !differences(wanted, &found).is_empty() {
-                update(&context, wanted, found).await?;
-            }
+            make(&context, wanted, found).await?;
         }
         Ok(())
     }
@@ -70,8 +55,30 @@ impl Topology {
     }
 }
 
+/// Fails if the server cannot make these streams what they should be.
+pub(super) fn refuse_fixed<'a>(
+    streams: impl IntoIterator<Item = (&'a Config, &'a Option<Config>)>,
+) -> Result<(), TopologyError> {
+    let found = streams.into_iter().filter_map(|(wanted, found)| Some(differences(wanted, found.as_ref()?)));
+    let fixed: Vec<_> = found.flatten().filter(Difference::is_fixed).collect();
+    if fixed.is_empty() { Ok(()) } else { Err(TopologyError::differing(TopologyErrorKind::Conflict, fixed)) }
+}
+
+/// Creates a stream, or changes what differs.
+pub(super) async fn make(
+    context: &Context,
+    wanted: &Config,
+    found: Option<Config>,
+) -> Result<(), TopologyError> {
+    let found = match found {
+        Some(found) => found,
+        None => create(context, wanted).await?,
+    };
+    if differences(wanted, &found).is_empty() { Ok(()) } else { update(context, wanted, found).await }
+}
+
 /// Older servers answer "ok" and ignore subject transforms, so that events would be forwarded under a wrong subject.
-fn check_version(client: &Client) -> Result<(), TopologyError> {
+pub(crate) fn check_version(client: &Client) -> Result<(), TopologyError> {
     let Some(server) = client.try_server_info() else {
         return Err(TopologyError::new(TopologyErrorKind::Unavailable, "not connected to the broker"));
     };
@@ -82,7 +89,7 @@ fn check_version(client: &Client) -> Result<(), TopologyError> {
     Err(TopologyError::new(TopologyErrorKind::UnsupportedServer, message))
 }
 
-async fn read(context: &Context, wanted: &Config) -> Result<Option<Config>, TopologyError> {
+pub(super) async fn read(context: &Context, wanted: &Config) -> Result<Option<Config>, TopologyError> {
     match context.get_stream(&wanted.name).await {
         Ok(stream) => Ok(Some(stream.cached_info().config.clone())),
         Err(error) => match error.kind() {

@@ -57,6 +57,7 @@ mod sql_stores;
 mod startup;
 mod store_faults;
 mod support;
+mod sweeper;
 mod tidy;
 mod topology;
 mod twins;

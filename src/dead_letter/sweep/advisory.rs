@@ -1,0 +1,115 @@
+//! What the server says of an event that it will not deliver again.
+
+use crate::dead_letter::{DeadLetterReason, FILED};
+use serde::Deserialize;
+use time::{OffsetDateTime, serde::rfc3339};
+
+/// That the server gave up an event of a consumer, or was told to.
+#[derive(Debug, PartialEq, Eq, Deserialize)]
+pub(super) struct Advisory {
+    stream: String,
+    pub(super) consumer: String,
+    #[serde(rename = "stream_seq")]
+    pub(super) sequence: u64,
+    pub(super) deliveries: u64,
+    #[serde(rename = "timestamp", with = "rfc3339")]
+    pub(super) time: OffsetDateTime,
+    /// What the consumer said when it terminated the event.
+    reason: Option<String>,
+    #[serde(skip)]
+    is_termination: bool,
+}
+
+impl Advisory {
+    /// Reads an advisory; `None` if it is not one, or contradicts the subject that it came by.
+    pub(super) fn parse(subject: &str, payload: &[u8]) -> Option<Self> {
+        let mut parts = subject.strip_prefix("$JS.EVENT.ADVISORY.CONSUMER.")?.splitn(3, '.');
+        let (kind, stream, consumer) = (parts.next()?, parts.next()?, parts.next()?);
+        let is_termination = match kind {
+            "MAX_DELIVERIES" => false,
+            "MSG_TERMINATED" => true,
+            _ => return None,
+        };
+        let advisory: Self = serde_json::from_slice(payload).ok()?;
+        let agrees = advisory.stream == stream && advisory.consumer == consumer;
+        agrees.then_some(Self { is_termination, ..advisory })
+    }
+
+    /// Whether the consumer says that it has filed the dead letter itself, as those of this crate do.
+    pub(super) fn is_filed(&self) -> bool {
+        self.is_termination && self.reason.as_ref().is_some_and(|reason| reason.starts_with(FILED))
+    }
+
+    pub(super) fn verdict(&self) -> DeadLetterReason {
+        if self.is_termination { DeadLetterReason::Rejected } else { DeadLetterReason::Exhausted }
+    }
+
+    pub(super) fn error(&self) -> String {
+        match &self.reason {
+            Some(reason) if !reason.is_empty() => reason.clone(),
+            _ if self.is_termination => "terminated by the consumer, without a reason".into(),
+            _ => format!(
+                "not acknowledged in {} deliveries, the most that the consumer allows",
+                self.deliveries
+            ),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TERMINATED: &str = "$JS.EVENT.ADVISORY.CONSUMER.MSG_TERMINATED.STRATT_EVENTS.c";
+    const EXHAUSTED: &str = "$JS.EVENT.ADVISORY.CONSUMER.MAX_DELIVERIES.STRATT_EVENTS.c";
+
+    fn json(more: &str) -> String {
+        format!(
+            r#"{{"type":"io.nats","id":"x","timestamp":"2026-11-24T04:16:15.430333513Z",
+            "stream":"STRATT_EVENTS","consumer":"c","stream_seq":5,"deliveries":3{more}}}"#
+        )
+    }
+
+    #[test]
+    fn the_verdict_and_the_error_are_what_the_server_says() {
+        let cases = [
+            (
+                EXHAUSTED,
+                "",
+                "exhausted",
+                "not acknowledged in 3 deliveries, the most that the consumer allows",
+            ),
+            (TERMINATED, r#","reason":"no such host""#, "rejected", "no such host"),
+            (TERMINATED, "", "rejected", "terminated by the consumer, without a reason"),
+        ];
+        for (subject, more, verdict, error) in cases {
+            let advisory = Advisory::parse(subject, json(more).as_bytes()).unwrap();
+            assert_eq!((advisory.sequence, advisory.deliveries, advisory.is_filed()), (5, 3, false));
+            assert_eq!((advisory.verdict().as_str(), advisory.error().as_str()), (verdict, error));
+        }
+    }
+
+    #[test]
+    fn only_a_termination_can_say_that_its_letter_is_filed() {
+        let filed = json(r#","reason":"dead-lettered: rejected""#);
+        assert!(Advisory::parse(TERMINATED, filed.as_bytes()).unwrap().is_filed());
+        assert!(!Advisory::parse(EXHAUSTED, filed.as_bytes()).unwrap().is_filed());
+    }
+
+    #[test]
+    fn what_is_no_advisory_or_contradicts_its_subject_is_none() {
+        for subject in [
+            "$JS.EVENT.ADVISORY.CONSUMER.MSG_NAKED.STRATT_EVENTS.c",
+            "$JS.EVENT.ADVISORY.CONSUMER.MAX_DELIVERIES.STRATT_EVENTS.other",
+            "$JS.EVENT.ADVISORY.CONSUMER.MAX_DELIVERIES.OTHER.c",
+            "$JS.EVENT.ADVISORY.CONSUMER.MAX_DELIVERIES",
+        ] {
+            assert_eq!(Advisory::parse(subject, json("").as_bytes()), None, "{subject}");
+        }
+        for payload in
+            ["", "[]", "{}", "\u{0}", &json("").replace("5,", "-5,"), &json("").replace("T04", "x")]
+        {
+            assert_eq!(Advisory::parse(EXHAUSTED, payload.as_bytes()), None, "{payload}");
+        }
+    }
+}

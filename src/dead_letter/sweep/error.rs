@@ -1,0 +1,54 @@
+//! Why a sweeper could not start, or had to stop.
+
+use std::{borrow::Cow, error::Error, fmt};
+
+/// A sweeper that could not start, or had to stop.
+#[derive(Debug)]
+pub struct SweepError {
+    kind: SweepErrorKind,
+    message: Cow<'static, str>,
+    source: Option<Box<dyn Error + Send + Sync>>,
+}
+
+/// Why a sweeper could not start, or had to stop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum SweepErrorKind {
+    /// The stream of advisories does not exist: [`provision`](super::Sweeper::provision) it.
+    StreamNotFound,
+    /// The server is older than 2.10.
+    UnsupportedServer,
+    /// The broker refused.
+    Refused,
+    /// The broker did not answer.
+    Unavailable,
+}
+
+impl SweepError {
+    pub(super) fn new(kind: SweepErrorKind, message: impl Into<Cow<'static, str>>) -> Self {
+        Self { kind, message: message.into(), source: None }
+    }
+
+    pub(super) fn caused_by(mut self, source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        self.source = Some(source.into());
+        self
+    }
+
+    /// Why.
+    #[must_use]
+    pub fn kind(&self) -> SweepErrorKind {
+        self.kind
+    }
+}
+
+impl fmt::Display for SweepError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl Error for SweepError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        self.source.as_deref().map(|error| -> &(dyn Error + 'static) { error })
+    }
+}

@@ -1,0 +1,40 @@
+//! The stream that keeps what the server says of events that it gave up.
+
+use super::{
+    ADVISORY_STREAM, StreamSettings, TopologyError, TopologyErrorKind,
+    provision::{check_version, make, read, refuse_fixed},
+};
+use crate::subject::Feed;
+use async_nats::{
+    Client,
+    jetstream::{
+        self,
+        stream::{Config, RetentionPolicy},
+    },
+};
+
+/// What the server says of the consumers of a stream: that it will not deliver an event again.
+pub(crate) fn advisory_subjects(feed: Feed) -> [String; 2] {
+    ["MAX_DELIVERIES", "MSG_TERMINATED"]
+        .map(|kind| format!("$JS.EVENT.ADVISORY.CONSUMER.{kind}.{}.*", feed.stream()))
+}
+
+/// Creates the stream, or changes what differs.
+pub(crate) async fn provision_advisories(
+    client: &Client,
+    settings: &StreamSettings,
+) -> Result<(), TopologyError> {
+    if let Some(problem) = settings.problem(ADVISORY_STREAM) {
+        return Err(TopologyError::new(TopologyErrorKind::InvalidSettings, problem));
+    }
+    check_version(client)?;
+    let subjects: Vec<_> = [Feed::Strat, Feed::Choco].into_iter().flat_map(advisory_subjects).collect();
+    let subjects: Vec<_> = subjects.iter().map(String::as_str).collect();
+    // What is swept leaves the stream, so that a durable that is created anew does not sweep it again.
+    let wanted =
+        Config { retention: RetentionPolicy::WorkQueue, ..settings.config(ADVISORY_STREAM, &subjects, None) };
+    let context = jetstream::new(client.clone());
+    let found = read(&context, &wanted).await?;
+    refuse_fixed([(&wanted, &found)])?;
+    make(&context, &wanted, found).await
+}
