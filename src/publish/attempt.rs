@@ -8,6 +8,7 @@ use async_nats::{
         self,
         context::{self, ContextBuilder, PublishAckFuture},
         message::{PublishMessage, StreamMessage},
+        publish::PublishAck,
         stream::LastRawMessageErrorKind,
     },
 };
@@ -142,7 +143,7 @@ impl Publisher {
         tokio::select! {
             biased;
             answer = timeout_at(deadline, acknowledgement.into_future()) => match answer {
-                Ok(answer) => Ok(answer?.into()),
+                Ok(answer) => stored(answer?),
                 Err(_elapsed) => Err(Failure::unanswered()),
             },
             refusal = self.watch.refusal(at, is_ours) => Err(Failure::denied(&refusal, false)),
@@ -150,6 +151,15 @@ impl Publisher {
             refusal = self.watch.inbox_refusal(&self.inbox) => Err(Failure::denied(&refusal, true)),
         }
     }
+}
+
+/// A server of 2.10 answers with no sequence where newer ones say "in process": the replicas have yet to store it.
+fn stored(acknowledged: PublishAck) -> Result<PublishReceipt, Failure> {
+    if acknowledged.sequence == 0 {
+        let error = PublishError::new(PublishErrorKind::Unavailable);
+        return Err(Failure { error: error.with_outcome_unknown(true), try_again: true });
+    }
+    Ok(acknowledged.into())
 }
 
 /// A publish whose first attempt was sent.
@@ -243,5 +253,23 @@ impl Pauses {
         let pause = crate::jitter::spread(self.next);
         self.next = (self.next * 2).min(Self::LONGEST);
         pause
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn acknowledgement(text: &str) -> Result<PublishReceipt, Failure> {
+        stored(serde_json::from_str(text).unwrap())
+    }
+
+    #[test]
+    fn an_acknowledgement_without_a_sequence_is_no_receipt() {
+        let in_process = r#"{"stream":"STRATT_EVENTS","seq":0,"duplicate":true}"#;
+        let failure = acknowledgement(in_process).err().unwrap();
+        assert!(failure.try_again && failure.error.is_outcome_unknown());
+        let receipt = acknowledgement(&in_process.replace(":0", ":7")).ok().unwrap();
+        assert_eq!((receipt.sequence(), receipt.is_duplicate()), (7, true));
     }
 }
