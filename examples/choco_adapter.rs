@@ -4,10 +4,14 @@
 //! NATS_URL=nats://127.0.0.1:4222 DURABLE=choco-catalogue STREAM=CHOCO_STRATT cargo run --example choco_adapter
 //! ```
 //!
-//! `NATS_URL` is where the broker is, `DURABLE` the name of the durable (default `choco-adapter`), `STREAM` the stream
+//! `NATS_URL` is where the broker is; credentials are named as for the command `nats` (`NATS_CREDS`, `NATS_USER`,
+//! `NATS_PASSWORD`, `NATS_CA`, `NATS_CERT`, `NATS_KEY`). `DURABLE` the name of the durable (default `choco-adapter`), `STREAM` the stream
 //! to read (`CHOCO_STRATT`, the default, or `STRATT_EVENTS`). `RUST_LOG` sets the level.
 
-use std::{error::Error, sync::Arc, time::Duration};
+#[path = "support/connect.rs"]
+mod connect;
+
+use std::{error::Error, sync::Arc};
 use stratt_event_bridge::{
     ConnectionWatch, Delivery, EventBridge, Feed, HandlerError, UnitDeprecated, UnitPublished, async_nats,
     dedupe::{KvStore, KvStoreOptions},
@@ -24,17 +28,14 @@ async fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
 }
 
 async fn serve() -> Result<(), Box<dyn Error + Send + Sync>> {
-    let url = setting("NATS_URL", "nats://127.0.0.1:4222");
+    let url = connect::url();
     let durable = setting("DURABLE", "choco-adapter");
     let stream = setting("STREAM", Feed::Choco.stream());
     let feed = [Feed::Choco, Feed::Strat].into_iter().find(|feed| feed.stream() == stream);
     let feed = feed.ok_or_else(|| format!("STREAM is {stream}: must be CHOCO_STRATT or STRATT_EVENTS"))?;
     let watch = ConnectionWatch::new();
-    let connecting = async_nats::ConnectOptions::new()
-        .name(&durable)
-        .connection_timeout(Duration::from_secs(5))
-        .event_callback(watch.callback());
-    let client = connecting.connect(&url).await.map_err(|error| format!("no broker at {url}: {error}"))?;
+    let options = async_nats::ConnectOptions::new().name(&durable).event_callback(watch.callback());
+    let client = connect::connect(&url, options).await?;
 
     let store = KvStore::create(client.clone(), KvStoreOptions::default()).await?;
     let bridge = EventBridge::new(client, "choco-adapter:catalogue:0.1.0".parse()?).watching(watch);
@@ -45,6 +46,7 @@ async fn serve() -> Result<(), Box<dyn Error + Send + Sync>> {
         .on(remove_from_catalogue)
         .build()
         .await?;
+    let url = connect::without_credentials(&url);
     tracing::info!(url, durable, stream, "adapter is ready");
     let summary = consumer.run(asked_to_stop()?).await?;
     tracing::info!(?summary, "adapter has drained");

@@ -1,9 +1,12 @@
 //! The whole flow on a real server, with nothing installed and nothing running: `cargo run --example quickstart`.
 //!
-//! Starts a nats-server of its own (or uses `NATS_URL`), publishes all seven events and one repeat, and shows a Choco
+//! Starts a nats-server of its own (or uses `NATS_URL`, with credentials as the command `nats` reads them), publishes all seven events and one repeat, and shows a Choco
 //! consumer that receives them from `choco.strat.>`: one event fails twice and then succeeds, one never succeeds, ends
 //! in the dead letters, is redriven and then handled. Ends with the counts, and exit code 1 if one is not as it must be.
 #![allow(clippy::print_stdout, reason = "an example is there to be read")]
+
+#[path = "support/connect.rs"]
+mod connect;
 
 use futures::{StreamExt, TryStreamExt, future::BoxFuture};
 use std::{
@@ -37,9 +40,10 @@ async fn main() -> Result<ExitCode, Failure> {
     let (_server, url) = server().await?;
     // Hears what the server refuses, so that a missing permission is told as what it is.
     let watch = ConnectionWatch::new();
-    let connecting = ConnectOptions::new().event_callback(watch.callback());
-    let client = connecting.connect(&url).await.map_err(|error| format!("no broker at {url}: {error}"))?;
-    say(format!("connected to {url}, nats-server {}", client.server_info().version));
+    let options = ConnectOptions::new().event_callback(watch.callback());
+    let client = connect::connect(&url, options).await?;
+    let shown = connect::without_credentials(&url);
+    say(format!("connected to {shown}, nats-server {}", client.server_info().version));
     let bridge = EventBridge::new(client, "orchestrator-http:quickstart:0.1.0".parse()?).watching(watch);
     bridge.provision(&Topology::default()).await?;
     say("provisioned STRATT_EVENTS -> CHOCO_STRATT and STRATT_DLQ".into());
@@ -103,8 +107,8 @@ impl Counts {
 }
 
 async fn server() -> Result<(Option<NatsServer>, String), Failure> {
-    if let Ok(url) = std::env::var("NATS_URL") {
-        return Ok((None, url));
+    if std::env::var_os("NATS_URL").is_some() {
+        return Ok((None, connect::url()));
     }
     let server = NatsServer::start().await?;
     let url = server.url().to_owned();

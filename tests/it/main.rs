@@ -21,6 +21,7 @@ mod clock;
 mod cluster;
 mod consume;
 mod crash;
+mod dead_letter_tool;
 mod dead_letters;
 mod dedupe;
 mod drift;

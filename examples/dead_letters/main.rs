@@ -1,0 +1,111 @@
+//! Dead letters on the command line: list, show, redrive, discard.
+//!
+//! ```sh
+//! cargo run --example dead_letters -- list --reason exhausted
+//! cargo run --example dead_letters -- show 17
+//! cargo run --example dead_letters -- redrive 17 18
+//! cargo run --example dead_letters -- redrive --all --consumer choco-catalogue        # says what it would do
+//! cargo run --example dead_letters -- redrive --all --consumer choco-catalogue --yes  # does it
+//! ```
+//!
+//! `--json` writes one object a line. Connects by the variables that the command `nats` reads: `NATS_URL`, `NATS_CREDS`,
+//! `NATS_USER`, `NATS_PASSWORD`, `NATS_CA`, `NATS_CERT`, `NATS_KEY`. Ends with 0 when all is done, 1 when something of
+//! it failed, 2 when it was asked wrongly, and 3 when there is no broker.
+
+mod arguments;
+mod bulk;
+mod letter;
+mod output;
+mod text;
+
+#[path = "../support/connect.rs"]
+mod connect;
+
+use arguments::{Arguments, Command, Filter};
+use futures::TryStreamExt;
+use output::Output;
+use std::{error::Error, fmt::Write, process::ExitCode};
+use stratt_event_bridge::{
+    ConnectionWatch, EventBridge, Source,
+    async_nats::ConnectOptions,
+    dead_letter::{DeadLetterError, DeadLetterErrorKind, DeadLetters},
+};
+
+type Failure = Box<dyn Error + Send + Sync>;
+
+const SOME_FAILED: u8 = 1;
+const NO_BROKER: u8 = 3;
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let arguments = Arguments::read();
+    let dead_letters = match connected().await {
+        Ok(dead_letters) => dead_letters,
+        Err(error) => {
+            complain(&chain(&*error));
+            return NO_BROKER.into();
+        }
+    };
+    let mut output = Output::new(arguments.json);
+    match obey(&dead_letters, arguments.command, &mut output).await {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => SOME_FAILED.into(),
+        Err(error) => {
+            complain(&chain(&*error));
+            let kind = error.downcast_ref::<DeadLetterError>().map(DeadLetterError::kind);
+            if kind == Some(DeadLetterErrorKind::Unavailable) { NO_BROKER } else { SOME_FAILED }.into()
+        }
+    }
+}
+
+async fn connected() -> Result<DeadLetters, Failure> {
+    let watch = ConnectionWatch::new();
+    let options = ConnectOptions::new().name("dead-letters").event_callback(watch.callback());
+    let client = connect::connect(&connect::url(), options).await?;
+    let source: Source = "dead-letters:tool:0.1.0".parse()?;
+    Ok(DeadLetters::new(&EventBridge::new(client, source).watching(watch)))
+}
+
+/// Whether all of it was done.
+async fn obey(dead_letters: &DeadLetters, command: Command, output: &mut Output) -> Result<bool, Failure> {
+    match command {
+        Command::List(filter) => list(dead_letters, &filter, output).await.map(|()| true),
+        Command::Show { sequence } => {
+            let letter = dead_letters.get(sequence).await?;
+            output.show(&letter)?;
+            Ok(true)
+        }
+        Command::Redrive(chosen) => bulk::run(dead_letters, &bulk::REDRIVE, chosen, output).await,
+        Command::Discard(chosen) => bulk::run(dead_letters, &bulk::DISCARD, chosen, output).await,
+    }
+}
+
+async fn list(dead_letters: &DeadLetters, filter: &Filter, output: &mut Output) -> Result<(), Failure> {
+    let mut letters = std::pin::pin!(dead_letters.list(filter.of_library()).await?);
+    while let Some(letter) = letters.try_next().await? {
+        if filter.accepts(&letter) {
+            output.list(&letter)?;
+        }
+        if output.is_closed() {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// An error with its causes, on one line. What it quotes was written by others.
+fn chain(error: &(dyn Error + 'static)) -> String {
+    let mut line = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        // Writing to a string cannot fail.
+        let _written = write!(line, ": {error}");
+        cause = error.source();
+    }
+    text::escaped(&line)
+}
+
+#[allow(clippy::print_stderr, reason = "a command complains there")]
+fn complain(line: &str) {
+    eprintln!("dead_letters: {line}");
+}
