@@ -1,17 +1,22 @@
 //! The sweeper: dead letters for plain consumers of JetStream, and none for those of this crate.
 
-use crate::support::{DEADLINE, Running, Stage, deprecated, eventually, published};
-use async_nats::jetstream::{
-    AckKind, Message,
-    consumer::{AckPolicy, pull},
+use crate::support::{DEADLINE, Running, Stage, deprecated, eventually, published, source};
+use async_nats::{
+    ConnectOptions,
+    jetstream::{
+        AckKind, Message,
+        consumer::{AckPolicy, pull},
+    },
 };
 use futures::StreamExt;
 use std::{sync::Arc, time::Duration};
 use stratt_event_bridge::{
-    Delivery, Feed, HandlerError, UnitDeprecated, UnitPublished, async_nats,
+    Delivery, EventBridge, Feed, HandlerError, UnitDeprecated, UnitPublished, async_nats,
     dead_letter::{
         DeadLetter, DeadLetterReason, DeadLetters, SweepError, SweepErrorKind, SweepSummary, Sweeper,
     },
+    dedupe::MemoryStore,
+    testing::NatsServer,
     topology::{
         ADVISORY_STREAM, DEAD_LETTER_STREAM, EVENT_STREAM, StreamSettings, Topology, TopologyErrorKind,
     },
@@ -357,4 +362,34 @@ async fn without_its_stream_it_does_not_start_and_ends_when_it_is_deleted() {
     context.delete_stream(ADVISORY_STREAM).await.unwrap();
     let error = timeout(DEADLINE, sweeping.task).await.expect("the sweeper ends").unwrap().unwrap_err();
     assert_eq!(error.kind(), SweepErrorKind::StreamNotFound);
+}
+
+const USERS: &str = r#"authorization { users: [
+    { user: admin, password: pw }
+    { user: sweeper, password: pw, permissions: {
+        publish: { allow: [
+            "$JS.API.CONSUMER.CREATE.STRATT_ADVISORIES.>", "$JS.API.CONSUMER.MSG.NEXT.STRATT_ADVISORIES.*"
+            "$JS.ACK.STRATT_ADVISORIES.>", "stratt.dlq.>"
+            "$JS.API.STREAM.INFO.STRATT_EVENTS", "$JS.API.STREAM.MSG.GET.STRATT_EVENTS" ] }
+        subscribe: { allow: ["_INBOX.>"] } } } ] }"#;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_permissions_that_are_documented_are_enough() {
+    let server = NatsServer::builder().config(USERS).start().await.unwrap();
+    let connect = |user: &str| {
+        let options = ConnectOptions::with_user_and_password(user.into(), "pw".into());
+        let url = server.url().to_owned();
+        async move { options.connect(url).await.unwrap() }
+    };
+    let (client, limited) = (connect("admin").await, connect("sweeper").await);
+    let bridge = EventBridge::new(client.clone(), source());
+    bridge.provision(&Topology::default()).await.unwrap();
+    let stage = Stage { server, client, bridge, store: Arc::new(MemoryStore::new()) };
+    sweeper(&stage, Feed::Strat).await;
+    let sweeping = Sweeping::start(Sweeper::new(&EventBridge::new(limited, source()), Feed::Strat));
+    let _plain = plain(&stage, Feed::Strat, "plain", 1, Habit::Naks).await;
+    stage.bridge.publish(published("a", 1)).await.unwrap();
+    stage.dead_letters_are(1).await;
+    advisories_are(&stage, (1, 0)).await;
+    assert_eq!(sweeping.stop().await.exhausted, 1);
 }
