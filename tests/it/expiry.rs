@@ -10,7 +10,7 @@ use stratt_event_bridge::{
 
 /// A stage whose events are kept for a few seconds.
 async fn forgetful(max_age: Duration) -> Stage {
-    let stage = Stage::new().await;
+    let stage = Stage::on_newest().await;
     let brief =
         StreamSettings::default().with_max_age(max_age).with_duplicate_window(Duration::from_millis(100));
     stage.bridge.provision(&Topology::default().with_choco(brief)).await.unwrap();

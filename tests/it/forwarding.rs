@@ -1,6 +1,6 @@
 //! The health of the broker's forwarding to Choco: seen when it works, when it stops, and when it works again.
 
-use crate::support::{Running, Stage, eventually, published, source};
+use crate::support::{NEWEST, Running, Stage, eventually, published, source};
 use async_nats::{
     ConnectOptions,
     jetstream::{
@@ -28,7 +28,7 @@ async fn forwarding(stage: &Stage) -> Forwarding {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_origin_that_is_lost_is_seen_and_what_comes_after_it_is_handled() {
-    let stage = Stage::new().await;
+    let stage = Stage::on_newest().await;
     let runs = Arc::new(AtomicU32::new(0));
     let count = Arc::clone(&runs);
     let consumer = stage.consumer("choco").feed(Feed::Choco).on(move |_: Delivery<UnitPublished>| {
@@ -68,7 +68,7 @@ const TWO_ACCOUNTS: &str = r#"accounts {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_the_broker_says_of_a_source_that_stalls_is_passed_on() {
-    let server = NatsServer::builder().config(TWO_ACCOUNTS).start().await.unwrap();
+    let server = NatsServer::builder().version(NEWEST).config(TWO_ACCOUNTS).start().await.unwrap();
     let bridge = |user: &'static str| {
         let options = ConnectOptions::with_user_and_password(user.into(), "pw".into());
         let url = server.url().to_owned();

@@ -19,6 +19,7 @@ mod blocked;
 mod broker_faults;
 mod clock;
 mod cluster;
+mod compatibility;
 mod consume;
 mod crash;
 mod dead_letter_tool;

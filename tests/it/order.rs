@@ -32,7 +32,7 @@ fn options() -> ConsumerOptions {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_failing_event_keeps_its_successors_waiting_until_its_dead_letter_and_no_other_unit() {
-    let stage = Stage::new().await;
+    let stage = Stage::on_newest().await;
     let runs: Arc<Mutex<Vec<(String, u64, u32)>>> = Arc::default();
     let seen = Arc::clone(&runs);
     // The failing unit waits for the other one, so that it would hang if the other had to wait for it.
@@ -125,7 +125,7 @@ fn child(url: &str) -> Child {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_processes_keep_the_order_of_each_unit_while_they_are_killed_in_turns() {
-    let stage = Stage::new().await;
+    let stage = Stage::on_newest().await;
     let url = stage.server.url().to_owned();
     let runs: Arc<Mutex<Vec<String>>> = Arc::default();
     let mut subscription = stage.client.subscribe("runs").await.unwrap();
@@ -181,7 +181,7 @@ async fn two_processes_keep_the_order_of_each_unit_while_they_are_killed_in_turn
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_process_that_shuts_down_hands_over_at_once() {
-    let stage = Stage::new().await;
+    let stage = Stage::on_newest().await;
     let sequences: Arc<Mutex<Vec<u64>>> = Arc::default();
     let consumer = || {
         let sequences = Arc::clone(&sequences);
@@ -211,7 +211,7 @@ async fn a_process_that_shuts_down_hands_over_at_once() {
 
 #[tokio::test]
 async fn a_server_that_cannot_keep_the_order_is_refused() {
-    let server = NatsServer::builder().version("2.10.25").start().await.unwrap();
+    let server = NatsServer::builder().version("2.10.26").start().await.unwrap();
     let bridge = EventBridge::new(server.connect().await.unwrap(), crate::support::source());
     let store = Arc::new(stratt_event_bridge::dedupe::MemoryStore::new());
     let consumer = bridge.consumer("strict", store).options(options());

@@ -14,7 +14,7 @@ async fn recreate(stage: &Stage) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_forwarded_from_the_new_stream_is_handled_under_old_sequence_numbers() {
-    let stage = Stage::new().await;
+    let stage = Stage::on_newest().await;
     let effects = Effects::default();
     let consumer = stage.consumer("choco").feed(Feed::Choco).options(quick()).on(effects.handler());
     let running = Running::start(consumer.build().await.unwrap());

@@ -15,6 +15,9 @@ use stratt_event_bridge::{
 };
 use tokio::time::timeout;
 
+/// The server that is fetched when none is there.
+pub const NEWEST: &str = "2.15.1";
+
 /// A server, or a cluster, with the three streams, and a bridge on it.
 pub struct Stage<S = NatsServer> {
     pub server: S,
@@ -25,7 +28,15 @@ pub struct Stage<S = NatsServer> {
 
 impl Stage {
     pub async fn new() -> Self {
-        let server = NatsServer::start().await.unwrap();
+        Self::on(NatsServer::start().await.unwrap()).await
+    }
+
+    /// For what older servers cannot do, whichever server the other tests run on.
+    pub async fn on_newest() -> Self {
+        Self::on(NatsServer::builder().version(NEWEST).start().await.unwrap()).await
+    }
+
+    async fn on(server: NatsServer) -> Self {
         let client = server.connect().await.unwrap();
         let bridge = EventBridge::new(client.clone(), source());
         bridge.provision(&Topology::default()).await.unwrap();
