@@ -68,6 +68,9 @@ impl OutboxRelay {
 
     /// Publishes until `shutdown` resolves, then waits for what is under way, marks it, and gives up the lead.
     ///
+    /// What was committed and is not under way yet stays for the next relay. Who wants it published first, waits until the
+    /// outbox's status shows no backlog, and then lets `shutdown` resolve.
+    ///
     /// Outages of the broker and of the database are waited out.
     ///
     /// # Errors

@@ -26,7 +26,6 @@ pub use peers::Peer;
 pub use running::Running;
 pub use schemas::{validator, validator_of};
 pub use seed::Seed;
-pub use stage::{ClusterStage, Stage, quick, short};
 pub use stage::{ClusterStage, NEWEST, Stage, quick, short};
 
 use std::{fmt::Debug, future::Future, path::PathBuf, time::Duration};
