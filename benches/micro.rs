@@ -46,6 +46,8 @@ fn benches(criterion: &mut Criterion) {
             serde_json::to_writer(&mut bytes, black_box(&plain)).map(|()| bytes)
         });
     });
+    let envelope = build().unwrap();
+    criterion.bench_function("encode", |b| b.iter(|| black_box(&envelope).encode()));
     criterion.bench_function("build and encode", |b| b.iter(|| build().map(|envelope| envelope.encode())));
     criterion
         .bench_function("plain: from_str", |b| b.iter(|| serde_json::from_str::<Plain>(black_box(&text))));

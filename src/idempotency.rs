@@ -61,7 +61,7 @@ impl IdempotencyKey {
     }
 
     /// Calls `f` with the 64 hex digits, without allocating.
-    fn with_hex<T>(&self, f: impl FnOnce(&str) -> T) -> T {
+    pub(crate) fn with_hex<T>(&self, f: impl FnOnce(&str) -> T) -> T {
         let mut digits = [0; DIGITS];
         // 32 bytes fill 64 digits exactly and hex is ASCII: neither step can fail.
         let _fits = hex::encode_to_slice(self.0, &mut digits);

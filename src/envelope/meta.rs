@@ -50,10 +50,6 @@ impl Meta {
     pub(super) fn from_raw(value: &RawValue) -> Option<Self> {
         value.get().starts_with('{').then(|| Self(value.to_owned()))
     }
-
-    pub(super) fn as_raw(&self) -> &RawValue {
-        &self.0
-    }
 }
 
 impl PartialEq for Meta {

@@ -1,13 +1,6 @@
 //! The one form of time on the wire: RFC 3339, UTC, milliseconds.
 
-use time::{
-    OffsetDateTime, UtcOffset,
-    format_description::{BorrowedFormatItem, well_known::Rfc3339},
-    macros::format_description,
-};
-
-const WIRE: &[BorrowedFormatItem<'_>] =
-    format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:3]Z");
+use time::{OffsetDateTime, UtcOffset, format_description::well_known::Rfc3339};
 
 /// The time in UTC, cut to milliseconds, since JavaScript and Python drop the rest.
 ///
@@ -22,8 +15,23 @@ pub(super) fn parse(text: &str) -> Option<OffsetDateTime> {
     normal(OffsetDateTime::parse(text, &Rfc3339).ok()?)
 }
 
-pub(super) fn format(time: OffsetDateTime) -> Result<String, time::error::Format> {
-    time.format(WIRE)
+/// A [`normal`] time as `2026-03-31T10:15:00.000Z`. By hand, which takes a tenth of what a format description does.
+pub(super) fn format(time: OffsetDateTime) -> String {
+    let mut text = String::with_capacity("2026-03-31T10:15:00.000Z".len());
+    let mut put = |number: u32, digits: u32, end: char| {
+        for place in (0..digits).rev() {
+            text.extend(char::from_digit(number / 10_u32.pow(place) % 10, 10));
+        }
+        text.push(end);
+    };
+    put(time.year().unsigned_abs(), 4, '-');
+    put(u8::from(time.month()).into(), 2, '-');
+    put(time.day().into(), 2, 'T');
+    put(time.hour().into(), 2, ':');
+    put(time.minute().into(), 2, ':');
+    put(time.second().into(), 2, '.');
+    put(time.millisecond().into(), 3, 'Z');
+    text
 }
 
 #[cfg(test)]
@@ -39,7 +47,7 @@ mod tests {
             ("2016-12-31T23:59:60Z", "2016-12-31T23:59:59.999Z"),
             ("0000-01-01T00:00:00Z", "0000-01-01T00:00:00.000Z"),
         ] {
-            assert_eq!(format(parse(read).unwrap()).unwrap(), written);
+            assert_eq!(format(parse(read).unwrap()), written);
         }
     }
 
