@@ -6,7 +6,7 @@ use crate::{
     dedupe::DedupeStore,
     envelope::Envelope,
     event::Event,
-    publish::{Begun, BridgeOptions, Outgoing, PublishError, PublishErrorKind, PublishReceipt, Publisher},
+    publish::{BridgeOptions, Fact, PublishError, PublishReceipt, Publisher, pipelined},
     source::Source,
     topology::{Forwarding, Topology, TopologyError, TopologyErrorKind},
 };
@@ -195,7 +195,7 @@ impl EventBridge {
         &self,
         envelope: &Envelope<E>,
     ) -> Result<PublishReceipt, PublishError> {
-        self.inner.publisher.publish(outgoing(envelope)?).await
+        self.inner.publisher.publish(Fact::new(envelope)?.into_outgoing()).await
     }
 
     /// Publishes envelopes with many unacknowledged at once, and yields their receipts in the order of the input.
@@ -228,27 +228,7 @@ impl EventBridge {
     where
         S: Stream<Item = Envelope<E>> + Send,
     {
-        let bridge = self.clone();
-        let max_in_flight = self.inner.options.max_in_flight();
-        envelopes
-            // One after the other, so that they are sent in order; only the acknowledgements are awaited together.
-            .then(move |envelope| {
-                let bridge = bridge.clone();
-                async move { (bridge.begin(&envelope).await, bridge) }
-            })
-            .map(|(begun, bridge)| async move { bridge.inner.publisher.finish(begun?).await })
-            .buffered(max_in_flight)
+        let facts = envelopes.map(|envelope| Fact::new(&envelope));
+        pipelined(self.inner.publisher.clone(), self.inner.options.max_in_flight(), facts)
     }
-
-    async fn begin<E: Event>(&self, envelope: &Envelope<E>) -> Result<Begun, PublishError> {
-        Ok(self.inner.publisher.begin(outgoing(envelope)?).await)
-    }
-}
-
-fn outgoing<E: Event>(envelope: &Envelope<E>) -> Result<Outgoing, PublishError> {
-    let payload = envelope.encode()?;
-    if payload.len() > Envelope::MAX_BYTES {
-        return Err(PublishError::new(PublishErrorKind::TooLarge));
-    }
-    Ok(Outgoing::event(envelope.subject(), envelope.idempotency_key(), payload))
 }

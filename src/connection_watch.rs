@@ -111,20 +111,43 @@ impl ConnectionWatch {
 
     /// The next refusal since then that `is_meant`, whenever it comes.
     pub(crate) async fn refusal(&self, since: Moment, is_meant: impl Fn(&Refusal) -> bool) -> Refusal {
-        loop {
-            // Begun before the look, so that nothing is missed between it and the wait.
-            let changed = self.inner.changed.notified();
-            if let Some(refusal) = self.lock().since(since, &is_meant) {
-                return refusal;
-            }
-            changed.await;
-        }
+        self.first(|| self.refused(since, &is_meant)).await
     }
 
     /// The refusal of the inboxes that answers come to, be it as old as the connection.
     pub(crate) async fn inbox_refusal(&self, inbox: &str) -> Refusal {
+        self.first(|| self.inbox_refused(inbox)).await
+    }
+
+    /// Whichever of the two comes first, of a publish and of the inbox of its answer.
+    pub(crate) async fn publish_refusal(
+        &self,
+        since: Moment,
+        inbox: &str,
+        is_meant: impl Fn(&Refusal) -> bool,
+    ) -> Refusal {
+        self.first(|| self.refused(since, &is_meant).or_else(|| self.inbox_refused(inbox))).await
+    }
+
+    /// The latest refusal since then that `is_meant`, if there was any.
+    pub(crate) fn refused(&self, since: Moment, is_meant: impl Fn(&Refusal) -> bool) -> Option<Refusal> {
+        self.lock().since(since, is_meant)
+    }
+
+    pub(crate) fn inbox_refused(&self, inbox: &str) -> Option<Refusal> {
         let is_inbox = |refusal: &Refusal| matches!(refusal, Refusal::Subscribe(subject) if is_of_same_prefix(subject, inbox));
-        self.refusal(Moment(0), is_inbox).await
+        self.refused(Moment(0), is_inbox)
+    }
+
+    async fn first(&self, look: impl Fn() -> Option<Refusal>) -> Refusal {
+        loop {
+            // Begun before the look, so that nothing is missed between it and the wait.
+            let changed = self.inner.changed.notified();
+            if let Some(refusal) = look() {
+                return refusal;
+            }
+            changed.await;
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Refusals> {
@@ -162,6 +185,10 @@ impl Refusal {
             "Subscription" => Some(Self::Subscribe(subject.to_owned())),
             _ => None,
         }
+    }
+
+    pub(crate) fn is_of_publish(&self, subject: &str) -> bool {
+        matches!(self, Self::Publish(refused) if refused == subject)
     }
 
     fn is_of_subscription(&self) -> bool {

@@ -6,7 +6,7 @@ use crate::{
     envelope::Envelope,
     event::{Event, EventType},
     idempotency::IdempotencyKey,
-    publish::Outgoing,
+    publish::{Fact, Outgoing},
     subject::{Address, Feed},
 };
 
@@ -55,6 +55,6 @@ impl Row {
         let domain: Domain = address.domain.parse().map_err(|_| "subject has no valid domain")?;
         let event_type: EventType =
             address.event_type.parse().map_err(|_| "subject has no known event type")?;
-        Ok(Outgoing::event(Feed::Strat.subject(&domain, event_type), key, self.payload))
+        Ok(Fact::written(Feed::Strat.subject(&domain, event_type), key, self.payload).into_outgoing())
     }
 }

@@ -19,7 +19,7 @@ pub struct PublishError {
 pub enum PublishErrorKind {
     /// The envelope could not be built or written. Final.
     Invalid,
-    /// Larger than an envelope, or a message of this server, may be. Final.
+    /// Larger than an envelope, a message of this server, or a batch may be. Final.
     TooLarge,
     /// No acknowledgement came within the retry budget.
     TimedOut,
@@ -40,6 +40,8 @@ pub enum PublishErrorKind {
     /// Told only where duplicates are [verified](crate::BridgeOptions::with_verify_duplicates). The event is not
     /// stored, and can be once the duplicate window has passed.
     Suppressed,
+    /// The server or the stream takes no [batches](crate::EventBridge::publish_batch). Final.
+    Unsupported,
 }
 
 impl PublishError {
@@ -85,6 +87,7 @@ impl fmt::Display for PublishError {
             PublishErrorKind::Rejected => "broker refused the message",
             PublishErrorKind::PermissionDenied => "permission is denied",
             PublishErrorKind::Suppressed => "something else is stored under the message id",
+            PublishErrorKind::Unsupported => "broker takes no batches",
         })?;
         if self.outcome_unknown { f.write_str(" (it may have been stored)") } else { Ok(()) }
     }

@@ -1,18 +1,24 @@
 //! Publishing: one message, stored by the stream or refused for a stated reason, within a bounded time.
 
+mod answer;
 mod attempt;
 mod error;
+mod fact;
+mod failure;
+mod flight;
 mod options;
+mod pipeline;
 mod receipt;
 mod suppression;
 
-pub(crate) use attempt::{Begun, Publisher};
+pub(crate) use attempt::Publisher;
 pub use error::{PublishError, PublishErrorKind};
+pub(crate) use fact::Fact;
 pub use options::BridgeOptions;
+pub(crate) use pipeline::pipelined;
 pub use receipt::PublishReceipt;
 
-use crate::idempotency::IdempotencyKey;
-use async_nats::{HeaderMap, header::NATS_MESSAGE_ID};
+use async_nats::HeaderMap;
 use bytes::Bytes;
 
 /// A message as it goes to the broker. It carries a `Nats-Msg-Id`, or repeating it would store it twice.
@@ -21,14 +27,4 @@ pub(crate) struct Outgoing {
     pub(crate) subject: String,
     pub(crate) headers: HeaderMap,
     pub(crate) payload: Bytes,
-}
-
-impl Outgoing {
-    /// An encoded envelope.
-    pub(crate) fn event(subject: String, key: IdempotencyKey, payload: impl Into<Bytes>) -> Self {
-        let mut headers = HeaderMap::new();
-        headers.insert(NATS_MESSAGE_ID, key.to_string());
-        headers.insert("Content-Type", "application/json");
-        Self { subject, headers, payload: payload.into() }
-    }
 }

@@ -1,16 +1,26 @@
 //! What the broker says of a stored message.
 
 use async_nats::jetstream::publish::PublishAck;
+use std::sync::Arc;
 
 /// The broker's word that an event is stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PublishReceipt {
-    stream: String,
+    stream: Arc<str>,
     sequence: u64,
     is_duplicate: bool,
 }
 
 impl PublishReceipt {
+    pub(super) fn new(stream: Arc<str>, sequence: u64, is_duplicate: bool) -> Self {
+        Self { stream, sequence, is_duplicate }
+    }
+
+    /// The same place, for another publish of the same fact.
+    pub(super) fn make_duplicate(&mut self) {
+        self.is_duplicate = true;
+    }
+
     /// The stream that stored it.
     #[must_use]
     pub fn stream(&self) -> &str {
@@ -32,6 +42,11 @@ impl PublishReceipt {
 
 impl From<PublishAck> for PublishReceipt {
     fn from(ack: PublishAck) -> Self {
-        Self { stream: ack.stream, sequence: ack.sequence, is_duplicate: ack.duplicate }
+        Self { stream: ack.stream.into(), sequence: ack.sequence, is_duplicate: ack.duplicate }
     }
+}
+
+#[cfg(test)]
+pub(super) fn test_receipt(sequence: u64) -> PublishReceipt {
+    PublishReceipt::new("STRATT_EVENTS".into(), sequence, false)
 }

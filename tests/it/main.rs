@@ -42,6 +42,7 @@ mod outage;
 mod outbox;
 mod outbox_deaths;
 mod permissions;
+mod pipelined;
 mod proxy;
 mod publish;
 mod races;

@@ -1,0 +1,95 @@
+//! What comes to the inbox of a publish.
+
+use async_nats::{Message, StatusCode, jetstream};
+use serde::Deserialize;
+use std::borrow::Cow;
+
+/// An answer to a published message. It borrows from the message that brought it.
+#[derive(Debug)]
+pub(super) enum Answer<'a> {
+    Stored(Stored<'a>),
+    /// Held until its batch is committed.
+    Staged,
+    Refused(jetstream::Error),
+    /// No stream takes the subject.
+    NoStream,
+    /// Not an answer of JetStream: whoever listens on the subject can send something.
+    Foreign,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct Stored<'a> {
+    #[serde(borrow)]
+    pub(super) stream: Cow<'a, str>,
+    /// Of a batch, that of its last message.
+    #[serde(rename = "seq")]
+    pub(super) sequence: u64,
+    #[serde(default, rename = "duplicate")]
+    pub(super) is_duplicate: bool,
+    /// Of a batch, how many messages it has.
+    #[serde(default)]
+    pub(super) count: Option<u64>,
+    /// A refusal names the stream as well, and a sequence of 0.
+    #[serde(default)]
+    error: Option<jetstream::Error>,
+}
+
+/// A refusal that may name nothing.
+#[derive(Deserialize)]
+struct Refused {
+    error: jetstream::Error,
+}
+
+impl<'a> Answer<'a> {
+    pub(super) fn read(message: &'a Message) -> Self {
+        if message.status == Some(StatusCode::NO_RESPONDERS) {
+            return Self::NoStream;
+        }
+        if message.payload.is_empty() {
+            return Self::Staged;
+        }
+        match serde_json::from_slice(&message.payload) {
+            Ok(Stored { error: Some(error), .. }) => Self::Refused(error),
+            Ok(stored) => Self::Stored(stored),
+            Err(_) => match serde_json::from_slice(&message.payload) {
+                Ok(Refused { error }) => Self::Refused(error),
+                Err(_) => Self::Foreign,
+            },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn message(status: Option<StatusCode>, payload: &'static str) -> Message {
+        let (subject, payload) = ("_INBOX.a.0".into(), payload.into());
+        Message { subject, reply: None, payload, headers: None, status, description: None, length: 0 }
+    }
+
+    #[test]
+    fn answers_of_a_real_server_are_told_apart() {
+        let read = |payload| format!("{:?}", Answer::read(&message(None, payload)));
+        for (payload, told) in [
+            (r#"{"stream":"S","seq":7}"#, "Stored(Stored { stream: \"S\", sequence: 7, is_duplicate: false"),
+            (
+                r#"{"stream":"S","seq":7,"duplicate":true}"#,
+                "Stored(Stored { stream: \"S\", sequence: 7, is_duplicate: true",
+            ),
+            (
+                r#"{"error":{"code":400,"err_code":10201,"description":"duplicate"},"stream":"S","seq":0}"#,
+                "Refused(",
+            ),
+            (r#"{"error":{"code":503,"description":"no quorum"}}"#, "Refused("),
+            ("", "Staged"),
+            ("+OK", "Foreign"),
+            ("{}", "Foreign"),
+            (r#"{"stream":"S","seq":-1}"#, "Foreign"),
+        ] {
+            assert!(read(payload).starts_with(told), "{payload}: {}", read(payload));
+        }
+        let nobody = message(Some(StatusCode::NO_RESPONDERS), "");
+        assert!(matches!(Answer::read(&nobody), Answer::NoStream));
+    }
+}

@@ -1,0 +1,107 @@
+//! What a failed attempt says.
+
+use super::{PublishError, PublishErrorKind};
+use crate::connection_watch::Refusal;
+use async_nats::{
+    client,
+    jetstream::{self, context},
+};
+use std::error::Error;
+
+/// The code of "duplicate message id is in process", which a stream with replicas answers.
+const IN_PROCESS: u64 = 10_158;
+
+/// What one failed attempt says about the message and about trying again.
+pub(super) struct Failure {
+    pub(super) error: PublishError,
+    pub(super) try_again: bool,
+}
+
+impl Failure {
+    pub(super) fn unanswered() -> Self {
+        Self {
+            error: PublishError::new(PublishErrorKind::TimedOut).with_outcome_unknown(true),
+            try_again: true,
+        }
+    }
+
+    /// The replicas are about to store it, from an earlier attempt or another publisher of the same fact, and may yet
+    /// fail to: only a repeat tells.
+    fn in_process(error: jetstream::Error) -> Self {
+        let error = PublishError::caused(PublishErrorKind::Unavailable, error);
+        Self { error: error.with_outcome_unknown(true), try_again: true }
+    }
+
+    /// A server of 2.10 answers with no sequence where newer ones say "in process".
+    pub(super) fn without_sequence() -> Self {
+        let error = PublishError::new(PublishErrorKind::Unavailable).with_outcome_unknown(true);
+        Self { error, try_again: true }
+    }
+
+    pub(super) fn denied(refusal: &Refusal, outcome_unknown: bool) -> Self {
+        let cause = format!("this user may not {refusal}");
+        let error = PublishError::caused(PublishErrorKind::PermissionDenied, cause);
+        Self { error: error.with_outcome_unknown(outcome_unknown), try_again: false }
+    }
+
+    pub(super) fn without_stream() -> Self {
+        Self { error: PublishError::new(PublishErrorKind::StreamNotFound), try_again: true }
+    }
+
+    pub(super) fn too_large() -> Self {
+        Self { error: PublishError::new(PublishErrorKind::TooLarge), try_again: false }
+    }
+
+    /// The command channel of the client is gone.
+    pub(super) fn disconnected(cause: impl Error + Send + Sync + 'static) -> Self {
+        Self { error: PublishError::caused(PublishErrorKind::Disconnected, cause), try_again: false }
+    }
+}
+
+impl From<jetstream::Error> for Failure {
+    fn from(answer: jetstream::Error) -> Self {
+        if answer.error_code().0 == IN_PROCESS {
+            return Self::in_process(answer);
+        }
+        let kind = meaning(&answer);
+        Self { error: PublishError::caused(kind, answer), try_again: kind == PublishErrorKind::Unavailable }
+    }
+}
+
+impl From<client::PublishError> for Failure {
+    fn from(error: client::PublishError) -> Self {
+        match error.kind() {
+            client::PublishErrorKind::MaxPayloadExceeded => Self::too_large(),
+            _ => Self::disconnected(error),
+        }
+    }
+}
+
+impl From<context::PublishError> for Failure {
+    fn from(error: context::PublishError) -> Self {
+        use context::PublishErrorKind as Theirs;
+        match error.kind() {
+            Theirs::TimedOut | Theirs::BrokenPipe => Self::unanswered(),
+            Theirs::StreamNotFound => Self::without_stream(),
+            Theirs::MaxPayloadExceeded => Self::too_large(),
+            _ => match error.source().and_then(|source| source.downcast_ref::<jetstream::Error>()) {
+                Some(answer) => answer.clone().into(),
+                None => Self::disconnected(error),
+            },
+        }
+    }
+}
+
+/// What a server's refusal means: <https://github.com/nats-io/nats-server/blob/main/server/errors.json>.
+fn meaning(answer: &jetstream::Error) -> PublishErrorKind {
+    const MESSAGE_EXCEEDS_MAXIMUM: u64 = 10_054;
+    const STORE_FAILED: u64 = 10_077;
+    // A full stream answers like a broken one; only the text tells them apart.
+    let is_full = answer.to_string().contains("maximum");
+    match (answer.error_code().0, answer.code()) {
+        (MESSAGE_EXCEEDS_MAXIMUM, _) => PublishErrorKind::TooLarge,
+        (STORE_FAILED, _) if is_full => PublishErrorKind::StreamFull,
+        (_, 503) => PublishErrorKind::Unavailable,
+        _ => PublishErrorKind::Rejected,
+    }
+}

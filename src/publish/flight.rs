@@ -1,0 +1,164 @@
+//! Publishes in flight, in the order in which they were begun.
+
+use super::{Fact, PublishError, PublishReceipt};
+use crate::connection_watch::Moment;
+use std::collections::VecDeque;
+use tokio::time::Instant;
+
+/// Numbered slots in a ring: numbers grow by one and are never used again, so that a late answer cannot settle the
+/// publish of another event.
+#[derive(Debug, Default)]
+pub(super) struct Flight {
+    /// The number of the oldest slot.
+    first: u64,
+    slots: VecDeque<Slot>,
+}
+
+#[derive(Debug)]
+enum Slot {
+    Sent(Sent),
+    /// Its first attempt failed, and somebody else sees to it.
+    Elsewhere,
+    Done(Result<PublishReceipt, PublishError>),
+}
+
+/// A publish whose first attempt is on its way.
+#[derive(Debug)]
+pub(super) struct Sent {
+    pub(super) fact: Fact,
+    pub(super) moment: Moment,
+    pub(super) at: Instant,
+    pub(super) deadline: Instant,
+}
+
+impl Flight {
+    pub(super) fn len(&self) -> usize {
+        self.slots.len()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.slots.is_empty()
+    }
+
+    /// The number that the next publish will have.
+    pub(super) fn next_number(&self) -> u64 {
+        // At one each nanosecond, the numbers last for centuries.
+        self.first.saturating_add(u64::try_from(self.slots.len()).unwrap_or(u64::MAX))
+    }
+
+    pub(super) fn push_sent(&mut self, sent: Sent) {
+        self.slots.push_back(Slot::Sent(sent));
+    }
+
+    pub(super) fn push_elsewhere(&mut self) {
+        self.slots.push_back(Slot::Elsewhere);
+    }
+
+    pub(super) fn push_done(&mut self, outcome: Result<PublishReceipt, PublishError>) {
+        self.slots.push_back(Slot::Done(outcome));
+    }
+
+    /// Takes a first attempt that is no longer on its way; `None` if it is not, or no longer.
+    pub(super) fn take(&mut self, number: u64) -> Option<Sent> {
+        let slot = self.slot(number).filter(|slot| matches!(slot, Slot::Sent(_)))?;
+        match std::mem::replace(slot, Slot::Elsewhere) {
+            Slot::Sent(sent) => Some(sent),
+            Slot::Elsewhere | Slot::Done(_) => None,
+        }
+    }
+
+    /// The outcome of what was taken.
+    pub(super) fn settle(&mut self, number: u64, outcome: Result<PublishReceipt, PublishError>) {
+        if let Some(slot) = self.slot(number) {
+            *slot = Slot::Done(outcome);
+        }
+    }
+
+    /// The numbers of first attempts that are overdue.
+    pub(super) fn overdue(&self, is_overdue: impl Fn(&Sent) -> bool) -> Vec<u64> {
+        let numbered = (self.first..).zip(&self.slots);
+        let overdue = numbered.filter(|(_, slot)| matches!(slot, Slot::Sent(sent) if is_overdue(sent)));
+        overdue.map(|(number, _)| number).collect()
+    }
+
+    /// The outcome of the oldest, once it has one.
+    pub(super) fn pop(&mut self) -> Option<Result<PublishReceipt, PublishError>> {
+        match self.slots.pop_front()? {
+            Slot::Done(outcome) => {
+                self.first = self.first.saturating_add(1);
+                Some(outcome)
+            }
+            slot => {
+                self.slots.push_front(slot);
+                None
+            }
+        }
+    }
+
+    fn slot(&mut self, number: u64) -> Option<&mut Slot> {
+        let index = number.checked_sub(self.first)?;
+        self.slots.get_mut(usize::try_from(index).ok()?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        connection_watch::ConnectionWatch,
+        publish::{PublishErrorKind, receipt::test_receipt},
+    };
+
+    fn sent() -> Sent {
+        let key = "0".repeat(64).parse().unwrap();
+        let fact = Fact { subject: "strat.dev.unit.published".into(), key, payload: "{}".into() };
+        let at = Instant::now();
+        Sent { fact, moment: ConnectionWatch::new().now(), at, deadline: at }
+    }
+
+    #[test]
+    fn outcomes_come_out_in_order_whatever_order_they_come_in() {
+        let mut flight = Flight::default();
+        for number in 0..3 {
+            assert_eq!(flight.next_number(), number);
+            flight.push_sent(sent());
+        }
+        for number in [2, 0, 1] {
+            assert!(flight.take(number).is_some());
+            flight.settle(number, Ok(test_receipt(number)));
+        }
+        let order: Vec<_> = std::iter::from_fn(|| flight.pop()).map(|r| r.unwrap().sequence()).collect();
+        assert_eq!(order, [0, 1, 2]);
+        assert!(flight.is_empty() && flight.next_number() == 3);
+    }
+
+    #[test]
+    fn an_answer_that_is_late_or_comes_twice_finds_nothing() {
+        let mut flight = Flight::default();
+        flight.push_sent(sent());
+        assert!(flight.take(0).is_some());
+        assert!(flight.take(0).is_none(), "twice");
+        assert!(flight.pop().is_none());
+        flight.settle(0, Err(PublishError::new(PublishErrorKind::TimedOut)));
+        assert!(flight.take(0).is_none(), "after its outcome");
+        assert!(flight.pop().is_some());
+        flight.push_sent(sent());
+        assert!(flight.take(0).is_none(), "after it has left");
+        assert!(flight.take(2).is_none(), "before it was begun");
+        assert!(flight.take(u64::MAX).is_none());
+        assert!(flight.take(1).is_some());
+    }
+
+    #[test]
+    fn the_ring_goes_round() {
+        let mut flight = Flight::default();
+        for number in 0..1000 {
+            flight.push_sent(sent());
+            assert_eq!(flight.overdue(|_| true), [number]);
+            assert!(flight.take(number).is_some());
+            flight.settle(number, Ok(test_receipt(number)));
+            assert_eq!(flight.pop().unwrap().unwrap().sequence(), number);
+        }
+        assert!(flight.slots.capacity() < 10);
+    }
+}

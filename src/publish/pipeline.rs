@@ -1,0 +1,259 @@
+//! Many publishes in flight at once, whose answers come to one inbox.
+
+use super::{
+    Fact, PublishError, PublishReceipt, Publisher,
+    answer::{Answer, Stored},
+    failure::Failure,
+    flight::{Flight, Sent},
+    suppression,
+};
+use async_nats::{Message, Subject, Subscriber};
+use futures::{
+    FutureExt, Stream, StreamExt,
+    future::BoxFuture,
+    stream::{self, FuturesUnordered},
+};
+use std::{
+    fmt::Write,
+    future::poll_fn,
+    pin::{Pin, pin},
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
+use tokio::time::{Instant, Sleep, sleep_until, timeout_at};
+
+/// How often it is looked for attempts that nobody will answer. Only while it waits.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+
+/// Publishes `facts` with at most `max_in_flight` unacknowledged; outcomes come in their order.
+///
+/// The first attempt of each is sent in order and costs a slot in a ring. One that fails goes the way of a single publish.
+pub(crate) fn pipelined<S>(
+    publisher: Publisher,
+    max_in_flight: usize,
+    facts: S,
+) -> impl Stream<Item = Result<PublishReceipt, PublishError>> + Send + use<S>
+where
+    S: Stream<Item = Result<Fact, PublishError>> + Send,
+{
+    let pipeline = Box::new(Pipeline::new(publisher, max_in_flight, facts));
+    stream::unfold(pipeline, |mut pipeline| async { Some((pipeline.next().await?, pipeline)) })
+}
+
+struct Pipeline<S> {
+    publisher: Publisher,
+    max_in_flight: usize,
+    facts: Pin<Box<S>>,
+    /// There are no more facts.
+    is_over: bool,
+    flight: Flight,
+    answers: Option<Answers>,
+    elsewhere: FuturesUnordered<BoxFuture<'static, (u64, Outcome)>>,
+    look: Pin<Box<Sleep>>,
+    /// The stream that the last receipt names, to name it once.
+    stream: Arc<str>,
+}
+
+type Outcome = Result<PublishReceipt, PublishError>;
+
+enum Step {
+    Send(Result<Fact, PublishError>),
+    Yield(Outcome),
+    End,
+}
+
+impl<S: Stream<Item = Result<Fact, PublishError>> + Send> Pipeline<S> {
+    fn new(publisher: Publisher, max_in_flight: usize, facts: S) -> Self {
+        Self {
+            publisher,
+            max_in_flight,
+            facts: Box::pin(facts),
+            is_over: false,
+            flight: Flight::default(),
+            answers: None,
+            elsewhere: FuturesUnordered::new(),
+            look: Box::pin(sleep_until(Instant::now() + LOOK_EVERY)),
+            stream: "".into(),
+        }
+    }
+
+    async fn next(&mut self) -> Option<Outcome> {
+        loop {
+            match poll_fn(|cx| self.poll_step(cx)).await {
+                Step::Send(Ok(fact)) => self.begin(fact).await,
+                Step::Send(Err(error)) => self.flight.push_done(Err(error)),
+                Step::Yield(outcome) => return Some(outcome),
+                Step::End => return None,
+            }
+        }
+    }
+
+    fn poll_step(&mut self, cx: &mut Context<'_>) -> Poll<Step> {
+        loop {
+            self.take_answers(cx);
+            while let Poll::Ready(Some((number, outcome))) = self.elsewhere.poll_next_unpin(cx) {
+                self.flight.settle(number, outcome);
+            }
+            // Sent as long as there is room, so that the server has something to do while receipts are looked at.
+            if !self.is_over && self.flight.len() < self.max_in_flight {
+                match self.facts.as_mut().poll_next(cx) {
+                    Poll::Ready(Some(fact)) => return Poll::Ready(Step::Send(fact)),
+                    Poll::Ready(None) => self.is_over = true,
+                    Poll::Pending => {}
+                }
+            }
+            if let Some(outcome) = self.flight.pop() {
+                return Poll::Ready(Step::Yield(outcome));
+            }
+            if self.flight.is_empty() {
+                return if self.is_over { Poll::Ready(Step::End) } else { Poll::Pending };
+            }
+            if self.look.as_mut().poll(cx).is_pending() {
+                return Poll::Pending;
+            }
+            self.look_for_failures();
+        }
+    }
+
+    /// Sends the first attempt. Nothing is sent after it before it is on its way.
+    async fn begin(&mut self, fact: Fact) {
+        let at = Instant::now();
+        let moment = self.publisher.watch.now();
+        let deadline = at + self.publisher.options.retry_budget();
+        match self.send(&fact, deadline.min(at + self.publisher.options.attempt_timeout())).await {
+            Ok(()) => self.flight.push_sent(Sent { fact, moment, at, deadline }),
+            Err(failure) => {
+                let number = self.flight.next_number();
+                self.flight.push_elsewhere();
+                self.repeat(number, fact, failure, deadline);
+            }
+        }
+    }
+
+    async fn send(&mut self, fact: &Fact, until: Instant) -> Result<(), Failure> {
+        let client = self.publisher.context.client();
+        let answers = match &mut self.answers {
+            Some(answers) => answers,
+            none => none.insert(Answers::open(&self.publisher, until).await?),
+        };
+        let inbox = answers.inbox_of(self.flight.next_number());
+        let (subject, payload) = (fact.subject.clone(), fact.payload.clone());
+        let mut sending =
+            pin!(client.publish_with_reply_and_headers(subject, inbox, fact.headers(), payload));
+        // Usually there is room at once, and no time is needed.
+        if let Some(sent) = sending.as_mut().now_or_never() {
+            return Ok(sent?);
+        }
+        timeout_at(until, sending).await.map_err(|_elapsed| Failure::unanswered())?.map_err(Failure::from)
+    }
+
+    fn take_answers(&mut self, cx: &mut Context<'_>) {
+        while let Some(answers) = &mut self.answers {
+            let Poll::Ready(Some(message)) = answers.subscriber.poll_next_unpin(cx) else { return };
+            let Some(number) = answers.number(&message) else { continue };
+            let failure = match Answer::read(&message) {
+                Answer::Stored(Stored { sequence: 0, .. }) => Failure::without_sequence(),
+                Answer::Stored(stored) => {
+                    self.stored(number, &stored);
+                    continue;
+                }
+                Answer::Refused(error) => error.into(),
+                Answer::NoStream => Failure::without_stream(),
+                Answer::Staged | Answer::Foreign => continue,
+            };
+            if let Some(Sent { fact, deadline, .. }) = self.flight.take(number) {
+                self.repeat(number, fact, failure, deadline);
+            }
+        }
+    }
+
+    fn stored(&mut self, number: u64, stored: &Stored<'_>) {
+        let Some(Sent { fact, deadline, .. }) = self.flight.take(number) else { return };
+        if *self.stream != *stored.stream {
+            self.stream = (*stored.stream).into();
+        }
+        let receipt = PublishReceipt::new(Arc::clone(&self.stream), stored.sequence, stored.is_duplicate);
+        if stored.is_duplicate && self.publisher.options.verifies_duplicates() {
+            let context = self.publisher.context.clone();
+            let verify = async move {
+                let message = fact.into_outgoing();
+                (number, suppression::verify(&context, &message, receipt, deadline).await)
+            };
+            self.elsewhere.push(verify.boxed());
+        } else {
+            self.flight.settle(number, Ok(receipt));
+        }
+    }
+
+    /// Finds the first attempts that were refused on the connection, or have had their time.
+    fn look_for_failures(&mut self) {
+        let now = Instant::now();
+        self.look.as_mut().reset(now + LOOK_EVERY);
+        let Publisher { watch, options, inbox, .. } = &self.publisher;
+        let inbox_refusal = watch.inbox_refused(inbox);
+        let timeout = options.attempt_timeout();
+        let failure = |sent: &Sent| {
+            let refusal = watch.refused(sent.moment, |refusal| refusal.is_of_publish(&sent.fact.subject));
+            if let Some(refusal) = refusal {
+                return Some(Failure::denied(&refusal, false));
+            }
+            // Stored all the same, perhaps: it is the answer that may not come in.
+            if let Some(refusal) = &inbox_refusal {
+                return Some(Failure::denied(refusal, true));
+            }
+            (now >= sent.deadline.min(sent.at + timeout)).then(Failure::unanswered)
+        };
+        let failed = self.flight.overdue(|sent| failure(sent).is_some());
+        let failed: Vec<_> = failed
+            .into_iter()
+            .filter_map(|number| {
+                let sent = self.flight.take(number)?;
+                Some((number, failure(&sent)?, sent))
+            })
+            .collect();
+        for (number, failure, Sent { fact, deadline, .. }) in failed {
+            self.repeat(number, fact, failure, deadline);
+        }
+    }
+
+    fn repeat(&mut self, number: u64, fact: Fact, failure: Failure, deadline: Instant) {
+        let publisher = self.publisher.clone();
+        let repeated =
+            async move { (number, publisher.recover(fact.into_outgoing(), failure, deadline).await) };
+        self.elsewhere.push(repeated.boxed());
+    }
+}
+
+/// The inbox of a pipeline, in which every publish has its number.
+struct Answers {
+    subscriber: Subscriber,
+    /// With the dot before the number.
+    prefix: String,
+}
+
+impl Answers {
+    async fn open(publisher: &Publisher, until: Instant) -> Result<Self, Failure> {
+        let client = publisher.context.client();
+        let prefix = format!("{}.", client.new_inbox());
+        match timeout_at(until, client.subscribe(format!("{prefix}*"))).await {
+            Ok(Ok(subscriber)) => Ok(Self { subscriber, prefix }),
+            Ok(Err(error)) => Err(Failure::disconnected(error)),
+            // Nothing was sent. To say that it may have been is safe.
+            Err(_elapsed) => Err(Failure::unanswered()),
+        }
+    }
+
+    fn inbox_of(&self, number: u64) -> Subject {
+        const DIGITS: usize = 20;
+        let mut inbox = String::with_capacity(self.prefix.len() + DIGITS);
+        inbox.push_str(&self.prefix);
+        // Writing into a `String` cannot fail.
+        let _infallible = write!(inbox, "{number}");
+        inbox.into()
+    }
+
+    fn number(&self, message: &Message) -> Option<u64> {
+        message.subject.strip_prefix(self.prefix.as_str())?.parse().ok()
+    }
+}
