@@ -231,4 +231,33 @@ impl EventBridge {
         let facts = envelopes.map(|envelope| Fact::new(&envelope));
         pipelined(self.inner.publisher.clone(), self.inner.options.max_in_flight(), facts)
     }
+
+    /// Publishes envelopes in one batch, of which the stream stores all or nothing, and waits until it has. Their receipts
+    /// come in the order of the input, which is also the order in which they are stored, one behind the other.
+    ///
+    /// For many events that belong together, or where the server syncs each write (`sync_interval: always`): it syncs
+    /// a batch as a whole. At most 1,000 events, which is the server's default. It takes nats-server 2.12 or newer
+    /// and a stream that [allows it](crate::topology::Topology::with_batches).
+    ///
+    /// The broker refuses a batch that holds an event it has stored within the duplicate window. Such events are then
+    /// found, by asking for each of them, and left out: their receipts are duplicates and name where they were stored, and
+    /// all others are stored together. An event that is in the batch twice is stored once. A batch whose acknowledgement
+    /// was lost is repeated in the same way: if it was stored, all receipts are duplicates.
+    ///
+    /// # Errors
+    ///
+    /// A [`PublishError`] of the whole batch. Unless its outcome is unknown, nothing was stored. Of kind
+    /// [`Unsupported`](crate::PublishErrorKind::Unsupported) when the server or the stream takes no batches,
+    /// [`TooLarge`](crate::PublishErrorKind::TooLarge) when there are more than 1,000 or one of them is too large.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future leaves the outcome unknown, but not halved; publishing the same batch again is safe.
+    pub async fn publish_batch<E: Event>(
+        &self,
+        envelopes: &[Envelope<E>],
+    ) -> Result<Vec<PublishReceipt>, PublishError> {
+        let facts = envelopes.iter().map(Fact::new).collect::<Result<Vec<_>, _>>()?;
+        self.inner.publisher.publish_batch(&facts).await
+    }
 }

@@ -2,6 +2,7 @@
 
 mod answer;
 mod attempt;
+mod batch;
 mod error;
 mod fact;
 mod failure;

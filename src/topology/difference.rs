@@ -55,7 +55,10 @@ impl fmt::Display for Difference {
 
 /// Everything that differs between what a stream should be and what it is.
 pub(super) fn differences(wanted: &Config, found: &Config) -> Vec<Difference> {
-    let fields = fields(wanted).into_iter().zip(fields(found));
+    // Nobody has to forbid batches.
+    let allowed = found.allow_atomic_publish && wanted.allow_atomic_publish;
+    let found = Config { allow_atomic_publish: allowed, ..found.clone() };
+    let fields = fields(wanted).into_iter().zip(fields(&found));
     let differing = fields.filter(|((.., wanted), (.., found))| wanted != found);
     differing
         .map(|((field, is_fixed, goal), (.., found))| Difference {
@@ -82,12 +85,13 @@ pub(super) fn merged(wanted: &Config, found: Config) -> Config {
         max_messages_per_subject: wanted.max_messages_per_subject,
         max_message_size: wanted.max_message_size,
         allow_direct: wanted.allow_direct,
+        allow_atomic_publish: wanted.allow_atomic_publish || found.allow_atomic_publish,
         ..found
     }
 }
 
 /// Our fields: name, whether the server cannot change it, and its value as a person would write it.
-fn fields(config: &Config) -> [(&'static str, bool, String); 13] {
+fn fields(config: &Config) -> [(&'static str, bool, String); 14] {
     let limit = |limit: i64| if limit < 0 { "none".to_owned() } else { limit.to_string() };
     let mut subjects = config.subjects.clone();
     subjects.sort();
@@ -105,6 +109,7 @@ fn fields(config: &Config) -> [(&'static str, bool, String); 13] {
         ("max_messages_per_subject", false, limit(config.max_messages_per_subject)),
         ("max_message_size", false, limit(config.max_message_size.into())),
         ("allow_direct", false, config.allow_direct.to_string()),
+        ("allow_atomic_publish", false, config.allow_atomic_publish.to_string()),
     ]
 }
 

@@ -45,6 +45,7 @@ pub struct Topology {
     events: StreamSettings,
     choco: StreamSettings,
     dead_letters: StreamSettings,
+    batches: bool,
     part: Part,
 }
 
@@ -114,6 +115,14 @@ impl Topology {
         self
     }
 
+    /// Whether the stream of events takes [batches](crate::EventBridge::publish_batch), where the server knows them
+    /// (2.12 or newer). Unless set, the stream stays as it is.
+    #[must_use]
+    pub fn with_batches(mut self, batches: bool) -> Self {
+        self.batches = batches;
+        self
+    }
+
     /// Settings of the stream of events.
     #[must_use]
     pub fn events(&self) -> &StreamSettings {
@@ -137,6 +146,7 @@ impl Topology {
             events: change(self.events),
             choco: change(self.choco),
             dead_letters: change(self.dead_letters),
+            batches: self.batches,
             part: self.part,
         }
     }
@@ -164,7 +174,7 @@ impl Topology {
     }
 
     /// The streams as they should be in this account, in the order in which they depend on each other.
-    fn streams(&self) -> Vec<stream::Config> {
+    fn streams(&self, server_knows_batches: bool) -> Vec<stream::Config> {
         let forwarded = stream::Source {
             name: EVENT_STREAM.into(),
             subject_transforms: vec![stream::SubjectTransform {
@@ -178,6 +188,7 @@ impl Topology {
             ..stream::Source::default()
         };
         let events = self.events.config(EVENT_STREAM, &["strat.>"], None);
+        let events = stream::Config { allow_atomic_publish: self.batches && server_knows_batches, ..events };
         // No subjects of its own: only the broker writes it.
         let choco = self.choco.config(CHOCO_STREAM, &[], Some(vec![forwarded]));
         let dead_letters = self.dead_letters.config(DEAD_LETTER_STREAM, &["stratt.dlq.>"], None);

@@ -16,8 +16,7 @@ use async_nats::{
 impl Topology {
     /// Creates what is missing and changes what differs; see [`EventBridge::provision`](crate::EventBridge::provision).
     pub(crate) async fn provision(&self, client: &Client) -> Result<(), TopologyError> {
-        let (context, found) = self.look(client).await?;
-        let wanted = self.streams();
+        let (context, wanted, found) = self.look(client).await?;
         // All are looked at before any is touched.
         refuse_fixed(wanted.iter().zip(&found))?;
         for (wanted, found) in wanted.iter().zip(found) {
@@ -28,9 +27,9 @@ impl Topology {
 
     /// Only reads; see [`EventBridge::verify`](crate::EventBridge::verify).
     pub(crate) async fn verify(&self, client: &Client) -> Result<(), TopologyError> {
-        let (_, found) = self.look(client).await?;
+        let (_, wanted, found) = self.look(client).await?;
         let mut drift = Vec::new();
-        for (wanted, found) in self.streams().iter().zip(found) {
+        for (wanted, found) in wanted.iter().zip(found) {
             let missing = || {
                 let message = format!("stream {} does not exist: provision the topology", wanted.name);
                 TopologyError::new(TopologyErrorKind::NotFound, message)
@@ -41,17 +40,21 @@ impl Topology {
     }
 
     /// Checks the settings and the server, and reads the streams as they are.
-    async fn look(&self, client: &Client) -> Result<(Context, Vec<Option<Config>>), TopologyError> {
+    async fn look(
+        &self,
+        client: &Client,
+    ) -> Result<(Context, Vec<Config>, Vec<Option<Config>>), TopologyError> {
         if let Some(problem) = self.problem() {
             return Err(TopologyError::new(TopologyErrorKind::InvalidSettings, problem));
         }
         check_version(client)?;
         let context = jetstream::new(client.clone());
+        let wanted = self.streams(client.is_server_compatible(2, 12, 0));
         let mut found = Vec::new();
-        for wanted in self.streams() {
-            found.push(read(&context, &wanted).await?);
+        for wanted in &wanted {
+            found.push(read(&context, wanted).await?);
         }
-        Ok((context, found))
+        Ok((context, wanted, found))
     }
 }
 

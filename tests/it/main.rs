@@ -15,6 +15,7 @@
 
 mod acl;
 mod adapter;
+mod batch;
 mod blocked;
 mod broker_faults;
 mod clock;

@@ -1,0 +1,274 @@
+//! Events that are stored all together or not at all: <https://github.com/nats-io/nats-architecture-and-design/blob/main/adr/ADR-50.md>.
+
+use super::{
+    Fact, PublishError, PublishErrorKind, PublishReceipt, Publisher,
+    answer::{Answer, Stored},
+    attempt::Pauses,
+    failure::Failure,
+    suppression,
+};
+use crate::{connection_watch::Refusal, idempotency::IdempotencyKey};
+use async_nats::{HeaderMap, HeaderName, Message, Request, RequestErrorKind, header};
+use futures::{FutureExt, StreamExt, TryStreamExt, stream};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
+use tokio::time::{Instant, sleep, timeout_at};
+use uuid::Uuid;
+
+/// The most messages of a batch, which is the server's default.
+pub(crate) const MAX_BATCH: usize = 1000;
+
+/// How many messages are asked for at once whether they are stored.
+const PROBES: usize = 64;
+
+const ATOMIC_PUBLISH_DISABLED: u64 = 10_174;
+const BATCH_INCOMPLETE: u64 = 10_176;
+const BATCH_TOO_LARGE: u64 = 10_199;
+const BATCH_CONTAINS_DUPLICATE: u64 = 10_201;
+const TOO_MANY_BATCHES: u64 = 10_210;
+const ROLLUP_FAILED: u64 = 10_111;
+
+/// Why a batch was not stored.
+enum BatchFailure {
+    /// The server has a message id of it already, or lost a part of it.
+    MayHoldStored(Failure),
+    Other(Failure),
+}
+
+impl<T: Into<Failure>> From<T> for BatchFailure {
+    fn from(failure: T) -> Self {
+        Self::Other(failure.into())
+    }
+}
+
+impl Publisher {
+    /// Stores `facts` in one batch, without those that are stored already; receipts come in their order.
+    pub(crate) async fn publish_batch(&self, facts: &[Fact]) -> Result<Vec<PublishReceipt>, PublishError> {
+        // An older one would store them one by one.
+        if !self.context.client().is_server_compatible(2, 12, 0) {
+            let cause = "nats-server 2.12 or newer is needed for batches";
+            return Err(PublishError::caused(PublishErrorKind::Unsupported, cause));
+        }
+        if facts.len() > MAX_BATCH {
+            return Err(PublishError::new(PublishErrorKind::TooLarge));
+        }
+        let mut seen = HashSet::new();
+        let distinct: Vec<_> = facts.iter().filter(|fact| seen.insert(fact.key)).collect();
+        let receipts = self.store_batch(distinct).await?;
+        Ok(in_order(facts, receipts))
+    }
+
+    async fn store_batch(
+        &self,
+        mut facts: Vec<&Fact>,
+    ) -> Result<HashMap<IdempotencyKey, PublishReceipt>, PublishError> {
+        let deadline = Instant::now() + self.options.retry_budget();
+        let mut receipts = HashMap::with_capacity(facts.len());
+        let mut outcome_unknown = false;
+        let mut was_denied = false;
+        let mut pauses = Pauses::new();
+        while !facts.is_empty() {
+            let failure = match self.attempt_batch(&facts, deadline).await {
+                Ok(stored) => {
+                    receipts.extend(facts.iter().map(|fact| fact.key).zip(stored));
+                    break;
+                }
+                Err(BatchFailure::MayHoldStored(failure)) => {
+                    match self.leave_out_stored(&mut facts, &mut receipts, deadline).await {
+                        // With what is left, at once.
+                        Ok(true) => continue,
+                        Ok(false) => failure,
+                        Err(failure) => failure,
+                    }
+                }
+                Err(BatchFailure::Other(failure)) => failure,
+            };
+            let Failure { error, mut try_again } = failure;
+            outcome_unknown |= error.is_outcome_unknown();
+            if error.kind() == PublishErrorKind::PermissionDenied {
+                // As for a single publish: it may be that of an earlier message.
+                try_again = !std::mem::replace(&mut was_denied, true);
+            }
+            let pause = pauses.next_pause();
+            if !try_again || Instant::now() + pause >= deadline {
+                return Err(error.with_outcome_unknown(outcome_unknown));
+            }
+            tracing::debug!(events = facts.len(), %error, "batch is repeated");
+            sleep(pause).await;
+        }
+        Ok(receipts)
+    }
+
+    async fn attempt_batch(
+        &self,
+        facts: &[&Fact],
+        deadline: Instant,
+    ) -> Result<Vec<PublishReceipt>, BatchFailure> {
+        let until = deadline.min(Instant::now() + self.options.attempt_timeout());
+        let moment = self.watch.now();
+        let is_ours = |refusal: &Refusal| facts.iter().any(|fact| refusal.is_of_publish(&fact.subject));
+        tokio::select! {
+            biased;
+            stored = timeout_at(until, self.send_batch(facts, until)) => {
+                stored.unwrap_or_else(|_elapsed| Err(Failure::unanswered().into()))
+            }
+            refusal = self.watch.publish_refusal(moment, &self.inbox, is_ours) => {
+                // A batch without one of its messages is not committed; only the last answer may be missing.
+                Err(Failure::denied(&refusal, !is_ours(&refusal)).into())
+            }
+        }
+    }
+
+    async fn send_batch(&self, facts: &[&Fact], until: Instant) -> Result<Vec<PublishReceipt>, BatchFailure> {
+        let client = self.context.client();
+        let id = Uuid::new_v4().simple().to_string();
+        for (number, fact) in (1..).zip(facts) {
+            let mut headers = fact.headers();
+            headers.insert(HeaderName::from_static("Nats-Batch-Id"), id.as_str());
+            headers.insert(HeaderName::from_static("Nats-Batch-Sequence"), number.to_string());
+            if number == facts.len() {
+                headers.insert(HeaderName::from_static("Nats-Batch-Commit"), "1");
+                let answer = self.ask(fact, headers, until).await?;
+                return committed(&answer, facts.len());
+            }
+            if number == 1 {
+                // A server that knows batches stores nothing yet. One that does not, behind the one that this
+                // connection is with, is found out before it has stored more.
+                match Answer::read(&self.ask(fact, headers, until).await?) {
+                    Answer::Staged => {}
+                    Answer::Stored(_) => return Err(unsupported("stream leader knows no batches", true)),
+                    answer => return Err(refused(answer)),
+                }
+            } else {
+                let (subject, payload) = (fact.subject.clone(), fact.payload.clone());
+                client.publish_with_headers(subject, headers, payload).await.map_err(Failure::from)?;
+            }
+        }
+        Ok(Vec::new())
+    }
+
+    /// Finds those that are stored, and says whether there are any.
+    async fn leave_out_stored(
+        &self,
+        facts: &mut Vec<&Fact>,
+        receipts: &mut HashMap<IdempotencyKey, PublishReceipt>,
+        deadline: Instant,
+    ) -> Result<bool, Failure> {
+        let until = deadline.min(Instant::now() + self.options.attempt_timeout());
+        let probes: Vec<_> = facts.iter().map(|fact| self.stored_as(fact, until).boxed()).collect();
+        let found: Vec<_> = stream::iter(probes).buffered(PROBES).try_collect().await?;
+        let found = std::mem::take(facts).into_iter().zip(found);
+        let before = found.len();
+        for (fact, receipt) in found {
+            match receipt {
+                Some(receipt) => {
+                    receipts.insert(fact.key, self.verified(fact, receipt, deadline).await?);
+                }
+                None => facts.push(fact),
+            }
+        }
+        Ok(facts.len() < before)
+    }
+
+    /// Asks the broker whether it has a message id, by a publish that it cannot store: it looks for a duplicate before it
+    /// refuses a roll-up that does not exist. It looks at expected sequences first, but only in streams without replicas; and
+    /// an expected last message id that is wrong holds up a stream with replicas for seconds (2.15.1).
+    async fn stored_as(&self, fact: &Fact, until: Instant) -> Result<Option<PublishReceipt>, Failure> {
+        let mut headers = fact.headers();
+        headers.insert(header::NATS_ROLLUP, "none");
+        let answer = timeout_at(until, self.ask(fact, headers, until)).await;
+        match Answer::read(&answer.map_err(|_elapsed| Failure::unanswered())??) {
+            Answer::Stored(Stored { stream, sequence, is_duplicate, .. }) => {
+                Ok(Some(PublishReceipt::new((*stream).into(), sequence, is_duplicate)))
+            }
+            Answer::Refused(error) if error.error_code().0 == ROLLUP_FAILED => Ok(None),
+            Answer::Refused(error) => Err(error.into()),
+            Answer::NoStream => Err(Failure::without_stream()),
+            Answer::Staged | Answer::Foreign => Err(Failure::unanswered()),
+        }
+    }
+
+    async fn verified(
+        &self,
+        fact: &Fact,
+        receipt: PublishReceipt,
+        deadline: Instant,
+    ) -> Result<PublishReceipt, Failure> {
+        if !self.options.verifies_duplicates() {
+            return Ok(receipt);
+        }
+        let message = fact.clone().into_outgoing();
+        let verified = suppression::verify(&self.context, &message, receipt, deadline).await;
+        verified.map_err(|error| Failure { error, try_again: false })
+    }
+
+    async fn ask(&self, fact: &Fact, headers: HeaderMap, until: Instant) -> Result<Message, Failure> {
+        let request = Request::new()
+            .headers(headers)
+            .payload(fact.payload.clone())
+            .timeout(Some(until.saturating_duration_since(Instant::now())));
+        let answer = self.context.client().send_request(fact.subject.clone(), request).await;
+        answer.map_err(|error| match error.kind() {
+            RequestErrorKind::NoResponders => Failure::without_stream(),
+            RequestErrorKind::MaxPayloadExceeded => Failure::too_large(),
+            RequestErrorKind::TimedOut => Failure::unanswered(),
+            RequestErrorKind::InvalidSubject | RequestErrorKind::Other => Failure::disconnected(error),
+        })
+    }
+}
+
+/// The receipts of a commit: a batch is stored in one piece.
+fn committed(answer: &Message, size: usize) -> Result<Vec<PublishReceipt>, BatchFailure> {
+    let Stored { stream, sequence: last, count, .. } = match Answer::read(answer) {
+        Answer::Stored(stored) => stored,
+        answer => return Err(refused(answer)),
+    };
+    let size = u64::try_from(size).unwrap_or(u64::MAX);
+    // A single message is stored by any server; a batch is acknowledged as one.
+    let first = last.checked_sub(size).filter(|_| count == Some(size) || (count.is_none() && size == 1));
+    let Some(before) = first else {
+        return Err(unsupported("stream leader did not store a batch", true));
+    };
+    let stream: Arc<str> = (*stream).into();
+    Ok((before + 1..=last)
+        .map(|sequence| PublishReceipt::new(Arc::clone(&stream), sequence, false))
+        .collect())
+}
+
+fn refused(answer: Answer<'_>) -> BatchFailure {
+    match answer {
+        Answer::Refused(error) => match error.error_code().0 {
+            BATCH_CONTAINS_DUPLICATE | BATCH_INCOMPLETE => {
+                let error = PublishError::caused(PublishErrorKind::Unavailable, error);
+                BatchFailure::MayHoldStored(Failure { error, try_again: true })
+            }
+            TOO_MANY_BATCHES => {
+                let error = PublishError::caused(PublishErrorKind::Unavailable, error);
+                Failure { error, try_again: true }.into()
+            }
+            ATOMIC_PUBLISH_DISABLED => unsupported(error, false),
+            BATCH_TOO_LARGE => Failure::too_large().into(),
+            _ => error.into(),
+        },
+        Answer::NoStream => Failure::without_stream().into(),
+        Answer::Staged | Answer::Stored(_) | Answer::Foreign => Failure::unanswered().into(),
+    }
+}
+
+fn unsupported(cause: impl Into<Box<dyn std::error::Error + Send + Sync>>, unknown: bool) -> BatchFailure {
+    let error = PublishError::caused(PublishErrorKind::Unsupported, cause).with_outcome_unknown(unknown);
+    Failure { error, try_again: false }.into()
+}
+
+/// The receipt of each fact; one that came before in the same batch is a duplicate of it.
+fn in_order(facts: &[Fact], mut receipts: HashMap<IdempotencyKey, PublishReceipt>) -> Vec<PublishReceipt> {
+    let mut ordered = Vec::with_capacity(facts.len());
+    for fact in facts {
+        let Some(receipt) = receipts.get_mut(&fact.key) else { continue };
+        ordered.push(receipt.clone());
+        receipt.make_duplicate();
+    }
+    ordered
+}
