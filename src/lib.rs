@@ -22,6 +22,7 @@ pub mod outbox;
 mod publish;
 
 // Consuming.
+mod ack_subject;
 mod consumer;
 pub mod dead_letter;
 

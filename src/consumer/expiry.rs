@@ -4,6 +4,7 @@ use super::{
     decide::{Ending, Step, Write},
     process::Shared,
 };
+use crate::ack_subject::stored_at;
 use async_nats::jetstream::{Context, consumer::pull, stream::Stream};
 use std::{
     sync::{Arc, atomic::Ordering},
@@ -38,11 +39,7 @@ pub(super) fn capped(step: Step, max_age: Option<Duration>, reply: &str) -> Step
 
 /// How old a message is, by the server's timestamp in its ack subject and this machine's clock.
 fn age(reply: &str) -> Option<Duration> {
-    let tokens: Vec<_> = reply.split('.').collect();
-    // `$JS.ACK.{stream}.{consumer}.{deliveries}.{sequence}.{of the consumer}.{nanoseconds}.{pending}`; newer servers
-    // have the domain and the account before the stream.
-    let nanos = if tokens.len() == 9 { tokens.get(7) } else { tokens.get(9) };
-    let published = SystemTime::UNIX_EPOCH.checked_add(Duration::from_nanos(nanos?.parse().ok()?))?;
+    let published = SystemTime::UNIX_EPOCH.checked_add(stored_at(reply)?)?;
     // One of the future is new.
     Some(SystemTime::now().duration_since(published).unwrap_or_default())
 }

@@ -11,7 +11,6 @@ use async_nats::{
         context::{ContextBuilder, PublishAckFuture},
         message::{PublishMessage, StreamMessage},
         publish::PublishAck,
-        stream::LastRawMessageErrorKind,
     },
 };
 use std::{future::IntoFuture, sync::Arc, time::Duration};
@@ -106,17 +105,8 @@ impl Publisher {
         receipt: &PublishReceipt,
         deadline: Instant,
     ) -> Result<Option<StreamMessage>, PublishError> {
-        let read = async {
-            let stream = self.context.get_stream_no_info(receipt.stream()).await;
-            let stream = stream.map_err(|e| PublishError::caused(PublishErrorKind::Unavailable, e))?;
-            match stream.get_raw_message(receipt.sequence()).await {
-                Ok(message) => Ok(Some(message)),
-                Err(error) if matches!(error.kind(), LastRawMessageErrorKind::NoMessageFound) => Ok(None),
-                Err(error) => Err(PublishError::caused(PublishErrorKind::Unavailable, error)),
-            }
-        };
         let unanswered = |_elapsed| PublishError::new(PublishErrorKind::TimedOut);
-        timeout_at(deadline, read).await.map_err(unanswered)?
+        timeout_at(deadline, suppression::read(&self.context, receipt)).await.map_err(unanswered)?
     }
 
     async fn send(&self, message: &Outgoing, deadline: Instant) -> Result<Sent, Failure> {

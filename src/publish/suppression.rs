@@ -34,7 +34,10 @@ pub(super) async fn verify(
 }
 
 /// What is stored there; `None` if it was removed since.
-async fn read(context: &Context, receipt: &PublishReceipt) -> Result<Option<StreamMessage>, PublishError> {
+pub(super) async fn read(
+    context: &Context,
+    receipt: &PublishReceipt,
+) -> Result<Option<StreamMessage>, PublishError> {
     let unavailable = |error| PublishError::caused(PublishErrorKind::Unavailable, error);
     let stream: Stream<()> =
         context.get_stream_no_info(receipt.stream()).await.map_err(|error| unavailable(error.into()))?;

@@ -1,12 +1,12 @@
 //! Batches: stored all together or not at all, whatever happens to them on the way.
 
 use crate::support::{ClusterStage, Stage, eventually, published, source};
-use async_nats::{ConnectOptions, HeaderMap, jetstream::consumer::pull};
+use async_nats::{HeaderMap, jetstream::consumer::pull};
 use futures::TryStreamExt;
 use std::time::Duration;
 use stratt_event_bridge::{
     BridgeOptions, Envelope, EventBridge, Feed, PublishErrorKind, PublishReceipt, UnitPublished, async_nats,
-    testing::{Direction, FaultProxy, NatsServer},
+    testing::{Direction, NatsServer},
     topology::Topology,
 };
 
@@ -134,26 +134,13 @@ async fn a_server_that_knows_no_batches_is_told_from_one_whose_stream_takes_none
     stage.bridge.verify(&topology).await.unwrap();
 }
 
-/// A client that reaches the server through a network that fails on demand.
-async fn remote(stage: &Stage) -> (FaultProxy, EventBridge) {
-    let proxy = FaultProxy::start(stage.server.url()).await.unwrap();
-    let client = ConnectOptions::new()
-        .ignore_discovered_servers()
-        .reconnect_delay_callback(|_attempt| Duration::from_millis(20))
-        .connect(proxy.url())
-        .await
-        .unwrap();
-    let options = BridgeOptions::default().with_attempt_timeout(Duration::from_millis(500));
-    (proxy, EventBridge::with_options(client, source(), options))
-}
-
 /// More than the empty answer to the first message of a batch has, and less than there is with the one to its last.
 const INTO_THE_COMMIT: usize = 130;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_batch_whose_acknowledgement_is_lost_is_found_to_be_stored() {
     let stage = stage().await;
-    let (proxy, bridge) = remote(&stage).await;
+    let (proxy, bridge) = stage.through_proxy(Duration::from_millis(500)).await;
     // Has the inbox of answers ready, so that nothing else is on its way.
     bridge.publish(published("a", 100)).await.unwrap();
     proxy.cut_after(Direction::ToClient, INTO_THE_COMMIT);
@@ -165,7 +152,7 @@ async fn a_batch_whose_acknowledgement_is_lost_is_found_to_be_stored() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_connection_that_ends_within_a_batch_leaves_nothing_of_it() {
     let stage = stage().await;
-    let (proxy, bridge) = remote(&stage).await;
+    let (proxy, bridge) = stage.through_proxy(Duration::from_millis(500)).await;
     for batch in 0..5 {
         // 200 events have some 150 kB.
         proxy.cut_after(Direction::ToServer, 20_000 * (batch + 1));

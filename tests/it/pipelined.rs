@@ -7,7 +7,7 @@ use std::time::Duration;
 use stratt_event_bridge::{
     BridgeOptions, ConnectionWatch, Envelope, EventBridge, Feed, PublishError, PublishErrorKind,
     PublishReceipt, UnitPublished, async_nats,
-    testing::{Direction, FaultProxy, NatsServer},
+    testing::{Direction, NatsServer},
     topology::{StreamSettings, Topology},
 };
 use tokio::time::{Instant, sleep};
@@ -21,23 +21,10 @@ async fn all_stored(bridge: &EventBridge, count: u64) -> Vec<(u64, PublishReceip
     (1..).zip(receipts).map(|(number, receipt)| (number, receipt.unwrap())).collect()
 }
 
-/// A client that reaches the server through a network that fails on demand.
-async fn remote(stage: &Stage) -> (FaultProxy, EventBridge) {
-    let proxy = FaultProxy::start(stage.server.url()).await.unwrap();
-    let client = ConnectOptions::new()
-        .ignore_discovered_servers()
-        .reconnect_delay_callback(|_attempt| Duration::from_millis(20))
-        .connect(proxy.url())
-        .await
-        .unwrap();
-    let options = BridgeOptions::default().with_attempt_timeout(Duration::from_millis(300));
-    (proxy, EventBridge::with_options(client, source(), options))
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn answers_that_are_lost_are_asked_for_again_and_everything_is_stored_once() {
     let stage = Stage::new().await;
-    let (proxy, bridge) = remote(&stage).await;
+    let (proxy, bridge) = stage.through_proxy(Duration::from_millis(300)).await;
     for direction in [Direction::ToClient, Direction::ToServer] {
         proxy.cut_after(direction, 20_000);
         let receipts = all_stored(&bridge, 2000).await;

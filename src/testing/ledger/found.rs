@@ -3,6 +3,7 @@
 use super::{Entry, Fact, LedgerError};
 use crate::{
     Envelope, Event, EventBridge, Feed, IdempotencyKey, UnitUri,
+    ack_subject::stored_at,
     consumer_name::ConsumerName,
     dead_letter::{DeadLetter, DeadLetterFilter, DeadLetters},
     dedupe::{Claim, DedupeStore, Slot},
@@ -121,16 +122,8 @@ fn stored(message: &jetstream::Message) -> Option<Stored> {
         origin,
         key: envelope.as_ref().map(Envelope::idempotency_key),
         unit: envelope.map(|envelope| envelope.event().unit_uri().clone()),
-        at: stored_at(message.reply.as_deref()?)?,
+        at: OffsetDateTime::UNIX_EPOCH + stored_at(message.reply.as_deref()?)?,
     })
-}
-
-/// When the server stored it, from the ack subject: the date type of async-nats depends on its features.
-fn stored_at(reply: &str) -> Option<OffsetDateTime> {
-    let tokens: Vec<_> = reply.split('.').collect();
-    // The older form has nine tokens; the newer one has the domain and the account before the rest.
-    let nanos = if tokens.len() == 9 { tokens.get(7) } else { tokens.get(9) };
-    OffsetDateTime::from_unix_timestamp_nanos(nanos?.parse().ok()?).ok()
 }
 
 /// The keys that are settled: those whose settling was seen, and those that the store says are.

@@ -1,16 +1,20 @@
 use super::{eventually, number_of, source};
-use async_nats::jetstream::{
-    self,
-    consumer::{AckPolicy, pull},
-    stream,
+use async_nats::{
+    ConnectOptions,
+    jetstream::{
+        self,
+        consumer::{AckPolicy, pull},
+        stream,
+    },
 };
 use futures::TryStreamExt;
 use std::{collections::HashMap, sync::Arc, time::Duration};
 use stratt_event_bridge::{
-    ConsumerBuilder, ConsumerOptions, Envelope, Event, EventBridge, Feed, PublishReceipt, async_nats,
+    BridgeOptions, ConsumerBuilder, ConsumerOptions, Envelope, Event, EventBridge, Feed, PublishReceipt,
+    async_nats,
     dead_letter::{DeadLetter, DeadLetterFilter, DeadLetters},
     dedupe::{DedupeStore, MemoryStore},
-    testing::{NatsCluster, NatsServer},
+    testing::{FaultProxy, NatsCluster, NatsServer},
     topology::{CHOCO_STREAM, DEAD_LETTER_STREAM, EVENT_STREAM, Topology},
 };
 use tokio::time::timeout;
@@ -27,6 +31,19 @@ pub struct Stage<S = NatsServer> {
 }
 
 impl Stage {
+    /// A bridge that reaches the server through a network that fails on demand.
+    pub async fn through_proxy(&self, attempt_timeout: Duration) -> (FaultProxy, EventBridge) {
+        let proxy = FaultProxy::start(self.server.url()).await.unwrap();
+        let client = ConnectOptions::new()
+            .ignore_discovered_servers()
+            .reconnect_delay_callback(|_attempt| Duration::from_millis(20))
+            .connect(proxy.url())
+            .await
+            .unwrap();
+        let options = BridgeOptions::default().with_attempt_timeout(attempt_timeout);
+        (proxy, EventBridge::with_options(client, source(), options))
+    }
+
     pub async fn new() -> Self {
         Self::on(NatsServer::start().await.unwrap()).await
     }
