@@ -25,7 +25,9 @@ struct Read<'a> {
     domain: Cow<'a, str>,
     #[serde(borrow)]
     timestamp: Cow<'a, str>,
-    idempotency_key: IdempotencyKey,
+    /// As text, since comparing it is cheaper than reading it.
+    #[serde(borrow)]
+    idempotency_key: Cow<'a, str>,
     source: Source,
     #[serde(borrow)]
     payload: &'a RawValue,
@@ -68,22 +70,22 @@ impl<E: Event> Envelope<E> {
             .event_type
             .parse()
             .map_err(|error| DecodeError::caused(DecodeErrorKind::UnknownEventType, error))?;
-        let event = payload(event_type, read.payload)?;
+        let event: E = payload(event_type, read.payload)?;
         let envelope = Self {
             event_id: read.event_id,
             version,
             timestamp: timestamp::parse(&read.timestamp)
                 .ok_or_else(|| malformed("timestamp is not rfc 3339"))?,
-            idempotency_key: read.idempotency_key,
+            idempotency_key: event.idempotency_key(),
             source: read.source,
             event,
             meta: Meta::from_raw(read.meta).ok_or_else(|| malformed("meta is not a json object"))?,
         };
-        envelope.check(subject, &read.domain)?;
+        envelope.check(subject, &read.domain, &read.idempotency_key)?;
         Ok(envelope)
     }
 
-    fn check(&self, subject: &str, domain: &str) -> Result<(), DecodeError> {
+    fn check(&self, subject: &str, domain: &str, key: &str) -> Result<(), DecodeError> {
         let address = Address::parse(subject).ok_or_else(|| {
             DecodeError::new(DecodeErrorKind::SubjectMismatch, "subject is not one of an event")
         })?;
@@ -97,7 +99,9 @@ impl<E: Event> Envelope<E> {
                 "domain disagrees with the uri in the payload",
             ));
         }
-        if self.event.idempotency_key() != self.idempotency_key {
+        if self.idempotency_key.with_hex(|hex| hex != key) {
+            key.parse::<IdempotencyKey>()
+                .map_err(|error| DecodeError::caused(DecodeErrorKind::Malformed, error))?;
             return Err(DecodeError::new(
                 DecodeErrorKind::KeyMismatch,
                 "idempotency key is not the key of this event",
