@@ -4,7 +4,7 @@ use super::{
     decide::{Ending, Step, Write},
     process::Shared,
 };
-use crate::ack_subject::stored_at;
+use crate::ack_subject::AckSubject;
 use async_nats::jetstream::{Context, consumer::pull, stream::Stream};
 use std::{
     sync::{Arc, atomic::Ordering},
@@ -39,7 +39,7 @@ pub(super) fn capped(step: Step, max_age: Option<Duration>, reply: &str) -> Step
 
 /// How old a message is, by the server's timestamp in its ack subject and this machine's clock.
 fn age(reply: &str) -> Option<Duration> {
-    let published = SystemTime::UNIX_EPOCH.checked_add(stored_at(reply)?)?;
+    let published = SystemTime::UNIX_EPOCH.checked_add(AckSubject::parse(reply)?.stored_at)?;
     // One of the future is new.
     Some(SystemTime::now().duration_since(published).unwrap_or_default())
 }

@@ -109,8 +109,8 @@ impl Handlers {
         Ok(())
     }
 
-    pub(super) fn get(&self, event_type: EventType) -> Option<Arc<Handler>> {
-        self.by_type.get(&event_type).cloned()
+    pub(super) fn get(&self, event_type: EventType) -> Option<&Handler> {
+        self.by_type.get(&event_type).map(Arc::as_ref)
     }
 
     /// The types that have a handler, in the order of the contract.

@@ -2,8 +2,11 @@
 
 use async_nats::{Client, Subject};
 use std::{
-    collections::{HashMap, HashSet},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    collections::HashSet,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 use tokio::time::{Instant, MissedTickBehavior, interval};
@@ -14,57 +17,68 @@ pub(super) struct Holds {
     client: Client,
     /// A held message gives a sign of life this often; a quarter of the lease, which is no longer than the ack wait.
     every: Duration,
-    state: Mutex<State>,
+    /// What the times of the held messages are counted from.
+    epoch: Instant,
+    places: Mutex<Places>,
 }
 
+/// Who is held where. A place that was left is the next one to be taken.
 #[derive(Debug, Default)]
-struct State {
-    next_id: u64,
-    held: HashMap<u64, Held>,
+struct Places {
+    held: Vec<Option<Arc<Held>>>,
+    free: Vec<usize>,
 }
 
+/// Times are nanoseconds since the epoch of [`Holds`], so that they are changed without a lock.
 #[derive(Debug)]
 struct Held {
     reply: Subject,
     sequence: u64,
-    last_sign: Instant,
+    last_sign: AtomicU64,
     /// No sign of life is given after this: a handler that cannot be stopped must not hold its message for ever.
-    until: Option<Instant>,
+    until: AtomicU64,
     /// When the claim of the delivery ends, once it has one.
-    lease_end: Option<Instant>,
+    lease_end: AtomicU64,
 }
+
+const NEVER: u64 = u64::MAX;
 
 impl Holds {
     pub(super) fn new(client: Client, lease: Duration) -> Arc<Self> {
         let every = (lease / 4).max(Duration::from_millis(10));
-        Arc::new(Self { client, every, state: Mutex::default() })
+        Arc::new(Self { client, every, epoch: Instant::now(), places: Mutex::default() })
     }
 
     /// Holds the message at `sequence` whose acks go to `reply`, until the hold is dropped.
-    pub(super) fn hold(self: &Arc<Self>, sequence: u64, reply: Subject) -> Hold {
-        let mut state = self.lock();
-        state.next_id += 1;
-        let id = state.next_id;
-        state
-            .held
-            .insert(id, Held { reply, sequence, last_sign: Instant::now(), until: None, lease_end: None });
-        Hold { id, holds: Arc::clone(self) }
+    pub(super) fn hold(self: &Arc<Self>, sequence: u64, reply: Subject, now: Instant) -> Hold {
+        let held = Arc::new(Held {
+            reply,
+            sequence,
+            last_sign: AtomicU64::new(self.nanos(now)),
+            until: AtomicU64::new(NEVER),
+            lease_end: AtomicU64::new(NEVER),
+        });
+        let place = self.places().take(Arc::clone(&held));
+        Hold { place, held, holds: Arc::clone(self) }
     }
 
     /// How many messages are held.
     pub(super) fn len(&self) -> usize {
-        self.lock().held.len()
+        let places = self.places();
+        places.held.len() - places.free.len()
     }
 
     /// How many messages are held, where several deliveries of one count once.
     pub(super) fn distinct(&self) -> usize {
-        self.lock().held.values().map(|held| held.sequence).collect::<HashSet<_>>().len()
+        self.places().held.iter().flatten().map(|held| held.sequence).collect::<HashSet<_>>().len()
     }
 
-    /// Whether this delivery was to end long ago: its handler blocks its thread.
-    pub(super) fn has_stalled(&self, id: u64) -> bool {
-        let lease_end = self.lock().held.get(&id).and_then(|held| held.lease_end);
-        lease_end.is_some_and(|end| Instant::now() > end + self.every)
+    /// Whether the delivery that is held at this place was to end long ago: its handler blocks its thread.
+    pub(super) fn has_stalled(&self, place: usize) -> bool {
+        let places = self.places();
+        let held = places.held.get(place).and_then(Option::as_ref);
+        let lease_end = held.map_or(NEVER, |held| held.lease_end.load(Ordering::Relaxed));
+        lease_end != NEVER && self.nanos(Instant::now()) > lease_end.saturating_add(self.every_nanos())
     }
 
     /// Gives signs of life for ever.
@@ -73,7 +87,7 @@ impl Holds {
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             let now = ticks.tick().await;
-            for reply in self.due(now) {
+            for reply in self.due(self.nanos(now)) {
                 if let Err(error) = self.client.publish(reply, "+WPI".into()).await {
                     tracing::warn!(%error, "sign of life could not be sent");
                 }
@@ -81,58 +95,83 @@ impl Holds {
         }
     }
 
-    fn due(&self, now: Instant) -> Vec<Subject> {
-        let mut state = self.lock();
-        let alive = state.held.values_mut().filter(|held| held.until.is_none_or(|until| now < until));
-        let due = alive.filter(|held| now.duration_since(held.last_sign) >= self.every);
-        due.map(|held| {
-            held.last_sign = now;
+    fn due(&self, now: u64) -> Vec<Subject> {
+        let is_due = |held: &&Arc<Held>| {
+            now < held.until.load(Ordering::Relaxed)
+                && now.saturating_sub(held.last_sign.load(Ordering::Relaxed)) >= self.every_nanos()
+        };
+        let sign = |held: &Arc<Held>| {
+            held.last_sign.store(now, Ordering::Relaxed);
             held.reply.clone()
-        })
-        .collect()
+        };
+        self.places().held.iter().flatten().filter(is_due).map(sign).collect()
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    fn every_nanos(&self) -> u64 {
+        u64::try_from(self.every.as_nanos()).unwrap_or(NEVER)
+    }
+
+    fn nanos(&self, instant: Instant) -> u64 {
+        u64::try_from(instant.duration_since(self.epoch).as_nanos()).unwrap_or(NEVER)
+    }
+
+    fn places(&self) -> MutexGuard<'_, Places> {
+        self.places.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Places {
+    fn take(&mut self, held: Arc<Held>) -> usize {
+        let free = self.free.pop();
+        if let Some((index, place)) = free.and_then(|index| Some((index, self.held.get_mut(index)?))) {
+            *place = Some(held);
+            return index;
+        }
+        self.held.push(Some(held));
+        self.held.len() - 1
+    }
+
+    fn leave(&mut self, index: usize) {
+        if self.held.get_mut(index).and_then(Option::take).is_some() {
+            self.free.push(index);
+        }
     }
 }
 
 /// One held message.
 #[derive(Debug)]
 pub(super) struct Hold {
-    id: u64,
+    place: usize,
+    held: Arc<Held>,
     holds: Arc<Holds>,
 }
 
 impl Hold {
-    pub(super) fn id(&self) -> u64 {
-        self.id
+    /// The number of its place: no other hold has it as long as this one lives.
+    pub(super) fn place(&self) -> usize {
+        self.place
     }
 
     /// The delivery has a claim, which ends at `lease_end`; no sign of life is given afterwards.
     pub(super) fn claimed(&self, lease_end: Instant) {
-        self.change(|held| (held.until, held.lease_end) = (Some(lease_end), Some(lease_end)));
+        self.held.lease_end.store(self.holds.nanos(lease_end), Ordering::Relaxed);
+        self.limit(lease_end);
     }
 
     /// The delivery has no claim any more, and waits.
     pub(super) fn unclaimed(&self) {
-        self.change(|held| (held.until, held.lease_end) = (None, None));
+        self.held.lease_end.store(NEVER, Ordering::Relaxed);
+        self.held.until.store(NEVER, Ordering::Relaxed);
     }
 
     /// Gives no sign of life after `until`.
     pub(super) fn limit(&self, until: Instant) {
-        self.change(|held| held.until = Some(until));
-    }
-
-    fn change(&self, change: impl FnOnce(&mut Held)) {
-        if let Some(held) = self.holds.lock().held.get_mut(&self.id) {
-            change(held);
-        }
+        self.held.until.store(self.holds.nanos(until), Ordering::Relaxed);
     }
 }
 
 impl Drop for Hold {
     fn drop(&mut self) {
-        self.holds.lock().held.remove(&self.id);
+        self.holds.places().leave(self.place);
     }
 }

@@ -13,12 +13,15 @@ mod guarantee;
 mod handler;
 mod hold;
 mod inspector;
+mod intake;
+mod job;
 #[cfg(test)]
 mod model;
 mod options;
 mod order;
 mod process;
 mod pull;
+mod pump;
 mod reply;
 mod run;
 mod sequence;

@@ -6,27 +6,30 @@ use super::{
     expiry,
     handler::{HandlerError, Handlers, Verdict},
     hold::{Hold, Holds},
-    reply::reply,
+    job::Job,
 };
 use crate::{
+    ack_subject::AckSubject,
     consumer_name::ConsumerName,
     dead_letter::{DeadLetterReason, Obituary},
     dedupe::{Claim, DedupeStore, Fence, Slot, StoreError, StoreErrorKind},
-    envelope::{DecodeError, Envelope},
+    envelope::Envelope,
     publish::Publisher,
 };
-use async_nats::{Client, Message};
-use futures::FutureExt;
+use async_nats::{Client, Message, Subject};
+use futures::{FutureExt, poll};
 use std::{
     error::Error,
-    panic::AssertUnwindSafe,
+    panic::{AssertUnwindSafe, catch_unwind},
+    pin::pin,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
+    task::Poll,
     time::Duration,
 };
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, error::Elapsed, sleep, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 /// What all deliveries of a consumer share.
@@ -56,8 +59,8 @@ pub(super) struct Shared {
 #[derive(Debug)]
 pub(super) struct Received {
     pub(super) message: Message,
-    pub(super) reply: async_nats::Subject,
-    pub(super) stream: String,
+    /// What it is answered on.
+    pub(super) reply: Subject,
     pub(super) sequence: u64,
     pub(super) deliveries: u64,
     pub(super) hold: Hold,
@@ -67,49 +70,53 @@ pub(super) struct Received {
 pub(super) const DEAD_LETTER_BUDGET: Duration = Duration::from_secs(15);
 const LONGEST_STORE_CALL: Duration = Duration::from_secs(5);
 
-/// Takes a delivery to its end and answers it.
-pub(super) async fn process(
-    shared: &Shared,
-    received: Received,
-    decoded: Result<Envelope, DecodeError>,
-) -> Ending {
-    let mut delivery = InProcess::new(shared, &received, decoded);
+/// Takes a delivery to its end, which is left to be told to the server.
+pub(super) async fn process(shared: &Shared, job: &mut Job) -> Ending {
+    let mut delivery = InProcess::new(shared, job);
     let mut step = delivery.first_step();
     let ending = loop {
         let seen = match step {
             Step::End(ending) => break ending,
             Step::Claim { after } => delivery.claim(after).await,
             Step::Run => delivery.run().await,
-            Step::DeadLetter(reason) => delivery.dead_letter(reason).await,
+            // In a box, since it is rare and would make every delivery larger.
+            Step::DeadLetter(reason) => Box::pin(delivery.dead_letter(reason)).await,
             Step::Write { what, after } => delivery.write(what, after).await,
         };
         let next = decide(&shared.policy, delivery.position(), seen);
-        step = expiry::capped(next, shared.max_age, &received.reply);
+        step = expiry::capped(next, shared.max_age, &delivery.job.received.reply);
         if let (Seen::Wrote(what, _), Step::Claim { .. }) = (seen, step) {
             delivery.start_over(what);
         }
     };
     delivery.log(ending);
-    reply(&shared.client, received.reply.clone(), ending).await;
     ending
 }
 
 /// No pause at all is not left to the timer, which would round it up to a millisecond.
 async fn pause(length: Duration) {
     if !length.is_zero() {
-        sleep(length).await;
+        Box::pin(sleep(length)).await;
+    }
+}
+
+/// The result of `future`, unless it takes longer than until `deadline`. What is ready at once needs no timer.
+async fn by<T>(
+    deadline: impl FnOnce() -> Instant,
+    mut future: impl Future<Output = T> + Unpin,
+) -> Result<T, Elapsed> {
+    match poll!(&mut future) {
+        Poll::Ready(result) => Ok(result),
+        Poll::Pending => Box::pin(timeout_at(deadline(), future)).await,
     }
 }
 
 struct InProcess<'a> {
     shared: &'a Shared,
-    received: &'a Received,
+    job: &'a mut Job,
     slot: Option<Slot>,
-    envelope: Option<Envelope>,
     grant: Option<Grant>,
     failed_claims: u32,
-    /// Why the event failed, for its dead letter.
-    error: String,
 }
 
 /// A claim that was granted.
@@ -122,16 +129,10 @@ struct Grant {
 }
 
 impl<'a> InProcess<'a> {
-    fn new(shared: &'a Shared, received: &'a Received, decoded: Result<Envelope, DecodeError>) -> Self {
-        let (envelope, error) = match decoded {
-            Ok(envelope) => {
-                (Some(envelope), "no attempt came to its end: the last one ended with its process".to_owned())
-            }
-            Err(error) => (None, HandlerError::reject(error).to_string()),
-        };
-        let slot =
-            envelope.as_ref().map(|envelope| Slot::new(shared.name.clone(), envelope.idempotency_key()));
-        Self { shared, received, slot, envelope, grant: None, failed_claims: 0, error }
+    fn new(shared: &'a Shared, job: &'a mut Job) -> Self {
+        let key = job.envelope.as_ref().map(Envelope::idempotency_key);
+        let slot = key.map(|key| Slot::new(shared.name.clone(), key));
+        Self { shared, job, slot, grant: None, failed_claims: 0 }
     }
 
     fn first_step(&self) -> Step {
@@ -144,17 +145,19 @@ impl<'a> InProcess<'a> {
     fn position(&self) -> Position {
         Position {
             attempt: self.grant.map_or(0, |grant| grant.attempt),
-            deliveries: self.received.deliveries,
+            deliveries: self.job.received.deliveries,
             is_claimed: self.grant.is_some(),
-            random: self.received.sequence.wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ self.received.deliveries,
+            random: self.job.received.sequence.wrapping_mul(0x9E37_79B9_7F4A_7C15)
+                ^ self.job.received.deliveries,
         }
     }
 
     async fn claim(&mut self, after: Duration) -> Seen {
         let Some(slot) = &self.slot else { return Seen::Invalid };
-        if self.shared.drain.run_until_cancelled(pause(after)).await.is_none()
-            || self.shared.drain.is_cancelled()
-        {
+        if !after.is_zero() {
+            let _interrupted = self.shared.drain.run_until_cancelled(pause(after)).await;
+        }
+        if self.shared.drain.is_cancelled() {
             return Seen::Draining;
         }
         let lease = self.shared.options.lease();
@@ -165,7 +168,7 @@ impl<'a> InProcess<'a> {
                 self.failed_claims = 0;
                 if let Claim::Acquired { fence, attempt } = claim {
                     self.grant = Some(Grant { fence, attempt, lease_end });
-                    self.received.hold.claimed(lease_end);
+                    self.job.received.hold.claimed(lease_end);
                 }
                 Seen::Claimed(claim)
             }
@@ -185,11 +188,12 @@ impl<'a> InProcess<'a> {
     /// Calls the store for no longer than leaves time to act on the answer; `None` is no answer.
     async fn bounded<T>(
         &self,
-        call: impl Future<Output = Result<T, StoreError>>,
+        call: impl Future<Output = Result<T, StoreError>> + Unpin,
     ) -> Result<T, Option<StoreError>> {
         let options = &self.shared.options;
         let spare = options.lease().saturating_sub(options.processing_timeout());
-        match timeout((spare / 2).min(LONGEST_STORE_CALL), call).await {
+        let time = (spare / 2).min(LONGEST_STORE_CALL);
+        match by(|| Instant::now() + time, call).await {
             Ok(result) => result.map_err(Some),
             Err(_elapsed) => Err(None),
         }
@@ -197,50 +201,67 @@ impl<'a> InProcess<'a> {
 
     async fn run(&mut self) -> Seen {
         // Taken by an earlier run, if it is retried in place.
-        let envelope = self.envelope.take().or_else(|| self.decode_again());
+        let envelope = self.job.envelope.take().or_else(|| self.decode_again());
         let (Some(grant), Some(slot), Some(envelope)) = (self.grant, self.slot.clone(), envelope) else {
             return Seen::Draining;
         };
         let event_type = envelope.event_type();
         let Some(handler) = self.shared.handlers.get(event_type) else {
-            self.error = format!("no handler for {event_type}");
+            self.job.error = format!("no handler for {event_type}").into();
             return Seen::Handled(Outcome::Rejected);
         };
         let (fence, attempt) = (grant.fence, grant.attempt);
-        let delivery = Delivery { envelope, attempt, sequence: self.received.sequence, slot, fence };
+        let delivery = Delivery { envelope, attempt, sequence: self.job.received.sequence, slot, fence };
         let time = self.shared.options.processing_timeout();
-        self.received.hold.limit(Instant::now() + time);
-        let handled = AssertUnwindSafe(async move { handler(delivery).await }).catch_unwind();
-        let ended = self.shared.cancel.run_until_cancelled(timeout(time, handled)).await;
-        self.received.hold.limit(grant.lease_end);
+        let end = Instant::now() + time;
+        self.job.received.hold.limit(end);
+        // It may panic before it has made its future, too.
+        let ended = match catch_unwind(AssertUnwindSafe(|| handler(delivery))) {
+            Ok(future) => {
+                let handled = AssertUnwindSafe(future).catch_unwind();
+                self.unless_cancelled(pin!(by(|| end, handled))).await
+            }
+            Err(panic) => Some(Ok(Err(panic))),
+        };
+        self.job.received.hold.limit(grant.lease_end);
         let (outcome, error) = match ended {
-            None => (Outcome::Cancelled, "cancelled at shutdown".to_owned()),
-            Some(Err(_elapsed)) => (Outcome::Failed(None), format!("handler did not end within {time:?}")),
-            Some(Ok(Err(_panic))) => (Outcome::Failed(None), "handler panicked".to_owned()),
-            Some(Ok(Ok(Ok(())))) => (Outcome::Done, String::new()),
+            None => (Outcome::Cancelled, "cancelled at shutdown".into()),
+            Some(Err(_elapsed)) => {
+                (Outcome::Failed(None), format!("handler did not end within {time:?}").into())
+            }
+            Some(Ok(Err(_panic))) => (Outcome::Failed(None), "handler panicked".into()),
+            Some(Ok(Ok(Ok(())))) => (Outcome::Done, "".into()),
             Some(Ok(Ok(Err(error)))) => match error.verdict() {
-                Verdict::Retry(delay) => (Outcome::Failed(delay), error.to_string()),
-                Verdict::Reject => (Outcome::Rejected, error.to_string()),
+                Verdict::Retry(delay) => (Outcome::Failed(delay), error.to_string().into()),
+                Verdict::Reject => (Outcome::Rejected, error.to_string().into()),
             },
         };
-        self.error = error;
+        self.job.error = error;
         Seen::Handled(outcome)
     }
 
+    /// The result of `future`, unless the grace of a shutdown ends before. What is ready at once does not listen.
+    async fn unless_cancelled<T>(&self, mut future: impl Future<Output = T> + Unpin) -> Option<T> {
+        match poll!(&mut future) {
+            Poll::Ready(result) => Some(result),
+            Poll::Pending => Box::pin(self.shared.cancel.run_until_cancelled(future)).await,
+        }
+    }
+
     fn decode_again(&self) -> Option<Envelope> {
-        let message = &self.received.message;
+        let message = &self.job.received.message;
         let max_bytes = self.shared.options.max_envelope_bytes;
         Envelope::decode_at_most(max_bytes, &message.subject, &message.payload).ok()
     }
 
     async fn dead_letter(&self, reason: DeadLetterReason) -> Seen {
-        let Received { message, stream, sequence, deliveries, .. } = self.received;
+        let Received { message, reply, sequence, deliveries, .. } = &self.job.received;
         let obituary = Obituary {
             consumer: self.shared.name.as_str(),
             reason,
-            error: &self.error,
+            error: &self.job.error,
             deliveries: *deliveries,
-            stream,
+            stream: AckSubject::parse(reply).map_or("_", |ack| ack.stream),
             sequence: *sequence,
             subject: &message.subject,
             headers: message.headers.as_ref(),
@@ -264,7 +285,7 @@ impl<'a> InProcess<'a> {
             Write::Settle | Write::Forget(_) => Ending::Abandoned,
         });
         self.grant = None;
-        self.received.hold.unclaimed();
+        self.job.received.hold.unclaimed();
         self.slot = self.slot.take().map(|slot| Slot::new(slot.consumer().clone(), slot.key()));
     }
 
@@ -274,11 +295,12 @@ impl<'a> InProcess<'a> {
         };
         pause(after).await;
         let store = &self.shared.store;
-        let written = match what {
-            Write::Settle => self.bounded(store.settle(slot, grant.fence)).await,
-            Write::Release(_) => self.bounded(store.release(slot, grant.fence)).await,
-            Write::Forget(_) => self.bounded(store.forget(slot, grant.fence)).await,
+        let call = match what {
+            Write::Settle => store.settle(slot, grant.fence),
+            Write::Release(_) => store.release(slot, grant.fence),
+            Write::Forget(_) => store.forget(slot, grant.fence),
         };
+        let written = self.bounded(call).await;
         let written = match written {
             Ok(()) => Written::Done,
             Err(Some(error)) if error.kind() == StoreErrorKind::Fenced => Written::Fenced,
@@ -290,7 +312,8 @@ impl<'a> InProcess<'a> {
     /// Says what happened, never what the event holds.
     fn log(&self, ending: Ending) {
         let consumer = &self.shared.name;
-        let (sequence, attempt, error) = (self.received.sequence, self.position().attempt, &self.error);
+        let (sequence, attempt, error) =
+            (self.job.received.sequence, self.position().attempt, &*self.job.error);
         match ending {
             Ending::Handled => tracing::debug!(%consumer, sequence, attempt, "event is handled"),
             Ending::Duplicate => tracing::info!(%consumer, sequence, "duplicate is skipped"),

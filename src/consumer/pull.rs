@@ -1,14 +1,23 @@
-//! Asking the server for messages: one request at a time, never for more than there is room for.
+//! Asking the server for messages, never for more than there is room for.
 //!
-//! The loop of async-nats asks ahead, can lose count of what it asked for, and stalls after a reconnect. Here a request
-//! is counted before it is sent, its end is told by its own reply subject, and a request that shows no sign of life is
-//! given up and made again.
+//! The loop of async-nats asks ahead, can lose count of what it asked for, and stalls after a reconnect. Here what is asked
+//! for is counted before it is sent. The next request is made when half of the room is free again, so that the server
+//! has always one to serve; which of two it serves first is its own choice, so only their sum is counted. A
+//! request that ends early says how many messages it lacks. When no request shows a sign of life, they are given
+//! up and made again.
 
 use super::{ConsumerOptions, Order, takeover::GROUP};
-use async_nats::{Client, HeaderValue, Message, StatusCode, Subscriber, connection::State};
-use futures::{FutureExt, StreamExt};
+use async_nats::{
+    Client, HeaderValue, Message, StatusCode, Subject, Subscriber, connection::State,
+    message::OutboundMessage,
+};
+use futures::StreamExt;
 use serde::Serialize;
-use std::{sync::atomic::Ordering, time::Duration};
+use std::{
+    sync::atomic::Ordering,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
 use tokio::time::{Instant, timeout};
 
 /// How long the server keeps a request open at most.
@@ -26,11 +35,14 @@ const DRAIN: Duration = Duration::from_secs(2);
 #[derive(Debug)]
 pub(super) struct Puller {
     client: Client,
-    subject: String,
+    subject: Subject,
     inbox: String,
     arrivals: Subscriber,
-    open: Option<Request>,
+    open: Option<Open>,
+    /// How many requests were made; their number is the last token of their reply subject.
     requests: u64,
+    /// How much may be in flight.
+    capacity: usize,
     /// The count of connections when the last request was sent: another one has lost the request.
     connects: u64,
     not_before: Instant,
@@ -46,11 +58,14 @@ struct Pin {
     id: Option<String>,
 }
 
+/// The requests that the server has.
 #[derive(Debug)]
-struct Request {
-    id: u64,
-    remaining: usize,
-    sent: Instant,
+struct Open {
+    /// The number of the first of them.
+    first: u64,
+    /// How many messages are to come.
+    outstanding: usize,
+    last_sent: Instant,
     last_sign: Instant,
 }
 
@@ -92,7 +107,7 @@ impl Puller {
     ) -> Result<Self, async_nats::SubscribeError> {
         let inbox = client.new_inbox();
         let arrivals = client.subscribe(format!("{inbox}.*")).await?;
-        let subject = format!("$JS.API.CONSUMER.MSG.NEXT.{stream}.{consumer}");
+        let subject = format!("$JS.API.CONSUMER.MSG.NEXT.{stream}.{consumer}").into();
         let connects = client.statistics().connects.load(Ordering::Relaxed);
         let not_before = Instant::now();
         // The server counts on requests to know that the process it chose is alive.
@@ -106,6 +121,7 @@ impl Puller {
             arrivals,
             open: None,
             requests: 0,
+            capacity: options.max_in_flight,
             connects,
             not_before,
             expires,
@@ -113,99 +129,93 @@ impl Puller {
         })
     }
 
-    /// Asks for `room` messages, unless a request is open.
-    pub(super) async fn ask(&mut self, room: usize) {
-        let now = Instant::now();
-        if room == 0 || self.open.is_some() || now < self.not_before || !self.is_connected() {
-            return;
+    /// A request for more, unless so much is asked for already that it can wait. `room` is what is not in use. It is
+    /// to be sent; one that is not is lost, and made again.
+    pub(super) fn ask(&mut self, room: usize, now: Instant) -> Option<OutboundMessage> {
+        let outstanding = self.open.as_ref().map_or(0, |open| open.outstanding);
+        let batch = room.saturating_sub(outstanding);
+        // The process that the server chose is known by its requests: a second one might be sent before it is chosen.
+        let is_due = outstanding == 0 || (self.pin.is_none() && batch >= self.capacity.div_ceil(2));
+        if batch == 0 || !is_due || now < self.not_before || !self.is_connected() {
+            return None;
         }
         self.requests += 1;
         let id = self.requests;
         self.connects = self.client.statistics().connects.load(Ordering::Relaxed);
         // Counted before it is sent, so that no message can arrive uncounted.
-        self.open = Some(Request { id, remaining: room, sent: now, last_sign: now });
+        let open =
+            self.open.get_or_insert(Open { first: id, outstanding: 0, last_sent: now, last_sign: now });
+        open.outstanding += batch;
+        open.last_sent = now;
         let body = Body {
-            batch: room,
+            batch,
             expires: self.expires.as_nanos(),
             idle_heartbeat: (self.expires / HEARTBEATS).as_nanos(),
             group: self.pin.as_ref().map(|_| GROUP),
             id: self.pin.as_ref().and_then(|pin| pin.id.as_deref()),
         };
-        let body = serde_json::to_vec(&body).unwrap_or_default();
-        let reply = format!("{}.{id}", self.inbox);
-        if let Err(error) = self.client.publish_with_reply(self.subject.clone(), reply, body.into()).await {
-            tracing::warn!(%error, "request for messages could not be sent");
-            self.end_request(PAUSE);
-        }
+        let payload = serde_json::to_vec(&body).unwrap_or_default().into();
+        let reply = Some(format!("{}.{id}", self.inbox).into());
+        Some(OutboundMessage { subject: self.subject.clone(), reply, payload, headers: None })
     }
 
-    /// Gives up a request that was lost, so that the next [`ask`](Self::ask) makes it again.
+    /// Gives up requests that were lost, so that the next [`ask`](Self::ask) makes them again.
     pub(super) fn give_up_lost(&mut self) {
-        let Some(request) = &self.open else { return };
+        let Some(open) = &self.open else { return };
         let now = Instant::now();
         let is_reconnected = self.client.statistics().connects.load(Ordering::Relaxed) != self.connects;
-        let is_silent = now.duration_since(request.last_sign) > SILENCE;
-        let is_over = now.duration_since(request.sent) > self.expires + SILENCE;
+        let is_silent = now.duration_since(open.last_sign) > SILENCE;
+        let is_over = now.duration_since(open.last_sent) > self.expires + SILENCE;
         if is_reconnected || is_silent || is_over {
-            tracing::debug!(is_reconnected, is_silent, "request for messages is lost and made again");
+            tracing::debug!(is_reconnected, is_silent, "requests for messages are lost and made again");
             self.open = None;
         }
     }
 
     /// The next arrival.
-    pub(super) async fn next(&mut self) -> Arrival {
-        match self.arrivals.next().await {
-            Some(message) => self.take(message),
-            None => Arrival::Closed,
-        }
+    pub(super) fn poll_next(&mut self, cx: &mut Context<'_>, now: Instant) -> Poll<Arrival> {
+        let message = ready!(self.arrivals.poll_next_unpin(cx));
+        Poll::Ready(message.map_or(Arrival::Closed, |message| self.take(message, now)))
     }
 
-    /// The next arrival, if there is one already.
-    pub(super) fn next_now(&mut self) -> Option<Arrival> {
-        self.next().now_or_never()
-    }
-
-    fn take(&mut self, message: Message) -> Arrival {
+    fn take(&mut self, message: Message, now: Instant) -> Arrival {
         let Some(status) = message.status else {
-            self.count_message();
+            self.count_message(now);
             return if self.is_chosen_by(&message) {
                 Arrival::Chosen(message)
             } else {
                 Arrival::Message(message)
             };
         };
-        let is_of_open =
-            |request: &Request| message.subject.rsplit('.').next() == Some(request.id.to_string().as_str());
-        let Some(request) = self.open.as_mut().filter(|request| is_of_open(request)) else {
+        let id = message.subject.rsplit('.').next().and_then(|id| id.parse::<u64>().ok());
+        let Some(open) = self.open.as_mut().filter(|open| id.is_some_and(|id| id >= open.first)) else {
             return Arrival::Status;
         };
+        open.last_sign = now;
         let description = message.description.as_deref().unwrap_or_default();
         match status {
-            StatusCode::IDLE_HEARTBEAT => {
-                request.last_sign = Instant::now();
-                Arrival::Status
-            }
+            StatusCode::IDLE_HEARTBEAT => Arrival::Status,
             StatusCode::NO_RESPONDERS => {
-                self.end_request(PAUSE);
+                self.end_all(now + PAUSE);
                 Arrival::NobodyThere
             }
             StatusCode::PIN_ID_MISMATCH => {
                 self.pin = Some(Pin::default());
-                self.end_request(PAUSE);
+                self.end_all(now + PAUSE);
                 Arrival::Replaced
             }
             _ if description.eq_ignore_ascii_case("Consumer Deleted") => {
-                self.end_request(PAUSE);
+                self.end_all(now + PAUSE);
                 Arrival::Deleted
             }
             // Expired: the usual end of a request.
             StatusCode::NOT_FOUND | StatusCode::TIMEOUT => {
-                self.end_request(Duration::ZERO);
+                self.expired(lacking(&message), now);
                 Arrival::Status
             }
             _ => {
                 tracing::warn!(%status, description, "request for messages was ended by the server");
-                self.end_request(PAUSE);
+                self.end_all(now + PAUSE);
                 Arrival::Status
             }
         }
@@ -223,18 +233,33 @@ impl Puller {
         }
     }
 
-    fn count_message(&mut self) {
-        let Some(request) = &mut self.open else { return };
-        request.last_sign = Instant::now();
-        request.remaining = request.remaining.saturating_sub(1);
-        if request.remaining == 0 {
-            self.open = None;
+    fn count_message(&mut self, now: Instant) {
+        if let Some(open) = &mut self.open {
+            open.last_sign = now;
+        }
+        self.count(1);
+    }
+
+    /// A request has ended that lacks so many messages; how many is told by every server that we support.
+    fn expired(&mut self, lacking: Option<usize>, now: Instant) {
+        match lacking {
+            Some(lacking) => self.count(lacking),
+            None => self.end_all(now),
         }
     }
 
-    fn end_request(&mut self, pause: Duration) {
+    fn count(&mut self, messages: usize) {
+        if let Some(open) = &mut self.open {
+            open.outstanding = open.outstanding.saturating_sub(messages);
+            if open.outstanding == 0 {
+                self.open = None;
+            }
+        }
+    }
+
+    fn end_all(&mut self, not_before: Instant) {
         self.open = None;
-        self.not_before = Instant::now() + pause;
+        self.not_before = not_before;
     }
 
     fn is_connected(&self) -> bool {
@@ -262,4 +287,9 @@ impl Puller {
         }
         last
     }
+}
+
+/// How many messages a request lacks that has ended.
+fn lacking(message: &Message) -> Option<usize> {
+    message.headers.as_ref()?.get("Nats-Pending-Messages")?.as_str().parse().ok()
 }

@@ -2,26 +2,24 @@
 
 use super::decide::Ending;
 use crate::dead_letter::FILED;
-use async_nats::{Client, Subject};
+use async_nats::{Client, Subject, message::OutboundMessage};
 use bytes::Bytes;
 use std::time::Duration;
 
 /// How long the server has to confirm that a message is terminated.
 const CONFIRM_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Sends what `ending` means. What is lost on the way costs a redelivery and nothing else: a settled event is then
-/// acknowledged again, and the copy of a dead letter is dropped by its message id.
-pub(super) async fn reply(client: &Client, to: Subject, ending: Ending) {
-    let sent = match ending {
-        Ending::Handled | Ending::Duplicate => client.publish(to, "+ACK".into()).await,
-        Ending::Retried(delay) | Ending::Postponed(delay) => client.publish(to, nak(delay)).await,
-        Ending::Returned => client.publish(to, "-NAK".into()).await,
-        Ending::DeadLettered(reason) => return terminate(client, to, reason.as_str()).await,
-        Ending::Abandoned => return,
+/// What `ending` means to the server, if that is said in one message. What is lost on the way costs a redelivery and
+/// nothing else: a settled event is then acknowledged again.
+pub(super) fn answer(to: &Subject, ending: Ending) -> Option<OutboundMessage> {
+    let payload = match ending {
+        Ending::Handled | Ending::Duplicate => Bytes::from_static(b"+ACK"),
+        Ending::Retried(delay) | Ending::Postponed(delay) => nak(delay),
+        Ending::Returned => Bytes::from_static(b"-NAK"),
+        // What is dead-lettered was terminated; of what is abandoned, nothing is said.
+        Ending::DeadLettered(_) | Ending::Abandoned => return None,
     };
-    if let Err(error) = sent {
-        tracing::warn!(%error, "answer to a delivery could not be sent");
-    }
+    Some(OutboundMessage { subject: to.clone(), reply: None, payload, headers: None })
 }
 
 fn nak(delay: Duration) -> Bytes {
@@ -30,8 +28,9 @@ fn nak(delay: Duration) -> Bytes {
     format!("-NAK {{\"delay\":{nanos}}}").into()
 }
 
-/// Confirmed, since a dead-lettered event that comes back is attempted from the start.
-async fn terminate(client: &Client, to: Subject, reason: &str) {
+/// Ends the deliveries of an event whose dead letter is stored. Confirmed, since a dead-lettered event that comes back is
+/// attempted from the start; the copy of its dead letter would be dropped by its message id.
+pub(super) async fn terminate(client: &Client, to: Subject, reason: &str) {
     let request = client.request(to, format!("+TERM {FILED}{reason}").into());
     let failed = match tokio::time::timeout(CONFIRM_TIMEOUT, request).await {
         Ok(Ok(_)) => return,

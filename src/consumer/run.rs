@@ -1,25 +1,17 @@
-//! The loop: receives, starts what may start, counts what ended, and drains at shutdown.
+//! The loop: has the pump work, looks after what it cannot see, and drains at shutdown.
 
 use super::{
-    ConsumeError, ConsumeErrorKind, ConsumeSummary, DurableConsumer, Order,
-    decide::Ending,
+    ConsumeError, ConsumeErrorKind, ConsumeSummary, DurableConsumer,
     expiry::GapWatch,
     inspector::{Inspector, permission_denied},
-    process::{Received, Shared, process},
-    pull::{Arrival, Puller},
-    reply::reply,
-    sequence::{Entrant, Sequencer},
+    intake::SharedIntake,
+    process::Shared,
+    pull::Puller,
+    pump::{pump, send},
     takeover,
 };
-use crate::{
-    envelope::{DecodeError, Envelope},
-    event::Event,
-    uri::UnitUri,
-};
-use async_nats::{Message, jetstream};
-use futures::{FutureExt, future::join_all};
 use std::{
-    panic::AssertUnwindSafe,
+    future::poll_fn,
     sync::{Arc, atomic::Ordering},
     time::Duration,
 };
@@ -29,28 +21,26 @@ use tokio::{
     time::{MissedTickBehavior, interval, timeout},
 };
 
-/// How often the loop looks for a lost request.
+/// How often the loop looks for a lost request, and for a pump that stands still.
 const TICK: Duration = Duration::from_millis(250);
+/// A pump that polls one delivery for longer than this is replaced.
+const STANDSTILL: Duration = Duration::from_millis(100);
 /// How long cancelled handlers have to be given back after the grace.
 const AFTER_GRACE: Duration = Duration::from_secs(5);
 
 /// How long the connection has to take the last answers.
 const AWAY: Duration = Duration::from_secs(2);
 
-type Decoded = Result<Envelope, DecodeError>;
-
 struct Running {
     consumer: DurableConsumer,
     shared: Arc<Shared>,
-    /// Asks for messages; gone once the consumer drains.
-    puller: Puller,
-    sequencer: Sequencer<(Received, Decoded)>,
-    deliveries: JoinSet<(Option<UnitUri>, Ending)>,
-    summary: ConsumeSummary,
+    intake: SharedIntake,
+    /// The pump, and those that were replaced and still stand.
+    pumps: JoinSet<()>,
     /// Reasons to stop, should there ever be one.
     verdicts: JoinSet<ConsumeError>,
-    /// Asks for a look at the durable.
-    look: Arc<Notify>,
+    /// The server chose this process.
+    gather: Arc<Notify>,
 }
 
 impl DurableConsumer {
@@ -91,16 +81,9 @@ impl DurableConsumer {
         let context = self.context.clone();
         signs_of_life
             .spawn(GapWatch { context, stream, shared: Arc::clone(&shared), owed_from: None }.watch());
-        let mut running = Running {
-            consumer: self,
-            shared,
-            puller,
-            sequencer: Sequencer::new(),
-            deliveries: JoinSet::new(),
-            summary: ConsumeSummary::default(),
-            verdicts,
-            look,
-        };
+        let gather = Arc::new(Notify::new());
+        let intake = SharedIntake::new(Arc::clone(&shared), puller, look, Arc::clone(&gather));
+        let mut running = Running { consumer: self, shared, intake, pumps: JoinSet::new(), verdicts, gather };
         let stopped = running.consume(shutdown).await;
         let summary = running.drain().await;
         stopped.map(|()| summary)
@@ -112,199 +95,117 @@ impl Running {
         let mut shutdown = std::pin::pin!(shutdown);
         let mut ticks = interval(TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        self.start_pump();
         loop {
-            self.take_all_that_is_ready().await?;
-            self.ask().await;
             tokio::select! {
                 () = &mut shutdown => return Ok(()),
-                arrival = self.puller.next() => self.arrived(arrival).await?,
-                Some(ended) = self.deliveries.join_next() => self.ended(ended),
+                Some(ended) = self.pumps.join_next() => self.pump_ended(ended.is_err())?,
                 Some(Ok(verdict)) = self.verdicts.join_next() => {
                     tracing::error!(consumer = %self.shared.name, error = %verdict, "consumer has to stop");
                     return Err(verdict);
                 }
+                () = self.gather.notified() => self.begin_if_all_is_here().await,
                 _ = ticks.tick() => self.look_after().await,
             }
         }
     }
 
-    /// So that the next request is for all the room there is, not for the first bit of it.
-    async fn take_all_that_is_ready(&mut self) -> Result<(), ConsumeError> {
-        while let Some(arrival) = self.puller.next_now() {
-            self.arrived(arrival).await?;
+    /// A pump that takes the place of any before.
+    fn start_pump(&mut self) {
+        let number = self.intake.lock().replace_pump();
+        self.pumps.spawn(pump(number, self.intake.clone(), Arc::clone(&self.shared)));
+    }
+
+    fn pump_ended(&mut self, has_panicked: bool) -> Result<(), ConsumeError> {
+        if self.intake.lock().is_closed {
+            return Err(ConsumeError::new(
+                ConsumeErrorKind::Unavailable,
+                "connection to the broker is closed",
+            ));
         }
-        while let Some(ended) = self.deliveries.try_join_next() {
-            self.ended(ended);
+        if has_panicked {
+            tracing::error!(consumer = %self.shared.name, "receiving has panicked and goes on; what it held is redelivered");
+            self.start_pump();
         }
         Ok(())
     }
 
     async fn look_after(&mut self) {
-        self.puller.give_up_lost();
-        if self.sequencer.is_closed() {
+        let (stands_still, is_gathering) = {
+            let mut intake = self.intake.lock();
+            intake.look_after();
+            (intake.polls_longer_than(STANDSTILL), intake.is_gathering())
+        };
+        if stands_still {
+            tracing::warn!(consumer = %self.shared.name, "handler blocks its thread");
+            self.start_pump();
+        }
+        if is_gathering {
             self.begin_if_all_is_here().await;
-        }
-        if self.shared.options.order == Order::Relaxed {
-            self.give_back_behind_stalled().await;
-        }
-    }
-
-    /// Another process can handle them; here they would wait for as long as the thread is blocked.
-    async fn give_back_behind_stalled(&mut self) {
-        let holds = Arc::clone(&self.shared.holds);
-        let waiting = self.sequencer.take_waiting_behind(|hold| holds.has_stalled(hold));
-        if waiting.is_empty() {
-            return;
-        }
-        tracing::error!(consumer = %self.shared.name, waiting = waiting.len(), "handler blocks its thread; what waits behind it is given back");
-        let later = Ending::Postponed(self.shared.options.ack_wait());
-        for (received, _) in waiting {
-            reply(&self.shared.client, received.reply.clone(), later).await;
-            self.summary.count(Ending::Returned);
         }
     }
 
     async fn begin_if_all_is_here(&mut self) {
         if takeover::is_all_here(&self.consumer).await {
-            for (uri, (received, decoded)) in self.sequencer.open() {
-                self.start(Some(uri), received, decoded);
-            }
+            self.intake.lock().gathered();
         }
     }
 
-    /// What has not begun belongs to the process that was chosen.
-    async fn give_way(&mut self) {
-        tracing::info!(consumer = %self.shared.name, "another process has taken over");
-        self.sequencer.close();
-        for (received, _) in self.sequencer.take_waiting() {
-            reply(&self.shared.client, received.reply.clone(), Ending::Returned).await;
-            self.summary.count(Ending::Returned);
-        }
-    }
-
-    async fn ask(&mut self) {
-        if !self.shared.store_is_down.load(Ordering::Relaxed) {
-            let room = self.shared.options.max_in_flight.saturating_sub(self.shared.holds.len());
-            self.puller.ask(room).await;
-        }
-    }
-
-    async fn arrived(&mut self, arrival: Arrival) -> Result<(), ConsumeError> {
-        match arrival {
-            Arrival::Message(message) => self.received(message),
-            Arrival::Chosen(message) => {
-                tracing::info!(consumer = %self.shared.name, "this process is the one that receives");
-                self.sequencer.close();
-                self.received(message);
-                self.begin_if_all_is_here().await;
-            }
-            Arrival::Replaced => self.give_way().await,
-            Arrival::Status => {}
-            Arrival::NobodyThere | Arrival::Deleted => self.look.notify_one(),
-            Arrival::Closed => {
-                return Err(ConsumeError::new(
-                    ConsumeErrorKind::Unavailable,
-                    "connection to the broker is closed",
-                ));
-            }
-        }
-        Ok(())
-    }
-
-    fn received(&mut self, message: Message) {
-        let Some(received) = self.hold(message) else {
-            tracing::warn!(consumer = %self.shared.name, "message without an ack subject is dropped");
-            return;
-        };
-        self.summary.received += 1;
-        let max_bytes = self.shared.options.max_envelope_bytes;
-        let decoded =
-            Envelope::decode_at_most(max_bytes, &received.message.subject, &received.message.payload);
-        match &decoded {
-            Err(_) => self.start(None, received, decoded),
-            Ok(envelope) => {
-                let uri = envelope.event().unit_uri().clone();
-                let (sequence, hold) = (received.sequence, received.hold.id());
-                let entrant = Entrant { sequence, hold, delivery: (received, decoded) };
-                if let Some((received, decoded)) = self.sequencer.enter(&uri, entrant) {
-                    self.start(Some(uri), received, decoded);
-                }
-            }
-        }
-    }
-
-    fn hold(&self, message: Message) -> Option<Received> {
-        let reply = message.reply.clone()?;
-        let message = jetstream::Message { message, context: self.consumer.context.clone() };
-        let (stream, sequence, deliveries) = {
-            let info = message.info().ok()?;
-            (info.stream.to_owned(), info.stream_sequence, u64::try_from(info.delivered).unwrap_or_default())
-        };
-        let hold = self.shared.holds.hold(sequence, reply.clone());
-        Some(Received { message: message.message, reply, stream, sequence, deliveries, hold })
-    }
-
-    fn start(&mut self, uri: Option<UnitUri>, received: Received, decoded: Decoded) {
-        let shared = Arc::clone(&self.shared);
-        self.deliveries.spawn(async move {
-            // Handlers are caught where they run; this catches a store that panics.
-            let processed = AssertUnwindSafe(process(&shared, received, decoded)).catch_unwind().await;
-            (uri, processed.unwrap_or(Ending::Abandoned))
-        });
-    }
-
-    fn ended(&mut self, ended: Result<(Option<UnitUri>, Ending), tokio::task::JoinError>) {
-        // Only an abort ends a delivery without a result, and that comes after the last one was counted.
-        let Ok((uri, ending)) = ended else { return };
-        self.summary.count(ending);
-        if ending == Ending::Abandoned && self.shared.options.order == Order::PerUnit {
-            // It comes again, and what follows it must wait for that.
-            self.sequencer.close();
-        }
-        if let Some(uri) = uri
-            && let Some((received, decoded)) = self.sequencer.leave(&uri)
-        {
-            self.start(Some(uri), received, decoded);
-        }
-    }
-
-    async fn drain(mut self) -> ConsumeSummary {
+    async fn drain(&mut self) -> ConsumeSummary {
         let shared = Arc::clone(&self.shared);
         shared.drain.cancel();
-        let waiting = self.sequencer.take_waiting();
+        let puller = self.intake.lock().retire();
         // Given back only when nothing is asked for any more: else it would come back to us.
-        let last_arrivals = self.puller.close().await;
+        if let Some(puller) = puller {
+            let last_arrivals = puller.close().await;
+            self.intake.lock().give_back_unseen(&last_arrivals);
+        }
         takeover::step_down(&self.consumer).await;
-        let waiting = waiting.into_iter().map(|(received, _)| received.reply);
-        let last_arrivals: Vec<_> = last_arrivals.into_iter().filter_map(|message| message.reply).collect();
-        self.summary.received += u64::try_from(last_arrivals.len()).unwrap_or_default();
-        let give_back: Vec<_> = waiting.chain(last_arrivals).collect();
-        self.summary.returned += u64::try_from(give_back.len()).unwrap_or_default();
         // Everything from here on is bounded: a connection that is away must not keep the service from ending.
-        let given_back =
-            join_all(give_back.into_iter().map(|to| reply(&shared.client, to, Ending::Returned)));
-        if timeout(AWAY, given_back).await.is_err() {
+        if timeout(AWAY, self.flush()).await.is_err() {
             tracing::warn!("events could not be given back; they are redelivered after the ack wait");
         }
-        let summary = &mut self.summary;
-        let deliveries = &mut self.deliveries;
-        let _all_ended = timeout(shared.options.shutdown_grace, join(deliveries, summary)).await;
+        let _all_ended = timeout(shared.options.shutdown_grace, self.all_end()).await;
         shared.cancel.cancel();
-        if timeout(AFTER_GRACE, join(deliveries, summary)).await.is_err() {
-            tracing::error!(consumer = %shared.name, left = deliveries.len(), "handlers block their thread and are left");
+        if timeout(AFTER_GRACE, self.all_end()).await.is_err() {
+            let left = self.intake.lock().tasks.len() + self.pumps.len();
+            tracing::error!(consumer = %shared.name, left, "handlers block their thread and are left");
         }
-        if !matches!(timeout(AWAY, shared.client.flush()).await, Ok(Ok(()))) {
+        let flushed = async {
+            self.flush().await;
+            shared.client.flush().await
+        };
+        if !matches!(timeout(AWAY, flushed).await, Ok(Ok(()))) {
             tracing::warn!("last answers could not be flushed; their events are redelivered");
         }
-        self.summary.expired = shared.expired.load(Ordering::Relaxed);
-        self.summary
+        let mut summary = self.intake.lock().summary;
+        summary.expired = shared.expired.load(Ordering::Relaxed);
+        summary
+    }
+
+    /// Waits for all that has begun, and answers for it.
+    async fn all_end(&mut self) {
+        loop {
+            self.flush().await;
+            tokio::select! {
+                Some(_) = self.pumps.join_next() => {}
+                Some(finished) = poll_fn(|cx| self.intake.lock().tasks.poll_join_next(cx)) => {
+                    self.intake.lock().joined(finished);
+                }
+                else => return,
+            }
+        }
+    }
+
+    async fn flush(&self) {
+        let mut outgoing = self.intake.lock().take_outgoing(Vec::new());
+        send(&self.shared.client, &mut outgoing).await;
     }
 }
 
-async fn join(deliveries: &mut JoinSet<(Option<UnitUri>, Ending)>, summary: &mut ConsumeSummary) {
-    while let Some(ended) = deliveries.join_next().await {
-        if let Ok((_, ending)) = ended {
-            summary.count(ending);
-        }
+impl Drop for Running {
+    fn drop(&mut self) {
+        // A pump that stands still keeps the intake, and must not keep what runs beside it.
+        self.intake.lock().abort();
     }
 }

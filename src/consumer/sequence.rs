@@ -1,20 +1,28 @@
 //! One at a time for each unit, in the order of the stream.
 
 use crate::uri::UnitUri;
-use std::collections::{BTreeMap, HashMap};
+use std::{
+    collections::{BTreeMap, HashMap, hash_map::RandomState},
+    hash::BuildHasher,
+};
 
 /// Lets one delivery of each unit run; the others wait, sorted by their sequence in the stream.
 #[derive(Debug)]
 pub(super) struct Sequencer<T> {
-    units: HashMap<UnitUri, Unit<T>>,
+    lanes: HashMap<Lane, Deliveries<T>>,
+    hasher: RandomState,
     is_closed: bool,
 }
 
-/// A unit with deliveries that run or wait.
+/// The unit of a delivery, as a hash of its URI: two units that share one by chance take turns, which does no harm.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct Lane(u64);
+
+/// The deliveries of a lane that run or wait.
 #[derive(Debug)]
-struct Unit<T> {
-    /// The hold of the delivery that runs.
-    running: Option<u64>,
+struct Deliveries<T> {
+    /// The place where the delivery that runs is held.
+    running: Option<usize>,
     waiting: BTreeMap<u64, Entrant<T>>,
 }
 
@@ -22,34 +30,42 @@ struct Unit<T> {
 #[derive(Debug)]
 pub(super) struct Entrant<T> {
     pub(super) sequence: u64,
-    pub(super) hold: u64,
+    /// The place where it is held.
+    pub(super) place: usize,
     pub(super) delivery: T,
 }
 
 impl<T> Sequencer<T> {
     pub(super) fn new() -> Self {
-        Self { units: HashMap::new(), is_closed: false }
+        Self { lanes: HashMap::new(), hasher: RandomState::new(), is_closed: false }
+    }
+
+    pub(super) fn lane(&self, uri: &UnitUri) -> Lane {
+        Lane(self.hasher.hash_one(uri.as_str()))
     }
 
     /// The delivery if it may run now. If not, it waits, in place of an older delivery of the same message.
-    pub(super) fn enter(&mut self, uri: &UnitUri, entrant: Entrant<T>) -> Option<T> {
-        if let Some(unit) = self.units.get_mut(uri) {
-            unit.waiting.insert(entrant.sequence, entrant);
+    pub(super) fn enter(&mut self, lane: Lane, entrant: Entrant<T>) -> Option<T> {
+        if let Some(deliveries) = self.lanes.get_mut(&lane) {
+            deliveries.waiting.insert(entrant.sequence, entrant);
             return None;
         }
-        let mut unit = Unit { running: None, waiting: BTreeMap::from([(entrant.sequence, entrant)]) };
-        let first = if self.is_closed { None } else { unit.next() };
-        self.units.insert(uri.clone(), unit);
-        first
+        if self.is_closed {
+            let waiting = BTreeMap::from([(entrant.sequence, entrant)]);
+            self.lanes.insert(lane, Deliveries { running: None, waiting });
+            return None;
+        }
+        self.lanes.insert(lane, Deliveries { running: Some(entrant.place), waiting: BTreeMap::new() });
+        Some(entrant.delivery)
     }
 
-    /// One of this unit has ended: the next that may run now.
-    pub(super) fn leave(&mut self, uri: &UnitUri) -> Option<T> {
-        let unit = self.units.get_mut(uri)?;
-        unit.running = None;
-        let next = if self.is_closed { None } else { unit.next() };
-        if unit.is_idle() {
-            self.units.remove(uri);
+    /// One of this lane has ended: the next that may run now.
+    pub(super) fn leave(&mut self, lane: Lane) -> Option<T> {
+        let deliveries = self.lanes.get_mut(&lane)?;
+        deliveries.running = None;
+        let next = if self.is_closed { None } else { deliveries.next() };
+        if deliveries.is_idle() {
+            self.lanes.remove(&lane);
         }
         next
     }
@@ -64,10 +80,10 @@ impl<T> Sequencer<T> {
     }
 
     /// Lets deliveries start again; returns those that may now.
-    pub(super) fn open(&mut self) -> Vec<(UnitUri, T)> {
+    pub(super) fn open(&mut self) -> Vec<T> {
         self.is_closed = false;
-        let idle = self.units.iter_mut().filter(|(_, unit)| unit.running.is_none());
-        idle.filter_map(|(uri, unit)| Some((uri.clone(), unit.next()?))).collect()
+        let idle = self.lanes.values_mut().filter(|deliveries| deliveries.running.is_none());
+        idle.filter_map(Deliveries::next).collect()
     }
 
     /// All that wait; none of them will run.
@@ -75,20 +91,21 @@ impl<T> Sequencer<T> {
         self.take_waiting_behind(|_| true)
     }
 
-    /// What waits behind a delivery whose hold `has_stalled`, or behind none.
-    pub(super) fn take_waiting_behind(&mut self, has_stalled: impl Fn(u64) -> bool) -> Vec<T> {
-        let stalled = self.units.values_mut().filter(|unit| unit.running.is_none_or(&has_stalled));
-        let taken = stalled.flat_map(|unit| std::mem::take(&mut unit.waiting).into_values());
+    /// What waits behind a delivery whose place `has_stalled`, or behind none.
+    pub(super) fn take_waiting_behind(&mut self, has_stalled: impl Fn(usize) -> bool) -> Vec<T> {
+        let stalled =
+            self.lanes.values_mut().filter(|deliveries| deliveries.running.is_none_or(&has_stalled));
+        let taken = stalled.flat_map(|deliveries| std::mem::take(&mut deliveries.waiting).into_values());
         let taken = taken.map(|entrant| entrant.delivery).collect();
-        self.units.retain(|_, unit| !unit.is_idle());
+        self.lanes.retain(|_, deliveries| !deliveries.is_idle());
         taken
     }
 }
 
-impl<T> Unit<T> {
+impl<T> Deliveries<T> {
     fn next(&mut self) -> Option<T> {
         let (_, entrant) = self.waiting.pop_first()?;
-        self.running = Some(entrant.hold);
+        self.running = Some(entrant.place);
         Some(entrant.delivery)
     }
 
@@ -101,60 +118,67 @@ impl<T> Unit<T> {
 mod tests {
     use super::*;
 
-    fn uri(slug: &str) -> UnitUri {
-        format!("strat://dev/rule/{slug}@1.0.0").parse().unwrap()
+    const A: Lane = Lane(1);
+    const B: Lane = Lane(2);
+
+    fn entrant(sequence: u8, delivery: &'static str) -> Entrant<&'static str> {
+        Entrant { sequence: sequence.into(), place: usize::from(sequence) + 100, delivery }
     }
 
-    fn entrant(sequence: u64, delivery: &'static str) -> Entrant<&'static str> {
-        Entrant { sequence, hold: sequence + 100, delivery }
+    #[test]
+    fn a_unit_has_one_lane_and_another_unit_another() {
+        let sequencer = Sequencer::<()>::new();
+        let lane = |slug| sequencer.lane(&format!("strat://dev/rule/{slug}@1.0.0").parse().unwrap());
+        assert_eq!(lane("a"), lane("a"));
+        assert_ne!(lane("a"), lane("b"));
     }
 
     #[test]
     fn one_unit_runs_one_at_a_time_in_stream_order() {
         let mut sequencer = Sequencer::new();
-        assert_eq!(sequencer.enter(&uri("a"), entrant(5, "a5")), Some("a5"));
-        assert_eq!(sequencer.enter(&uri("a"), entrant(7, "a7")), None);
-        assert_eq!(sequencer.enter(&uri("a"), entrant(6, "a6")), None);
-        assert_eq!(sequencer.enter(&uri("b"), entrant(8, "b8")), Some("b8"));
-        assert_eq!(sequencer.leave(&uri("a")), Some("a6"));
-        assert_eq!(sequencer.leave(&uri("a")), Some("a7"));
-        assert_eq!(sequencer.leave(&uri("a")), None);
-        assert_eq!(sequencer.enter(&uri("a"), entrant(9, "a9")), Some("a9"));
+        assert_eq!(sequencer.enter(A, entrant(5, "a5")), Some("a5"));
+        assert_eq!(sequencer.enter(A, entrant(7, "a7")), None);
+        assert_eq!(sequencer.enter(A, entrant(6, "a6")), None);
+        assert_eq!(sequencer.enter(B, entrant(8, "b8")), Some("b8"));
+        assert_eq!(sequencer.leave(A), Some("a6"));
+        assert_eq!(sequencer.leave(A), Some("a7"));
+        assert_eq!(sequencer.leave(A), None);
+        assert_eq!(sequencer.enter(A, entrant(9, "a9")), Some("a9"));
     }
 
     #[test]
     fn a_redelivery_replaces_the_delivery_that_waits() {
         let mut sequencer = Sequencer::new();
-        sequencer.enter(&uri("a"), entrant(1, "running"));
-        sequencer.enter(&uri("a"), entrant(2, "old"));
-        sequencer.enter(&uri("a"), entrant(2, "new"));
+        sequencer.enter(A, entrant(1, "running"));
+        sequencer.enter(A, entrant(2, "old"));
+        sequencer.enter(A, entrant(2, "new"));
         assert_eq!(sequencer.take_waiting(), ["new"]);
-        assert_eq!(sequencer.leave(&uri("a")), None);
+        assert_eq!(sequencer.leave(A), None);
     }
 
     #[test]
     fn while_it_is_closed_nothing_starts_and_afterwards_all_in_stream_order() {
         let mut sequencer = Sequencer::new();
-        sequencer.enter(&uri("b"), entrant(1, "b1"));
+        sequencer.enter(B, entrant(1, "b1"));
         sequencer.close();
-        assert_eq!(sequencer.enter(&uri("a"), entrant(3, "a3")), None);
-        assert_eq!(sequencer.enter(&uri("a"), entrant(2, "a2")), None);
-        assert_eq!(sequencer.enter(&uri("b"), entrant(4, "b4")), None);
-        assert_eq!(sequencer.leave(&uri("b")), None);
+        assert_eq!(sequencer.enter(A, entrant(3, "a3")), None);
+        assert_eq!(sequencer.enter(A, entrant(2, "a2")), None);
+        assert_eq!(sequencer.enter(B, entrant(4, "b4")), None);
+        assert_eq!(sequencer.leave(B), None);
         let mut started = sequencer.open();
-        started.sort();
-        assert_eq!(started, [(uri("a"), "a2"), (uri("b"), "b4")]);
-        assert_eq!(sequencer.leave(&uri("a")), Some("a3"));
+        started.sort_unstable();
+        assert_eq!(started, ["a2", "b4"]);
+        assert_eq!(sequencer.leave(A), Some("a3"));
     }
 
     #[test]
     fn what_waits_behind_a_stalled_delivery_is_taken_and_nothing_else() {
         let mut sequencer = Sequencer::new();
-        for (unit, sequence, delivery) in [("a", 1, "a1"), ("a", 2, "a2"), ("b", 3, "b3"), ("b", 4, "b4")] {
-            sequencer.enter(&uri(unit), entrant(sequence, delivery));
+        for (lane, sequence, delivery) in [(A, 1, "a1"), (A, 2, "a2"), (B, 3, "b3"), (B, 4, "b4")] {
+            sequencer.enter(lane, entrant(sequence, delivery));
         }
-        assert_eq!(sequencer.take_waiting_behind(|hold| hold == 101), ["a2"]);
-        assert_eq!(sequencer.leave(&uri("a")), None);
-        assert_eq!(sequencer.leave(&uri("b")), Some("b4"));
+        assert_eq!(sequencer.take_waiting_behind(|place| place == 101), ["a2"]);
+        assert_eq!(sequencer.leave(A), None);
+        assert_eq!(sequencer.leave(B), Some("b4"));
     }
 }

@@ -1,6 +1,7 @@
 //! Handlers that block their thread: the whole process stands still, or a part of it does.
 
 use crate::support::{Running, Stage, eventually, published, quick, source};
+use futures::{TryStreamExt, stream};
 use std::{
     sync::{
         Arc, Mutex,
@@ -10,7 +11,8 @@ use std::{
     time::Duration,
 };
 use stratt_event_bridge::{
-    ConsumeSummary, ConsumerOptions, Delivery, EventBridge, Feed, HandlerError, UnitPublished, async_nats,
+    ConsumeSummary, ConsumerOptions, Delivery, Envelope, EventBridge, Feed, HandlerError, UnitPublished,
+    async_nats,
 };
 use tokio::{runtime::Runtime, sync::oneshot};
 
@@ -127,4 +129,88 @@ async fn what_waits_behind_a_blocked_handler_is_given_back_and_handled_by_anothe
     runs.lock().unwrap().sort_unstable();
     // Only what had begun has used up an attempt.
     assert_eq!(*runs.lock().unwrap(), [(1, 2), (2, 1), (3, 1), (4, 1)]);
+}
+
+/// Handlers that end at once, but for one that blocks its thread: the first one that is polled by the same task as so many
+/// before it.
+#[derive(Clone, Default)]
+struct BlocksOnce {
+    is_blocking: Arc<AtomicBool>,
+    is_over: Arc<AtomicBool>,
+    handled: Arc<AtomicU32>,
+    in_a_row: Arc<Mutex<(Option<tokio::task::Id>, u32)>>,
+}
+
+/// More than are polled before the server is told.
+const IN_A_ROW: u32 = 100;
+
+impl BlocksOnce {
+    fn handle(&self) -> Result<(), HandlerError> {
+        let is_the_one = {
+            let mut in_a_row = self.in_a_row.lock().unwrap();
+            let task = tokio::task::try_id();
+            *in_a_row = (task, if in_a_row.0 == task { in_a_row.1 + 1 } else { 0 });
+            in_a_row.1 >= IN_A_ROW
+        };
+        if is_the_one && !self.is_blocking.swap(true, Ordering::SeqCst) {
+            while !self.is_over.load(Ordering::SeqCst) {
+                std::thread::sleep(Duration::from_millis(10));
+            }
+        }
+        self.handled.fetch_add(1, Ordering::SeqCst);
+        Ok(())
+    }
+
+    /// Starts it and publishes until it blocks; how many were published.
+    async fn start(&self, stage: &Stage, options: ConsumerOptions) -> (Running, u32) {
+        let mut published = publish_many(stage, 0).await;
+        let handler = self.clone();
+        let consumer = stage.consumer("first").options(options);
+        let consumer = consumer.on(move |_: Delivery<UnitPublished>| std::future::ready(handler.handle()));
+        let running = Running::start(consumer.build().await.unwrap());
+        while !self.is_blocking.load(Ordering::SeqCst) {
+            if self.handled.load(Ordering::SeqCst) == published {
+                published = publish_many(stage, published).await;
+            }
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        (running, published)
+    }
+}
+
+async fn publish_many(stage: &Stage, before: u32) -> u32 {
+    let envelopes = (before..before + 1000).map(|number| {
+        let event = published(&format!("unit-{number}"), number.into());
+        Envelope::builder(event, source()).build().unwrap()
+    });
+    let receipts: Vec<_> = stage.bridge.publish_all(stream::iter(envelopes)).try_collect().await.unwrap();
+    assert_eq!(receipts.len(), 1000);
+    before + 1000
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 3)]
+async fn a_handler_that_blocks_holds_up_nothing_that_arrived_with_it() {
+    let (stage, handler) = (Stage::new().await, BlocksOnce::default());
+    let (running, published) = handler.start(&stage, ConsumerOptions::default()).await;
+    // While it blocks, all others are handled, and the server is told.
+    let handled = async || handler.handled.load(Ordering::SeqCst);
+    eventually("handled", handled, |handled| *handled == published - 1).await;
+    let unanswered =
+        || async { stage.stream(Feed::Strat).await.consumer_info("first").await.unwrap().num_ack_pending };
+    eventually("unanswered", unanswered, |count| *count == 1).await;
+    handler.is_over.store(true, Ordering::SeqCst);
+    stage.all_answered(Feed::Strat, "first").await;
+    assert_eq!(running.stop().await.handled, u64::from(published));
+    assert_eq!(handled().await, published);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 3)]
+async fn a_handler_that_blocks_holds_up_no_shutdown() {
+    let (stage, handler) = (Stage::new().await, BlocksOnce::default());
+    let options = ConsumerOptions::default().with_shutdown_grace(Duration::from_millis(100));
+    let (running, _) = handler.start(&stage, options).await;
+    let summary = running.stop().await;
+    assert!(!handler.is_over.load(Ordering::SeqCst));
+    assert_eq!(summary.received, summary.handled + summary.returned + 1, "{summary:?}");
+    handler.is_over.store(true, Ordering::SeqCst);
 }

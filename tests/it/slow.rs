@@ -45,6 +45,51 @@ async fn a_queue_that_outlives_the_ack_wait_is_handled_once() {
     assert_eq!(*runs.lock().unwrap(), (1..=64).collect::<Vec<_>>());
 }
 
+/// The sizes of the requests that a durable is asked with.
+async fn requests(stage: &Stage, durable: &str) -> Arc<Mutex<Vec<u64>>> {
+    let client = stage.server.connect().await.unwrap();
+    let subject = format!("$JS.API.CONSUMER.MSG.NEXT.STRATT_EVENTS.{durable}");
+    let mut requests = client.subscribe(subject).await.unwrap();
+    client.flush().await.unwrap();
+    let sizes: Arc<Mutex<Vec<u64>>> = Arc::default();
+    let seen = Arc::clone(&sizes);
+    tokio::spawn(async move {
+        while let Some(request) = requests.next().await {
+            let body: serde_json::Value = serde_json::from_slice(&request.payload).unwrap();
+            seen.lock().unwrap().push(body["batch"].as_u64().unwrap());
+        }
+        drop(client);
+    });
+    sizes
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_next_request_is_made_while_one_is_open_and_counts_what_that_one_lacks() {
+    let stage = Stage::new().await;
+    let consumer = stage.consumer("ahead").options(quick().with_max_in_flight(8));
+    let consumer = consumer.on(|_: Delivery<UnitPublished>| async { Ok(()) }).build().await.unwrap();
+    let sizes = requests(&stage, "ahead").await;
+    let running = Running::start(consumer);
+    let asked = async || sizes.lock().unwrap().clone();
+    eventually("requests", asked, |sizes| *sizes == [8]).await;
+    for number in 1..=3 {
+        stage.bridge.publish(published("one", number)).await.unwrap();
+    }
+    stage.all_answered(Feed::Strat, "ahead").await;
+    // Five are still asked for: the room for three is less than half.
+    assert_eq!(asked().await, [8]);
+    stage.bridge.publish(published("one", 4)).await.unwrap();
+    eventually("requests", asked, |sizes| *sizes == [8, 4]).await;
+    // The first request ends after ten seconds and lacks four; the second one stays.
+    eventually("requests", asked, |sizes| sizes.len() > 2).await;
+    assert_eq!(asked().await.get(..3), Some([8, 4, 4].as_slice()));
+    for number in 5..=20 {
+        stage.bridge.publish(published("one", number)).await.unwrap();
+    }
+    stage.all_answered(Feed::Strat, "ahead").await;
+    assert_eq!(running.stop().await.handled, 20);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_more_are_asked_for_than_can_be_held() {
     let stage = Stage::new().await;

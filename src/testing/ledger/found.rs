@@ -3,7 +3,7 @@
 use super::{Entry, Fact, LedgerError};
 use crate::{
     Envelope, Event, EventBridge, Feed, IdempotencyKey, UnitUri,
-    ack_subject::stored_at,
+    ack_subject::AckSubject,
     consumer_name::ConsumerName,
     dead_letter::{DeadLetter, DeadLetterFilter, DeadLetters},
     dedupe::{Claim, DedupeStore, Slot},
@@ -111,8 +111,7 @@ async fn messages(
 }
 
 fn stored(message: &jetstream::Message) -> Option<Stored> {
-    let info = message.info().ok()?;
-    let sequence = info.stream_sequence;
+    let AckSubject { sequence, stored_at, .. } = AckSubject::parse(message.reply.as_deref()?)?;
     let source = message.headers.as_ref().and_then(|headers| headers.get("Nats-Stream-Source"));
     let origin =
         source.and_then(|source| source.as_str().split(' ').nth(1)?.parse().ok()).unwrap_or(sequence);
@@ -122,7 +121,7 @@ fn stored(message: &jetstream::Message) -> Option<Stored> {
         origin,
         key: envelope.as_ref().map(Envelope::idempotency_key),
         unit: envelope.map(|envelope| envelope.event().unit_uri().clone()),
-        at: OffsetDateTime::UNIX_EPOCH + stored_at(message.reply.as_deref()?)?,
+        at: OffsetDateTime::UNIX_EPOCH + stored_at,
     })
 }
 

@@ -1,0 +1,352 @@
+//! What a consumer has received: asks for it, lets it begin in its turn, and counts what became of it.
+//!
+//! It is shared between the pump, which empties it, and the loop, which looks after it.
+
+use super::{
+    ConsumeSummary, HandlerError, Order,
+    decide::Ending,
+    job::{Finished, Job},
+    process::{Received, Shared},
+    pull::{Arrival, Puller},
+    reply::answer,
+    sequence::{Entrant, Sequencer},
+};
+use crate::{ack_subject::AckSubject, envelope::Envelope, event::Event};
+use async_nats::{Message, message::OutboundMessage};
+use futures::future::BoxFuture;
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::Ordering},
+    task::{Context, Poll, Waker},
+    time::Duration,
+};
+use tokio::{sync::Notify, task::JoinSet, time::Instant};
+
+/// How many messages are taken at a time, and how many deliveries are processed before their answers are sent.
+pub(super) const TURN: usize = 32;
+/// A delivery that keeps the pump for longer is not polled in place.
+const QUICK: Duration = Duration::from_micros(200);
+/// How many deliveries get a task of their own after one that was not quick.
+const SPAWNED: u32 = 256;
+/// Why an event failed of which no attempt told anything.
+const ENDED_WITH_PROCESS: &str = "no attempt came to its end: the last one ended with its process";
+
+/// An intake, and who else works on it.
+#[derive(Debug, Clone)]
+pub(super) struct SharedIntake(Arc<Mutex<Intake>>);
+
+#[derive(Debug)]
+pub(super) struct Intake {
+    shared: Arc<Shared>,
+    /// Asks for messages; gone once the consumer drains.
+    puller: Option<Puller>,
+    sequencer: Sequencer<Box<Job>>,
+    /// What may begin.
+    ready: VecDeque<Box<Job>>,
+    /// What has begun, and has a task of its own.
+    pub(super) tasks: JoinSet<Finished>,
+    pub(super) summary: ConsumeSummary,
+    /// What the server is to be told.
+    outgoing: Vec<OutboundMessage>,
+    /// The number of the pump that may take from here. One that stands still is replaced.
+    pump: u64,
+    /// Since when the pump polls a delivery.
+    polled_since: Option<Instant>,
+    /// How many deliveries were polled in place in this turn.
+    polled: usize,
+    /// How many deliveries get a task of their own before one is polled in place.
+    to_spawn: u32,
+    pub(super) is_closed: bool,
+    waker: Option<Waker>,
+    /// Asks for a look at the durable.
+    look: Arc<Notify>,
+    /// Asks the loop to see whether all that is unanswered is here.
+    gather: Arc<Notify>,
+}
+
+/// What a pump is to do.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Turn {
+    /// Something may begin, or is to be sent.
+    Work,
+    /// Another pump has its place, or the connection is closed for good.
+    Over,
+}
+
+impl SharedIntake {
+    pub(super) fn new(shared: Arc<Shared>, puller: Puller, look: Arc<Notify>, gather: Arc<Notify>) -> Self {
+        Self(Arc::new(Mutex::new(Intake {
+            shared,
+            puller: Some(puller),
+            sequencer: Sequencer::new(),
+            ready: VecDeque::new(),
+            tasks: JoinSet::new(),
+            summary: ConsumeSummary::default(),
+            outgoing: Vec::new(),
+            pump: 0,
+            polled_since: None,
+            polled: 0,
+            to_spawn: 0,
+            is_closed: false,
+            waker: None,
+            look,
+            gather,
+        })))
+    }
+
+    pub(super) fn lock(&self) -> MutexGuard<'_, Intake> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Intake {
+    /// Takes what has arrived and what has ended, and asks for more.
+    pub(super) fn poll_turn(&mut self, pump: u64, cx: &mut Context<'_>) -> Poll<Turn> {
+        if self.pump != pump || self.is_closed {
+            return Poll::Ready(Turn::Over);
+        }
+        self.polled = 0;
+        let now = Instant::now();
+        let is_exhausted = self.take_arrivals(now, cx);
+        while let Poll::Ready(Some(finished)) = self.tasks.poll_join_next(cx) {
+            self.joined(finished);
+        }
+        self.ask(now);
+        if self.is_closed {
+            return Poll::Ready(Turn::Over);
+        }
+        if !self.ready.is_empty() || !self.outgoing.is_empty() {
+            return Poll::Ready(Turn::Work);
+        }
+        self.waker = Some(cx.waker().clone());
+        if !is_exhausted {
+            cx.waker().wake_by_ref();
+        }
+        Poll::Pending
+    }
+
+    /// Whether there is nothing more for now.
+    fn take_arrivals(&mut self, now: Instant, cx: &mut Context<'_>) -> bool {
+        for _ in 0..TURN {
+            let Some(puller) = &mut self.puller else { return true };
+            match puller.poll_next(cx, now) {
+                Poll::Ready(arrival) => self.arrived(arrival, now),
+                Poll::Pending => return true,
+            }
+        }
+        false
+    }
+
+    fn ask(&mut self, now: Instant) {
+        if !self.shared.store_is_down.load(Ordering::Relaxed) {
+            let room = self.shared.options.max_in_flight.saturating_sub(self.shared.holds.len());
+            let request = self.puller.as_mut().and_then(|puller| puller.ask(room, now));
+            self.outgoing.extend(request);
+        }
+    }
+
+    fn arrived(&mut self, arrival: Arrival, now: Instant) {
+        match arrival {
+            Arrival::Message(message) => self.received(message, now),
+            Arrival::Chosen(message) => {
+                tracing::info!(consumer = %self.shared.name, "this process is the one that receives");
+                self.sequencer.close();
+                self.received(message, now);
+                self.gather.notify_one();
+            }
+            Arrival::Replaced => self.give_way(),
+            Arrival::Status => {}
+            Arrival::NobodyThere | Arrival::Deleted => self.look.notify_one(),
+            Arrival::Closed => self.is_closed = true,
+        }
+    }
+
+    fn received(&mut self, message: Message, now: Instant) {
+        let Some(received) = self.hold(message, now) else {
+            tracing::warn!(consumer = %self.shared.name, "message without an ack subject is dropped");
+            return;
+        };
+        self.summary.received += 1;
+        let max_bytes = self.shared.options.max_envelope_bytes;
+        let decoded =
+            Envelope::decode_at_most(max_bytes, &received.message.subject, &received.message.payload);
+        let (envelope, error): (Option<Envelope>, _) = match decoded {
+            Ok(envelope) => (Some(envelope), ENDED_WITH_PROCESS.into()),
+            Err(error) => (None, HandlerError::reject(error).to_string().into()),
+        };
+        let lane = envelope.as_ref().map(|envelope| self.sequencer.lane(envelope.event().unit_uri()));
+        let (sequence, place) = (received.sequence, received.hold.place());
+        let delivery = Box::new(Job { received, envelope, error, lane });
+        let first = match lane {
+            Some(lane) => self.sequencer.enter(lane, Entrant { sequence, place, delivery }),
+            None => Some(delivery),
+        };
+        self.ready.extend(first);
+    }
+
+    fn hold(&self, message: Message, now: Instant) -> Option<Received> {
+        let reply = message.reply.clone()?;
+        let AckSubject { sequence, deliveries, .. } = AckSubject::parse(&reply)?;
+        let hold = self.shared.holds.hold(sequence, reply.clone(), now);
+        Some(Received { message, reply, sequence, deliveries, hold })
+    }
+
+    /// The next delivery that `pump` is to poll in place, after `finished` was, until its turn is over.
+    pub(super) fn next(&mut self, pump: u64, finished: Option<Finished>) -> Option<Box<Job>> {
+        let now = Instant::now();
+        if self.polled_for(pump, now) > QUICK {
+            self.to_spawn = SPAWNED;
+        }
+        if let Some(finished) = finished {
+            self.finished(finished);
+        }
+        if self.pump != pump || self.polled == TURN {
+            return None;
+        }
+        while self.to_spawn > 0 {
+            let job = self.ready.pop_front()?;
+            self.to_spawn -= 1;
+            self.tasks.spawn(job.begin(Arc::clone(&self.shared)));
+        }
+        let job = self.ready.pop_front()?;
+        self.polled += 1;
+        self.polled_since = Some(now);
+        Some(job)
+    }
+
+    /// What has not ended at once gets a task of its own, and so do those that follow.
+    pub(super) fn spawn(&mut self, pump: u64, work: BoxFuture<'static, Finished>) {
+        let _any_time = self.polled_for(pump, Instant::now());
+        self.to_spawn = SPAWNED;
+        self.tasks.spawn(work);
+    }
+
+    /// How long the delivery that `pump` has just polled kept it; the time of another pump is not touched.
+    fn polled_for(&mut self, pump: u64, now: Instant) -> Duration {
+        let since = if self.pump == pump { self.polled_since.take() } else { None };
+        since.map(|since| now.duration_since(since)).unwrap_or_default()
+    }
+
+    pub(super) fn joined(&mut self, finished: Result<Finished, tokio::task::JoinError>) {
+        // Only an abort ends a delivery without a result, and that comes after the last one was counted.
+        if let Ok(finished) = finished {
+            self.finished(finished);
+        }
+    }
+
+    pub(super) fn finished(&mut self, finished: Finished) {
+        let Finished { job, ending } = finished;
+        self.summary.count(ending);
+        self.outgoing.extend(answer(&job.received.reply, ending));
+        if ending == Ending::Abandoned && self.shared.options.order == Order::PerUnit {
+            // It comes again, and what follows it must wait for that.
+            self.sequencer.close();
+        }
+        let next = job.lane.and_then(|lane| self.sequencer.leave(lane));
+        self.ready.extend(next);
+    }
+
+    /// What the server is to be told, in exchange for an empty list.
+    pub(super) fn take_outgoing(&mut self, emptied: Vec<OutboundMessage>) -> Vec<OutboundMessage> {
+        std::mem::replace(&mut self.outgoing, emptied)
+    }
+
+    /// What has not begun belongs to the process that was chosen.
+    fn give_way(&mut self) {
+        tracing::info!(consumer = %self.shared.name, "another process has taken over");
+        self.sequencer.close();
+        for job in self.sequencer.take_waiting() {
+            self.give_back(&job, Ending::Returned);
+        }
+    }
+
+    fn give_back(&mut self, job: &Job, how: Ending) {
+        self.outgoing.extend(answer(&job.received.reply, how));
+        self.summary.count(Ending::Returned);
+    }
+
+    /// Has the pump look again, also at requests that were lost.
+    pub(super) fn look_after(&mut self) {
+        if let Some(puller) = &mut self.puller {
+            puller.give_up_lost();
+        }
+        if self.shared.options.order == Order::Relaxed {
+            self.give_back_behind_stalled();
+        }
+        self.wake();
+    }
+
+    /// Another process can handle them; here they would wait for as long as the thread is blocked.
+    fn give_back_behind_stalled(&mut self) {
+        let holds = Arc::clone(&self.shared.holds);
+        let waiting = self.sequencer.take_waiting_behind(|place| holds.has_stalled(place));
+        if !waiting.is_empty() {
+            tracing::error!(consumer = %self.shared.name, waiting = waiting.len(), "handler blocks its thread; what waits behind it is given back");
+        }
+        let later = Ending::Postponed(self.shared.options.ack_wait());
+        for job in waiting {
+            self.give_back(&job, later);
+        }
+    }
+
+    /// Whether nothing may begin until all that is unanswered is here.
+    pub(super) fn is_gathering(&self) -> bool {
+        self.sequencer.is_closed()
+    }
+
+    /// All that is unanswered is here.
+    pub(super) fn gathered(&mut self) {
+        self.ready.extend(self.sequencer.open());
+        self.wake();
+    }
+
+    /// Whether the pump has polled one delivery for longer than `limit`.
+    pub(super) fn polls_longer_than(&self, limit: Duration) -> bool {
+        self.polled_since.is_some_and(|since| since.elapsed() > limit)
+    }
+
+    /// The number of the pump that takes the place of the present one.
+    pub(super) fn replace_pump(&mut self) -> u64 {
+        self.polled_since = None;
+        self.to_spawn = SPAWNED;
+        self.pump += 1;
+        self.wake();
+        self.pump
+    }
+
+    /// Nothing begins any more: gives back what has not, and returns what was asked with.
+    pub(super) fn retire(&mut self) -> Option<Puller> {
+        self.replace_pump();
+        self.sequencer.close();
+        let mut not_begun = self.sequencer.take_waiting();
+        not_begun.extend(self.ready.drain(..));
+        for job in not_begun {
+            self.give_back(&job, Ending::Returned);
+        }
+        self.puller.take()
+    }
+
+    /// What arrived while the subscription was closed is given back as well.
+    pub(super) fn give_back_unseen(&mut self, messages: &[Message]) {
+        for reply in messages.iter().filter_map(|message| message.reply.as_ref()) {
+            self.summary.received += 1;
+            self.summary.count(Ending::Returned);
+            self.outgoing.extend(answer(reply, Ending::Returned));
+        }
+    }
+
+    /// Drops all deliveries where they stand.
+    pub(super) fn abort(&mut self) {
+        self.replace_pump();
+        self.ready.clear();
+        self.sequencer.take_waiting();
+        self.tasks.abort_all();
+        self.puller = None;
+    }
+
+    fn wake(&mut self) {
+        if let Some(waker) = self.waker.take() {
+            waker.wake();
+        }
+    }
+}
