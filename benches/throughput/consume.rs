@@ -1,73 +1,122 @@
-//! Consuming: pull, typed parse, acknowledgement; on our side with dedupe in memory.
+//! Consuming a backlog.
 
 use crate::{
-    Bench, Failure, IN_FLIGHT,
+    Bench, Failure,
     measure::{Sample, Stopwatch},
 };
-use async_nats::jetstream::consumer::pull;
+use async_nats::jetstream::consumer::{Consumer, pull};
 use futures::StreamExt;
 use serde::Deserialize;
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, Ordering},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
 };
-use stratt_event_bridge::{ConsumerOptions, Delivery, Feed, UnitPublished, async_nats, dedupe::MemoryStore};
+use stratt_event_bridge::{
+    ConsumerOptions, Delivery, DurableConsumer, Feed, UnitPublished, async_nats, dedupe::DedupeStore,
+};
+use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+pub(crate) const RAW: &str = "raw";
+pub(crate) const BRIDGE: &str = "bridge";
+
+/// A consumer that is told when it has handled so many.
+pub(crate) struct Counted {
+    consumer: DurableConsumer,
+    all_handled: CancellationToken,
+    expected: u64,
+}
+
 impl Bench {
-    /// Pulls of 1000, a plain typed parse, a single ack.
     pub(crate) async fn raw_consume(&self, count: usize) -> Result<Sample, Failure> {
+        let consumer = self.raw_consumer().await?;
+        let begun = Stopwatch::start();
+        pull_parse_ack(&consumer, count).await?;
+        let sample = begun.stop(count);
+        self.delete(RAW).await?;
+        Ok(sample)
+    }
+
+    pub(crate) async fn bridge_consume(
+        &self,
+        count: usize,
+        in_flight: usize,
+        store: Arc<dyn DedupeStore>,
+    ) -> Result<Sample, Failure> {
+        // A store that remembers the events of another part has them for another consumer.
+        let name = format!("{BRIDGE}-{in_flight}");
+        let consumer = self.counted(&name, count, in_flight, store).await?;
+        let begun = Stopwatch::start();
+        consumer.run().await?;
+        let sample = begun.stop(count);
+        self.delete(&name).await?;
+        Ok(sample)
+    }
+
+    pub(crate) async fn raw_consumer(&self) -> Result<Consumer<pull::Config>, Failure> {
         let config = pull::Config {
-            durable_name: Some("raw".into()),
+            durable_name: Some(RAW.into()),
             max_ack_pending: 10_000,
             filter_subject: "strat.*.unit.published".into(),
             ..pull::Config::default()
         };
-        let stream = self.context.get_stream(Feed::Strat.stream()).await?;
-        let consumer = stream.create_consumer(config).await?;
-        let begun = Stopwatch::start();
-        let mut messages = consumer.stream().max_messages_per_batch(1000).messages().await?.take(count);
-        while let Some(message) = messages.next().await {
-            let message = message?;
-            let plain: Plain = serde_json::from_slice(&message.payload)?;
-            std::hint::black_box(plain);
-            message.ack().await?;
-        }
-        let sample = begun.stop(count);
-        stream.delete_consumer("raw").await?;
-        Ok(sample)
+        Ok(self.context.get_stream(Feed::Strat.stream()).await?.create_consumer(config).await?)
     }
 
-    pub(crate) async fn bridge_consume(&self, count: usize) -> Result<Sample, Failure> {
-        let handled = Arc::new(AtomicU64::new(0));
-        let (done, all_done) = tokio::sync::oneshot::channel::<()>();
-        let done = Arc::new(std::sync::Mutex::new(Some(done)));
-        let expected = u64::try_from(count)?;
+    pub(crate) async fn counted(
+        &self,
+        name: &str,
+        count: usize,
+        in_flight: usize,
+        store: Arc<dyn DedupeStore>,
+    ) -> Result<Counted, Failure> {
+        let (handled, expected) = (AtomicU64::new(0), u64::try_from(count)?);
+        let all_handled = CancellationToken::new();
+        let last = all_handled.clone();
         let consumer = self
             .bridge
-            .consumer("bridge", Arc::new(MemoryStore::new()))
-            .options(ConsumerOptions::default().with_max_in_flight(IN_FLIGHT))
+            .consumer(name, store)
+            .options(ConsumerOptions::default().with_max_in_flight(in_flight))
             .on(move |_: Delivery<UnitPublished>| {
-                if handled.fetch_add(1, Ordering::Relaxed) + 1 == expected
-                    && let Some(done) = done.lock().ok().and_then(|mut done| done.take())
-                {
-                    let _nobody_waits = done.send(());
+                if handled.fetch_add(1, Ordering::Relaxed) + 1 == expected {
+                    last.cancel();
                 }
                 std::future::ready(Ok(()))
             })
             .build()
             .await?;
-        let begun = Stopwatch::start();
-        let shutdown = async {
-            let _done = all_done.await;
-        };
-        let summary = consumer.run(shutdown).await?;
-        let sample = begun.stop(count);
-        assert_eq!(summary.handled, expected, "{summary:?}");
-        let stream = self.context.get_stream(Feed::Strat.stream()).await?;
-        stream.delete_consumer("bridge").await?;
-        Ok(sample)
+        Ok(Counted { consumer, all_handled, expected })
     }
+
+    pub(crate) async fn delete(&self, durable: &str) -> Result<(), Failure> {
+        self.context.get_stream(Feed::Strat.stream()).await?.delete_consumer(durable).await?;
+        Ok(())
+    }
+}
+
+impl Counted {
+    pub(crate) async fn run(self) -> Result<(), Failure> {
+        let summary = self.consumer.run(self.all_handled.cancelled_owned()).await?;
+        assert_eq!(summary.handled, self.expected, "{summary:?}");
+        Ok(())
+    }
+}
+
+/// Pulls of 1000, a plain typed parse, a single ack.
+pub(crate) async fn pull_parse_ack(consumer: &Consumer<pull::Config>, count: usize) -> Result<(), Failure> {
+    // The client may stall until a pull expires.
+    let pulls = consumer.stream().max_messages_per_batch(1000).expires(Duration::from_secs(5));
+    let mut messages = pulls.messages().await?.take(count);
+    while let Some(message) = messages.next().await {
+        let message = message?;
+        let plain: Plain = serde_json::from_slice(&message.payload)?;
+        std::hint::black_box(plain);
+        message.ack().await?;
+    }
+    Ok(())
 }
 
 /// What raw use would parse.

@@ -1,8 +1,16 @@
 //! The bridge against raw async-nats, in turns within one run, on real servers:
 //! `cargo bench --bench throughput -- [PART] [--json]`.
 //!
-//! PART selects the parts whose names contain it. `ROUNDS` (7) and `EVENTS` (20000) are taken from the environment;
-//! `ROUNDS=1 EVENTS=500` is a smoke run. Compare ratios, which hold when the machine's speed drifts, and CPU per event.
+//! PART selects the parts whose names contain it; only what they need is started, and what is missing is an error.
+//! `ROUNDS` (7) and `EVENTS` (20000) are taken from the environment; `ROUNDS=1 EVENTS=500` is a smoke run. Compare
+//! ratios, which hold when the machine's speed drifts, and CPU per event.
+//!
+//! What stands on the raw side:
+//! - `publish`: one acknowledged publish after the other; `publish_all`: a ring of ack futures
+//! - `batch, synced`: our own `publish_all`
+//! - `consume`: pulls of 1,000, a plain typed parse, a single ack; no dedupe, whatever the store of the bridge
+//! - `consume kv`: the store's own two writes for each event, pipelined, and nothing else
+//! - `together`: the ring and the pulls at once
 #![allow(
     clippy::print_stdout,
     clippy::as_conversions,
@@ -10,22 +18,23 @@
     reason = "figures are printed"
 )]
 
+mod bench;
 mod consume;
+mod cpu_time;
+mod kv_writes;
 mod measure;
 mod publish;
+mod stores;
+mod synced;
 mod table;
+mod together;
 
-use async_nats::jetstream::{self, Context};
-use std::{
-    error::Error,
-    sync::atomic::{AtomicU64, Ordering},
-};
-use stratt_event_bridge::{
-    BridgeOptions, Envelope, EventBridge, Feed, Source, UnitPublished, async_nats, testing::NatsServer,
-    topology::Topology,
-};
+use bench::Bench;
+use std::error::Error;
+use stores::Stores;
+use stratt_event_bridge::testing::NatsServer;
+use synced::Synced;
 use table::Table;
-use uuid::Uuid;
 
 type Failure = Box<dyn Error + Send + Sync>;
 
@@ -45,29 +54,20 @@ async fn run() -> Result<(), Failure> {
     let has = |part: &str| filter.as_ref().is_none_or(|filter| part.contains(filter.as_str()));
     let server = NatsServer::start().await?;
     let bench = Bench::new(&server).await?;
-    let synced = if has("batch") { Some(Synced::start().await?) } else { None };
+    let synced = if has("batch, synced") { Some(Synced::start().await?) } else { None };
+    let stores = Stores::start(&bench.client, has).await?;
     let mut table = Table::default();
     for _ in 0..rounds {
-        if has("publish") {
-            let count = events / 10;
-            table.add("publish", bench.raw_single(count).await?, bench.bridge_single(count).await?);
-        }
-        for in_flight in [256, 1024, 4096] {
-            let part = format!("publish_all {in_flight}");
-            if has(&part) {
-                let raw = bench.raw_pipelined(events, in_flight).await?;
-                table.add(&part, raw, bench.bridge_pipelined(events, in_flight).await?);
-            }
-        }
+        publishing(&bench, events, has, &mut table).await?;
         if let Some(synced) = &synced {
             let count = (events / 10).max(BATCH);
             let singly = synced.bench.bridge_pipelined(count, IN_FLIGHT).await?;
             table.add("batch, synced", singly, synced.bench.batches(count).await?);
         }
-        if has("consume") {
-            bench.empty().await?;
-            bench.bridge_pipelined(events, IN_FLIGHT).await?;
-            table.add("consume", bench.raw_consume(events).await?, bench.bridge_consume(events).await?);
+        consuming(&bench, events, &stores, &mut table).await?;
+        if has("together") {
+            let raw = bench.raw_together(events).await?;
+            table.add("together", raw, bench.bridge_together(events).await?);
         }
     }
     if arguments.iter().any(|argument| argument == "--json") {
@@ -80,70 +80,42 @@ async fn run() -> Result<(), Failure> {
     Ok(())
 }
 
-/// A server that syncs every write, where singly published events stand in the place of raw use.
-struct Synced {
-    bench: Bench,
-    _server: NatsServer,
-    _folder: tempfile::TempDir,
-}
-
-impl Synced {
-    async fn start() -> Result<Self, Failure> {
-        let folder = tempfile::tempdir()?;
-        let store = folder.path().display();
-        let config = format!("jetstream {{ store_dir: \"{store}\", sync_interval: always }}");
-        let server = NatsServer::builder().config(config).start().await?;
-        Ok(Self { bench: Bench::new(&server).await?, _server: server, _folder: folder })
+async fn publishing(
+    bench: &Bench,
+    events: usize,
+    has: impl Fn(&str) -> bool,
+    table: &mut Table,
+) -> Result<(), Failure> {
+    if has("publish") {
+        let count = events / 10;
+        table.add("publish", bench.raw_single(count).await?, bench.bridge_single(count).await?);
     }
+    for in_flight in [256, 1024, 4096] {
+        let part = format!("publish_all {in_flight}");
+        if has(&part) {
+            let raw = bench.raw_pipelined(events, in_flight).await?;
+            table.add(&part, raw, bench.bridge_pipelined(events, in_flight).await?);
+        }
+    }
+    Ok(())
 }
 
-struct Bench {
-    client: async_nats::Client,
-    bridge: EventBridge,
-    context: Context,
-    source: Source,
-    envelopes: AtomicU64,
-}
-
-impl Bench {
-    async fn new(server: &NatsServer) -> Result<Self, Failure> {
-        let client = server.connect().await?;
-        let source: Source = "orchestrator-http:publisher:1.4.0".parse()?;
-        let bench = Self {
-            bridge: EventBridge::new(client.clone(), source.clone()),
-            context: jetstream::new(client.clone()),
-            client,
-            source,
-            envelopes: AtomicU64::new(0),
+/// All parts of a round consume the same events, each as a consumer of its own.
+async fn consuming(bench: &Bench, events: usize, stores: &Stores, table: &mut Table) -> Result<(), Failure> {
+    if stores.parts().is_empty() {
+        return Ok(());
+    }
+    bench.empty().await?;
+    bench.bridge_pipelined(events, IN_FLIGHT).await?;
+    for part in stores.parts() {
+        let raw = if part.is_kv() {
+            bench.raw_kv_writes(events, part.in_flight).await?
+        } else {
+            bench.raw_consume(events).await?
         };
-        bench.bridge.provision(&Topology::default().with_batches(true)).await?;
-        Ok(bench)
+        table.add(&part.name, raw, bench.bridge_consume(events, part.in_flight, part.store()).await?);
     }
-
-    fn bridge_with(&self, in_flight: usize) -> EventBridge {
-        let options = BridgeOptions::default().with_max_in_flight(in_flight);
-        EventBridge::with_options(self.client.clone(), self.source.clone(), options)
-    }
-
-    /// One of a thousand units, since deliveries of one unit run one at a time.
-    fn envelope(&self) -> Result<Envelope<UnitPublished>, Failure> {
-        let fingerprint = format!("blake3:{0}{0}", Uuid::new_v4().simple()).parse()?;
-        let unit = self.envelopes.fetch_add(1, Ordering::Relaxed) % 1000;
-        let event =
-            UnitPublished::new(format!("strat://dev/rule/no-secrets-{unit:03}@1.0.0").parse()?, fingerprint);
-        Ok(Envelope::builder(event.with_actor("user:alice@example.com"), self.source.clone())
-            .meta("correlationId", Uuid::new_v4().to_string())
-            .build()?)
-    }
-
-    fn envelopes(&self, count: usize) -> Result<Vec<Envelope<UnitPublished>>, Failure> {
-        (0..count).map(|_| self.envelope()).collect()
-    }
-
-    async fn empty(&self) -> Result<(), Failure> {
-        self.context.get_stream(Feed::Strat.stream()).await?.purge().await?;
-        Ok(())
-    }
+    Ok(())
 }
 
 fn setting(name: &str, default: usize) -> usize {

@@ -1,6 +1,6 @@
 //! One run of one side: how fast, and how much CPU time of this process.
 
-use rustix::time::{ClockId, clock_gettime};
+use crate::cpu_time::cpu_time;
 use std::time::{Duration, Instant};
 
 pub(crate) struct Stopwatch {
@@ -39,9 +39,4 @@ impl Sample {
 
 fn micros(time: Duration) -> f64 {
     time.as_secs_f64() * 1e6
-}
-
-/// Of all threads, in user and kernel.
-fn cpu_time() -> Duration {
-    Duration::try_from(clock_gettime(ClockId::ProcessCPUTime)).unwrap_or_default()
 }

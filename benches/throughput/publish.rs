@@ -4,17 +4,17 @@ use crate::{
     BATCH, Bench, Failure,
     measure::{Sample, Stopwatch},
 };
-use async_nats::jetstream::message::PublishMessage;
+use async_nats::jetstream::{Context, message::PublishMessage};
 use bytes::Bytes;
 use futures::{StreamExt, stream};
 use std::{collections::VecDeque, future::IntoFuture, time::Instant};
-use stratt_event_bridge::async_nats;
+use stratt_event_bridge::{Envelope, EventBridge, UnitPublished, async_nats};
 
 const SUBJECT: &str = "strat.dev.unit.published";
 
 impl Bench {
     /// What raw use has in hand: bytes and their message id.
-    fn messages(&self, count: usize) -> Result<Vec<(String, Bytes)>, Failure> {
+    pub(crate) fn messages(&self, count: usize) -> Result<Vec<(String, Bytes)>, Failure> {
         let envelopes = self.envelopes(count)?.into_iter();
         envelopes.map(|e| Ok((e.idempotency_key().to_string(), e.encode()?.into()))).collect()
     }
@@ -44,23 +44,10 @@ impl Bench {
         Ok(watch.stop(count).with_times(times))
     }
 
-    /// A ring of ack futures, the best raw way known.
     pub(crate) async fn raw_pipelined(&self, count: usize, in_flight: usize) -> Result<Sample, Failure> {
         let messages = self.messages(count)?;
         let watch = Stopwatch::start();
-        let mut ring = VecDeque::with_capacity(in_flight);
-        for (id, payload) in messages {
-            if ring.len() == in_flight
-                && let Some(oldest) = ring.pop_front()
-            {
-                IntoFuture::into_future(oldest).await?;
-            }
-            let message = PublishMessage::build().payload(payload).message_id(id);
-            ring.push_back(self.context.send_publish(SUBJECT, message).await?);
-        }
-        for ack in ring {
-            ack.await?;
-        }
+        publish_in_ring(&self.context, messages, in_flight).await?;
         Ok(watch.stop(count))
     }
 
@@ -68,10 +55,7 @@ impl Bench {
         let envelopes = self.envelopes(count)?;
         let bridge = self.bridge_with(in_flight);
         let watch = Stopwatch::start();
-        let mut receipts = std::pin::pin!(bridge.publish_all(stream::iter(envelopes)));
-        while let Some(receipt) = receipts.next().await {
-            receipt?;
-        }
+        publish_all(&bridge, envelopes).await?;
         Ok(watch.stop(count))
     }
 
@@ -84,4 +68,37 @@ impl Bench {
         }
         Ok(watch.stop(count))
     }
+}
+
+/// A ring of ack futures, the best raw way known.
+pub(crate) async fn publish_in_ring(
+    context: &Context,
+    messages: Vec<(String, Bytes)>,
+    in_flight: usize,
+) -> Result<(), Failure> {
+    let mut ring = VecDeque::with_capacity(in_flight);
+    for (id, payload) in messages {
+        if ring.len() == in_flight
+            && let Some(oldest) = ring.pop_front()
+        {
+            IntoFuture::into_future(oldest).await?;
+        }
+        let message = PublishMessage::build().payload(payload).message_id(id);
+        ring.push_back(context.send_publish(SUBJECT, message).await?);
+    }
+    for ack in ring {
+        ack.await?;
+    }
+    Ok(())
+}
+
+pub(crate) async fn publish_all(
+    bridge: &EventBridge,
+    envelopes: Vec<Envelope<UnitPublished>>,
+) -> Result<(), Failure> {
+    let mut receipts = std::pin::pin!(bridge.publish_all(stream::iter(envelopes)));
+    while let Some(receipt) = receipts.next().await {
+        receipt?;
+    }
+    Ok(())
 }

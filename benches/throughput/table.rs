@@ -56,7 +56,7 @@ impl fmt::Display for Table {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
             f,
-            "{:<17} {:<7} {:>8} {:>17} {:>7} {:>6} {:>6}",
+            "{:<21} {:<7} {:>8} {:>17} {:>7} {:>6} {:>6}",
             "part", "side", "events/s", "from - to", "CPU us", "p50 us", "p99 us"
         )?;
         for (name, pairs) in &self.parts {
@@ -65,7 +65,7 @@ impl fmt::Display for Table {
                 let Spread { low, median, high } = spread(pairs, |pair| of(pair).per_second);
                 let cpu = spread(pairs, |pair| of(pair).cpu).median;
                 let range = format!("{low:.0} - {high:.0}");
-                write!(f, "{name:<17} {side:<7} {median:>8.0} {range:>17} {cpu:>7.2}")?;
+                write!(f, "{name:<21} {side:<7} {median:>8.0} {range:>17} {cpu:>7.2}")?;
                 let (p50, p99) =
                     (spread(pairs, |pair| p50(of(pair))).median, spread(pairs, |pair| p99(of(pair))).median);
                 if p50.is_nan() { writeln!(f)? } else { writeln!(f, " {p50:>6.0} {p99:>6.0}")? }
@@ -73,7 +73,7 @@ impl fmt::Display for Table {
             let Spread { low, median, high } = spread(pairs, ratio);
             let range = format!("{low:.2} - {high:.2}");
             let cpu = spread(pairs, |(raw, bridge)| bridge.cpu / raw.cpu).median;
-            write!(f, "{name:<17} {:<7} {median:>8.2} {range:>17} {cpu:>7.2}", "ratio")?;
+            write!(f, "{name:<21} {:<7} {median:>8.2} {range:>17} {cpu:>7.2}", "ratio")?;
             let p50 = spread(pairs, |(raw, bridge)| p50(bridge) / p50(raw)).median;
             let p99 = spread(pairs, |(raw, bridge)| p99(bridge) / p99(raw)).median;
             if p50.is_nan() { writeln!(f)? } else { writeln!(f, " {p50:>6.2} {p99:>6.2}")? }

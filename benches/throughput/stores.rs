@@ -1,0 +1,94 @@
+//! The dedupe stores of the selected parts, on real servers.
+
+use crate::Failure;
+use sqlx::{
+    SqlitePool,
+    postgres::PgPoolOptions,
+    sqlite::{SqliteConnectOptions, SqliteJournalMode},
+};
+use std::sync::Arc;
+use stratt_event_bridge::{
+    async_nats::Client,
+    dedupe::{
+        DedupeStore, KvStore, KvStoreOptions, MemoryStore, PostgresStore, RedisStore, RedisStoreOptions,
+        SqlStoreOptions, SqliteStore,
+    },
+    testing::{Postgres, Redis},
+};
+use tempfile::TempDir;
+
+const KINDS: [&str; 5] = ["memory", "kv", "redis", "postgres", "sqlite"];
+const IN_FLIGHT: [usize; 2] = [64, 1024];
+
+/// The parts that consume, and what their stores need for as long as they are used.
+#[derive(Default)]
+pub(crate) struct Stores {
+    parts: Vec<Part>,
+    redis: Option<Redis>,
+    postgres: Option<Postgres>,
+    folder: Option<TempDir>,
+}
+
+/// Consuming with one store and so many in flight.
+pub(crate) struct Part {
+    pub(crate) name: String,
+    pub(crate) in_flight: usize,
+    kind: &'static str,
+    /// None where each run has a new one.
+    store: Option<Arc<dyn DedupeStore>>,
+}
+
+impl Stores {
+    pub(crate) async fn start(client: &Client, has: impl Fn(&str) -> bool) -> Result<Self, Failure> {
+        let mut stores = Self::default();
+        for kind in KINDS {
+            let parts = IN_FLIGHT.map(|in_flight| (format!("consume {kind} {in_flight}"), in_flight));
+            let parts: Vec<_> = parts.into_iter().filter(|(name, _)| has(name)).collect();
+            let store = if parts.is_empty() { None } else { stores.open(kind, client).await? };
+            let part = |(name, in_flight)| Part { name, in_flight, kind, store: store.clone() };
+            stores.parts.extend(parts.into_iter().map(part));
+        }
+        Ok(stores)
+    }
+
+    pub(crate) fn parts(&self) -> &[Part] {
+        &self.parts
+    }
+
+    async fn open(&mut self, kind: &str, client: &Client) -> Result<Option<Arc<dyn DedupeStore>>, Failure> {
+        Ok(match kind {
+            "kv" => Some(Arc::new(KvStore::create(client.clone(), KvStoreOptions::default()).await?)),
+            "redis" => {
+                let server = self.redis.insert(Redis::start().await?);
+                let connection = redis::Client::open(server.url())?.get_connection_manager().await?;
+                Some(Arc::new(RedisStore::open(connection, RedisStoreOptions::default()).await?))
+            }
+            "postgres" => {
+                let server = self.postgres.insert(Postgres::start().await?);
+                let pool = PgPoolOptions::new().test_before_acquire(false).connect(server.url()).await?;
+                let store = PostgresStore::new(pool, SqlStoreOptions::default());
+                store.migrate().await?;
+                Some(Arc::new(store))
+            }
+            "sqlite" => {
+                let file = self.folder.insert(tempfile::tempdir()?).path().join("bench.db");
+                let file = SqliteConnectOptions::new().filename(file).create_if_missing(true);
+                let pool = SqlitePool::connect_with(file.journal_mode(SqliteJournalMode::Wal)).await?;
+                let store = SqliteStore::new(pool, SqlStoreOptions::default());
+                store.migrate().await?;
+                Some(Arc::new(store))
+            }
+            _ => None,
+        })
+    }
+}
+
+impl Part {
+    pub(crate) fn is_kv(&self) -> bool {
+        self.kind == "kv"
+    }
+
+    pub(crate) fn store(&self) -> Arc<dyn DedupeStore> {
+        self.store.clone().unwrap_or_else(|| Arc::new(MemoryStore::new()))
+    }
+}
