@@ -58,9 +58,9 @@ pub(crate) fn measure() -> Result<Vec<Chart>, Failure> {
         longest.add(*point, pauses);
     }
     Ok(vec![
-        chart("Known keys: time", "us for a claim and its settling", time),
-        chart("Known keys: memory", "bytes for each key", memory),
-        chart("Known keys: longest pause", "ms for the slowest claim and settling", longest),
+        chart("Known keys, time", "us for a claim and its settling", time),
+        chart("Known keys, memory", "bytes for each key", memory),
+        chart("Known keys, longest pause", "ms for the slowest claim and settling", longest),
     ])
 }
 

@@ -1,6 +1,6 @@
 //! What an event costs as things grow, on a real server: `cargo bench --bench scaling -- [PART] [--json] [--svg PATH]`.
 //!
-//! PART selects the charts whose titles contain it. From the environment are taken `ROUNDS` (3), `EVENTS` (20000: how
+//! PART is what grows: `Backlog`, `Domains`, `Consumers` or `Known keys`, or a part of that. From the environment are taken `ROUNDS` (3), `EVENTS` (20000: how
 //! many are consumed where the backlog is not what grows), and the last points of the axes: `BACKLOG` (1000000),
 //! `DOMAINS` (1000), `CONSUMERS` (8), `KEYS` (10000000). A smoke run:
 //! `ROUNDS=1 EVENTS=500 BACKLOG=1000 DOMAINS=10 CONSUMERS=2 KEYS=10000 cargo bench --bench scaling`.
@@ -21,6 +21,7 @@ mod cpu_time;
 mod domains;
 mod drain;
 mod known_keys;
+mod raw;
 mod report;
 mod svg;
 
@@ -49,7 +50,7 @@ async fn run() -> Result<(), Failure> {
             charts.push(backlog::measure(&bench).await?);
         }
         if has(domains::TITLE) {
-            charts.push(domains::measure(&bench).await?);
+            charts.extend(domains::measure(&bench).await?);
         }
         if has(consumers::TITLE) {
             charts.push(consumers::measure(&bench).await?);

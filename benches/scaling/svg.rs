@@ -12,6 +12,10 @@ const LEFT: f64 = 52.0;
 const RIGHT: f64 = WIDTH - 28.0;
 const TOP: f64 = 84.0;
 const BOTTOM: f64 = HEIGHT - 56.0;
+/// From a point to the foot of its text, and from one text to the next.
+const ABOVE: f64 = 9.0;
+const BELOW: f64 = 20.0;
+const TEXT: f64 = 14.0;
 const COLORS: [&str; 2] = ["#1b5e9e", "#b3421b"];
 
 pub(crate) struct Drawing<'a>(pub(crate) &'a [Chart]);
@@ -51,7 +55,7 @@ fn panel(f: &mut fmt::Formatter<'_>, Chart { title, growing, unit, lines }: &Cha
     for (line, color) in lines.iter().zip(COLORS) {
         curve(f, line, color, &across, &up)?;
     }
-    lines.iter().zip(COLORS).try_for_each(|(line, color)| values(f, line, color, lines, &across, &up))
+    (0..points.len()).try_for_each(|index| values(f, lines, index, &across, &up))
 }
 
 fn legend(f: &mut fmt::Formatter<'_>, lines: &[Line]) -> fmt::Result {
@@ -100,20 +104,24 @@ fn curve(
     Ok(())
 }
 
-/// Each median beside its point, on the side where no other line is.
+/// The medians of the points at `index`, where they cover neither each other nor the axis.
 fn values(
     f: &mut fmt::Formatter<'_>,
-    line: &Line,
-    color: &str,
     lines: &[Line],
+    index: usize,
     across: &Horizontal,
     up: &Vertical,
 ) -> fmt::Result {
-    for point in line.points.iter().filter(|point| point.median.is_finite()) {
-        let mut others = lines.iter().flat_map(|line| &line.points).filter(|other| other.at == point.at);
-        let is_lower = others.any(|other| other.median > point.median);
-        let below = is_lower && up.place(point.median) + 20.0 < BOTTOM;
-        let (x, y) = (across.place(point.at), up.place(point.median) + if below { 20.0 } else { -9.0 });
+    let points = lines.iter().zip(COLORS).filter_map(|(line, color)| Some((line.points.get(index)?, color)));
+    let mut points: Vec<_> = points.filter(|(point, _)| point.median.is_finite()).collect();
+    points.sort_by(|(one, _), (other, _)| one.median.total_cmp(&other.median));
+    let mut free_below = BOTTOM;
+    for (number, (point, color)) in points.iter().enumerate() {
+        let (x, place) = (across.place(point.at), up.place(point.median));
+        let is_last = number + 1 == points.len();
+        let fits_below = place + BELOW < free_below;
+        let y = if !is_last && fits_below { place + BELOW } else { (place - ABOVE).min(free_below - TEXT) };
+        free_below = y.min(place);
         let text = value(point.median);
         writeln!(f, "<text x='{x:.1}' y='{y:.1}' text-anchor='middle' fill='{color}'>{text}</text>")?;
     }
