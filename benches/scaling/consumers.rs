@@ -26,7 +26,7 @@ pub(crate) async fn measure(bench: &Bench) -> Result<Chart, Failure> {
     Ok(Chart {
         title: TITLE,
         growing: "consumers",
-        unit: "us for each event consumed",
+        unit: "µs for each event consumed",
         lines: vec![time, cpu],
     })
 }

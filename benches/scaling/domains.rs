@@ -54,6 +54,6 @@ impl Pair {
 
     fn chart(self, title: &'static str) -> Chart {
         let lines = vec![self.bridge, self.raw];
-        Chart { title, growing: "domains", unit: "us for each event consumed", lines }
+        Chart { title, growing: "domains", unit: "µs for each event consumed", lines }
     }
 }

@@ -51,14 +51,14 @@ pub(crate) fn measure() -> Result<Vec<Chart>, Failure> {
         }
         rounds.push(measured);
     }
-    let (mut time, mut longest) = (Line::new("the next ones"), Line::new("since the point before"));
+    let (mut time, mut longest) = (Line::new("at that size"), Line::new("since the point before"));
     for (index, point) in points.iter().enumerate() {
         let (times, pauses) = rounds.iter().filter_map(|round| round.get(index).copied()).unzip();
         time.add(*point, times);
         longest.add(*point, pauses);
     }
     Ok(vec![
-        chart("Known keys, time", "us for a claim and its settling", time),
+        chart("Known keys, time", "µs for a claim and its settling", time),
         chart("Known keys, memory", "bytes for each key", memory),
         chart("Known keys, longest pause", "ms for the slowest claim and settling", longest),
     ])

@@ -39,11 +39,9 @@ async fn main() -> Result<(), Failure> {
 async fn run() -> Result<(), Failure> {
     let Arguments { part, json, svg } = Arguments::read()?;
     let has = |title: &str| part.as_ref().is_none_or(|part| title.contains(part.as_str()));
-    let mut charts = Vec::new();
     // First, while nothing else has taken memory.
-    if has(known_keys::TITLE) {
-        charts.extend(known_keys::measure()?);
-    }
+    let known_keys = if has(known_keys::TITLE) { known_keys::measure()? } else { Vec::new() };
+    let mut charts = Vec::new();
     if [backlog::TITLE, domains::TITLE, consumers::TITLE].into_iter().any(has) {
         let bench = Bench::start().await?;
         if has(backlog::TITLE) {
@@ -56,6 +54,7 @@ async fn run() -> Result<(), Failure> {
             charts.push(consumers::measure(&bench).await?);
         }
     }
+    charts.extend(known_keys);
     if json {
         println!("{}", report::json(&charts));
     } else {

@@ -16,6 +16,8 @@ const BOTTOM: f64 = HEIGHT - 56.0;
 const ABOVE: f64 = 9.0;
 const BELOW: f64 = 20.0;
 const TEXT: f64 = 14.0;
+/// Lets a text stand out from the lines that it covers.
+const HALO: &str = "stroke='#ffffff' stroke-width='3' paint-order='stroke'";
 const COLORS: [&str; 2] = ["#1b5e9e", "#b3421b"];
 
 pub(crate) struct Drawing<'a>(pub(crate) &'a [Chart]);
@@ -123,7 +125,7 @@ fn values(
         let y = if !is_last && fits_below { place + BELOW } else { (place - ABOVE).min(free_below - TEXT) };
         free_below = y.min(place);
         let text = value(point.median);
-        writeln!(f, "<text x='{x:.1}' y='{y:.1}' text-anchor='middle' fill='{color}'>{text}</text>")?;
+        writeln!(f, "<text x='{x:.1}' y='{y:.1}' text-anchor='middle' fill='{color}' {HALO}>{text}</text>")?;
     }
     Ok(())
 }

@@ -18,6 +18,7 @@ pub mod outbox {}
 pub mod wire {}
 
 #[doc = include_str!("operating.md")]
+#[doc = include_str!("scaling.svg")]
 pub mod operating {}
 
 #[doc = include_str!("permissions.md")]
