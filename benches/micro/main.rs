@@ -15,6 +15,7 @@ use std::time::Duration;
 criterion_group! {
     name = micro;
     config = Criterion::default()
+        .without_plots()
         .warm_up_time(Duration::from_millis(500))
         .measurement_time(Duration::from_secs(1));
     targets = contract::keys, contract::subjects, contract::envelopes, store::slots
