@@ -46,7 +46,7 @@ pub(crate) fn measure() -> Result<Vec<Chart>, Failure> {
                 memory.add(*point, vec![(resident_bytes() - before) / *point as f64]);
             }
             let longest = growing.longest.as_secs_f64() * 1e3;
-            let few = (point / 10).min(10_000);
+            let few = (point / 10).clamp(1, 10_000);
             measured.push((growing.grow(few)?.as_secs_f64() * 1e6 / few as f64, longest));
         }
         rounds.push(measured);

@@ -90,7 +90,8 @@ impl Arguments {
 }
 
 fn setting(name: &str, default: usize) -> usize {
-    std::env::var(name).ok().and_then(|value| value.parse().ok()).unwrap_or(default)
+    let value = std::env::var(name).ok().and_then(|value| value.parse().ok());
+    value.filter(|value| *value > 0).unwrap_or(default)
 }
 
 /// 1, 10, 100 and so on up to `last`, which is a point of its own if it is no power of ten.

@@ -119,5 +119,6 @@ async fn consuming(bench: &Bench, events: usize, stores: &Stores, table: &mut Ta
 }
 
 fn setting(name: &str, default: usize) -> usize {
-    std::env::var(name).ok().and_then(|value| value.parse().ok()).unwrap_or(default)
+    let value = std::env::var(name).ok().and_then(|value| value.parse().ok());
+    value.filter(|value| *value > 0).unwrap_or(default)
 }
