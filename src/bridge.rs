@@ -195,7 +195,8 @@ impl EventBridge {
         &self,
         envelope: &Envelope<E>,
     ) -> Result<PublishReceipt, PublishError> {
-        self.inner.publisher.publish(Fact::new(envelope)?.into_outgoing()).await
+        let fact = Fact::new(envelope, self.inner.options.writes_cloud_events())?;
+        self.inner.publisher.publish(fact.into_outgoing()).await
     }
 
     /// Publishes envelopes with many unacknowledged at once, and yields their receipts in the order of the input.
@@ -228,8 +229,9 @@ impl EventBridge {
     where
         S: Stream<Item = Envelope<E>> + Send,
     {
-        let facts = envelopes.map(|envelope| Fact::new(&envelope));
-        pipelined(self.inner.publisher.clone(), self.inner.options.max_in_flight(), facts)
+        let options = self.inner.options;
+        let facts = envelopes.map(move |envelope| Fact::new(&envelope, options.writes_cloud_events()));
+        pipelined(self.inner.publisher.clone(), options.max_in_flight(), facts)
     }
 
     /// Publishes envelopes in one batch, of which the stream stores all or nothing, and waits until it has. Their receipts
@@ -257,7 +259,8 @@ impl EventBridge {
         &self,
         envelopes: &[Envelope<E>],
     ) -> Result<Vec<PublishReceipt>, PublishError> {
-        let facts = envelopes.iter().map(Fact::new).collect::<Result<Vec<_>, _>>()?;
-        self.inner.publisher.publish_batch(&facts).await
+        let is_cloud_event = self.inner.options.writes_cloud_events();
+        let facts = envelopes.iter().map(|envelope| Fact::new(envelope, is_cloud_event));
+        self.inner.publisher.publish_batch(&facts.collect::<Result<Vec<_>, _>>()?).await
     }
 }

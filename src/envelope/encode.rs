@@ -1,6 +1,6 @@
 //! Writing an envelope.
 
-use super::{Envelope, timestamp};
+use super::Envelope;
 use crate::event::Event;
 use std::fmt;
 use uuid::Uuid;
@@ -27,7 +27,7 @@ impl<E: Event> Envelope<E> {
         put("{\"eventId\":\"", id);
         put("\",\"eventType\":\"", self.event_type().as_str());
         put("\",\"eventVersion\":\"1.0\",\"domain\":\"", self.domain().as_str());
-        put("\",\"timestamp\":\"", &timestamp::format(self.timestamp));
+        put("\",\"timestamp\":\"", &self.written_timestamp());
         self.idempotency_key.with_hex(|digits| put("\",\"idempotencyKey\":\"", digits));
         put("\",\"source\":\"", self.source.as_str());
         put("\",\"payload\":", "");

@@ -89,6 +89,11 @@ impl<E: Event> Envelope<E> {
         self.timestamp
     }
 
+    /// The same, as it is written.
+    pub(crate) fn written_timestamp(&self) -> String {
+        timestamp::format(self.timestamp)
+    }
+
     /// The key by which the event is deduplicated.
     #[must_use]
     pub fn idempotency_key(&self) -> IdempotencyKey {

@@ -186,7 +186,7 @@ impl Running {
             return;
         }
         while let Some(row) = self.lanes.next() {
-            match row.clone().into_message() {
+            match row.clone().into_message(self.relay.publisher.writes_cloud_events()) {
                 Err(error) => self.set_aside(&row, error),
                 Ok(message) => {
                     let publisher = self.relay.publisher.clone();

@@ -39,6 +39,11 @@ impl Publisher {
         Self { context, options, watch, inbox }
     }
 
+    #[cfg(feature = "outbox")]
+    pub(crate) fn writes_cloud_events(&self) -> bool {
+        self.options.writes_cloud_events()
+    }
+
     /// Publishes within the retry budget.
     pub(crate) async fn publish(&self, message: Outgoing) -> Result<PublishReceipt, PublishError> {
         let deadline = Instant::now() + self.options.retry_budget();

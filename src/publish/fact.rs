@@ -1,6 +1,6 @@
 //! An envelope, written.
 
-use super::{Outgoing, PublishError, PublishErrorKind};
+use super::{Outgoing, PublishError, PublishErrorKind, cloud_event::CloudEvent};
 use crate::{envelope::Envelope, event::Event, idempotency::IdempotencyKey};
 use async_nats::{HeaderMap, HeaderName, Subject, header::NATS_MESSAGE_ID};
 use bytes::Bytes;
@@ -12,28 +12,44 @@ pub(crate) struct Fact {
     pub(super) subject: Subject,
     pub(super) key: IdempotencyKey,
     pub(super) payload: Bytes,
+    pub(super) cloud_event: Option<Box<CloudEvent>>,
 }
 
 impl Fact {
-    pub(crate) fn new<E: Event>(envelope: &Envelope<E>) -> Result<Self, PublishError> {
+    pub(crate) fn new<E: Event>(envelope: &Envelope<E>, is_cloud_event: bool) -> Result<Self, PublishError> {
         let payload = envelope.encode()?;
         if payload.len() > Envelope::MAX_BYTES {
             return Err(PublishError::new(PublishErrorKind::TooLarge));
         }
         let subject = envelope.subject().into();
-        Ok(Self { subject, key: envelope.idempotency_key(), payload: payload.into() })
+        let cloud_event = is_cloud_event.then(|| Box::new(CloudEvent::of(envelope)));
+        Ok(Self { subject, key: envelope.idempotency_key(), payload: payload.into(), cloud_event })
     }
 
     /// One that was written earlier, by whoever had the envelope.
     #[cfg(feature = "outbox")]
     pub(crate) fn written(subject: String, key: IdempotencyKey, payload: Vec<u8>) -> Self {
-        Self { subject: subject.into(), key, payload: payload.into() }
+        Self { subject: subject.into(), key, payload: payload.into(), cloud_event: None }
+    }
+
+    /// The same, as a CloudEvent.
+    ///
+    /// # Errors
+    ///
+    /// When what was written is no envelope that belongs on this subject.
+    #[cfg(feature = "outbox")]
+    pub(crate) fn into_cloud_event(self) -> Result<Self, crate::envelope::DecodeError> {
+        let envelope: Envelope = Envelope::decode(&self.subject, &self.payload)?;
+        Ok(Self { cloud_event: Some(Box::new(CloudEvent::of(&envelope))), ..self })
     }
 
     pub(super) fn headers(&self) -> HeaderMap {
         let mut headers = HeaderMap::new();
         headers.insert(NATS_MESSAGE_ID, self.key.to_string());
         headers.insert(HeaderName::from_static("Content-Type"), "application/json");
+        if let Some(cloud_event) = &self.cloud_event {
+            cloud_event.write(&mut headers);
+        }
         headers
     }
 

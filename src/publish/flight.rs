@@ -111,7 +111,8 @@ mod tests {
 
     fn sent() -> Sent {
         let key = "0".repeat(64).parse().unwrap();
-        let fact = Fact { subject: "strat.dev.unit.published".into(), key, payload: "{}".into() };
+        let subject = "strat.dev.unit.published".into();
+        let fact = Fact { subject, key, payload: "{}".into(), cloud_event: None };
         let at = Instant::now();
         Sent { fact, moment: ConnectionWatch::new().now(), at, deadline: at }
     }

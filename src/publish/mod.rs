@@ -3,6 +3,7 @@
 mod answer;
 mod attempt;
 mod batch;
+mod cloud_event;
 mod error;
 mod fact;
 mod failure;

@@ -1,17 +1,18 @@
-//! How long a publish may take, and how many run at once.
+//! How long a publish may take, how many run at once, and what is sent.
 
 use std::time::Duration;
 
 /// Longer times mean nothing, and sums of them could overflow.
 const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// How long a publish may take, and how many of [`publish_all`](crate::EventBridge::publish_all) run at once.
+/// How long a publish may take, how many of [`publish_all`](crate::EventBridge::publish_all) run at once, and what is sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BridgeOptions {
     attempt_timeout: Duration,
     retry_budget: Duration,
     max_in_flight: usize,
     verifies_duplicates: bool,
+    writes_cloud_events: bool,
 }
 
 impl Default for BridgeOptions {
@@ -22,6 +23,7 @@ impl Default for BridgeOptions {
             retry_budget: Duration::from_secs(20),
             max_in_flight: 256,
             verifies_duplicates: false,
+            writes_cloud_events: false,
         }
     }
 }
@@ -64,6 +66,19 @@ impl BridgeOptions {
         self
     }
 
+    /// Whether events are [CloudEvents](https://cloudevents.io) 1.0 in binary mode as well: headers `ce-id`, `ce-source`,
+    /// `ce-type`, `ce-time`, `ce-subject` and so on, with the envelope as data.
+    ///
+    /// For programs that know CloudEvents and not this contract. Some 300 bytes for each event, and nothing else: the
+    /// envelope, its key and the message id stay as they are. Off unless set. See [`docs::wire`](crate::docs::wire#cloudevents).
+    ///
+    /// An outbox's relay does as its bridge does. It has to read each envelope again for that, and sets aside what is none.
+    #[must_use]
+    pub fn with_cloud_events(mut self, write: bool) -> Self {
+        self.writes_cloud_events = write;
+        self
+    }
+
     /// See [`with_attempt_timeout`](Self::with_attempt_timeout).
     #[must_use]
     pub fn attempt_timeout(&self) -> Duration {
@@ -86,5 +101,11 @@ impl BridgeOptions {
     #[must_use]
     pub fn verifies_duplicates(&self) -> bool {
         self.verifies_duplicates
+    }
+
+    /// See [`with_cloud_events`](Self::with_cloud_events).
+    #[must_use]
+    pub fn writes_cloud_events(&self) -> bool {
+        self.writes_cloud_events
     }
 }

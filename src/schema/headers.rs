@@ -3,11 +3,14 @@
 use crate::{
     consumer_name::ConsumerName,
     dead_letter::{DeadLetterReason, header},
+    event::EventType,
     topology::{CHOCO_STREAM, EVENT_STREAM},
 };
 use async_nats::header::NATS_MESSAGE_ID;
 use schemars::{JsonSchema, SchemaGenerator};
 use serde_json::{Map, Value, json};
+
+const CLOUD_EVENT: &str = "Where it is a CloudEvent in binary mode, with the envelope as data.";
 
 /// The headers of an event.
 pub(super) fn of_event() -> Value {
@@ -31,6 +34,33 @@ pub(super) fn of_event() -> Value {
                 json!({ "type": "string", "pattern": "^[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}" }),
             ),
             ("tracestate", "W3C Trace Context, where tracing is on.", json!({ "type": "string" })),
+            ("ce-specversion", CLOUD_EVENT, json!({ "type": "string", "const": "1.0" })),
+            (
+                "ce-id",
+                "The `eventId`, where it is a CloudEvent.",
+                json!({ "type": "string", "format": "uuid" }),
+            ),
+            (
+                "ce-source",
+                "The `source`, where it is a CloudEvent; with `./` before it where it would be no URI.",
+                json!({ "type": "string", "format": "uri-reference" }),
+            ),
+            (
+                "ce-type",
+                "The `eventType`, where it is a CloudEvent.",
+                json!({ "type": "string", "enum": EventType::ALL }),
+            ),
+            (
+                "ce-time",
+                "The `timestamp`, where it is a CloudEvent.",
+                json!({ "type": "string", "format": "date-time" }),
+            ),
+            (
+                "ce-subject",
+                "The URI of the unit, chain or importer, where it is a CloudEvent.",
+                json!({ "type": "string", "format": "uri" }),
+            ),
+            ("ce-datacontenttype", CLOUD_EVENT, json!({ "type": "string", "const": "application/json" })),
         ],
     )
 }

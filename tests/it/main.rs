@@ -19,6 +19,7 @@ mod batch;
 mod blocked;
 mod broker_faults;
 mod clock;
+mod cloud_events;
 mod cluster;
 mod compatibility;
 mod consume;

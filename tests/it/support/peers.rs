@@ -83,6 +83,11 @@ impl Peer {
         self.output(Command::new(self.program).arg(self.script("validate")).args([schema, values])).await
     }
 
+    /// The CloudEvents that the official package for this language reads from the messages in a file.
+    pub async fn cloud_events(&self, messages: &Path) -> Vec<Value> {
+        self.output(Command::new(self.program).arg(self.script("cloud_events")).arg(messages)).await
+    }
+
     fn script(&self, name: &str) -> PathBuf {
         self.scripts.join(name).with_extension(self.extension)
     }
