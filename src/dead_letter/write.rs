@@ -8,8 +8,12 @@ use crate::{
 use async_nats::{HeaderMap, header::NATS_MESSAGE_ID};
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
+use std::{error::Error, time::Duration};
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 use tokio::time::Instant;
+
+/// A broker that reads at all does so sooner. Who has no watch on the connection is not told that it may not.
+const READ_WITHIN: Duration = Duration::from_secs(2);
 
 /// What is known of a message when it is dead-lettered.
 #[derive(Debug)]
@@ -34,7 +38,7 @@ impl Obituary<'_> {
         let mut receipt = self.store_as(&message_id, publisher, deadline).await?;
         // A stream that was deleted and created anew counts from one again: the broker may know this message id from a
         // dead letter of the old stream, and has then dropped this one.
-        if receipt.is_duplicate() && !self.is_held_by(&receipt, publisher, deadline).await? {
+        if receipt.is_duplicate() && !self.is_held_by(&receipt, publisher, deadline).await {
             let content = hex::encode(Sha256::digest(self.payload));
             receipt = self.store_as(&format!("{message_id}:{content}"), publisher, deadline).await?;
         }
@@ -68,16 +72,22 @@ impl Obituary<'_> {
         }
     }
 
-    /// Whether the dead letter that the broker has holds these bytes. One without bytes, or that is gone, proves
-    /// nothing: a second letter is better than none.
-    async fn is_held_by(
-        &self,
-        receipt: &PublishReceipt,
-        publisher: &Publisher,
-        deadline: Instant,
-    ) -> Result<bool, PublishError> {
-        let stored = publisher.read_until(receipt, deadline).await?;
-        Ok(stored.is_some_and(|stored| stored.payload == *self.payload))
+    /// Whether the dead letter that the broker has holds these bytes. One without bytes, that is gone, or that this user
+    /// may not read, proves nothing: a second letter is better than none, or than one that is waited for.
+    async fn is_held_by(&self, receipt: &PublishReceipt, publisher: &Publisher, deadline: Instant) -> bool {
+        match publisher.read_until(receipt, deadline.min(Instant::now() + READ_WITHIN)).await {
+            Ok(stored) => stored.is_some_and(|stored| stored.payload == *self.payload),
+            Err(error) => {
+                let cause = error.source().map(ToString::to_string);
+                tracing::warn!(
+                    dead_letter = receipt.sequence(),
+                    %error,
+                    cause,
+                    "dead letter that the broker has cannot be read back, and may be stored a second time"
+                );
+                false
+            }
+        }
     }
 
     fn record(&self, message_id: &str) -> Outgoing {

@@ -110,8 +110,17 @@ impl Publisher {
         receipt: &PublishReceipt,
         deadline: Instant,
     ) -> Result<Option<StreamMessage>, PublishError> {
-        let unanswered = |_elapsed| PublishError::new(PublishErrorKind::TimedOut);
-        timeout_at(deadline, suppression::read(&self.context, receipt)).await.map_err(unanswered)?
+        let subject = format!("$JS.API.STREAM.MSG.GET.{}", receipt.stream());
+        let at = self.watch.now();
+        tokio::select! {
+            biased;
+            read = timeout_at(deadline, suppression::read(&self.context, receipt)) => {
+                read.unwrap_or_else(|_elapsed| Err(PublishError::new(PublishErrorKind::TimedOut)))
+            }
+            refusal = self.watch.publish_refusal(at, &self.inbox, |refused| refused.is_of_publish(&subject)) => {
+                Err(Failure::denied(&refusal, false).error)
+            }
+        }
     }
 
     async fn send(&self, message: &Outgoing, deadline: Instant) -> Result<Sent, Failure> {

@@ -5,10 +5,10 @@ use std::{sync::Arc, time::Duration};
 use stratt_event_bridge::{
     ConnectionWatch, ConsumeError, ConsumeErrorKind, ConsumerBuilder, ConsumerOptions, Delivery, EventBridge,
     Feed, HandlerError, PublishErrorKind, UnitPublished,
-    async_nats::{self, ConnectOptions, jetstream},
+    async_nats::{self, ConnectOptions, HeaderMap, jetstream},
     dedupe::{DedupeStore, KvStore, KvStoreOptions, MemoryStore},
     testing::NatsServer,
-    topology::Topology,
+    topology::{DEAD_LETTER_STREAM, Topology},
 };
 use tokio::time::Instant;
 
@@ -277,6 +277,31 @@ async fn a_consumer_that_may_not_acknowledge_any_more_ends_and_says_so() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_consumer_whose_inbox_is_closed_ends_and_says_so() {
     ends_without("_INBOX.>", "_OTHER.>", "subscribe to _INBOX.").await;
+}
+
+/// One that the broker has already may be that of another event, whose stream had the same sequences.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_dead_letter_that_cannot_be_read_back_proves_nothing_and_holds_nothing_up() {
+    for is_watched in [true, false] {
+        let guarded = Guarded::with_durable(CONSUMER).await;
+        let unwatched = EventBridge::new(connect(&guarded.server, "service", None).await, source());
+        let service = if is_watched { &guarded.service } else { &unwatched };
+        let running = Running::start(unchecked(service).build().await.unwrap());
+        let context = jetstream::new(guarded.admin.client().clone());
+        let mut headers = HeaderMap::new();
+        headers.insert("Nats-Msg-Id", "CHOCO_STRATT:1:adapter");
+        let subject = "stratt.dlq.adapter.dev.unit.published";
+        let known = context.publish_with_headers(subject, headers, "of an older stream".into()).await;
+        known.unwrap().await.unwrap();
+        guarded.admin.publish(published("poison", 1)).await.unwrap();
+        guarded.all_answered().await;
+        let summary = running.stop().await;
+        assert_eq!((summary.rejected, summary.postponed), (1, 0), "{summary:?}");
+        let letters = context.get_stream(DEAD_LETTER_STREAM).await.unwrap();
+        assert_eq!(letters.cached_info().state.messages, 2);
+        let second = letters.get_raw_message(2).await.unwrap();
+        assert!(String::from_utf8_lossy(&second.payload).contains("poison"));
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

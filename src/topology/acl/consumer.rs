@@ -74,8 +74,8 @@ impl Consumer {
 
     /// May read back a dead letter that the broker says it has, to be sure that it is the same.
     ///
-    /// That happens when a termination was lost. Without it such an event is postponed until the duplicate window of
-    /// dead letters is over, and then has two. With it this user can read all dead letters, also those of others.
+    /// That happens when a termination was lost, or its stream was created anew. Without it such an event has two dead
+    /// letters. With it this user can read all dead letters, also those of others.
     #[must_use]
     pub fn reading_dead_letters(mut self) -> Self {
         self.reads_dead_letters = true;
