@@ -137,13 +137,13 @@ impl EventBridge {
     /// # Errors
     ///
     /// A [`TopologyError`] when `CHOCO_STRATT` does not exist, is not fed by `STRATT_EVENTS`, or cannot be read
-    /// (`$JS.API.STREAM.INFO.CHOCO_STRATT` must be allowed).
+    /// (`$JS.API.STREAM.INFO.CHOCO_STRATT` must be allowed, and `...STRATT_EVENTS` to see that it was created anew).
     ///
     /// # Cancel safety
     ///
     /// Only reads: dropping the future has no effect.
     pub async fn forwarding(&self) -> Result<Forwarding, TopologyError> {
-        Forwarding::read(&self.inner.client).await
+        Forwarding::read(&self.inner.client, &self.inner.watch).await
     }
 
     /// A publish must not be repeated for longer than the broker recognises a repeat.

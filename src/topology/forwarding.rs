@@ -1,15 +1,20 @@
 //! How the broker's forwarding of events to Choco is doing.
 
 use super::{CHOCO_STREAM, EVENT_STREAM, TopologyError, TopologyErrorKind};
+use crate::connection_watch::ConnectionWatch;
 use async_nats::{
     Client,
-    jetstream::{self, ErrorCode},
+    jetstream::{self, Context, ErrorCode},
 };
 use serde::Deserialize;
 use std::time::Duration;
+use time::{OffsetDateTime, format_description::well_known::Rfc3339};
+use tokio::time::timeout;
 
 /// The server hears from a source at least every second; it looks for one that is silent every 10 s.
 const SILENCE: Duration = Duration::from_secs(5);
+/// Who has no watch on the connection is not told that it may not ask for the origin.
+const ORIGIN_WITHIN: Duration = Duration::from_secs(2);
 
 /// How the broker's forwarding of events, from `STRATT_EVENTS` to `CHOCO_STRATT`, is doing.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,6 +22,7 @@ pub struct Forwarding {
     lag: u64,
     last_activity: Option<Duration>,
     error: Option<String>,
+    skips_new_origin: Option<bool>,
 }
 
 impl Forwarding {
@@ -38,21 +44,34 @@ impl Forwarding {
         self.error.as_deref()
     }
 
-    /// Whether nothing is forwarded at present: the broker says why, or has not heard from the origin for 5 s.
+    /// Whether the origin was created anew since an event was last forwarded, has events, and the broker believes that
+    /// nothing is left. `None` when the origin cannot be read: it has an account of its own, or the user of this
+    /// connection may not.
+    ///
+    /// Up to nats-server 2.14, the broker goes on behind the last sequence of the old origin, and what the new one has up
+    /// to there never reaches Choco: delete `CHOCO_STRATT` as well, and provision. Newer ones notice by themselves, within
+    /// some 20 s. It says `Some(false)` again as soon as one event was forwarded, be it that earlier ones never were.
+    #[must_use]
+    pub fn skips_new_origin(&self) -> Option<bool> {
+        self.skips_new_origin
+    }
+
+    /// Whether nothing is forwarded at present: the broker says why, has not heard from the origin for 5 s, or
+    /// [skips a new origin](Self::skips_new_origin).
     ///
     /// It is so for a moment after the streams are created, and for up to half a minute after an origin's leader was
     /// lost or the origin was created anew: ask again before raising an alarm.
     #[must_use]
     pub fn is_stalled(&self) -> bool {
-        self.error.is_some() || self.last_activity.is_none_or(|active| active > SILENCE)
+        self.error.is_some()
+            || self.last_activity.is_none_or(|active| active > SILENCE)
+            || self.skips_new_origin == Some(true)
     }
 
     /// See [`EventBridge::forwarding`](crate::EventBridge::forwarding).
-    pub(crate) async fn read(client: &Client) -> Result<Self, TopologyError> {
+    pub(crate) async fn read(client: &Client, watch: &ConnectionWatch) -> Result<Self, TopologyError> {
         let context = jetstream::new(client.clone());
-        // Not through the type of async-nats, which has no place for the error.
-        let answer = context.request::<_, _, Answer>(format!("STREAM.INFO.{CHOCO_STREAM}"), &()).await;
-        let answer = answer.map_err(|error| {
+        let answer = info(&context, CHOCO_STREAM).await.map_err(|error| {
             let message = format!("stream {CHOCO_STREAM} could not be read");
             TopologyError::new(TopologyErrorKind::Unavailable, message).caused_by(error)
         })?;
@@ -64,12 +83,20 @@ impl Forwarding {
             let message = format!("stream {CHOCO_STREAM} could not be read");
             return Err(TopologyError::new(kind, message).caused_by(error));
         }
+        let newest = answer.state.newest();
         let source =
             answer.sources.into_iter().find(|source| source.name == EVENT_STREAM).ok_or_else(|| {
                 let message = format!("{CHOCO_STREAM} has no source {EVENT_STREAM}: provision the topology");
                 TopologyError::new(TopologyErrorKind::Drift, message)
             })?;
+        let skips_new_origin = match newest {
+            // It knows of events that are left, or has forwarded none and cannot remember an older origin.
+            _ if source.lag > 0 => Some(false),
+            None => Some(false),
+            Some(newest) => is_newer(&context, watch, newest).await,
+        };
         Ok(Self {
+            skips_new_origin,
             lag: source.lag,
             // A negative one is never.
             last_activity: u64::try_from(source.active).ok().map(Duration::from_nanos),
@@ -78,11 +105,45 @@ impl Forwarding {
     }
 }
 
+/// Whether the origin has events and is newer than what was forwarded last; `None` if it cannot be read.
+async fn is_newer(context: &Context, watch: &ConnectionWatch, forwarded: OffsetDateTime) -> Option<bool> {
+    let subject = format!("$JS.API.STREAM.INFO.{EVENT_STREAM}");
+    let at = watch.now();
+    let origin = tokio::select! {
+        biased;
+        answer = timeout(ORIGIN_WITHIN, info(context, EVENT_STREAM)) => answer.ok()?.ok()?,
+        _refused = watch.refusal(at, |refused| refused.is_of_publish(&subject)) => return None,
+    };
+    let created = OffsetDateTime::parse(origin.created.as_deref()?, &Rfc3339).ok()?;
+    Some(created > forwarded && origin.state.newest().is_some())
+}
+
+/// Not through the type of async-nats, which has no place for the error of a source.
+async fn info(context: &Context, stream: &str) -> Result<Answer, jetstream::context::RequestError> {
+    context.request(format!("STREAM.INFO.{stream}"), &()).await
+}
+
 #[derive(Debug, Deserialize)]
 struct Answer {
     error: Option<jetstream::Error>,
+    created: Option<String>,
+    #[serde(default)]
+    state: State,
     #[serde(default)]
     sources: Vec<Source>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+struct State {
+    last_seq: u64,
+    last_ts: String,
+}
+
+impl State {
+    /// When the newest message was stored, be it gone since; `None` if there never was one.
+    fn newest(&self) -> Option<OffsetDateTime> {
+        if self.last_seq == 0 { None } else { OffsetDateTime::parse(&self.last_ts, &Rfc3339).ok() }
+    }
 }
 
 #[derive(Debug, Deserialize)]
@@ -103,12 +164,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn silence_and_an_error_are_stalls_and_a_lag_is_none() {
+    fn silence_an_error_and_a_skipped_origin_are_stalls_and_a_lag_is_none() {
         let seen = |lag, seconds: Option<u64>, error: Option<&str>| Forwarding {
             lag,
             last_activity: seconds.map(Duration::from_secs),
             error: error.map(str::to_owned),
+            skips_new_origin: None,
         };
+        assert!(Forwarding { skips_new_origin: Some(true), ..seen(0, Some(1), None) }.is_stalled());
+        assert!(!Forwarding { skips_new_origin: Some(false), ..seen(0, Some(1), None) }.is_stalled());
         assert!(!seen(0, Some(1), None).is_stalled() && !seen(9, Some(1), None).is_stalled());
         assert!(seen(0, Some(6), None).is_stalled() && seen(0, None, None).is_stalled());
         assert!(seen(0, Some(1), Some("stalled on flow control")).is_stalled());

@@ -17,7 +17,7 @@ use std::{
     time::Duration,
 };
 use stratt_event_bridge::{
-    Delivery, Envelope, EventBridge, Feed, UnitPublished, async_nats,
+    ConnectionWatch, Delivery, Envelope, EventBridge, Feed, UnitPublished, async_nats,
     testing::NatsServer,
     topology::{CHOCO_STREAM, EVENT_STREAM, Forwarding, Topology, TopologyErrorKind},
 };
@@ -110,4 +110,59 @@ async fn forwarding_that_is_not_set_up_is_an_error_that_says_so() {
     let error = bridge.forwarding().await.unwrap_err();
     assert_eq!(error.kind(), TopologyErrorKind::Drift);
     assert_eq!(error.to_string(), "CHOCO_STRATT has no source STRATT_EVENTS: provision the topology");
+}
+
+/// Up to 2.14, the broker goes on where it was in the old stream.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_origin_that_was_created_anew_and_is_skipped_is_seen_and_can_be_cured() {
+    let server = NatsServer::builder().version("2.14.6").start().await.unwrap();
+    let bridge = EventBridge::new(server.connect().await.unwrap(), source());
+    bridge.provision(&Topology::default()).await.unwrap();
+    let context = jetstream::new(bridge.client().clone());
+    let forwarded =
+        || async { context.get_stream(CHOCO_STREAM).await.unwrap().cached_info().state.last_sequence };
+    for number in 1..=3 {
+        bridge.publish(published("a", number)).await.unwrap();
+    }
+    eventually("forwarded", forwarded, |last| *last == 3).await;
+    let seen = || async { bridge.forwarding().await.unwrap() };
+    let healthy = eventually("healthy", seen, |seen| !seen.is_stalled()).await;
+    assert_eq!(healthy.skips_new_origin(), Some(false));
+
+    context.delete_stream(EVENT_STREAM).await.unwrap();
+    bridge.provision(&Topology::default()).await.unwrap();
+    assert_eq!(bridge.publish(published("b", 4)).await.unwrap().sequence(), 1);
+    let active = |seen: &Forwarding| seen.last_activity() < Some(Duration::from_secs(5));
+    let is_skipped = |seen: &Forwarding| active(seen) && seen.skips_new_origin() == Some(true);
+    let skipped = eventually("skipped", seen, is_skipped).await;
+    assert!(skipped.is_stalled());
+    assert_eq!((skipped.lag(), skipped.error(), forwarded().await), (0, None, 3));
+
+    context.delete_stream(CHOCO_STREAM).await.unwrap();
+    bridge.provision(&Topology::default()).await.unwrap();
+    eventually("forwarded", forwarded, |last| *last == 1).await;
+    let cured = eventually("cured", seen, |seen| !seen.is_stalled()).await;
+    assert_eq!(cured.skips_new_origin(), Some(false));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_may_not_read_the_origin_is_told_the_rest() {
+    let users = r#"authorization { users: [ { user: admin, password: pw }
+        { user: watcher, password: pw, permissions: { publish: "$JS.API.STREAM.INFO.CHOCO_STRATT" } } ] }"#;
+    let server = NatsServer::builder().config(users).start().await.unwrap();
+    let connect = |user: &str, watch: &ConnectionWatch| {
+        let options = ConnectOptions::with_user_and_password(user.into(), "pw".into());
+        options.event_callback(watch.callback()).connect(server.url().to_owned())
+    };
+    let watch = ConnectionWatch::new();
+    let admin = EventBridge::new(connect("admin", &ConnectionWatch::new()).await.unwrap(), source());
+    let watched = EventBridge::new(connect("watcher", &watch).await.unwrap(), source()).watching(watch);
+    let client = connect("watcher", &ConnectionWatch::new()).await.unwrap();
+    admin.provision(&Topology::default()).await.unwrap();
+    admin.publish(published("a", 1)).await.unwrap();
+    for bridge in [watched, EventBridge::new(client, source())] {
+        let seen = || async { bridge.forwarding().await.unwrap() };
+        let seen = eventually("known", seen, |seen| seen.skips_new_origin().is_none()).await;
+        assert!(!seen.is_stalled() && seen.lag() == 0, "{seen:?}");
+    }
 }
