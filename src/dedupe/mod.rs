@@ -1,7 +1,7 @@
 //! Dedupe stores: who handles an event now, and what has been handled.
 //!
 //! A consumer claims the slot of an event before it runs a handler, and settles it afterwards. How to choose a store,
-//! and how to write and certify one, is told in the [`crate`] documentation.
+//! and how to write and certify one, is told in [`docs::dedupe`](crate::docs::dedupe).
 
 mod claim;
 #[cfg(any(feature = "postgres", feature = "redis", feature = "sqlite", test))]

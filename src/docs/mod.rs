@@ -24,6 +24,9 @@ pub mod operating {}
 #[doc = include_str!("permissions.md")]
 pub mod permissions {}
 
+#[doc = include_str!("comparing.md")]
+pub mod comparing {}
+
 #[doc = include_str!("architecture.md")]
 pub mod architecture {}
 
