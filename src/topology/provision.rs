@@ -8,10 +8,13 @@ use async_nats::{
     Client,
     jetstream::{
         self, Context, ErrorCode,
-        context::{CreateStreamErrorKind, GetStreamErrorKind},
+        context::{
+            CreateStreamErrorKind, GetStreamError, GetStreamErrorKind, RequestError, RequestErrorKind,
+        },
         stream::Config,
     },
 };
+use std::error::Error;
 
 impl Topology {
     /// Creates what is missing and changes what differs; see [`EventBridge::provision`](crate::EventBridge::provision).
@@ -102,9 +105,19 @@ pub(super) async fn read(context: &Context, wanted: &Config) -> Result<Option<Co
             GetStreamErrorKind::JetStream(answer) => {
                 Err(failed(TopologyErrorKind::Refused, "read", wanted, answer))
             }
+            _ if is_nobody_there(&error) => {
+                let message = "no JetStream here: start nats-server with `-js`";
+                Err(TopologyError::new(TopologyErrorKind::Unavailable, message).caused_by(error))
+            }
             _ => Err(failed(TopologyErrorKind::Unavailable, "read", wanted, error)),
         },
     }
+}
+
+/// The server has nobody who takes such requests.
+fn is_nobody_there(error: &GetStreamError) -> bool {
+    let request = error.source().and_then(|source| source.downcast_ref::<RequestError>());
+    request.is_some_and(|request| request.kind() == RequestErrorKind::NoResponders)
 }
 
 async fn create(context: &Context, wanted: &Config) -> Result<Config, TopologyError> {

@@ -1,6 +1,6 @@
 //! What is wrong with the server or its streams is said at the start, before an event is touched.
 
-use crate::support::{Stage, published, quick, source};
+use crate::support::{Stage, eventually, published, quick, source};
 use async_nats::jetstream::{
     self,
     stream::{Config, DiscardPolicy, RetentionPolicy},
@@ -155,4 +155,24 @@ async fn a_server_that_would_ignore_what_it_is_asked_for_is_refused_before_anyth
     let error = consumer(&bridge, Feed::Strat).build().await.unwrap_err();
     assert_eq!(error.kind(), ConsumeErrorKind::UnsupportedServer);
     assert_eq!(error.to_string(), "nats-server 2.9.25 is too old for a consumer: 2.10 or newer is needed");
+}
+
+#[tokio::test]
+async fn a_server_without_jetstream_is_told_as_that() {
+    let stage = Stage::new().await;
+    let program = std::fs::read_link(format!("/proc/{}/exe", stage.server.pid().unwrap())).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let mut plain = tokio::process::Command::new(program);
+    plain.args(["-a", "127.0.0.1", "-p", "-1", "--ports_file_dir"]).arg(folder.path());
+    let _plain = plain.stderr(std::process::Stdio::null()).kill_on_drop(true).spawn().unwrap();
+    let url = || async {
+        let file = std::fs::read_dir(folder.path()).unwrap().next()?.unwrap().path();
+        let ports: serde_json::Value = serde_json::from_slice(&std::fs::read(file).unwrap()).ok()?;
+        Some(ports["nats"][0].as_str()?.to_owned())
+    };
+    let url = eventually("started", url, Option::is_some).await.unwrap();
+    let bridge = EventBridge::new(async_nats::connect(url).await.unwrap(), source());
+    let error = bridge.provision(&Topology::default()).await.unwrap_err();
+    assert_eq!(error.kind(), TopologyErrorKind::Unavailable);
+    assert_eq!(error.to_string(), "no JetStream here: start nats-server with `-js`");
 }
