@@ -36,6 +36,7 @@ mod interop;
 mod invalid;
 mod ledger;
 mod lifecycle;
+mod links;
 mod network_faults;
 mod orchestrator;
 mod orchestrator_refuses;
