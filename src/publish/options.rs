@@ -69,7 +69,7 @@ impl BridgeOptions {
     /// Whether events are [CloudEvents](https://cloudevents.io) 1.0 in binary mode as well: headers `ce-id`, `ce-source`,
     /// `ce-type`, `ce-time`, `ce-subject` and so on, with the envelope as data.
     ///
-    /// For programs that know CloudEvents and not this contract. Some 300 bytes for each event, and nothing else: the
+    /// For programs that know CloudEvents and not this contract. Some 260 bytes for each event, and nothing else: the
     /// envelope, its key and the message id stay as they are. Off unless set. See [`docs::wire`](crate::docs::wire#cloudevents).
     ///
     /// An outbox's relay does as its bridge does. It has to read each envelope again for that, and sets aside what is none.
