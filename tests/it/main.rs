@@ -31,6 +31,7 @@ mod drift;
 mod expiry;
 mod forwarding;
 mod golden;
+mod growing_table;
 mod hostile;
 mod interop;
 mod invalid;

@@ -10,20 +10,24 @@ use super::{
 };
 use crate::{
     consumer::Delivery,
-    dedupe::{Claim, DedupeStore, Fence, Slot, StoreError},
+    dedupe::{Claim, DedupeStore, Fence, Slot, StoreError, StoreErrorKind},
     event::Event,
 };
 use futures::{FutureExt, future::BoxFuture};
 use sqlx::{AssertSqlSafe, PgPool, Postgres, Transaction, postgres::PgConnection};
-use statements::Statements;
-use std::{sync::Arc, time::Duration};
+use statements::{ONCE, Statements};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+    time::Duration,
+};
 
 /// A store in a table of PostgreSQL 12 or newer, over a pool that the host owns.
 ///
-/// Calls of many tasks at once go in few statements, over two connections for claims and two for the rest at most. The
+/// Calls of many tasks at once go in few statements, over one connection for claims and one for the rest at most. The
 /// database's clock decides when a lease is over, and a sequence makes the fences. No statement waits for a row that
-/// another transaction has locked. Statements are not prepared by name, so a pooler such as PgBouncer may stand
-/// between.
+/// another transaction has locked. The two statements of new events, which are claimed and settled, are prepared by
+/// name unless the [options](SqlStoreOptions::with_prepared_statements) say otherwise.
 ///
 /// ```no_run
 /// use sqlx::PgPool;
@@ -47,9 +51,9 @@ impl PostgresStore {
     /// A store over `pool`; its table must exist, see [`migrate`](Self::migrate).
     #[must_use]
     pub fn new(pool: PgPool, options: SqlStoreOptions) -> Self {
-        let SqlStoreOptions { retention, operation_timeout, .. } = options;
+        let SqlStoreOptions { retention, operation_timeout, prepares, .. } = options;
         let statements = Statements::of(&options.into_table());
-        let slots = Slots { pool, statements, retention };
+        let slots = Slots { pool, statements, retention, prepares };
         Self { engine: Arc::new(Engine::new(slots, operation_timeout)) }
     }
 
@@ -141,10 +145,10 @@ impl PostgresStore {
     }
 }
 
+/// The key and the consumer of a slot that was made, and its fence.
+type Made = (Vec<u8>, String, i64);
 /// The fence and the attempt of a grant; else the state of the slot, and what is left of the lease in microseconds.
 type ClaimRow = (Option<i64>, Option<i32>, Option<i16>, Option<i64>);
-/// Whether it is written; else the fence, the state and the attempts of the slot.
-type WriteRow = (bool, Option<i64>, Option<i16>, Option<i32>);
 
 /// The table.
 #[derive(Debug)]
@@ -152,30 +156,24 @@ struct Slots {
     pool: PgPool,
     statements: Statements,
     retention: Duration,
+    /// Whether the statements of every event are prepared by name.
+    prepares: bool,
 }
 
 impl Table for Slots {
     async fn claim(&self, batch: &Distinct<ClaimOp>) -> Result<Vec<Claim>, StoreError> {
-        let rows: Vec<ClaimRow> = sqlx::query_as(AssertSqlSafe(Arc::clone(&self.statements.claim)))
-            .bind(batch.iter().map(|op| op.slot.consumer().as_str()).collect::<Vec<_>>())
-            .bind(batch.iter().map(|op| op.slot.key().as_bytes().to_vec()).collect::<Vec<_>>())
-            .bind(batch.iter().map(|op| op.slot.claimant()).collect::<Vec<_>>())
-            .bind(batch.iter().map(|op| micros(op.lease)).collect::<Vec<_>>())
-            .bind(micros(self.retention))
-            .persistent(false)
-            .fetch_all(&self.pool)
-            .await
-            .map_err(failed)?;
-        let claims = rows.into_iter().map(|(fence, attempts, state, left)| match (fence, attempts) {
-            (Some(fence), Some(attempts)) => granted(fence, attempts.into()),
-            _ => Ok(not_granted(state.map(|state| Seen {
-                state: state.into(),
-                fence: 0,
-                attempts: 0,
-                left: Duration::from_micros(left.and_then(|left| left.try_into().ok()).unwrap_or_default()),
-            }))),
-        });
-        claims.collect()
+        let mut connection = self.pool.acquire().await.map_err(failed)?;
+        let mut made = self.make(batch, &mut connection).await?.into_iter().peekable();
+        // Should one be missed here, it is claimed below by its own claimant.
+        let fences: Vec<_> = batch.iter().map(|op| made.next_if(|row| is_of(row, &op.slot))).collect();
+        let there = batch.iter().zip(&fences).filter(|(_, made)| made.is_none()).map(|(op, _)| op);
+        let mut taken = self.take(there.collect(), &mut connection).await?.into_iter();
+        let missing = || StoreError::new(StoreErrorKind::Unavailable).with_message("rows are missing");
+        let claim = |made: Option<Made>| match made {
+            Some((.., fence)) => granted(fence, 1),
+            None => taken.next().ok_or_else(missing),
+        };
+        fences.into_iter().map(claim).collect()
     }
 
     async fn write(&self, batch: &Distinct<WriteOp>) -> Result<Vec<Written>, StoreError> {
@@ -195,33 +193,120 @@ impl Table for Slots {
 }
 
 impl Slots {
+    /// Claims the slots that are not there.
+    async fn make(
+        &self,
+        batch: &Distinct<ClaimOp>,
+        connection: &mut PgConnection,
+    ) -> Result<Vec<Made>, StoreError> {
+        sqlx::query_as(AssertSqlSafe(Arc::clone(&self.statements.make)))
+            .bind(consumers(batch.iter().map(|op| &op.slot)))
+            .bind(keys(batch.iter().map(|op| &op.slot)))
+            .bind(batch.iter().map(|op| op.slot.claimant()).collect::<Vec<_>>())
+            .bind(batch.iter().map(|op| micros(op.lease)).collect::<Vec<_>>())
+            .bind(ONCE)
+            .persistent(self.prepares)
+            .fetch_all(connection)
+            .await
+            .map_err(failed)
+    }
+
+    /// Claims slots that are there.
+    async fn take(
+        &self,
+        ops: Vec<&ClaimOp>,
+        connection: &mut PgConnection,
+    ) -> Result<Vec<Claim>, StoreError> {
+        if ops.is_empty() {
+            return Ok(Vec::new());
+        }
+        let rows: Vec<ClaimRow> = sqlx::query_as(AssertSqlSafe(Arc::clone(&self.statements.claim)))
+            .bind(consumers(ops.iter().map(|op| &op.slot)))
+            .bind(keys(ops.iter().map(|op| &op.slot)))
+            .bind(ops.iter().map(|op| op.slot.claimant()).collect::<Vec<_>>())
+            .bind(ops.iter().map(|op| micros(op.lease)).collect::<Vec<_>>())
+            .bind(micros(self.retention))
+            .persistent(false)
+            .fetch_all(connection)
+            .await
+            .map_err(failed)?;
+        let claims = rows.into_iter().map(|(fence, attempts, state, left)| match (fence, attempts) {
+            (Some(fence), Some(attempts)) => granted(fence, attempts.into()),
+            _ => Ok(not_granted(state.map(|state| Seen {
+                state: state.into(),
+                fence: 0,
+                attempts: 0,
+                left: Duration::from_micros(left.and_then(|left| left.try_into().ok()).unwrap_or_default()),
+            }))),
+        });
+        claims.collect()
+    }
+
     async fn write_on(
         &self,
         batch: &Distinct<WriteOp>,
         connection: &mut PgConnection,
     ) -> Result<Vec<Written>, StoreError> {
-        let rows: Vec<WriteRow> = sqlx::query_as(AssertSqlSafe(Arc::clone(&self.statements.write)))
-            .bind(batch.iter().map(|op| op.slot.consumer().as_str()).collect::<Vec<_>>())
-            .bind(batch.iter().map(|op| op.slot.key().as_bytes().to_vec()).collect::<Vec<_>>())
+        let written: Vec<i64> = sqlx::query_scalar(AssertSqlSafe(Arc::clone(&self.statements.write)))
+            .bind(consumers(batch.iter().map(|op| &op.slot)))
+            .bind(keys(batch.iter().map(|op| &op.slot)))
             // A fence beyond what a sequence can make is nobody's.
             .bind(batch.iter().map(|op| i64::try_from(op.fence.get()).unwrap_or(-1)).collect::<Vec<_>>())
             .bind(batch.iter().map(|op| op.what != Write::Settle).collect::<Vec<_>>())
             .bind(batch.iter().map(|op| op.what == Write::Forget).collect::<Vec<_>>())
-            .persistent(false)
-            .fetch_all(connection)
+            .bind(ONCE)
+            .persistent(self.prepares)
+            .fetch_all(&mut *connection)
             .await
             .map_err(failed)?;
-        let written = batch.iter().zip(rows).map(|(op, (is_written, fence, state, attempts))| {
-            let seen = fence.zip(state).zip(attempts).map(|((fence, state), attempts)| Seen {
-                state: state.into(),
-                fence,
-                attempts: attempts.into(),
-                left: Duration::ZERO,
-            });
-            if is_written { Written::Done } else { not_written(op, seen) }
+        let written: HashSet<_> = written.into_iter().map(i64::unsigned_abs).collect();
+        let refused = batch.iter().filter(|op| !written.contains(&op.fence.get())).map(|op| &op.slot);
+        let seen = self.look(refused.collect(), connection).await?;
+        let written = batch.iter().map(|op| {
+            if written.contains(&op.fence.get()) {
+                return Written::Done;
+            }
+            let key = (op.slot.key().as_bytes().to_vec(), op.slot.consumer().to_string());
+            not_written(op, seen.get(&key).copied())
         });
         Ok(written.collect())
     }
+
+    /// What there is of these slots.
+    async fn look(
+        &self,
+        slots: Vec<&Slot>,
+        connection: &mut PgConnection,
+    ) -> Result<HashMap<(Vec<u8>, String), Seen>, StoreError> {
+        if slots.is_empty() {
+            return Ok(HashMap::new());
+        }
+        let rows: Vec<(Vec<u8>, String, i64, i16, i32)> =
+            sqlx::query_as(AssertSqlSafe(Arc::clone(&self.statements.look)))
+                .bind(consumers(slots.iter().copied()))
+                .bind(keys(slots.iter().copied()))
+                .persistent(false)
+                .fetch_all(connection)
+                .await
+                .map_err(failed)?;
+        let seen = rows.into_iter().map(|(key, consumer, fence, state, attempts)| {
+            let (state, attempts) = (state.into(), attempts.into());
+            ((key, consumer), Seen { state, fence, attempts, left: Duration::ZERO })
+        });
+        Ok(seen.collect())
+    }
+}
+
+fn is_of((key, consumer, _): &Made, slot: &Slot) -> bool {
+    key == slot.key().as_bytes() && consumer == slot.consumer().as_str()
+}
+
+fn consumers<'a>(slots: impl Iterator<Item = &'a Slot>) -> Vec<&'a str> {
+    slots.map(|slot| slot.consumer().as_str()).collect()
+}
+
+fn keys<'a>(slots: impl Iterator<Item = &'a Slot>) -> Vec<Vec<u8>> {
+    slots.map(|slot| slot.key().as_bytes().to_vec()).collect()
 }
 
 impl DedupeStore for PostgresStore {

@@ -1,4 +1,8 @@
 //! The statements of the store.
+//!
+//! Each slot is looked up by itself, in an index: joined otherwise, a table that is small beside the batch is read from
+//! end to end, as is one that has grown since it was analysed. `LATERAL` with `LIMIT` or `FOR UPDATE` leaves no choice,
+//! and rows that were locked are found again by their place.
 
 use std::sync::Arc;
 
@@ -8,7 +12,9 @@ pub(super) struct Statements {
     pub(super) lock: Arc<str>,
     pub(super) exists: Arc<str>,
     pub(super) create: Arc<str>,
+    pub(super) make: Arc<str>,
     pub(super) claim: Arc<str>,
+    pub(super) look: Arc<str>,
     pub(super) write: Arc<str>,
     pub(super) purge: Arc<str>,
 }
@@ -22,7 +28,9 @@ impl Statements {
             lock: made(LOCK),
             exists: made(EXISTS),
             create: made(CREATE),
+            make: made(MAKE),
             claim: made(CLAIM),
+            look: made(LOOK),
             write: made(WRITE),
             purge: made(PURGE),
         }
@@ -52,75 +60,91 @@ CREATE UNIQUE INDEX {index}_by_fence ON {table} (fence);
 COMMENT ON COLUMN {table}.state IS '0 free, 1 held, 2 settled';
 COMMENT ON COLUMN {table}.since IS 'end of the lease while held, else when it was settled or freed';";
 
-/// Claims many slots at once: $1 consumers, $2 keys, $3 claimants, $4 leases, $5 retention, both in microseconds.
+/// Claims many slots at once that are not there: $1 consumers, $2 keys, $3 claimants, $4 leases in microseconds, $5
+/// [`ONCE`]. Answers those that it made, in their order. Who inserts the same one at the same time is waited for, in the
+/// order of the keys: so there is no circle of waiting.
+const MAKE: &str = "
+INSERT INTO {table} AS slot (consumer, key, claimant, state, attempts, fence, since)
+SELECT consumer, key, claimant, 1, 1, nextval('{table}_fence'), clock_timestamp() + lease * interval '1 microsecond'
+FROM generate_series(1, $5) AS once
+CROSS JOIN unnest($1::text[], $2::bytea[], $3::uuid[], $4::bigint[]) AS asked (consumer, key, claimant, lease)
+LEFT JOIN LATERAL (
+    SELECT true AS is_there FROM {table} AS slot WHERE slot.key = asked.key AND slot.consumer = asked.consumer LIMIT 1
+) AS slot ON true
+WHERE is_there IS NULL
+ON CONFLICT (key, consumer) DO NOTHING
+RETURNING slot.key, slot.consumer, slot.fence";
+
+/// Claims many slots at once that are there: $1 consumers, $2 keys, $3 claimants, $4 leases, $5 retention, both in
+/// microseconds. Answers for each the fence and the attempt of a grant, else the state of the slot and what is left of
+/// the lease.
 ///
 /// `seen` is what there is, in the snapshot of the statement. `open` are the rows that may be taken, by their newest
-/// version, and locked; one that another transaction has locked is skipped, and found held. `made` are new rows; who
-/// inserts the same one at the same time is waited for, in the order of the keys. So there is no circle of waiting.
+/// version, and locked; one that another transaction has locked is skipped, and found held.
 const CLAIM: &str = "
 WITH asked AS MATERIALIZED (
     SELECT * FROM unnest($1::text[], $2::bytea[], $3::uuid[], $4::bigint[]) WITH ORDINALITY
         AS asked (consumer, key, claimant, lease, n)
 ), seen AS MATERIALIZED (
-    SELECT n, slot.key, slot.consumer, asked.claimant, lease, state, since,
-        since <= clock_timestamp() - $5 * interval '1 microsecond' AS has_expired
-    FROM asked JOIN {table} AS slot ON slot.key = asked.key AND slot.consumer = asked.consumer
+    SELECT n, state, since, since <= clock_timestamp() - $5 * interval '1 microsecond' AS has_expired
+    FROM asked CROSS JOIN LATERAL (
+        SELECT state, since FROM {table} AS slot WHERE slot.key = asked.key AND slot.consumer = asked.consumer LIMIT 1
+    ) AS slot
 ), open AS MATERIALIZED (
-    SELECT n, slot.key, slot.consumer, seen.claimant, lease,
-        CASE WHEN slot.since <= clock_timestamp() - $5 * interval '1 microsecond' THEN 1
-            WHEN slot.state = 1 AND slot.claimant = seen.claimant THEN slot.attempts
-            ELSE least(slot.attempts, 2147483646) + 1 END AS attempt
-    FROM seen JOIN {table} AS slot ON slot.key = seen.key AND slot.consumer = seen.consumer
-    WHERE slot.state = 0
-        OR slot.state = 1 AND (slot.claimant = seen.claimant OR slot.since <= clock_timestamp())
-        OR slot.since <= clock_timestamp() - $5 * interval '1 microsecond'
-    FOR UPDATE OF slot SKIP LOCKED
+    SELECT asked.*, place, attempt FROM asked CROSS JOIN LATERAL (
+        SELECT slot.ctid AS place,
+            CASE WHEN slot.since <= clock_timestamp() - $5 * interval '1 microsecond' THEN 1
+                WHEN slot.state = 1 AND slot.claimant = asked.claimant THEN slot.attempts
+                ELSE least(slot.attempts, 2147483646) + 1 END AS attempt
+        FROM {table} AS slot
+        WHERE slot.key = asked.key AND slot.consumer = asked.consumer AND (slot.state = 0
+            OR slot.state = 1 AND (slot.claimant = asked.claimant OR slot.since <= clock_timestamp())
+            OR slot.since <= clock_timestamp() - $5 * interval '1 microsecond')
+        FOR UPDATE SKIP LOCKED
+    ) AS slot
 ), taken AS (
     UPDATE {table} AS slot SET claimant = open.claimant, state = 1, attempts = open.attempt,
         fence = nextval('{table}_fence'), since = clock_timestamp() + open.lease * interval '1 microsecond'
-    FROM open WHERE slot.key = open.key AND slot.consumer = open.consumer
+    FROM open WHERE slot.ctid = open.place AND slot.ctid = ANY (ARRAY(SELECT place FROM open))
     RETURNING open.n, slot.fence, slot.attempts
-), made AS (
-    INSERT INTO {table} AS slot (consumer, key, claimant, state, attempts, fence, since)
-    SELECT consumer, key, claimant, 1, 1, nextval('{table}_fence'),
-        clock_timestamp() + lease * interval '1 microsecond'
-    FROM asked WHERE n NOT IN (SELECT n FROM seen) ORDER BY n
-    ON CONFLICT DO NOTHING
-    RETURNING slot.key, slot.consumer, slot.fence, slot.attempts
 )
-SELECT coalesce(taken.fence, made.fence), coalesce(taken.attempts, made.attempts),
-    CASE WHEN NOT has_expired THEN state END,
+SELECT taken.fence, taken.attempts, CASE WHEN NOT has_expired THEN state END,
     ceil(extract(epoch FROM since - clock_timestamp()) * 1000000)::bigint
-FROM asked
-    LEFT JOIN seen USING (n)
-    LEFT JOIN taken USING (n)
-    LEFT JOIN made ON made.key = asked.key AND made.consumer = asked.consumer
+FROM asked LEFT JOIN seen USING (n) LEFT JOIN taken USING (n)
 ORDER BY n";
 
 /// Writes many slots at once: $1 consumers, $2 keys, $3 fences, $4 whether it becomes free, $5 whether its attempts are
-/// forgotten. A row that another transaction has locked is left, and seen as held.
+/// forgotten, $6 [`ONCE`]. Answers the fences of those that are written. A row that another transaction has locked is
+/// left.
 const WRITE: &str = "
-WITH asked AS MATERIALIZED (
-    SELECT * FROM unnest($1::text[], $2::bytea[], $3::bigint[], $4::boolean[], $5::boolean[]) WITH ORDINALITY
-        AS asked (consumer, key, fence, is_freed, is_forgotten, n)
-), seen AS MATERIALIZED (
-    SELECT n, slot.fence, state, attempts
-    FROM asked JOIN {table} AS slot ON slot.key = asked.key AND slot.consumer = asked.consumer
-), own AS MATERIALIZED (
-    SELECT n, is_freed, is_forgotten, slot.key, slot.consumer
-    FROM asked JOIN {table} AS slot ON slot.key = asked.key AND slot.consumer = asked.consumer
-    WHERE slot.fence = asked.fence AND slot.state = 1
-    FOR UPDATE OF slot SKIP LOCKED
-), written AS (
-    UPDATE {table} AS slot SET claimant = NULL, since = clock_timestamp(),
-        state = CASE WHEN is_freed THEN 0 ELSE 2 END,
-        attempts = CASE WHEN is_forgotten THEN 0 ELSE attempts END
-    FROM own WHERE slot.key = own.key AND slot.consumer = own.consumer
-    RETURNING own.n
+WITH own AS MATERIALIZED (
+    SELECT is_freed, is_forgotten, place
+    FROM generate_series(1, $6) AS once
+    CROSS JOIN unnest($1::text[], $2::bytea[], $3::bigint[], $4::boolean[], $5::boolean[])
+        AS asked (consumer, key, fence, is_freed, is_forgotten)
+    CROSS JOIN LATERAL (
+        SELECT slot.ctid AS place FROM {table} AS slot
+        WHERE slot.key = asked.key AND slot.consumer = asked.consumer AND slot.fence = asked.fence AND slot.state = 1
+        FOR UPDATE SKIP LOCKED
+    ) AS slot
 )
-SELECT written.n IS NOT NULL, seen.fence, seen.state, seen.attempts
-FROM asked LEFT JOIN written USING (n) LEFT JOIN seen USING (n)
-ORDER BY n";
+UPDATE {table} AS slot SET claimant = NULL, since = clock_timestamp(),
+    state = CASE WHEN is_freed THEN 0 ELSE 2 END,
+    attempts = CASE WHEN is_forgotten THEN 0 ELSE attempts END
+FROM own WHERE slot.ctid = own.place AND slot.ctid = ANY (ARRAY(SELECT place FROM own))
+RETURNING slot.fence";
+
+/// Looks at many slots: $1 consumers, $2 keys. Answers the fence, the state and the attempts of each that is there.
+const LOOK: &str = "
+SELECT slot.key, slot.consumer, slot.fence, slot.state, slot.attempts
+FROM unnest($1::text[], $2::bytea[]) AS asked (consumer, key) CROSS JOIN LATERAL (
+    SELECT * FROM {table} AS slot WHERE slot.key = asked.key AND slot.consumer = asked.consumer LIMIT 1
+) AS slot";
+
+/// Has a statement planned for each batch also when it is prepared by name. PostgreSQL keeps a plan only if it costs no
+/// more than those made for the arguments, and without knowing this one it expects a thousand times the rows. A plan that
+/// is kept may be of a time when the table was so small that it was best read from end to end, and stays as it grows.
+pub(super) const ONCE: i32 = 1;
 
 /// Removes those of the $1 oldest slots that are older than $2 microseconds. One that is just being claimed again is
 /// locked, or has another date.
@@ -128,8 +152,10 @@ const PURGE: &str = "
 WITH oldest AS MATERIALIZED (
     SELECT fence FROM {table} ORDER BY fence LIMIT $1
 ), due AS MATERIALIZED (
-    SELECT slot.fence FROM {table} AS slot JOIN oldest ON oldest.fence = slot.fence
-    WHERE slot.since <= clock_timestamp() - $2 * interval '1 microsecond'
-    FOR UPDATE OF slot SKIP LOCKED
+    SELECT place FROM oldest CROSS JOIN LATERAL (
+        SELECT slot.ctid AS place FROM {table} AS slot
+        WHERE slot.fence = oldest.fence AND slot.since <= clock_timestamp() - $2 * interval '1 microsecond'
+        FOR UPDATE SKIP LOCKED
+    ) AS slot
 )
-DELETE FROM {table} AS slot USING due WHERE slot.fence = due.fence";
+DELETE FROM {table} AS slot WHERE slot.ctid = ANY (ARRAY(SELECT place FROM due))";
