@@ -108,13 +108,16 @@ impl Orchestrator {
         self.last_words().await
     }
 
-    /// Waits for the end, which must be a good one.
+    /// Waits for the end, which must be a good one. Libraries may have the last line of the log: the task of a
+    /// connection tells that it is closed while the process ends.
     pub async fn last_words(mut self) -> String {
         let status = timeout(DEADLINE, self.child.wait()).await.expect("it does not end").unwrap();
         self.reading.await.unwrap();
         let log = self.log.lock().unwrap();
         assert!(status.success(), "{status}: {log:#?}");
-        log.last().unwrap()["fields"]["message"].as_str().unwrap().to_owned()
+        let own =
+            |line: &&Value| line["target"].as_str().is_some_and(|of| of.starts_with("orchestrator_http"));
+        log.iter().rfind(own).unwrap()["fields"]["message"].as_str().unwrap().to_owned()
     }
 }
 
