@@ -113,13 +113,6 @@ impl Database {
         found.map(|row| read(uri, row)).transpose()
     }
 
-    /// How many events were ever enqueued. It looks at every fact: for a scrape, not for a request.
-    pub(crate) async fn enqueued(&self) -> Result<u64, sqlx::Error> {
-        let count = "SELECT CAST(COALESCE(SUM(times), 0) AS BIGINT) FROM facts";
-        let count: i64 = on!(pool self, |pool| sqlx::query_scalar(count).fetch_one(pool).await)?;
-        Ok(count.unsigned_abs())
-    }
-
     pub(crate) async fn outbox_status(&self) -> Result<OutboxStatus, OutboxError> {
         match self {
             Self::Sqlite(_, outbox) => outbox.status().await,

@@ -9,7 +9,7 @@ use axum::{
 };
 use serde::Serialize;
 use std::{sync::Arc, time::Duration};
-use stratt_event_bridge::{async_nats::connection, outbox::OutboxStatus};
+use stratt_event_bridge::async_nats::connection;
 use tokio::time::timeout;
 
 /// How long a part may take to answer before it counts as not answering.
@@ -56,11 +56,7 @@ async fn streams(service: &Service) -> Result<(), String> {
 }
 
 pub(crate) async fn metrics(State(service): State<Arc<Service>>) -> impl IntoResponse {
-    let outbox = timeout(ANSWERS_WITHIN, outbox(&service)).await.ok().flatten();
+    let status = service.orchestrator.database.outbox_status();
+    let outbox = timeout(ANSWERS_WITHIN, status).await.ok().and_then(Result::ok);
     ([(CONTENT_TYPE, "text/plain; version=0.0.4")], service.orchestrator.metrics.text(outbox))
-}
-
-async fn outbox(service: &Service) -> Option<(u64, OutboxStatus)> {
-    let database = &service.orchestrator.database;
-    Some((database.enqueued().await.ok()?, database.outbox_status().await.ok()?))
 }

@@ -105,11 +105,11 @@ async fn serve() -> Result<(), Failure> {
     let url = format!("http://{}", listener.local_addr()?);
 
     let (stop_relay, relay_stopped) = oneshot::channel::<()>();
-    let relay = database.relay(&bridge).run(async move {
+    let relay = database.relay(&bridge);
+    let (metrics, source) = (Arc::new(Metrics::of(relay.progress())), bridge.source().clone());
+    let mut relay = tokio::spawn(relay.run(async move {
         let _stopped_or_dropped = relay_stopped.await;
-    });
-    let mut relay = tokio::spawn(relay);
-    let (metrics, source) = (Arc::new(Metrics::default()), bridge.source().clone());
+    }));
     let orchestrator = Orchestrator { database: database.clone(), metrics, source };
     let router = api::router(Arc::new(Service { orchestrator, bridge, topology }));
     tracing::info!(url, database = shown(&database_url), broker = shown(&nats_url), "orchestrator is ready");

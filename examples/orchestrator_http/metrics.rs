@@ -5,20 +5,29 @@ use std::{
     fmt::Write,
     sync::{Mutex, MutexGuard, PoisonError},
 };
-use stratt_event_bridge::{EventType, outbox::OutboxStatus};
+use stratt_event_bridge::{
+    EventType,
+    outbox::{OutboxStatus, RelayProgress},
+};
 
 /// Counts since the start of the process. Labels are routes, statuses and event types: never what a caller made up.
-#[derive(Debug, Default)]
-pub(crate) struct Metrics(Mutex<Counts>);
+#[derive(Debug)]
+pub(crate) struct Metrics {
+    counts: Mutex<Counts>,
+    relay: RelayProgress,
+}
 
 #[derive(Debug, Default)]
 struct Counts {
     requests: BTreeMap<(String, u16), u64>,
     enqueued: BTreeMap<&'static str, u64>,
-    published: u64,
 }
 
 impl Metrics {
+    pub(crate) fn of(relay: RelayProgress) -> Self {
+        Self { counts: Mutex::default(), relay }
+    }
+
     pub(crate) fn requested(&self, route: &str, status: u16) {
         *self.lock().requests.entry((route.to_owned(), status)).or_default() += 1;
     }
@@ -27,11 +36,11 @@ impl Metrics {
         *self.lock().enqueued.entry(event_type).or_default() += 1;
     }
 
-    /// The text format of <https://prometheus.io/docs/instrumenting/exposition_formats/>. `outbox` is how many events
-    /// were ever enqueued, and then what waits; it is left out when the database does not say.
-    pub(crate) fn text(&self, outbox: Option<(u64, OutboxStatus)>) -> String {
+    /// The text format of <https://prometheus.io/docs/instrumenting/exposition_formats/>. `outbox` is what waits; it
+    /// is left out when the database does not say.
+    pub(crate) fn text(&self, outbox: Option<OutboxStatus>) -> String {
         let mut text = String::new();
-        let mut counts = self.lock();
+        let counts = self.lock();
         let requests = counts
             .requests
             .iter()
@@ -42,13 +51,11 @@ impl Metrics {
             (format!("{{type=\"{event_type}\"}}"), count)
         });
         family(&mut text, "events_enqueued_total", "counter", "Events committed to the outbox.", enqueued);
-        let Some((enqueued, status)) = outbox else { return text };
-        // What was enqueued is counted before what waits is: never more than is true, and never less than before.
-        let published = enqueued.saturating_sub(status.pending).saturating_sub(status.set_aside);
-        counts.published = counts.published.max(published);
+        let published = self.relay.summary().published;
+        let help = "Events that the relay of this process has published.";
+        family(&mut text, "relay_published_total", "counter", help, single(published));
+        let Some(status) = outbox else { return text };
         let oldest = status.oldest_pending.unwrap_or_default().as_secs_f64();
-        let help = "Events that relays have published, of all processes since the database was made.";
-        family(&mut text, "relay_published_total", "counter", help, single(counts.published));
         let help = "Events that can never be published.";
         family(&mut text, "relay_set_aside", "gauge", help, single(status.set_aside));
         family(&mut text, "outbox_pending", "gauge", "Events that wait.", single(status.pending));
@@ -58,7 +65,7 @@ impl Metrics {
     }
 
     fn lock(&self) -> MutexGuard<'_, Counts> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.counts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -18,7 +18,7 @@ pub use error::{OutboxError, OutboxErrorKind};
 pub use options::OutboxOptions;
 #[cfg(feature = "postgres")]
 pub use postgres::PostgresOutbox;
-pub use relay::{OutboxRelay, RelaySummary};
+pub use relay::{OutboxRelay, RelayProgress, RelaySummary};
 #[cfg(feature = "sqlite")]
 pub use sqlite::SqliteOutbox;
 pub use table::OutboxStatus;

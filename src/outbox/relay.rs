@@ -1,6 +1,7 @@
 //! The relay: publishes what is committed, in the order of each unit, and marks what the broker has acknowledged.
 
 mod lanes;
+mod progress;
 
 use super::{
     OutboxError, OutboxErrorKind,
@@ -19,6 +20,7 @@ use futures::{
     stream::FuturesUnordered,
 };
 use lanes::Lanes;
+pub use progress::RelayProgress;
 use std::{error::Error, sync::Arc, time::Duration};
 use tokio::{
     task::JoinSet,
@@ -47,6 +49,7 @@ pub struct OutboxRelay {
     client: Client,
     publisher: Publisher,
     table: Arc<dyn Table>,
+    progress: RelayProgress,
 }
 
 /// What a relay did between its start and its end.
@@ -63,7 +66,14 @@ pub struct RelaySummary {
 
 impl OutboxRelay {
     pub(super) fn new(bridge: &EventBridge, table: Arc<dyn Table>) -> Self {
-        Self { client: bridge.client().clone(), publisher: bridge.publisher().clone(), table }
+        let (client, publisher) = (bridge.client().clone(), bridge.publisher().clone());
+        Self { client, publisher, table, progress: RelayProgress::default() }
+    }
+
+    /// Tells what it does once it runs.
+    #[must_use]
+    pub fn progress(&self) -> RelayProgress {
+        self.progress.clone()
     }
 
     /// Publishes until `shutdown` resolves, then waits for what is under way, marks it, and gives up the lead.
@@ -90,7 +100,7 @@ impl OutboxRelay {
         let mut running = Running::new(self);
         let stopped = running.publish_until(shutdown, &signals).await;
         running.finish().await;
-        stopped.map(|()| running.summary)
+        stopped.map(|()| running.relay.progress.summary())
     }
 }
 
@@ -114,7 +124,13 @@ struct Running {
     is_due: bool,
     next_prune: Instant,
     failures: Failures,
-    summary: RelaySummary,
+}
+
+/// However it ends, it holds nothing any more.
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.relay.progress.holds(0);
+    }
 }
 
 /// Publishes that failed since the last tick, told together: in an outage there are many.
@@ -139,7 +155,6 @@ impl Running {
             is_due: true,
             next_prune: Instant::now() + jitter::spread(PRUNE_EVERY),
             failures: Failures::default(),
-            summary: RelaySummary::default(),
         }
     }
 
@@ -154,6 +169,7 @@ impl Running {
         loop {
             self.start_publishing();
             self.start_exchange();
+            self.relay.progress.holds(self.lanes.len());
             tokio::select! {
                 () = &mut shutdown => return Ok(()),
                 Some(published) = self.publishing.next() => self.published(published)?,
@@ -202,8 +218,7 @@ impl Running {
     fn published(&mut self, (row, published): Published) -> Result<(), OutboxError> {
         match published {
             Ok(receipt) => {
-                self.summary.published += 1;
-                self.summary.duplicates += u64::from(receipt.is_duplicate());
+                self.relay.progress.published(receipt.is_duplicate());
                 self.report.sent.push(row.id);
                 self.lanes.done(&row);
             }
@@ -231,7 +246,7 @@ impl Running {
             error,
             "event of the outbox can never be published and is set aside"
         );
-        self.summary.set_aside += 1;
+        self.relay.progress.set_aside();
         self.report.set_aside.push((row.id, error.to_owned()));
         self.lanes.done(row);
     }

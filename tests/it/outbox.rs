@@ -64,6 +64,25 @@ async fn what_is_committed_is_announced_at_once_and_what_is_rolled_back_never() 
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_relay_tells_what_it_does_while_it_runs() {
+    for outbox in Outbox::both(OutboxOptions::default()).await {
+        let mut stage = Stage::new().await;
+        let relay = outbox.relay(&stage.bridge);
+        let progress = relay.progress.clone();
+        let told = || async { (progress.summary().published, progress.backlog()) };
+        outbox.enqueue(&[envelope("a", 1)], true).await;
+        eventually("progress", told, |told| *told == (1, 0)).await;
+        stage.server.kill();
+        outbox.enqueue(&[envelope("a", 2), envelope("b", 1)], true).await;
+        eventually("progress", told, |told| *told == (1, 2)).await;
+        stage.server.restart().await.unwrap();
+        eventually("progress", told, |told| told.0 == 3).await;
+        let summary = relay.stop().await;
+        assert_eq!((summary, 0), (progress.summary(), progress.backlog()));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_event_that_commits_after_later_ones_is_not_lost() {
     let stage = Stage::new().await;
     let url = database().await;

@@ -3,7 +3,8 @@ use sqlx::{Executor, PgPool, SqlitePool};
 use stratt_event_bridge::{
     Envelope, Event, EventBridge,
     outbox::{
-        OutboxError, OutboxOptions, OutboxRelay, OutboxStatus, PostgresOutbox, RelaySummary, SqliteOutbox,
+        OutboxError, OutboxOptions, OutboxRelay, OutboxStatus, PostgresOutbox, RelayProgress, RelaySummary,
+        SqliteOutbox,
     },
 };
 use tokio::{sync::oneshot, task::JoinHandle, time::timeout};
@@ -87,6 +88,7 @@ impl Outbox {
 
 /// A relay that runs in the background until it is stopped.
 pub struct Relaying {
+    pub progress: RelayProgress,
     stop: oneshot::Sender<()>,
     task: JoinHandle<Result<RelaySummary, OutboxError>>,
 }
@@ -97,7 +99,7 @@ impl Relaying {
         let shutdown = async move {
             let _stopped_or_dropped = stopped.await;
         };
-        Self { stop, task: tokio::spawn(relay.run(shutdown)) }
+        Self { progress: relay.progress(), stop, task: tokio::spawn(relay.run(shutdown)) }
     }
 
     pub async fn stop(self) -> RelaySummary {
