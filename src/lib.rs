@@ -36,6 +36,8 @@ pub mod schema;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 mod sql_error;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
+mod sql_schema;
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
 mod table_name;
 #[cfg(feature = "testing")]
 pub mod testing;

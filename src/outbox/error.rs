@@ -1,6 +1,6 @@
 //! Why an outbox did not do what it was asked.
 
-use crate::sql_error::is_other_schema;
+use crate::{sql_error::is_other_schema, sql_schema::MigrateError};
 use std::{error::Error, fmt};
 
 /// An outbox that did not do what it was asked.
@@ -20,6 +20,8 @@ pub enum OutboxErrorKind {
     TooLarge,
     /// The table is missing or of another version.
     Mismatch,
+    /// A newer program has made the table; the source names the versions.
+    Newer,
     /// The database did not answer, or refused; the source says more.
     Unavailable,
     /// The connection to the broker is closed for good.
@@ -52,12 +54,22 @@ impl From<sqlx::Error> for OutboxError {
     }
 }
 
+impl From<MigrateError> for OutboxError {
+    fn from(error: MigrateError) -> Self {
+        match error {
+            MigrateError::Database(error) => error.into(),
+            MigrateError::Newer(newer) => Self::caused(OutboxErrorKind::Newer, newer),
+        }
+    }
+}
+
 impl fmt::Display for OutboxError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self.kind {
             OutboxErrorKind::Invalid => "envelope cannot be written",
             OutboxErrorKind::TooLarge => "envelope is too large",
             OutboxErrorKind::Mismatch => "outbox table is missing or of another version: call migrate()",
+            OutboxErrorKind::Newer => "outbox table is of a newer version than this program knows",
             OutboxErrorKind::Unavailable => "outbox database is not available",
             OutboxErrorKind::Disconnected => "connection to the broker is closed",
         })

@@ -7,7 +7,7 @@ use super::{
     row::{Entry, Row},
     table::{Exchange, LEASE, PRUNE_BATCH, Report, Signals, Table, Turn},
 };
-use crate::{bridge::EventBridge, envelope::Envelope, event::Event, jitter};
+use crate::{bridge::EventBridge, envelope::Envelope, event::Event, jitter, sql_schema};
 use futures::{FutureExt, future::BoxFuture};
 use sqlx::{
     AssertSqlSafe, PgPool, Postgres, Transaction,
@@ -70,21 +70,15 @@ impl PostgresOutbox {
     ///
     /// # Errors
     ///
-    /// [`Unavailable`](super::OutboxErrorKind::Unavailable) when the database does not answer or refuses.
+    /// [`Unavailable`](super::OutboxErrorKind::Unavailable) when the database does not answer or refuses;
+    /// [`Newer`](super::OutboxErrorKind::Newer) when a newer program has made the table, and nothing is touched.
     ///
     /// # Cancel safety
     ///
     /// It is one transaction: dropping the future leaves all of it or nothing.
     pub async fn migrate(&self) -> Result<(), OutboxError> {
         let Events { pool, statements, .. } = &*self.table;
-        let mut tx = pool.begin().await?;
-        sqlx::query(AssertSqlSafe(Arc::clone(&statements.lock))).execute(&mut *tx).await?;
-        let exists: bool =
-            sqlx::query_scalar(AssertSqlSafe(Arc::clone(&statements.exists))).fetch_one(&mut *tx).await?;
-        if !exists {
-            sqlx::raw_sql(AssertSqlSafe(Arc::clone(&statements.create))).execute(&mut *tx).await?;
-        }
-        Ok(tx.commit().await?)
+        Ok(sql_schema::postgres::migrate(pool, &statements.table, &statements.create).await?)
     }
 
     /// Announces an event when the host's transaction commits, and not at all if it does not.

@@ -7,7 +7,7 @@ use super::{
     row::{Entry, Row},
     table::{Exchange, LEASE, PRUNE_BATCH, Report, Signals, Table, Turn},
 };
-use crate::{bridge::EventBridge, envelope::Envelope, event::Event};
+use crate::{bridge::EventBridge, envelope::Envelope, event::Event, sql_schema};
 use futures::{FutureExt, future::BoxFuture};
 use sqlx::{AssertSqlSafe, Sqlite, SqlitePool, Transaction, sqlite::SqliteConnection};
 use statements::Statements;
@@ -34,19 +34,20 @@ impl SqliteOutbox {
         Self { table: Arc::new(Events { pool, statements, keep_sent, enqueued, stepped_down }) }
     }
 
-    /// Creates the tables and indexes where they are missing. Several processes may do so at once.
+    /// Creates the tables and indexes where they are missing, and `{table}_schema`, which says their version. Several
+    /// processes may do so at once.
     ///
     /// # Errors
     ///
-    /// [`Unavailable`](super::OutboxErrorKind::Unavailable) when the database is busy for too long or refuses.
+    /// [`Unavailable`](super::OutboxErrorKind::Unavailable) when the database is busy for too long or refuses;
+    /// [`Newer`](super::OutboxErrorKind::Newer) when a newer program has made the table, and nothing is touched.
     ///
     /// # Cancel safety
     ///
     /// It is one transaction: dropping the future leaves all of it or nothing.
     pub async fn migrate(&self) -> Result<(), OutboxError> {
-        let mut tx = self.table.pool.begin_with("BEGIN IMMEDIATE").await?;
-        sqlx::raw_sql(AssertSqlSafe(Arc::clone(&self.table.statements.create))).execute(&mut *tx).await?;
-        Ok(tx.commit().await?)
+        let Events { pool, statements, .. } = &*self.table;
+        Ok(sql_schema::sqlite::migrate(pool, &statements.table, &statements.create).await?)
     }
 
     /// Announces an event when the host's transaction commits, and not at all if it does not.

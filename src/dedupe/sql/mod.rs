@@ -18,7 +18,7 @@ pub use postgres::PostgresStore;
 pub use sqlite::SqliteStore;
 
 use super::{StoreError, StoreErrorKind};
-use crate::sql_error::is_other_schema;
+use crate::{sql_error::is_other_schema, sql_schema::MigrateError};
 
 /// How a slot stands in its table.
 mod state {
@@ -29,6 +29,7 @@ mod state {
 
 /// How many expired slots a statement removes.
 const PURGE_BATCH: i64 = 1000;
+
 /// What an error of the database means for a store.
 fn failed(error: sqlx::Error) -> StoreError {
     /// <https://www.postgresql.org/docs/current/errcodes-appendix.html>: disk full; and
@@ -42,4 +43,13 @@ fn failed(error: sqlx::Error) -> StoreError {
     let is_full = code.is_some_and(|code| NO_ROOM.contains(&&*code));
     let kind = if is_full { StoreErrorKind::Full } else { StoreErrorKind::Unavailable };
     StoreError::new(kind).caused_by(error)
+}
+
+fn not_migrated(error: MigrateError) -> StoreError {
+    match error {
+        MigrateError::Database(error) => failed(error),
+        MigrateError::Newer(newer) => {
+            StoreError::new(StoreErrorKind::Mismatch).with_message(newer.to_string())
+        }
+    }
 }

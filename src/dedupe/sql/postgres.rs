@@ -6,12 +6,13 @@ use super::{
     PURGE_BATCH, SqlStoreOptions,
     batch::{ClaimOp, Distinct, Seen, Write, WriteOp, Written, granted, micros, not_granted, not_written},
     engine::{Engine, Table},
-    failed,
+    failed, not_migrated,
 };
 use crate::{
     consumer::Delivery,
     dedupe::{Claim, DedupeStore, Fence, Slot, StoreError, StoreErrorKind},
     event::Event,
+    sql_schema,
 };
 use futures::{FutureExt, future::BoxFuture};
 use sqlx::{AssertSqlSafe, PgPool, Postgres, Transaction, postgres::PgConnection};
@@ -64,26 +65,16 @@ impl PostgresStore {
     ///
     /// # Errors
     ///
-    /// [`Unavailable`](crate::dedupe::StoreErrorKind::Unavailable) when the database does not answer or refuses.
+    /// [`Unavailable`](crate::dedupe::StoreErrorKind::Unavailable) when the database does not answer or refuses;
+    /// [`Mismatch`](crate::dedupe::StoreErrorKind::Mismatch) when a newer program has made the table, and nothing is
+    /// touched.
     ///
     /// # Cancel safety
     ///
     /// It is one transaction: dropping the future leaves all of it or nothing.
     pub async fn migrate(&self) -> Result<(), StoreError> {
         let Slots { pool, statements, .. } = &*self.engine.table;
-        let mut tx = pool.begin().await.map_err(failed)?;
-        sqlx::query(AssertSqlSafe(Arc::clone(&statements.lock))).execute(&mut *tx).await.map_err(failed)?;
-        let exists: bool = sqlx::query_scalar(AssertSqlSafe(Arc::clone(&statements.exists)))
-            .fetch_one(&mut *tx)
-            .await
-            .map_err(failed)?;
-        if !exists {
-            sqlx::raw_sql(AssertSqlSafe(Arc::clone(&statements.create)))
-                .execute(&mut *tx)
-                .await
-                .map_err(failed)?;
-        }
-        tx.commit().await.map_err(failed)
+        sql_schema::postgres::migrate(pool, &statements.table, &statements.create).await.map_err(not_migrated)
     }
 
     /// Settles the slot of a delivery within the host's transaction: the effect of the handler and the mark that it was

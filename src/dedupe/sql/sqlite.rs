@@ -6,12 +6,13 @@ use super::{
     PURGE_BATCH, SqlStoreOptions,
     batch::{ClaimOp, Distinct, Seen, Write, WriteOp, Written, granted, micros, not_granted, not_written},
     engine::{Engine, Table},
-    failed,
+    failed, not_migrated,
 };
 use crate::{
     consumer::Delivery,
     dedupe::{Claim, DedupeStore, Fence, Slot, StoreError},
     event::Event,
+    sql_schema,
 };
 use futures::{FutureExt, future::BoxFuture};
 use serde_json::{Value, json};
@@ -58,19 +59,20 @@ impl SqliteStore {
         Self { engine: Arc::new(Engine::new(slots, operation_timeout)) }
     }
 
-    /// Creates the table if it is missing. Several processes may do so at once.
+    /// Creates the table if it is missing, and beside it `{table}_schema`, which says its version. Several processes may do so at once.
     ///
     /// # Errors
     ///
-    /// [`Unavailable`](crate::dedupe::StoreErrorKind::Unavailable) when the database is busy for too long or refuses.
+    /// [`Unavailable`](crate::dedupe::StoreErrorKind::Unavailable) when the database is busy for too long or refuses;
+    /// [`Mismatch`](crate::dedupe::StoreErrorKind::Mismatch) when a newer program has made the table, and nothing is
+    /// touched.
     ///
     /// # Cancel safety
     ///
-    /// It is one statement: dropping the future leaves it done or not.
+    /// It is one transaction: dropping the future leaves all of it or nothing.
     pub async fn migrate(&self) -> Result<(), StoreError> {
         let Slots { pool, statements, .. } = &*self.engine.table;
-        sqlx::query(AssertSqlSafe(Arc::clone(&statements.create))).execute(pool).await.map_err(failed)?;
-        Ok(())
+        sql_schema::sqlite::migrate(pool, &statements.table, &statements.create).await.map_err(not_migrated)
     }
 
     /// Settles the slot of a delivery within the host's transaction: the effect of the handler and the mark that it was

@@ -8,9 +8,8 @@ pub(super) const LEAD: &str = "lead";
 /// The statements of an outbox, made for its table once.
 #[derive(Debug)]
 pub(super) struct Statements {
+    pub(super) table: String,
     pub(super) channel: String,
-    pub(super) lock: Arc<str>,
-    pub(super) exists: Arc<str>,
     pub(super) create: Arc<str>,
     pub(super) enqueue: Arc<str>,
     pub(super) sent: Arc<str>,
@@ -28,9 +27,8 @@ impl Statements {
         let index = table.rsplit('.').next().unwrap_or_default();
         let made = |statement: &str| statement.replace("{table}", table).replace("{index}", index).into();
         Self {
+            table: table.into(),
             channel: format!("{index}_wake"),
-            lock: made(LOCK),
-            exists: made(EXISTS),
             create: made(CREATE),
             enqueue: made(ENQUEUE),
             sent: made(SENT),
@@ -43,11 +41,6 @@ impl Statements {
         }
     }
 }
-
-/// `CREATE ... IF NOT EXISTS` of two sessions at once fails in one of them: they take turns.
-const LOCK: &str = "SELECT pg_advisory_xact_lock(hashtextextended('stratt migrate {table}', 0))";
-
-const EXISTS: &str = "SELECT to_regclass('{table}') IS NOT NULL";
 
 const CREATE: &str = "
 CREATE TABLE {table} (

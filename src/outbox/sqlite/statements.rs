@@ -5,6 +5,7 @@ use std::sync::Arc;
 /// The statements of an outbox, made for its table once.
 #[derive(Debug)]
 pub(super) struct Statements {
+    pub(super) table: String,
     pub(super) create: Arc<str>,
     pub(super) enqueue: Arc<str>,
     pub(super) sent: Arc<str>,
@@ -26,6 +27,7 @@ impl Statements {
             statement.replace("{schema}", &schema).replace("{bare}", bare).into()
         };
         Self {
+            table: table.into(),
             create: made(CREATE),
             enqueue: made(ENQUEUE),
             sent: made(SENT),

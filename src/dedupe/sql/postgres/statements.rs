@@ -9,8 +9,7 @@ use std::sync::Arc;
 /// The statements of a store, made for its table once.
 #[derive(Debug)]
 pub(super) struct Statements {
-    pub(super) lock: Arc<str>,
-    pub(super) exists: Arc<str>,
+    pub(super) table: String,
     pub(super) create: Arc<str>,
     pub(super) make: Arc<str>,
     pub(super) claim: Arc<str>,
@@ -25,8 +24,7 @@ impl Statements {
         let index = table.rsplit('.').next().unwrap_or_default();
         let made = |statement: &str| statement.replace("{table}", table).replace("{index}", index).into();
         Self {
-            lock: made(LOCK),
-            exists: made(EXISTS),
+            table: table.into(),
             create: made(CREATE),
             make: made(MAKE),
             claim: made(CLAIM),
@@ -36,11 +34,6 @@ impl Statements {
         }
     }
 }
-
-/// `CREATE ... IF NOT EXISTS` of two sessions at once fails in one of them: they take turns.
-const LOCK: &str = "SELECT pg_advisory_xact_lock(hashtextextended('stratt migrate {table}', 0))";
-
-const EXISTS: &str = "SELECT to_regclass('{table}') IS NOT NULL";
 
 /// A settled row is written without touching an index, in the room that its page has left: `fence` is indexed, and
 /// `since` is not. What was claimed long ago has a low fence, so `fence` is also the order in which rows expire.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 /// The statements of a store, made for its table once.
 #[derive(Debug)]
 pub(super) struct Statements {
+    pub(super) table: String,
     pub(super) create: Arc<str>,
     pub(super) claim: Arc<str>,
     pub(super) look: Arc<str>,
@@ -16,6 +17,7 @@ impl Statements {
     pub(super) fn of(table: &str) -> Self {
         let made = |statement: &str| statement.replace("{table}", table).replace("{now}", NOW).into();
         Self {
+            table: table.into(),
             create: made(CREATE),
             claim: made(CLAIM),
             look: made(LOOK),
