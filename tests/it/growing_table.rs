@@ -31,16 +31,17 @@ async fn grown_table(is_prepared: bool) -> PgPool {
     let store = PostgresStore::new(pool.clone(), options.with_operation_timeout(Duration::from_secs(20)));
     store.migrate().await.unwrap();
     host.execute("ALTER TABLE stratt_dedupe SET (autovacuum_enabled = false)").await.unwrap();
-    // Plans are kept from the sixth execution on at the earliest.
-    for number in 0..10 {
+    claim_and_settle(&store, 0..5).await;
+    host.execute("VACUUM ANALYZE stratt_dedupe").await.unwrap();
+    // Plans are kept from the sixth execution on at the earliest, and until the table is analysed again.
+    for number in 5..20 {
         claim_and_settle(&store, number..number + 1).await;
-        host.execute("VACUUM ANALYZE stratt_dedupe").await.unwrap();
     }
     let grow = "INSERT INTO stratt_dedupe (consumer, key, state, attempts, fence, since)
          SELECT 'others', sha256(n::text::bytea), 2, 1, nextval('stratt_dedupe_fence'), now()
          FROM generate_series(1, $1) AS n";
     sqlx::query(grow).bind(GROWN).execute(&host).await.unwrap();
-    claim_and_settle(&store, 10..11).await;
+    claim_and_settle(&store, 20..21).await;
     claim_and_settle(&store, 1000..1512).await;
     // The counts of a connection are told at its end at the latest.
     pool.close().await;
