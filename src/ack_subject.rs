@@ -5,8 +5,7 @@ use std::time::Duration;
 /// `$JS.ACK.{stream}.{consumer}.{deliveries}.{sequence}.{of the consumer}.{nanoseconds}.{pending}`; newer servers have the
 /// domain and the account before the stream. Parsed once for each message, without allocating.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct AckSubject<'a> {
-    pub(crate) stream: &'a str,
+pub(crate) struct AckSubject {
     /// How often the server delivered the message, this time included.
     pub(crate) deliveries: u64,
     /// The sequence in the stream.
@@ -18,20 +17,19 @@ pub(crate) struct AckSubject<'a> {
 /// How many dots stand in the subjects of servers that do not name the domain.
 const DOTS_WITHOUT_DOMAIN: usize = 8;
 
-impl<'a> AckSubject<'a> {
-    pub(crate) fn parse(subject: &'a str) -> Option<Self> {
+impl AckSubject {
+    pub(crate) fn parse(subject: &str) -> Option<Self> {
         let mut tokens = subject.strip_prefix("$JS.ACK.")?.split('.');
         if subject.bytes().filter(|byte| *byte == b'.').count() > DOTS_WITHOUT_DOMAIN {
             let _domain_and_account = tokens.nth(1)?;
         }
-        let stream = tokens.next()?;
-        let _consumer = tokens.next()?;
+        let _stream_and_consumer = tokens.nth(1)?;
         let deliveries = tokens.next()?.parse().ok()?;
         let sequence = tokens.next()?.parse().ok()?;
         let _of_the_consumer = tokens.next()?;
         let stored_at = Duration::from_nanos(tokens.next()?.parse().ok()?);
         let _pending = tokens.next()?;
-        Some(Self { stream, deliveries, sequence, stored_at })
+        Some(Self { deliveries, sequence, stored_at })
     }
 }
 
@@ -41,8 +39,7 @@ mod tests {
 
     #[test]
     fn old_and_new_servers_say_the_same() {
-        let expected =
-            AckSubject { stream: "S", deliveries: 2, sequence: 7, stored_at: Duration::from_nanos(99) };
+        let expected = AckSubject { deliveries: 2, sequence: 7, stored_at: Duration::from_nanos(99) };
         for subject in [
             "$JS.ACK.S.c.2.7.5.99.0",
             "$JS.ACK._.hash.S.c.2.7.5.99.0",

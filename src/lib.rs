@@ -39,6 +39,7 @@ mod sql_error;
 mod sql_schema;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 mod table_name;
+mod telemetry;
 #[cfg(feature = "testing")]
 pub mod testing;
 pub mod topology;

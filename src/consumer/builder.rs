@@ -112,6 +112,7 @@ impl ConsumerBuilder {
         }
         let shared = Shared {
             name,
+            stream: self.feed.stream(),
             publisher: self.bridge.publisher().clone(),
             store: self.store,
             handlers: self.handlers,

@@ -113,6 +113,21 @@ pub(crate) enum Ending {
     Abandoned,
 }
 
+impl Ending {
+    /// For those who count: one word for each.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Handled => "handled",
+            Self::Duplicate => "duplicate",
+            Self::Retried(_) => "retried",
+            Self::Postponed(_) => "postponed",
+            Self::DeadLettered(_) => "dead_lettered",
+            Self::Returned => "returned",
+            Self::Abandoned => "abandoned",
+        }
+    }
+}
+
 /// How long to wait before a held slot is asked for again at most: its owner may settle long before its lease ends.
 const HELD_PAUSE: Duration = Duration::from_secs(1);
 const CLAIM_PAUSE: Duration = Duration::from_millis(100);

@@ -3,12 +3,13 @@
 use super::{
     decide::Ending,
     process::{Received, Shared, process},
-    reply::terminate,
+    reply::{terminate, verb},
     sequence::Lane,
 };
-use crate::envelope::Envelope;
+use crate::{envelope::Envelope, telemetry::span};
 use futures::{FutureExt, future::BoxFuture};
 use std::{borrow::Cow, panic::AssertUnwindSafe, sync::Arc};
+use tracing::Instrument;
 
 /// A delivery that may start.
 #[derive(Debug)]
@@ -32,15 +33,24 @@ pub(super) struct Finished {
 impl Job {
     /// Processes it.
     pub(super) fn begin(mut self: Box<Self>, shared: Arc<Shared>) -> BoxFuture<'static, Finished> {
-        async move {
+        let span = self.received.span(&shared, self.envelope.as_ref());
+        let begun = async move {
             // Handlers are caught where they run; this catches a store that panics.
             let processed = AssertUnwindSafe(process(&shared, &mut self)).catch_unwind().await;
             let ending = processed.unwrap_or(Ending::Abandoned);
-            if let Ending::DeadLettered(reason) = ending {
-                Box::pin(terminate(&shared.client, self.received.reply.clone(), reason.as_str())).await;
-            }
+            self.settle(&shared, ending).await;
             Finished { job: self, ending }
+        };
+        begun.instrument(span).boxed()
+    }
+
+    /// Terminates what is dead-lettered. All else is told to the server together with what else has ended.
+    async fn settle(&self, shared: &Shared, ending: Ending) {
+        let Some(verb) = verb(ending) else { return };
+        let span = span::settle(self.received.delivered(shared), verb);
+        if let Ending::DeadLettered(reason) = ending {
+            let terminated = terminate(&shared.client, self.received.reply.clone(), reason.as_str());
+            Box::pin(terminated.instrument(span)).await;
         }
-        .boxed()
     }
 }

@@ -9,12 +9,12 @@ use super::{
     job::Job,
 };
 use crate::{
-    ack_subject::AckSubject,
     consumer_name::ConsumerName,
     dead_letter::{DeadLetterReason, Obituary},
     dedupe::{Claim, DedupeStore, Fence, Slot, StoreError, StoreErrorKind},
     envelope::Envelope,
     publish::Publisher,
+    telemetry::span::{self, Delivered},
 };
 use async_nats::{Client, Message, Subject};
 use futures::{FutureExt, poll};
@@ -31,11 +31,13 @@ use std::{
 };
 use tokio::time::{Instant, error::Elapsed, sleep, timeout_at};
 use tokio_util::sync::CancellationToken;
+use tracing::Span;
 
 /// What all deliveries of a consumer share.
 #[derive(Debug)]
 pub(super) struct Shared {
     pub(super) name: ConsumerName,
+    pub(super) stream: &'static str,
     pub(super) client: Client,
     pub(super) publisher: Publisher,
     pub(super) store: Arc<dyn DedupeStore>,
@@ -64,6 +66,19 @@ pub(super) struct Received {
     pub(super) sequence: u64,
     pub(super) deliveries: u64,
     pub(super) hold: Hold,
+}
+
+impl Received {
+    /// The span of all that becomes of it here.
+    pub(super) fn span(&self, shared: &Shared, envelope: Option<&Envelope>) -> Span {
+        let key = envelope.map(Envelope::idempotency_key);
+        span::process(self.delivered(shared), key.as_ref(), self.deliveries, self.message.payload.len())
+    }
+
+    pub(super) fn delivered<'a>(&'a self, shared: &'a Shared) -> Delivered<'a> {
+        let (stream, subject, sequence) = (shared.stream, &self.message.subject, self.sequence);
+        Delivered { consumer: shared.name.as_str(), stream, subject, sequence }
+    }
 }
 
 /// How long a dead letter may take to be stored before it is tried again with the next delivery.
@@ -117,6 +132,8 @@ struct InProcess<'a> {
     slot: Option<Slot>,
     grant: Option<Grant>,
     failed_claims: u32,
+    /// Why the event failed, in one word, for those who count.
+    failure: &'static str,
 }
 
 /// A claim that was granted.
@@ -132,7 +149,8 @@ impl<'a> InProcess<'a> {
     fn new(shared: &'a Shared, job: &'a mut Job) -> Self {
         let key = job.envelope.as_ref().map(Envelope::idempotency_key);
         let slot = key.map(|key| Slot::new(shared.name.clone(), key));
-        Self { shared, job, slot, grant: None, failed_claims: 0 }
+        let failure = if slot.is_some() { "no_attempt_ended" } else { "invalid" };
+        Self { shared, job, slot, grant: None, failed_claims: 0, failure }
     }
 
     fn first_step(&self) -> Step {
@@ -207,7 +225,7 @@ impl<'a> InProcess<'a> {
         };
         let event_type = envelope.event_type();
         let Some(handler) = self.shared.handlers.get(event_type) else {
-            self.job.error = format!("no handler for {event_type}").into();
+            (self.job.error, self.failure) = (format!("no handler for {event_type}").into(), "no_handler");
             return Seen::Handled(Outcome::Rejected);
         };
         let (fence, attempt) = (grant.fence, grant.attempt);
@@ -224,19 +242,19 @@ impl<'a> InProcess<'a> {
             Err(panic) => Some(Ok(Err(panic))),
         };
         self.job.received.hold.limit(grant.lease_end);
-        let (outcome, error) = match ended {
-            None => (Outcome::Cancelled, "cancelled at shutdown".into()),
+        let (outcome, failure, error) = match ended {
+            None => (Outcome::Cancelled, "cancelled", "cancelled at shutdown".into()),
             Some(Err(_elapsed)) => {
-                (Outcome::Failed(None), format!("handler did not end within {time:?}").into())
+                (Outcome::Failed(None), "timeout", format!("handler did not end within {time:?}").into())
             }
-            Some(Ok(Err(_panic))) => (Outcome::Failed(None), "handler panicked".into()),
-            Some(Ok(Ok(Ok(())))) => (Outcome::Done, "".into()),
+            Some(Ok(Err(_panic))) => (Outcome::Failed(None), "panic", "handler panicked".into()),
+            Some(Ok(Ok(Ok(())))) => (Outcome::Done, "", "".into()),
             Some(Ok(Ok(Err(error)))) => match error.verdict() {
-                Verdict::Retry(delay) => (Outcome::Failed(delay), error.to_string().into()),
-                Verdict::Reject => (Outcome::Rejected, error.to_string().into()),
+                Verdict::Retry(delay) => (Outcome::Failed(delay), "handler_error", error.to_string().into()),
+                Verdict::Reject => (Outcome::Rejected, "rejected", error.to_string().into()),
             },
         };
-        self.job.error = error;
+        (self.job.error, self.failure) = (error, failure);
         Seen::Handled(outcome)
     }
 
@@ -255,13 +273,13 @@ impl<'a> InProcess<'a> {
     }
 
     async fn dead_letter(&self, reason: DeadLetterReason) -> Seen {
-        let Received { message, reply, sequence, deliveries, .. } = &self.job.received;
+        let Received { message, sequence, deliveries, .. } = &self.job.received;
         let obituary = Obituary {
             consumer: self.shared.name.as_str(),
             reason,
             error: &self.job.error,
             deliveries: *deliveries,
-            stream: AckSubject::parse(reply).map_or("_", |ack| ack.stream),
+            stream: self.shared.stream,
             sequence: *sequence,
             subject: &message.subject,
             headers: message.headers.as_ref(),
@@ -311,6 +329,13 @@ impl<'a> InProcess<'a> {
 
     /// Says what happened, never what the event holds.
     fn log(&self, ending: Ending) {
+        let failure = match ending {
+            Ending::Handled | Ending::Duplicate | Ending::Returned => None,
+            Ending::Retried(_) | Ending::DeadLettered(_) => Some(self.failure),
+            Ending::Postponed(_) => Some("dead_letter_not_stored"),
+            Ending::Abandoned => Some("claim_lost"),
+        };
+        span::processed(ending.name(), self.position().attempt, failure);
         let consumer = &self.shared.name;
         let (sequence, attempt, error) =
             (self.job.received.sequence, self.position().attempt, &*self.job.error);

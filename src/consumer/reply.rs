@@ -22,6 +22,16 @@ pub(super) fn answer(to: &Subject, ending: Ending) -> Option<OutboundMessage> {
     Some(OutboundMessage { subject: to.clone(), reply: None, payload, headers: None })
 }
 
+/// What the server is told, in one word; `None` is nothing.
+pub(super) fn verb(ending: Ending) -> Option<&'static str> {
+    match ending {
+        Ending::Handled | Ending::Duplicate => Some("ack"),
+        Ending::Retried(_) | Ending::Postponed(_) | Ending::Returned => Some("nak"),
+        Ending::DeadLettered(_) => Some("term"),
+        Ending::Abandoned => None,
+    }
+}
+
 fn nak(delay: Duration) -> Bytes {
     // The server reads 64 bits with a sign: some 292 years.
     let nanos = i64::try_from(delay.as_nanos()).unwrap_or(i64::MAX);

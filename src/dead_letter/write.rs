@@ -4,6 +4,7 @@ use super::{DeadLetterReason, header};
 use crate::{
     publish::{Outgoing, PublishError, PublishErrorKind, PublishReceipt, Publisher},
     subject::dead_letter_subject,
+    telemetry::span::{self, Delivered},
 };
 use async_nats::{HeaderMap, header::NATS_MESSAGE_ID};
 use bytes::Bytes;
@@ -11,6 +12,7 @@ use sha2::{Digest, Sha256};
 use std::{error::Error, time::Duration};
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 use tokio::time::Instant;
+use tracing::Instrument;
 
 /// A broker that reads at all does so sooner. Who has no watch on the connection is not told that it may not.
 const READ_WITHIN: Duration = Duration::from_secs(2);
@@ -35,22 +37,38 @@ impl Obituary<'_> {
     pub(crate) async fn store(&self, publisher: &Publisher, deadline: Instant) -> Result<(), PublishError> {
         let consumer = header::printable(self.consumer);
         let message_id = format!("{}:{}:{consumer}", self.stream, self.sequence);
-        let mut receipt = self.store_as(&message_id, publisher, deadline).await?;
-        // A stream that was deleted and created anew counts from one again: the broker may know this message id from a
-        // dead letter of the old stream, and has then dropped this one.
-        if receipt.is_duplicate() && !self.is_held_by(&receipt, publisher, deadline).await {
-            let content = hex::encode(Sha256::digest(self.payload));
-            receipt = self.store_as(&format!("{message_id}:{content}"), publisher, deadline).await?;
-        }
+        let destination = dead_letter_subject(self.consumer, self.subject);
+        let (stream, subject, sequence) = (self.stream, self.subject, self.sequence);
+        let of = Delivered { consumer: &consumer, stream, subject, sequence };
+        let span = span::dead_letter(of, &destination, &message_id, self.reason.as_str());
+        let stored = self.store_by_id(&message_id, publisher, deadline).instrument(span.clone()).await;
+        let receipt = stored.inspect_err(|error| span::failed(&span, error.kind().name()))?;
         tracing::warn!(
+            parent: &span,
             consumer,
             reason = %self.reason,
-            stream = self.stream,
-            sequence = self.sequence,
+            stream,
+            sequence,
             dead_letter = receipt.sequence(),
             "event is dead-lettered"
         );
         Ok(())
+    }
+
+    async fn store_by_id(
+        &self,
+        message_id: &str,
+        publisher: &Publisher,
+        deadline: Instant,
+    ) -> Result<PublishReceipt, PublishError> {
+        let receipt = self.store_as(message_id, publisher, deadline).await?;
+        // A stream that was deleted and created anew counts from one again: the broker may know this message id from a
+        // dead letter of the old stream, and has then dropped this one.
+        if receipt.is_duplicate() && !self.is_held_by(&receipt, publisher, deadline).await {
+            let content = hex::encode(Sha256::digest(self.payload));
+            return self.store_as(&format!("{message_id}:{content}"), publisher, deadline).await;
+        }
+        Ok(receipt)
     }
 
     /// Where the original bytes and the headers together are more than the broker takes, the record refers to the

@@ -3,9 +3,13 @@
 use super::{
     BridgeOptions, Outgoing, PublishError, PublishErrorKind, PublishReceipt, failure::Failure, suppression,
 };
-use crate::connection_watch::{ConnectionWatch, Moment};
+use crate::{
+    connection_watch::{ConnectionWatch, Moment},
+    telemetry::Emission,
+};
 use async_nats::{
-    Client,
+    Client, HeaderValue,
+    header::NATS_MESSAGE_ID,
     jetstream::{
         self,
         context::{ContextBuilder, PublishAckFuture},
@@ -15,6 +19,7 @@ use async_nats::{
 };
 use std::{future::IntoFuture, sync::Arc, time::Duration};
 use tokio::time::{Instant, sleep, timeout_at};
+use tracing::Instrument;
 
 /// Publishes messages that carry their own message id, so that a repeat is stored once.
 #[derive(Debug, Clone)]
@@ -56,8 +61,19 @@ impl Publisher {
         message: Outgoing,
         deadline: Instant,
     ) -> Result<PublishReceipt, PublishError> {
-        let sent = self.send(&message, deadline).await;
-        self.finish(message, sent, deadline).await
+        let emission = self.begin(&message);
+        let published = async {
+            let sent = self.send(&message, deadline).await;
+            self.finish(message, sent, deadline).await
+        };
+        let outcome = published.instrument(emission.span().clone()).await;
+        emission.end(&outcome);
+        outcome
+    }
+
+    fn begin(&self, message: &Outgoing) -> Emission {
+        let message_id = message.headers.get(NATS_MESSAGE_ID).map_or("", HeaderValue::as_str);
+        Emission::begin(&message.subject, message_id, message.payload.len(), &self.context)
     }
 
     /// Publishes again what failed for the first time.

@@ -7,7 +7,9 @@ use super::{
     failure::Failure,
     suppression,
 };
-use crate::{connection_watch::Refusal, idempotency::IdempotencyKey};
+use crate::{
+    connection_watch::Refusal, idempotency::IdempotencyKey, telemetry::span, topology::EVENT_STREAM,
+};
 use async_nats::{HeaderMap, HeaderName, Message, Request, RequestErrorKind, header};
 use futures::{FutureExt, StreamExt, TryStreamExt, stream};
 use std::{
@@ -15,6 +17,7 @@ use std::{
     sync::Arc,
 };
 use tokio::time::{Instant, sleep, timeout_at};
+use tracing::Instrument;
 use uuid::Uuid;
 
 /// The most messages of a batch, which is the server's default.
@@ -56,7 +59,9 @@ impl Publisher {
         }
         let mut seen = HashSet::new();
         let distinct: Vec<_> = facts.iter().filter(|fact| seen.insert(fact.key)).collect();
-        let receipts = self.store_batch(distinct).await?;
+        let span = span::publish_batch(EVENT_STREAM, facts.len(), &self.context);
+        let stored = self.store_batch(distinct).instrument(span.clone()).await;
+        let receipts = stored.inspect_err(|error| span::failed(&span, error.kind().name()))?;
         Ok(in_order(facts, receipts))
     }
 

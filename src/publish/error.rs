@@ -44,6 +44,25 @@ pub enum PublishErrorKind {
     Unsupported,
 }
 
+impl PublishErrorKind {
+    /// For those who count: one word for each.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Invalid => "invalid",
+            Self::TooLarge => "too_large",
+            Self::TimedOut => "timed_out",
+            Self::Disconnected => "disconnected",
+            Self::StreamNotFound => "stream_not_found",
+            Self::StreamFull => "stream_full",
+            Self::Unavailable => "unavailable",
+            Self::Rejected => "rejected",
+            Self::PermissionDenied => "permission_denied",
+            Self::Suppressed => "suppressed",
+            Self::Unsupported => "unsupported",
+        }
+    }
+}
+
 impl PublishError {
     pub(crate) fn new(kind: PublishErrorKind) -> Self {
         Self { kind, outcome_unknown: false, source: None }

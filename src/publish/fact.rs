@@ -1,8 +1,8 @@
 //! An envelope, written.
 
 use super::{Outgoing, PublishError, PublishErrorKind, cloud_event::CloudEvent};
-use crate::{envelope::Envelope, event::Event, idempotency::IdempotencyKey};
-use async_nats::{HeaderMap, HeaderName, Subject, header::NATS_MESSAGE_ID};
+use crate::{envelope::Envelope, event::Event, idempotency::IdempotencyKey, telemetry::Emission};
+use async_nats::{HeaderMap, HeaderName, Subject, header::NATS_MESSAGE_ID, jetstream::Context};
 use bytes::Bytes;
 
 /// An envelope, written once: what every attempt to publish it needs. Cheap to keep, since its headers are made when they
@@ -41,6 +41,10 @@ impl Fact {
     pub(crate) fn into_cloud_event(self) -> Result<Self, crate::envelope::DecodeError> {
         let envelope: Envelope = Envelope::decode(&self.subject, &self.payload)?;
         Ok(Self { cloud_event: Some(Box::new(CloudEvent::of(&envelope))), ..self })
+    }
+
+    pub(super) fn emission(&self, context: &Context) -> Emission {
+        Emission::begin(&self.subject, self.key, self.payload.len(), context)
     }
 
     pub(super) fn headers(&self) -> HeaderMap {

@@ -1,7 +1,7 @@
 //! Publishes in flight, in the order in which they were begun.
 
 use super::{Fact, PublishError, PublishReceipt};
-use crate::connection_watch::Moment;
+use crate::{connection_watch::Moment, telemetry::Emission};
 use std::collections::VecDeque;
 use tokio::time::Instant;
 
@@ -26,6 +26,7 @@ enum Slot {
 #[derive(Debug)]
 pub(super) struct Sent {
     pub(super) fact: Fact,
+    pub(super) emission: Emission,
     pub(super) moment: Moment,
     pub(super) at: Instant,
     pub(super) deadline: Instant,
@@ -114,7 +115,7 @@ mod tests {
         let subject = "strat.dev.unit.published".into();
         let fact = Fact { subject, key, payload: "{}".into(), cloud_event: None };
         let at = Instant::now();
-        Sent { fact, moment: ConnectionWatch::new().now(), at, deadline: at }
+        Sent { fact, emission: Emission::none(), moment: ConnectionWatch::new().now(), at, deadline: at }
     }
 
     #[test]

@@ -22,6 +22,7 @@ use std::{
     time::Duration,
 };
 use tokio::time::{Instant, Sleep, sleep_until, timeout_at};
+use tracing::Instrument;
 
 /// How often it is looked for attempts that nobody will answer. Only while it waits.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
@@ -121,12 +122,15 @@ impl<S: Stream<Item = Result<Fact, PublishError>> + Send> Pipeline<S> {
         let at = Instant::now();
         let moment = self.publisher.watch.now();
         let deadline = at + self.publisher.options.retry_budget();
-        match self.send(&fact, deadline.min(at + self.publisher.options.attempt_timeout())).await {
-            Ok(()) => self.flight.push_sent(Sent { fact, moment, at, deadline }),
+        let emission = fact.emission(&self.publisher.context);
+        let sent = self.send(&fact, deadline.min(at + self.publisher.options.attempt_timeout())).await;
+        let number = self.flight.next_number();
+        let sending = Sent { fact, emission, moment, at, deadline };
+        match sent {
+            Ok(()) => self.flight.push_sent(sending),
             Err(failure) => {
-                let number = self.flight.next_number();
                 self.flight.push_elsewhere();
-                self.repeat(number, fact, failure, deadline);
+                self.repeat(number, sending, failure);
             }
         }
     }
@@ -162,14 +166,14 @@ impl<S: Stream<Item = Result<Fact, PublishError>> + Send> Pipeline<S> {
                 Answer::NoStream => Failure::without_stream(),
                 Answer::Staged | Answer::Foreign => continue,
             };
-            if let Some(Sent { fact, deadline, .. }) = self.flight.take(number) {
-                self.repeat(number, fact, failure, deadline);
+            if let Some(sent) = self.flight.take(number) {
+                self.repeat(number, sent, failure);
             }
         }
     }
 
     fn stored(&mut self, number: u64, stored: &Stored<'_>) {
-        let Some(Sent { fact, deadline, .. }) = self.flight.take(number) else { return };
+        let Some(Sent { fact, emission, deadline, .. }) = self.flight.take(number) else { return };
         if *self.stream != *stored.stream {
             self.stream = (*stored.stream).into();
         }
@@ -178,11 +182,15 @@ impl<S: Stream<Item = Result<Fact, PublishError>> + Send> Pipeline<S> {
             let context = self.publisher.context.clone();
             let verify = async move {
                 let message = fact.into_outgoing();
-                (number, suppression::verify(&context, &message, receipt, deadline).await)
+                let outcome = suppression::verify(&context, &message, receipt, deadline).await;
+                emission.end(&outcome);
+                (number, outcome)
             };
             self.elsewhere.push(verify.boxed());
         } else {
-            self.flight.settle(number, Ok(receipt));
+            let outcome = Ok(receipt);
+            emission.end(&outcome);
+            self.flight.settle(number, outcome);
         }
     }
 
@@ -212,16 +220,21 @@ impl<S: Stream<Item = Result<Fact, PublishError>> + Send> Pipeline<S> {
                 Some((number, failure(&sent)?, sent))
             })
             .collect();
-        for (number, failure, Sent { fact, deadline, .. }) in failed {
-            self.repeat(number, fact, failure, deadline);
+        for (number, failure, sent) in failed {
+            self.repeat(number, sent, failure);
         }
     }
 
-    fn repeat(&mut self, number: u64, fact: Fact, failure: Failure, deadline: Instant) {
+    fn repeat(&mut self, number: u64, sent: Sent, failure: Failure) {
         let publisher = self.publisher.clone();
-        let repeated =
-            async move { (number, publisher.recover(fact.into_outgoing(), failure, deadline).await) };
-        self.elsewhere.push(repeated.boxed());
+        let Sent { fact, emission, deadline, .. } = sent;
+        let span = emission.span().clone();
+        let repeated = async move {
+            let outcome = publisher.recover(fact.into_outgoing(), failure, deadline).await;
+            emission.end(&outcome);
+            (number, outcome)
+        };
+        self.elsewhere.push(repeated.instrument(span).boxed());
     }
 }
 

@@ -60,6 +60,7 @@ mod server;
 mod settle_in;
 mod shutdown;
 mod slow;
+mod spans;
 mod sql_schema;
 mod sql_stores;
 mod startup;

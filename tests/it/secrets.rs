@@ -1,6 +1,6 @@
-//! Nothing is logged of what events contain, whatever becomes of them.
+//! Nothing is logged, or recorded in spans, of what events contain, whatever becomes of them.
 
-use crate::support::{Log, Running, Stage, published, source};
+use crate::support::{Log, Running, Spans, Stage, published, source};
 use stratt_event_bridge::{
     Delivery, Envelope, Feed, HandlerError, UnitPublished, async_nats::HeaderMap, dead_letter::DeadLetters,
 };
@@ -9,7 +9,7 @@ const MARK: &str = "Wahlkabine-7719";
 
 #[tokio::test]
 async fn no_payload_or_meta_is_logged_when_events_are_handled_retried_dead_lettered_and_redriven() {
-    let log = Log::listen();
+    let (log, spans) = (Log::listen(), Spans::listen());
     let stage = Stage::new().await;
     let consumer =
         stage.consumer("quiet").feed(Feed::Choco).on(|delivery: Delivery<UnitPublished>| async move {
@@ -54,8 +54,14 @@ async fn no_payload_or_meta_is_logged_when_events_are_handled_retried_dead_lette
     assert!(summary.handled >= 2 && summary.retried >= 1 && summary.exhausted >= 1, "{summary:?}");
     assert!(summary.invalid >= 20 && summary.rejected >= 1 && summary.duplicates >= 1, "{summary:?}");
     // It was listened to, at every level that the crate uses.
-    for heard in ["event is dead-lettered", "DEBUG stratt_event_bridge", "WARN stratt_event_bridge"] {
+    for heard in ["event is dead-lettered", " DEBUG ", " WARN "] {
         assert!(log.count(heard) > 0, "{heard}");
     }
     assert_eq!(log.count(MARK), 0);
+    for kind in ["publish", "process", "settle", "dead_letter"] {
+        assert!(!spans.of(kind).is_empty(), "{kind}");
+    }
+    for span in spans.all() {
+        assert!(!format!("{span:?}").contains(MARK), "{span:#?}");
+    }
 }

@@ -1,12 +1,29 @@
+use super::spans::SpansOfThisThread;
 use std::{
     cell::RefCell,
     io::{self, Write},
     rc::Rc,
     sync::Once,
 };
+use tracing_subscriber::{EnvFilter, Layer, filter::Targets, layer::SubscriberExt, util::SubscriberInitExt};
 
 thread_local! {
     static HEARD: RefCell<Option<Rc<RefCell<String>>>> = const { RefCell::new(None) };
+}
+
+/// One subscriber for the whole process: with one for each thread, a thread that has none can switch a line off for all of
+/// them. What is not listened to on a thread is dropped there.
+pub fn subscribe() {
+    static SUBSCRIBED: Once = Once::new();
+    SUBSCRIBED.call_once(|| {
+        let all_of_ours = EnvFilter::new("info,stratt_event_bridge=trace");
+        let lines = tracing_subscriber::fmt::layer().with_writer(|| ThisThread).with_ansi(false);
+        let ours = Targets::new().with_target("stratt_event_bridge", tracing::Level::TRACE);
+        tracing_subscriber::registry()
+            .with(lines.with_filter(all_of_ours))
+            .with(SpansOfThisThread.with_filter(ours))
+            .init();
+    });
 }
 
 /// What is logged on this thread from now on, for tests whose runtime has no other.
@@ -15,14 +32,7 @@ pub struct Log(Rc<RefCell<String>>);
 
 impl Log {
     pub fn listen() -> Self {
-        // One subscriber for the whole process: with one for each thread, a thread that has none can switch a line off
-        // for all of them.
-        static SUBSCRIBED: Once = Once::new();
-        SUBSCRIBED.call_once(|| {
-            let all_of_ours = tracing_subscriber::EnvFilter::new("info,stratt_event_bridge=trace");
-            let lines = tracing_subscriber::fmt().with_writer(|| ThisThread).with_ansi(false);
-            lines.with_env_filter(all_of_ours).init();
-        });
+        subscribe();
         let heard = Rc::default();
         HEARD.set(Some(Rc::clone(&heard)));
         Self(heard)

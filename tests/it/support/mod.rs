@@ -12,6 +12,7 @@ mod peers;
 mod running;
 mod schemas;
 mod seed;
+mod spans;
 mod stage;
 
 pub use databases::{database, sqlite_pool, sqlite_pool_on};
@@ -26,6 +27,7 @@ pub use peers::Peer;
 pub use running::Running;
 pub use schemas::{validator, validator_of};
 pub use seed::Seed;
+pub use spans::Spans;
 pub use stage::{ClusterStage, NEWEST, Stage, quick, short};
 
 use std::{fmt::Debug, future::Future, path::PathBuf, time::Duration};

@@ -1,0 +1,46 @@
+//! One publish, from its first attempt to its end.
+
+use super::span;
+use crate::publish::{PublishError, PublishReceipt};
+use async_nats::jetstream::Context;
+use std::fmt::Display;
+use tracing::Span;
+
+/// A publish that is under way.
+#[derive(Debug)]
+#[must_use = "its end is to be told"]
+pub(crate) struct Emission {
+    span: Span,
+}
+
+impl Emission {
+    pub(crate) fn begin(subject: &str, message_id: impl Display, bytes: usize, context: &Context) -> Self {
+        Self { span: span::publish(subject, message_id, bytes, context) }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn none() -> Self {
+        Self { span: Span::none() }
+    }
+
+    pub(crate) fn span(&self) -> &Span {
+        &self.span
+    }
+
+    /// It ended. One that nobody waits for any more has no end.
+    pub(crate) fn end(self, outcome: &Result<PublishReceipt, PublishError>) {
+        match outcome {
+            Ok(receipt) => {
+                self.span
+                    .record("stratt.stream", receipt.stream())
+                    .record("stratt.sequence", receipt.sequence())
+                    .record("stratt.duplicate", receipt.is_duplicate());
+                if receipt.is_duplicate() {
+                    let (stream, sequence) = (receipt.stream(), receipt.sequence());
+                    tracing::info!(parent: &self.span, stream, sequence, "broker skips a duplicate");
+                }
+            }
+            Err(error) => span::failed(&self.span, error.kind().name()),
+        }
+    }
+}

@@ -1,0 +1,184 @@
+//! Spans by the semantic conventions of OpenTelemetry for messaging:
+//! <https://opentelemetry.io/docs/specs/semconv/messaging/messaging-spans/>.
+//!
+//! What `tracing-opentelemetry` takes for the name, kind and status of a span is in the fields that begin with `otel.`. Where
+//! nobody listens, no field is looked at. None holds what an event says, or what a handler's error says.
+
+use async_nats::jetstream::Context;
+use std::fmt::Display;
+use tracing::{Span, debug_span, field::Empty, info_span};
+
+/// Of all spans, so that they can be switched off without the log lines, and the other way round.
+const TARGET: &str = "stratt_event_bridge::span";
+
+/// A message is sent, until the broker has acknowledged it or the time is up.
+pub(crate) fn publish(subject: &str, message_id: impl Display, bytes: usize, context: &Context) -> Span {
+    info_span!(
+        target: TARGET,
+        "publish",
+        otel.name = format_args!("publish {subject}"),
+        otel.kind = "producer",
+        otel.status_code = Empty,
+        messaging.system = "nats",
+        messaging.operation.name = "publish",
+        messaging.operation.type = "send",
+        messaging.destination.name = subject,
+        messaging.message.id = %message_id,
+        messaging.message.body.size = bytes,
+        messaging.client.id = client_id(context),
+        stratt.stream = Empty,
+        stratt.sequence = Empty,
+        stratt.duplicate = Empty,
+        error.type = Empty,
+    )
+}
+
+/// Messages are sent in one batch.
+pub(crate) fn publish_batch(stream: &str, count: usize, context: &Context) -> Span {
+    info_span!(
+        target: TARGET,
+        "publish",
+        otel.name = format_args!("publish {stream}"),
+        otel.kind = "producer",
+        otel.status_code = Empty,
+        messaging.system = "nats",
+        messaging.operation.name = "publish",
+        messaging.operation.type = "send",
+        messaging.destination.name = stream,
+        messaging.batch.message_count = count,
+        messaging.client.id = client_id(context),
+        error.type = Empty,
+    )
+}
+
+/// A delivery, as far as spans tell of it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Delivered<'a> {
+    pub(crate) consumer: &'a str,
+    pub(crate) stream: &'a str,
+    pub(crate) subject: &'a str,
+    pub(crate) sequence: u64,
+}
+
+/// A delivery is dealt with, from its claim to its answer. `message_id` is the key of a valid event.
+pub(crate) fn process(
+    of: Delivered<'_>,
+    message_id: Option<&impl Display>,
+    deliveries: u64,
+    bytes: usize,
+) -> Span {
+    // Anybody may have made the subject of what is not an event: names of spans are to be few.
+    let named = if message_id.is_some() { of.subject } else { of.stream };
+    info_span!(
+        target: TARGET,
+        "process",
+        otel.name = format_args!("process {named}"),
+        otel.kind = "consumer",
+        otel.status_code = Empty,
+        messaging.system = "nats",
+        messaging.operation.name = "process",
+        messaging.operation.type = "process",
+        messaging.destination.name = of.subject,
+        messaging.message.id = message_id.map(tracing::field::display),
+        messaging.message.body.size = bytes,
+        messaging.consumer.group.name = of.consumer,
+        stratt.stream = of.stream,
+        stratt.sequence = of.sequence,
+        stratt.deliveries = deliveries,
+        stratt.attempt = Empty,
+        stratt.outcome = Empty,
+        error.type = Empty,
+    )
+}
+
+/// The server is told how a delivery ended: `verb` is what it is told.
+pub(crate) fn settle(of: Delivered<'_>, verb: &'static str) -> Span {
+    debug_span!(
+        target: TARGET,
+        "settle",
+        otel.name = format_args!("{verb} {}", of.stream),
+        otel.kind = "client",
+        messaging.system = "nats",
+        messaging.operation.name = verb,
+        messaging.operation.type = "settle",
+        messaging.destination.name = of.subject,
+        messaging.consumer.group.name = of.consumer,
+        stratt.stream = of.stream,
+        stratt.sequence = of.sequence,
+    )
+}
+
+/// A dead letter is stored. The publish of it is a span inside of this one.
+pub(crate) fn dead_letter(
+    of: Delivered<'_>,
+    destination: &str,
+    message_id: &str,
+    reason: &'static str,
+) -> Span {
+    info_span!(
+        target: TARGET,
+        "dead_letter",
+        otel.name = format_args!("dead_letter {destination}"),
+        otel.kind = "client",
+        otel.status_code = Empty,
+        messaging.system = "nats",
+        messaging.operation.name = "dead_letter",
+        messaging.operation.type = "settle",
+        messaging.destination.name = destination,
+        messaging.message.id = message_id,
+        messaging.consumer.group.name = of.consumer,
+        stratt.stream = of.stream,
+        stratt.sequence = of.sequence,
+        stratt.dead_letter.reason = reason,
+        error.type = Empty,
+    )
+}
+
+/// How the delivery ended that the current span is about.
+pub(crate) fn processed(outcome: &'static str, attempt: u32, error: Option<&'static str>) {
+    let span = Span::current();
+    span.record("stratt.outcome", outcome).record("stratt.attempt", attempt);
+    if let Some(error) = error {
+        failed(&span, error);
+    }
+}
+
+pub(crate) fn failed(span: &Span, error: &'static str) {
+    span.record("error.type", error).record("otel.status_code", "error");
+}
+
+/// As the server knows this connection; another one after a reconnect.
+fn client_id(context: &Context) -> Option<u64> {
+    Some(context.client().try_server_info()?.client_id)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fmt;
+
+    struct Unread;
+
+    impl Display for Unread {
+        fn fmt(&self, _: &mut fmt::Formatter<'_>) -> fmt::Result {
+            panic!("a field is looked at although nobody listens")
+        }
+    }
+
+    #[test]
+    fn where_nobody_listens_there_is_no_span_and_no_field_is_looked_at() {
+        let of = Delivered {
+            consumer: "c",
+            stream: "STRATT_EVENTS",
+            subject: "strat.dev.unit.published",
+            sequence: 1,
+        };
+        assert!(process(of, Some(&Unread), 1, 1).is_disabled());
+        assert!(settle(of, "ack").is_disabled());
+        assert!(
+            dead_letter(of, "stratt.dlq.c.dev.unit.published", "STRATT_EVENTS:1:c", "invalid").is_disabled()
+        );
+        // Without a span of ours there is nothing to record in.
+        processed("handled", 1, None);
+    }
+}
