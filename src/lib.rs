@@ -43,6 +43,7 @@ mod telemetry;
 #[cfg(feature = "testing")]
 pub mod testing;
 pub mod topology;
+mod trace_context;
 
 pub use async_nats;
 pub use bridge::EventBridge;

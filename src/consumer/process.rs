@@ -15,6 +15,7 @@ use crate::{
     envelope::Envelope,
     publish::Publisher,
     telemetry::span::{self, Delivered},
+    trace_context,
 };
 use async_nats::{Client, Message, Subject};
 use futures::{FutureExt, poll};
@@ -72,7 +73,13 @@ impl Received {
     /// The span of all that becomes of it here.
     pub(super) fn span(&self, shared: &Shared, envelope: Option<&Envelope>) -> Span {
         let key = envelope.map(Envelope::idempotency_key);
-        span::process(self.delivered(shared), key.as_ref(), self.deliveries, self.message.payload.len())
+        let bytes = self.message.payload.len();
+        let span = span::process(self.delivered(shared), key.as_ref(), self.deliveries, bytes);
+        // A parent and not a link: one message is one span, and so one trace tells the whole way of an event.
+        if let Some(headers) = &self.message.headers {
+            trace_context::extract(headers).becomes_parent_of(&span);
+        }
+        span
     }
 
     pub(super) fn delivered<'a>(&'a self, shared: &'a Shared) -> Delivered<'a> {

@@ -58,10 +58,10 @@ impl Publisher {
     /// Publishes until `deadline`. One attempt that nobody answered makes the outcome of a failure unknown.
     pub(crate) async fn publish_until(
         &self,
-        message: Outgoing,
+        mut message: Outgoing,
         deadline: Instant,
     ) -> Result<PublishReceipt, PublishError> {
-        let emission = self.begin(&message);
+        let emission = self.begin(&mut message);
         let published = async {
             let sent = self.send(&message, deadline).await;
             self.finish(message, sent, deadline).await
@@ -71,9 +71,11 @@ impl Publisher {
         outcome
     }
 
-    fn begin(&self, message: &Outgoing) -> Emission {
+    fn begin(&self, message: &mut Outgoing) -> Emission {
         let message_id = message.headers.get(NATS_MESSAGE_ID).map_or("", HeaderValue::as_str);
-        Emission::begin(&message.subject, message_id, message.payload.len(), &self.context)
+        let emission = Emission::begin(&message.subject, message_id, message.payload.len(), &self.context);
+        emission.travels_in(&mut message.headers);
+        emission
     }
 
     /// Publishes again what failed for the first time.

@@ -9,6 +9,7 @@ use super::{
 };
 use crate::{
     connection_watch::Refusal, idempotency::IdempotencyKey, telemetry::span, topology::EVENT_STREAM,
+    trace_context,
 };
 use async_nats::{HeaderMap, HeaderName, Message, Request, RequestErrorKind, header};
 use futures::{FutureExt, StreamExt, TryStreamExt, stream};
@@ -131,6 +132,7 @@ impl Publisher {
         let id = Uuid::new_v4().simple().to_string();
         for (number, fact) in (1..).zip(facts) {
             let mut headers = fact.headers();
+            trace_context::inject(&mut headers);
             headers.insert(HeaderName::from_static("Nats-Batch-Id"), id.as_str());
             headers.insert(HeaderName::from_static("Nats-Batch-Sequence"), number.to_string());
             if number == facts.len() {

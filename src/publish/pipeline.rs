@@ -7,7 +7,7 @@ use super::{
     flight::{Flight, Sent},
     suppression,
 };
-use async_nats::{Message, Subject, Subscriber};
+use async_nats::{HeaderMap, Message, Subject, Subscriber};
 use futures::{
     FutureExt, Stream, StreamExt,
     future::BoxFuture,
@@ -123,7 +123,10 @@ impl<S: Stream<Item = Result<Fact, PublishError>> + Send> Pipeline<S> {
         let moment = self.publisher.watch.now();
         let deadline = at + self.publisher.options.retry_budget();
         let emission = fact.emission(&self.publisher.context);
-        let sent = self.send(&fact, deadline.min(at + self.publisher.options.attempt_timeout())).await;
+        let mut headers = fact.headers();
+        emission.travels_in(&mut headers);
+        let sent =
+            self.send(&fact, headers, deadline.min(at + self.publisher.options.attempt_timeout())).await;
         let number = self.flight.next_number();
         let sending = Sent { fact, emission, moment, at, deadline };
         match sent {
@@ -135,7 +138,7 @@ impl<S: Stream<Item = Result<Fact, PublishError>> + Send> Pipeline<S> {
         }
     }
 
-    async fn send(&mut self, fact: &Fact, until: Instant) -> Result<(), Failure> {
+    async fn send(&mut self, fact: &Fact, headers: HeaderMap, until: Instant) -> Result<(), Failure> {
         let client = self.publisher.context.client();
         let answers = match &mut self.answers {
             Some(answers) => answers,
@@ -143,8 +146,7 @@ impl<S: Stream<Item = Result<Fact, PublishError>> + Send> Pipeline<S> {
         };
         let inbox = answers.inbox_of(self.flight.next_number());
         let (subject, payload) = (fact.subject.clone(), fact.payload.clone());
-        let mut sending =
-            pin!(client.publish_with_reply_and_headers(subject, inbox, fact.headers(), payload));
+        let mut sending = pin!(client.publish_with_reply_and_headers(subject, inbox, headers, payload));
         // Usually there is room at once, and no time is needed.
         if let Some(sent) = sending.as_mut().now_or_never() {
             return Ok(sent?);
@@ -230,7 +232,9 @@ impl<S: Stream<Item = Result<Fact, PublishError>> + Send> Pipeline<S> {
         let Sent { fact, emission, deadline, .. } = sent;
         let span = emission.span().clone();
         let repeated = async move {
-            let outcome = publisher.recover(fact.into_outgoing(), failure, deadline).await;
+            let mut message = fact.into_outgoing();
+            emission.travels_in(&mut message.headers);
+            let outcome = publisher.recover(message, failure, deadline).await;
             emission.end(&outcome);
             (number, outcome)
         };

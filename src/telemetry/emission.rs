@@ -1,8 +1,11 @@
 //! One publish, from its first attempt to its end.
 
 use super::span;
-use crate::publish::{PublishError, PublishReceipt};
-use async_nats::jetstream::Context;
+use crate::{
+    publish::{PublishError, PublishReceipt},
+    trace_context,
+};
+use async_nats::{HeaderMap, jetstream::Context};
 use std::fmt::Display;
 use tracing::Span;
 
@@ -25,6 +28,12 @@ impl Emission {
 
     pub(crate) fn span(&self) -> &Span {
         &self.span
+    }
+
+    /// Makes the message carry on the trace. One that carries a trace already, from an outbox or a dead letter, keeps it.
+    pub(crate) fn travels_in(&self, headers: &mut HeaderMap) {
+        trace_context::extract(headers).joins(&self.span);
+        self.span.in_scope(|| trace_context::inject(headers));
     }
 
     /// It ended. One that nobody waits for any more has no end.

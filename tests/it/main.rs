@@ -69,6 +69,7 @@ mod support;
 mod sweeper;
 mod tidy;
 mod topology;
+mod traces;
 mod twins;
 mod values;
 mod wrong_stores;

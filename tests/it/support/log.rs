@@ -1,4 +1,4 @@
-use super::spans::SpansOfThisThread;
+use super::{spans::SpansOfThisThread, traces};
 use std::{
     cell::RefCell,
     io::{self, Write},
@@ -22,6 +22,7 @@ pub fn subscribe() {
         tracing_subscriber::registry()
             .with(lines.with_filter(all_of_ours))
             .with(SpansOfThisThread.with_filter(ours))
+            .with(traces::layer())
             .init();
     });
 }

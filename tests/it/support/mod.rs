@@ -14,6 +14,7 @@ mod schemas;
 mod seed;
 mod spans;
 mod stage;
+mod traces;
 
 pub use databases::{database, sqlite_pool, sqlite_pool_on};
 pub use effects::Effects;
@@ -29,6 +30,7 @@ pub use schemas::{validator, validator_of};
 pub use seed::Seed;
 pub use spans::Spans;
 pub use stage::{ClusterStage, NEWEST, Stage, quick, short};
+pub use traces::{Traces, attribute_of};
 
 use std::{fmt::Debug, future::Future, path::PathBuf, time::Duration};
 use tokio::time::{Instant, sleep};

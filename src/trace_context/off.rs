@@ -1,0 +1,19 @@
+//! Without OpenTelemetry: nothing is carried.
+
+use async_nats::HeaderMap;
+use tracing::Span;
+
+#[derive(Debug, Clone)]
+pub(crate) struct TraceContext;
+
+pub(crate) fn inject(_headers: &mut HeaderMap) {}
+
+pub(crate) fn extract(_headers: &HeaderMap) -> TraceContext {
+    TraceContext
+}
+
+impl TraceContext {
+    pub(crate) fn becomes_parent_of(self, _span: &Span) {}
+
+    pub(crate) fn joins(self, _span: &Span) {}
+}
