@@ -3,7 +3,7 @@
 use super::{
     ConsumeError, ConsumeErrorKind, ConsumerOptions, Delivery, Drift, DurableConsumer, HandlerError, Order,
     ask::Asker, decide::Policy, durable::Durable, guarantee::Needs, handler::Handlers, hold::Holds,
-    process::Shared, streams,
+    process::Shared, streams, vitals::Vitals,
 };
 use crate::{
     bridge::EventBridge,
@@ -12,6 +12,7 @@ use crate::{
     domain::Domain,
     event::{Event, EventType},
     subject::Feed,
+    telemetry::ConsumerMeter,
     value::ParseError,
 };
 use async_nats::{Client, jetstream};
@@ -110,6 +111,7 @@ impl ConsumerBuilder {
         if self.options.drift == Drift::Adopt {
             self.options.ack_wait = Some(config.ack_wait);
         }
+        let vitals = Vitals::new(ConsumerMeter::new(name.as_str(), self.handlers.types()));
         let shared = Shared {
             name,
             stream: self.feed.stream(),
@@ -128,6 +130,7 @@ impl ConsumerBuilder {
             store_is_down: false.into(),
             max_age,
             expired: 0.into(),
+            vitals,
             drain: CancellationToken::new(),
             cancel: CancellationToken::new(),
         };

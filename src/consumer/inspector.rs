@@ -60,7 +60,11 @@ impl Inspector {
                 .context
                 .get_consumer_from_stream::<pull::Config, _, _>(self.shared.name.as_str(), self.stream);
             let (drift, gone) = match timeout(ANSWER_WITHIN, info).await {
-                Ok(Ok(found)) => (self.judge(&found.cached_info().config), None),
+                Ok(Ok(found)) => {
+                    let info = found.cached_info();
+                    self.shared.vitals.told(info.num_pending);
+                    (self.judge(&info.config), None)
+                }
                 Ok(Err(error)) => (None, self.gone(&error)),
                 // An outage is no verdict.
                 Err(_elapsed) => (None, None),

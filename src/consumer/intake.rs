@@ -111,6 +111,7 @@ impl Intake {
         while let Poll::Ready(Some(finished)) = self.tasks.poll_join_next(cx) {
             self.joined(finished);
         }
+        self.note();
         self.ask(now);
         if self.is_closed {
             return Poll::Ready(Turn::Over);
@@ -244,6 +245,11 @@ impl Intake {
         }
         let next = job.lane.and_then(|lane| self.sequencer.leave(lane));
         self.ready.extend(next);
+    }
+
+    /// Has those who look on know how far it is.
+    pub(super) fn note(&self) {
+        self.shared.vitals.note(&self.shared, &self.summary);
     }
 
     /// What the server is to be told, in exchange for an empty list.

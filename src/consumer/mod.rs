@@ -28,6 +28,7 @@ mod sequence;
 mod streams;
 mod summary;
 mod takeover;
+mod vitals;
 
 pub use builder::ConsumerBuilder;
 pub use delivery::Delivery;

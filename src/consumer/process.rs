@@ -7,6 +7,7 @@ use super::{
     handler::{HandlerError, Handlers, Verdict},
     hold::{Hold, Holds},
     job::Job,
+    vitals::Vitals,
 };
 use crate::{
     consumer_name::ConsumerName,
@@ -52,6 +53,7 @@ pub(super) struct Shared {
     pub(super) max_age: Option<Duration>,
     /// How many sequences the stream removed that were still due.
     pub(super) expired: AtomicU64,
+    pub(super) vitals: Arc<Vitals>,
     /// Shutdown was asked for: no handler starts.
     pub(super) drain: CancellationToken,
     /// The grace is over: running handlers are dropped.
@@ -238,7 +240,8 @@ impl<'a> InProcess<'a> {
         let (fence, attempt) = (grant.fence, grant.attempt);
         let delivery = Delivery { envelope, attempt, sequence: self.job.received.sequence, slot, fence };
         let time = self.shared.options.processing_timeout();
-        let end = Instant::now() + time;
+        let begun = Instant::now();
+        let end = begun + time;
         self.job.received.hold.limit(end);
         // It may panic before it has made its future, too.
         let ended = match catch_unwind(AssertUnwindSafe(|| handler(delivery))) {
@@ -261,6 +264,7 @@ impl<'a> InProcess<'a> {
                 Verdict::Reject => (Outcome::Rejected, "rejected", error.to_string().into()),
             },
         };
+        self.shared.vitals.meter.handled(event_type, begun, outcome == Outcome::Done);
         (self.job.error, self.failure) = (error, failure);
         Seen::Handled(outcome)
     }
@@ -350,6 +354,7 @@ impl<'a> InProcess<'a> {
             Ending::Handled => tracing::debug!(%consumer, sequence, attempt, "event is handled"),
             Ending::Duplicate => tracing::info!(%consumer, sequence, "duplicate is skipped"),
             Ending::Retried(delay) => {
+                self.shared.vitals.meter.retried();
                 tracing::warn!(%consumer, sequence, attempt, error, ?delay, "event is to be retried");
             }
             Ending::Postponed(delay) => {

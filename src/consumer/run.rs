@@ -70,6 +70,8 @@ impl DurableConsumer {
         let mut verdicts = JoinSet::new();
         verdicts.spawn(permission_denied(self.watch.clone(), self.watch.now(), Arc::clone(&shared), stream));
         verdicts.spawn(Inspector::new(&self).inspect(Arc::clone(&look)));
+        // What is pending is known soon after the start.
+        look.notify_one();
         let puller = Puller::open(shared.client.clone(), stream, shared.name.as_str(), &shared.options)
             .await
             .map_err(|error| {
@@ -178,9 +180,10 @@ impl Running {
         if !matches!(timeout(AWAY, flushed).await, Ok(Ok(()))) {
             tracing::warn!("last answers could not be flushed; their events are redelivered");
         }
-        let mut summary = self.intake.lock().summary;
-        summary.expired = shared.expired.load(Ordering::Relaxed);
-        summary
+        let mut intake = self.intake.lock();
+        intake.summary.expired = shared.expired.load(Ordering::Relaxed);
+        intake.note();
+        intake.summary
     }
 
     /// Waits for all that has begun, and answers for it.
@@ -190,7 +193,9 @@ impl Running {
             tokio::select! {
                 Some(_) = self.pumps.join_next() => {}
                 Some(finished) = poll_fn(|cx| self.intake.lock().tasks.poll_join_next(cx)) => {
-                    self.intake.lock().joined(finished);
+                    let mut intake = self.intake.lock();
+                    intake.joined(finished);
+                    intake.note();
                 }
                 else => return,
             }

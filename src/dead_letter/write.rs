@@ -4,7 +4,10 @@ use super::{DeadLetterReason, header};
 use crate::{
     publish::{Outgoing, PublishError, PublishErrorKind, PublishReceipt, Publisher},
     subject::dead_letter_subject,
-    telemetry::span::{self, Delivered},
+    telemetry::{
+        dead_lettered,
+        span::{self, Delivered},
+    },
 };
 use async_nats::{HeaderMap, header::NATS_MESSAGE_ID};
 use bytes::Bytes;
@@ -43,6 +46,7 @@ impl Obituary<'_> {
         let span = span::dead_letter(of, &destination, &message_id, self.reason.as_str());
         let stored = self.store_by_id(&message_id, publisher, deadline).instrument(span.clone()).await;
         let receipt = stored.inspect_err(|error| span::failed(&span, error.kind().name()))?;
+        dead_lettered(&consumer, self.reason);
         tracing::warn!(
             parent: &span,
             consumer,

@@ -59,8 +59,9 @@ impl PostgresOutbox {
     #[must_use]
     pub fn new(pool: PgPool, options: OutboxOptions) -> Self {
         let keep_sent = options.keep_sent;
-        let statements = Statements::of(&options.into_table());
-        Self { table: Arc::new(Events { pool, statements, keep_sent }) }
+        let name = options.into_table();
+        let statements = Statements::of(&name);
+        Self { table: Arc::new(Events { name, pool, statements, keep_sent }) }
     }
 
     /// Creates the tables and indexes where they are missing. Several processes may do so at once.
@@ -129,20 +130,14 @@ impl PostgresOutbox {
     ///
     /// Only reads: dropping the future has no effect.
     pub async fn status(&self) -> Result<OutboxStatus, OutboxError> {
-        let status = sqlx::query_as(AssertSqlSafe(Arc::clone(&self.table.statements.status)));
-        let (pending, set_aside, age): (i64, i64, Option<i64>) =
-            status.persistent(false).fetch_one(&self.table.pool).await?;
-        Ok(OutboxStatus {
-            pending: pending.unsigned_abs(),
-            oldest_pending: age.map(|micros| Duration::from_micros(micros.try_into().unwrap_or_default())),
-            set_aside: set_aside.unsigned_abs(),
-        })
+        self.table.status().await
     }
 }
 
 /// The table.
 #[derive(Debug)]
 struct Events {
+    name: String,
     pool: PgPool,
     statements: Statements,
     keep_sent: Duration,
@@ -209,6 +204,25 @@ impl Events {
 }
 
 impl Table for Events {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn status(&self) -> BoxFuture<'_, Result<OutboxStatus, OutboxError>> {
+        async move {
+            let status = sqlx::query_as(AssertSqlSafe(Arc::clone(&self.statements.status)));
+            let (pending, set_aside, age): (i64, i64, Option<i64>) =
+                status.persistent(false).fetch_one(&self.pool).await?;
+            Ok(OutboxStatus {
+                pending: pending.unsigned_abs(),
+                oldest_pending: age
+                    .map(|micros| Duration::from_micros(micros.try_into().unwrap_or_default())),
+                set_aside: set_aside.unsigned_abs(),
+            })
+        }
+        .boxed()
+    }
+
     fn exchange(&self, mut exchange: Exchange) -> BoxFuture<'_, Result<Turn, OutboxError>> {
         async move {
             let mut tx = self.pool.begin().await?;

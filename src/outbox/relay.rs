@@ -1,5 +1,7 @@
 //! The relay: publishes what is committed, in the order of each unit, and marks what the broker has acknowledged.
 
+#[cfg(feature = "metrics")]
+mod backlog;
 mod lanes;
 mod progress;
 
@@ -97,6 +99,8 @@ impl OutboxRelay {
         let mut watching = JoinSet::new();
         let (table, told) = (Arc::clone(&self.table), Arc::clone(&signals));
         watching.spawn(async move { table.watch(told).await });
+        #[cfg(feature = "metrics")]
+        watching.spawn(backlog::measure(Arc::clone(&self.table)));
         let mut running = Running::new(self);
         let stopped = running.publish_until(shutdown, &signals).await;
         running.finish().await;
@@ -301,7 +305,8 @@ impl Running {
         match turn {
             Turn::Leads { rows, pruned } => {
                 if self.leads_until.is_none() {
-                    tracing::info!(relay = %self.id, "this relay publishes the outbox");
+                    let outbox = self.relay.table.name();
+                    tracing::info!(relay = %self.id, outbox, "this relay publishes the outbox");
                 }
                 self.leads_until = Some(begun + LEASE);
                 self.may_be_more |= !rows.is_empty();

@@ -29,9 +29,10 @@ impl SqliteOutbox {
     #[must_use]
     pub fn new(pool: SqlitePool, options: OutboxOptions) -> Self {
         let keep_sent = options.keep_sent;
-        let statements = Statements::of(&options.into_table());
+        let name = options.into_table();
+        let statements = Statements::of(&name);
         let (enqueued, stepped_down) = (Notify::new(), Notify::new());
-        Self { table: Arc::new(Events { pool, statements, keep_sent, enqueued, stepped_down }) }
+        Self { table: Arc::new(Events { name, pool, statements, keep_sent, enqueued, stepped_down }) }
     }
 
     /// Creates the tables and indexes where they are missing, and `{table}_schema`, which says their version. Several
@@ -98,19 +99,14 @@ impl SqliteOutbox {
     ///
     /// Only reads: dropping the future has no effect.
     pub async fn status(&self) -> Result<OutboxStatus, OutboxError> {
-        let status = sqlx::query_as(AssertSqlSafe(Arc::clone(&self.table.statements.status)));
-        let (pending, set_aside, age): (i64, i64, Option<i64>) = status.fetch_one(&self.table.pool).await?;
-        Ok(OutboxStatus {
-            pending: pending.unsigned_abs(),
-            oldest_pending: age.map(|age| Duration::from_millis(age.try_into().unwrap_or_default())),
-            set_aside: set_aside.unsigned_abs(),
-        })
+        self.table.status().await
     }
 }
 
 /// The table.
 #[derive(Debug)]
 struct Events {
+    name: String,
     pool: SqlitePool,
     statements: Statements,
     keep_sent: Duration,
@@ -189,6 +185,23 @@ impl Events {
 }
 
 impl Table for Events {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn status(&self) -> BoxFuture<'_, Result<OutboxStatus, OutboxError>> {
+        async move {
+            let status = sqlx::query_as(AssertSqlSafe(Arc::clone(&self.statements.status)));
+            let (pending, set_aside, age): (i64, i64, Option<i64>) = status.fetch_one(&self.pool).await?;
+            Ok(OutboxStatus {
+                pending: pending.unsigned_abs(),
+                oldest_pending: age.map(|age| Duration::from_millis(age.try_into().unwrap_or_default())),
+                set_aside: set_aside.unsigned_abs(),
+            })
+        }
+        .boxed()
+    }
+
     fn exchange(&self, mut exchange: Exchange) -> BoxFuture<'_, Result<Turn, OutboxError>> {
         async move {
             let mut tx = self.pool.begin_with("BEGIN IMMEDIATE").await?;

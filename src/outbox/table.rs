@@ -73,6 +73,12 @@ pub(super) enum Turn {
 pub(super) trait Table: Debug + Send + Sync + 'static {
     fn exchange(&self, exchange: Exchange) -> BoxFuture<'_, Result<Turn, OutboxError>>;
 
+    /// As it stands in statements.
+    fn name(&self) -> &str;
+
+    /// What waits.
+    fn status(&self) -> BoxFuture<'_, Result<OutboxStatus, OutboxError>>;
+
     /// Gives the lead up, and wakes those who wait for it.
     fn step_down(&self, relay: Uuid) -> BoxFuture<'_, Result<(), OutboxError>>;
 

@@ -5,7 +5,7 @@ use super::{
 };
 use crate::{
     connection_watch::{ConnectionWatch, Moment},
-    telemetry::Emission,
+    telemetry::{Emission, PublisherMeter},
 };
 use async_nats::{
     Client, HeaderValue,
@@ -29,6 +29,7 @@ pub(crate) struct Publisher {
     pub(super) watch: ConnectionWatch,
     /// Of the kind that acknowledgements come to.
     pub(super) inbox: Arc<str>,
+    pub(super) meter: PublisherMeter,
 }
 
 /// An attempt that was sent.
@@ -41,7 +42,7 @@ impl Publisher {
     pub(crate) fn new(client: Client, options: BridgeOptions, watch: ConnectionWatch) -> Self {
         let inbox = client.new_inbox().into();
         let context = ContextBuilder::new().timeout(options.attempt_timeout()).build(client);
-        Self { context, options, watch, inbox }
+        Self { context, options, watch, inbox, meter: PublisherMeter::new() }
     }
 
     #[cfg(feature = "outbox")]
@@ -67,7 +68,7 @@ impl Publisher {
             self.finish(message, sent, deadline).await
         };
         let outcome = published.instrument(emission.span().clone()).await;
-        emission.end(&outcome);
+        emission.end(&self.meter, &outcome);
         outcome
     }
 

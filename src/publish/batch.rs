@@ -8,7 +8,10 @@ use super::{
     suppression,
 };
 use crate::{
-    connection_watch::Refusal, idempotency::IdempotencyKey, telemetry::span, topology::EVENT_STREAM,
+    connection_watch::Refusal,
+    idempotency::IdempotencyKey,
+    telemetry::{Begun, span},
+    topology::EVENT_STREAM,
     trace_context,
 };
 use async_nats::{HeaderMap, HeaderName, Message, Request, RequestErrorKind, header};
@@ -61,9 +64,11 @@ impl Publisher {
         let mut seen = HashSet::new();
         let distinct: Vec<_> = facts.iter().filter(|fact| seen.insert(fact.key)).collect();
         let span = span::publish_batch(EVENT_STREAM, facts.len(), &self.context);
+        let begun = Begun::now("");
         let stored = self.store_batch(distinct).instrument(span.clone()).await;
-        let receipts = stored.inspect_err(|error| span::failed(&span, error.kind().name()))?;
-        Ok(in_order(facts, receipts))
+        let outcome = stored.map(|receipts| in_order(facts, receipts));
+        self.meter.batch_ended(begun, facts.iter().map(|fact| fact.subject.as_str()), &outcome);
+        outcome.inspect_err(|error| span::failed(&span, error.kind().name()))
     }
 
     async fn store_batch(

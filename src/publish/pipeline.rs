@@ -181,17 +181,17 @@ impl<S: Stream<Item = Result<Fact, PublishError>> + Send> Pipeline<S> {
         }
         let receipt = PublishReceipt::new(Arc::clone(&self.stream), stored.sequence, stored.is_duplicate);
         if stored.is_duplicate && self.publisher.options.verifies_duplicates() {
-            let context = self.publisher.context.clone();
+            let Publisher { context, meter, .. } = self.publisher.clone();
             let verify = async move {
                 let message = fact.into_outgoing();
                 let outcome = suppression::verify(&context, &message, receipt, deadline).await;
-                emission.end(&outcome);
+                emission.end(&meter, &outcome);
                 (number, outcome)
             };
             self.elsewhere.push(verify.boxed());
         } else {
             let outcome = Ok(receipt);
-            emission.end(&outcome);
+            emission.end(&self.publisher.meter, &outcome);
             self.flight.settle(number, outcome);
         }
     }
@@ -235,7 +235,7 @@ impl<S: Stream<Item = Result<Fact, PublishError>> + Send> Pipeline<S> {
             let mut message = fact.into_outgoing();
             emission.travels_in(&mut message.headers);
             let outcome = publisher.recover(message, failure, deadline).await;
-            emission.end(&outcome);
+            emission.end(&publisher.meter, &outcome);
             (number, outcome)
         };
         self.elsewhere.push(repeated.instrument(span).boxed());

@@ -1,6 +1,6 @@
 //! One publish, from its first attempt to its end.
 
-use super::span;
+use super::{Begun, PublisherMeter, span};
 use crate::{
     publish::{PublishError, PublishReceipt},
     trace_context,
@@ -14,16 +14,18 @@ use tracing::Span;
 #[must_use = "its end is to be told"]
 pub(crate) struct Emission {
     span: Span,
+    begun: Begun,
 }
 
 impl Emission {
     pub(crate) fn begin(subject: &str, message_id: impl Display, bytes: usize, context: &Context) -> Self {
-        Self { span: span::publish(subject, message_id, bytes, context) }
+        let begun = Begun::now(subject);
+        Self { span: span::publish(subject, message_id, bytes, context), begun }
     }
 
     #[cfg(test)]
     pub(crate) fn none() -> Self {
-        Self { span: Span::none() }
+        Self { span: Span::none(), begun: Begun::now("") }
     }
 
     pub(crate) fn span(&self) -> &Span {
@@ -37,7 +39,8 @@ impl Emission {
     }
 
     /// It ended. One that nobody waits for any more has no end.
-    pub(crate) fn end(self, outcome: &Result<PublishReceipt, PublishError>) {
+    pub(crate) fn end(self, meter: &PublisherMeter, outcome: &Result<PublishReceipt, PublishError>) {
+        meter.ended(self.begun, outcome);
         match outcome {
             Ok(receipt) => {
                 self.span

@@ -5,6 +5,7 @@
     clippy::panic,
     clippy::indexing_slicing,
     clippy::as_conversions,
+    clippy::cast_precision_loss,
     clippy::clone_on_ref_ptr,
     clippy::assigning_clones,
     clippy::print_stdout,
@@ -38,6 +39,7 @@ mod invalid;
 mod ledger;
 mod lifecycle;
 mod links;
+mod metrics;
 mod network_faults;
 mod orchestrator;
 mod orchestrator_refuses;
