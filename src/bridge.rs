@@ -8,6 +8,7 @@ use crate::{
     event::Event,
     publish::{BridgeOptions, Fact, PublishError, PublishReceipt, Publisher, pipelined},
     source::Source,
+    status::BridgeStatus,
     topology::{Forwarding, Topology, TopologyError, TopologyErrorKind},
 };
 use async_nats::Client;
@@ -144,6 +145,21 @@ impl EventBridge {
     /// Only reads: dropping the future has no effect.
     pub async fn forwarding(&self) -> Result<Forwarding, TopologyError> {
         Forwarding::read(&self.inner.client, &self.inner.watch).await
+    }
+
+    /// How the broker is doing, for a health check: the connection, the server, the streams, the forwarding to Choco and
+    /// how many dead letters there are.
+    ///
+    /// Never fails: what the broker does not say is `None`. It takes 2 s at most, and no time while disconnected. A
+    /// consumer is asked through its [`monitor`](crate::DurableConsumer::monitor).
+    ///
+    /// The user needs permission for `$JS.API.STREAM.INFO.*`; without it, everything but the connection is unknown.
+    ///
+    /// # Cancel safety
+    ///
+    /// Only reads: dropping the future has no effect.
+    pub async fn status(&self) -> BridgeStatus {
+        BridgeStatus::ask(&self.inner.client).await
     }
 
     /// A publish must not be repeated for longer than the broker recognises a repeat.

@@ -35,6 +35,7 @@ mod jitter;
 pub mod schema;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 mod sql_error;
+mod status;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 mod sql_schema;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
@@ -49,8 +50,8 @@ pub use async_nats;
 pub use bridge::EventBridge;
 pub use connection_watch::ConnectionWatch;
 pub use consumer::{
-    ConsumeError, ConsumeErrorKind, ConsumeSummary, ConsumerBuilder, ConsumerOptions, Delivery, Drift,
-    DurableConsumer, HandlerError, Order,
+    ConsumeError, ConsumeErrorKind, ConsumeSummary, ConsumerBuilder, ConsumerMonitor, ConsumerOptions,
+    ConsumerPhase, ConsumerStatus, Delivery, Drift, DurableConsumer, HandlerError, Order,
 };
 pub use consumer_name::ConsumerName;
 pub use domain::Domain;
@@ -66,6 +67,7 @@ pub use fingerprint::Fingerprint;
 pub use idempotency::IdempotencyKey;
 pub use publish::{BridgeOptions, PublishError, PublishErrorKind, PublishReceipt};
 pub use source::Source;
+pub use status::{BridgeStatus, StreamState, StreamStatus};
 pub use subject::Feed;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 pub use table_name::TableName;

@@ -62,7 +62,7 @@ impl Inspector {
             let (drift, gone) = match timeout(ANSWER_WITHIN, info).await {
                 Ok(Ok(found)) => {
                     let info = found.cached_info();
-                    self.shared.vitals.told(info.num_pending);
+                    self.shared.vitals.told(info.num_pending, info.num_ack_pending);
                     (self.judge(&info.config), None)
                 }
                 Ok(Err(error)) => (None, self.gone(&error)),

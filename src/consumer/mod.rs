@@ -17,6 +17,7 @@ mod intake;
 mod job;
 #[cfg(test)]
 mod model;
+mod monitor;
 mod options;
 mod order;
 mod process;
@@ -35,9 +36,11 @@ pub use delivery::Delivery;
 pub use drift::Drift;
 pub use error::{ConsumeError, ConsumeErrorKind};
 pub use handler::HandlerError;
+pub use monitor::{ConsumerMonitor, ConsumerStatus};
 pub use options::ConsumerOptions;
 pub use order::Order;
 pub use summary::ConsumeSummary;
+pub use vitals::ConsumerPhase;
 
 use crate::{connection_watch::ConnectionWatch, subject::Feed};
 use async_nats::jetstream::{self, consumer::Config};

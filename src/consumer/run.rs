@@ -66,6 +66,7 @@ impl DurableConsumer {
         shutdown: impl Future<Output = ()> + Send,
     ) -> Result<ConsumeSummary, ConsumeError> {
         let shared = Arc::clone(&self.shared);
+        let _ended_when_dropped = shared.vitals.begin();
         let (stream, look) = (self.feed.stream(), Arc::new(Notify::new()));
         let mut verdicts = JoinSet::new();
         verdicts.spawn(permission_denied(self.watch.clone(), self.watch.now(), Arc::clone(&shared), stream));
@@ -155,6 +156,7 @@ impl Running {
 
     async fn drain(&mut self) -> ConsumeSummary {
         let shared = Arc::clone(&self.shared);
+        shared.vitals.drains();
         shared.drain.cancel();
         let puller = self.intake.lock().retire();
         // Given back only when nothing is asked for any more: else it would come back to us.

@@ -66,6 +66,7 @@ mod spans;
 mod sql_schema;
 mod sql_stores;
 mod startup;
+mod status;
 mod store_faults;
 mod support;
 mod sweeper;

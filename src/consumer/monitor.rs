@@ -1,0 +1,119 @@
+//! Asking a running consumer how it is doing.
+
+use super::{
+    ConsumeSummary, DurableConsumer,
+    vitals::{ConsumerPhase, Seen, Vitals},
+};
+use async_nats::{Client, connection::State};
+use std::{sync::Arc, time::Duration};
+
+/// Tells how a consumer is doing while it runs, and afterwards: for health checks and dashboards.
+///
+/// A cheap, cloneable handle, taken from the consumer before it [runs](DurableConsumer::run):
+///
+/// ```no_run
+/// use stratt_event_bridge::DurableConsumer;
+///
+/// # async fn example(consumer: DurableConsumer) -> Result<(), Box<dyn std::error::Error>> {
+/// let monitor = consumer.monitor();
+/// let running = tokio::spawn(consumer.run(std::future::pending()));
+/// let status = monitor.status();
+/// println!("{}: {} in flight, {:?} pending", status.is_working(), status.in_flight(), status.pending());
+/// # running.await??;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug, Clone)]
+pub struct ConsumerMonitor {
+    client: Client,
+    vitals: Arc<Vitals>,
+}
+
+/// How a consumer is doing, as its [`ConsumerMonitor`] tells.
+#[derive(Debug, Clone, Copy)]
+pub struct ConsumerStatus {
+    seen: Seen,
+    is_connected: bool,
+}
+
+impl DurableConsumer {
+    /// A handle that tells how this consumer is doing once it runs.
+    #[must_use]
+    pub fn monitor(&self) -> ConsumerMonitor {
+        ConsumerMonitor { client: self.shared.client.clone(), vitals: Arc::clone(&self.shared.vitals) }
+    }
+}
+
+impl ConsumerMonitor {
+    /// How it is doing. Asks nobody and never waits; what it tells is no older than 250 ms unless said otherwise.
+    #[must_use]
+    pub fn status(&self) -> ConsumerStatus {
+        let is_connected = self.client.connection_state() == State::Connected;
+        ConsumerStatus { seen: self.vitals.seen(), is_connected }
+    }
+}
+
+impl ConsumerStatus {
+    /// What it is doing.
+    #[must_use]
+    pub fn phase(&self) -> ConsumerPhase {
+        self.seen.phase
+    }
+
+    /// Whether it runs, is connected, and has a dedupe store that answers: events are handled as they come.
+    #[must_use]
+    pub fn is_working(&self) -> bool {
+        self.phase() == ConsumerPhase::Running && self.is_connected && self.is_store_up()
+    }
+
+    /// Whether the connection to the broker is there.
+    #[must_use]
+    pub fn is_connected(&self) -> bool {
+        self.is_connected
+    }
+
+    /// Whether the dedupe store answered the last claim. While it does not, nothing is asked for.
+    #[must_use]
+    pub fn is_store_up(&self) -> bool {
+        self.seen.is_store_up
+    }
+
+    /// How many messages it holds: waiting, running, or about to be answered.
+    #[must_use]
+    pub fn in_flight(&self) -> usize {
+        self.seen.in_flight
+    }
+
+    /// What it has done so far.
+    #[must_use]
+    pub fn counts(&self) -> ConsumeSummary {
+        self.seen.counts
+    }
+
+    /// How many dead letters it has stored so far.
+    #[must_use]
+    pub fn dead_letters(&self) -> u64 {
+        let ConsumeSummary { exhausted, rejected, invalid, .. } = self.seen.counts;
+        exhausted + rejected + invalid
+    }
+
+    /// How many events the server has for this durable and has not delivered yet, to whichever process: the lag. As of
+    /// [`last_told`](Self::last_told); `None` before the server has told anything.
+    #[must_use]
+    pub fn pending(&self) -> Option<u64> {
+        Some(self.seen.told?.pending)
+    }
+
+    /// How many events are delivered to some process of the durable and not answered yet. As of
+    /// [`last_told`](Self::last_told).
+    #[must_use]
+    pub fn unanswered(&self) -> Option<u64> {
+        Some(self.seen.told?.unanswered)
+    }
+
+    /// How long ago the server told what is pending; it is asked at the start and every 5 s. `None` is never.
+    #[must_use]
+    pub fn last_told(&self) -> Option<Duration> {
+        Some(self.seen.told?.at.elapsed())
+    }
+}
