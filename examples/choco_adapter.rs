@@ -11,12 +11,15 @@
 #[path = "support/connect.rs"]
 mod connect;
 
-use std::{error::Error, sync::Arc};
+use std::{error::Error, pin::pin, sync::Arc, time::Duration};
 use stratt_event_bridge::{
     ConnectionWatch, Delivery, EventBridge, Feed, HandlerError, UnitDeprecated, UnitPublished, async_nats,
     dedupe::{KvStore, KvStoreOptions},
 };
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    time::interval,
+};
 use tracing_subscriber::EnvFilter;
 
 #[tokio::main]
@@ -48,9 +51,22 @@ async fn serve() -> Result<(), Box<dyn Error + Send + Sync>> {
         .await?;
     let url = connect::without_credentials(&url);
     tracing::info!(url, durable, stream, "adapter is ready");
-    let summary = consumer.run(asked_to_stop()?).await?;
-    tracing::info!(?summary, "adapter has drained");
-    Ok(())
+    let monitor = consumer.monitor();
+    let mut running = pin!(consumer.run(asked_to_stop()?));
+    let mut ticks = interval(Duration::from_secs(60));
+    loop {
+        tokio::select! {
+            summary = &mut running => {
+                tracing::info!(summary = ?summary?, "adapter has drained");
+                return Ok(());
+            }
+            _ = ticks.tick() => {
+                let status = monitor.status();
+                let (is_working, pending, counts) = (status.is_working(), status.pending(), status.counts());
+                tracing::info!(is_working, in_flight = status.in_flight(), pending, ?counts, "adapter looks after events");
+            }
+        }
+    }
 }
 
 async fn list_in_catalogue(delivery: Delivery<UnitPublished>) -> Result<(), HandlerError> {

@@ -21,6 +21,9 @@ pub mod wire {}
 #[doc = include_str!("scaling.svg")]
 pub mod operating {}
 
+#[doc = include_str!("observing.md")]
+pub mod observing {}
+
 #[doc = include_str!("permissions.md")]
 pub mod permissions {}
 

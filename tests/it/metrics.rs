@@ -1,8 +1,11 @@
 //! Metrics: what is published, handled, skipped, retried and dead-lettered is counted, once each.
 
-use crate::support::{Faulty, Metrics, Outbox, Running, Stage, eventually, published, quick, source};
+use crate::support::{
+    Faulty, Metrics, Outbox, Running, Stage, eventually, published, quick, source, sqlite_pool,
+};
 use futures::{StreamExt, stream};
 use std::{
+    collections::{BTreeMap, BTreeSet},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -171,5 +174,35 @@ async fn the_backlog_of_an_outbox_is_measured() {
         eventually("backlog", seen, |(pending, age)| *pending > 1.5 && *age > 0.0).await;
         metrics.says(&[(r#"stratt_outbox_set_aside{outbox="stratt_outbox"}"#, 0.0)]);
         relaying.abort();
+    }
+}
+
+#[tokio::test]
+async fn the_documentation_lists_every_metric_with_its_labels() {
+    let metrics = Metrics::listen();
+    let stage = Stage::new().await;
+    let builder = stage.consumer("c").on(|_: Delivery<UnitPublished>| async { Ok(()) });
+    let running = Running::start(builder.build().await.unwrap());
+    stage.context().publish("strat.dev.unit.published", "[]".into()).await.unwrap().await.unwrap();
+    stage.dead_letters_are(1).await;
+    let outbox = Outbox::sqlite(sqlite_pool().await, OutboxOptions::default()).await;
+    let relaying = outbox.relay(&stage.bridge);
+    let made = || async { metrics.find(r#"stratt_outbox_pending{outbox="stratt_outbox"}"#) };
+    eventually("meter of the outbox", made, Option::is_some).await;
+    relaying.stop().await;
+    running.stop().await;
+    let page = include_str!("../../src/docs/observing.md");
+    let rows: BTreeMap<_, _> = page
+        .lines()
+        .filter_map(|line| line.strip_prefix("| `stratt_")?.split_once("` | "))
+        .map(|(name, row)| (format!("stratt_{name}"), row))
+        .collect();
+    assert_eq!(rows.keys().cloned().collect::<BTreeSet<_>>(), metrics.described());
+    for series in metrics.names() {
+        let (name, labels) = series.split_once('{').unwrap();
+        let labels = labels.trim_end_matches('}').split(',').filter_map(|label| label.split_once('='));
+        for (label, _) in labels {
+            assert!(rows[name].contains(&format!("`{label}`")), "{label} of {name}");
+        }
     }
 }

@@ -173,6 +173,14 @@ async fn every_delivery_says_what_became_of_it_and_every_answer_what_the_server_
     let handled = &spans.of("process")[0];
     handled.says(&[("messaging.message.id", &key), ("stratt.deliveries", "1"), ("stratt.sequence", "1")]);
 
+    // Each attribute is told of in the documentation.
+    let page = include_str!("../../src/docs/observing.md");
+    for span in spans.all() {
+        for field in span.fields.keys().filter(|field| !field.starts_with("otel.")) {
+            assert!(page.contains(&format!("`{field}`")), "{field}");
+        }
+        assert!(page.contains(&format!("| `{}` |", span.kind)), "{}", span.kind);
+    }
     let answers = spans.of("settle");
     assert_eq!(answers.len(), fates.len());
     for (verb, count) in [("ack", 3), ("nak", 3), ("term", 4)] {

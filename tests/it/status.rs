@@ -7,8 +7,9 @@ use std::{
     time::{Duration, Instant},
 };
 use stratt_event_bridge::{
-    ConsumerPhase, Delivery, EventBridge, Feed, HandlerError, UnitDeprecated, UnitPublished, async_nats,
-    topology::{CHOCO_STREAM, DEAD_LETTER_STREAM, EVENT_STREAM},
+    ConsumerPhase, ConsumerStatus, Delivery, EventBridge, Feed, HandlerError, StreamStatus, UnitDeprecated,
+    UnitPublished, async_nats,
+    topology::{CHOCO_STREAM, DEAD_LETTER_STREAM, EVENT_STREAM, Forwarding},
 };
 use tokio::{sync::Semaphore, time::timeout};
 
@@ -27,7 +28,7 @@ async fn a_bridge_tells_of_connection_server_streams_forwarding_and_dead_letters
         "status",
         || stage.bridge.status(),
         |status| {
-            let is_stalled = status.forwarding().is_none_or(|forwarding| forwarding.is_stalled());
+            let is_stalled = status.forwarding().is_none_or(Forwarding::is_stalled);
             let forwarded = status.stream(CHOCO_STREAM).map(|state| state.messages);
             !is_stalled && status.dead_letters() == Some(1) && forwarded == Some(2)
         },
@@ -39,7 +40,7 @@ async fn a_bridge_tells_of_connection_server_streams_forwarding_and_dead_letters
     let info = stage.client.server_info();
     assert_eq!(status.server_name(), Some(info.server_name.as_str()));
     assert_eq!(status.server_version(), Some(info.version.as_str()));
-    let names: Vec<_> = status.streams().iter().map(|stream| stream.name()).collect();
+    let names: Vec<_> = status.streams().iter().map(StreamStatus::name).collect();
     assert_eq!(names, [EVENT_STREAM, CHOCO_STREAM, DEAD_LETTER_STREAM]);
     let events = status.stream(EVENT_STREAM).unwrap();
     assert_eq!((events.messages, events.first_sequence), (2, receipt.sequence()));
@@ -106,9 +107,7 @@ async fn a_consumer_tells_how_it_is_doing_from_its_start_to_its_end() {
     assert_eq!(told.await.dead_letters(), 0);
 
     gate.add_permits(Semaphore::MAX_PERMITS / 2);
-    let done = |status: &stratt_event_bridge::ConsumerStatus| {
-        status.counts().handled == 4 && status.dead_letters() == 1
-    };
+    let done = |status: &ConsumerStatus| status.counts().handled == 4 && status.dead_letters() == 1;
     let status = eventually("done", now, done).await;
     assert_eq!((status.counts().rejected, status.in_flight()), (1, 0));
     eventually("no lag", now, |status| status.pending() == Some(0)).await;
@@ -124,7 +123,7 @@ async fn a_consumer_tells_how_it_is_doing_from_its_start_to_its_end() {
     let status = eventually("away", now, |status| !status.is_connected()).await;
     assert!(!status.is_working() && status.counts().handled == 5);
     stage.server.restart().await.unwrap();
-    eventually("back", now, |status| status.is_working()).await;
+    eventually("back", now, ConsumerStatus::is_working).await;
     let summary = running.stop().await;
     let status = monitor.status();
     assert_eq!((status.phase(), status.counts(), status.in_flight()), (ConsumerPhase::Ended, summary, 0));
