@@ -18,9 +18,12 @@ use stratt_event_bridge::{
 };
 use tokio::{
     signal::unix::{SignalKind, signal},
-    time::interval,
+    time::{Instant, interval_at},
 };
 use tracing_subscriber::EnvFilter;
+
+/// How often it says how it is doing.
+const LOOKS_EVERY: Duration = Duration::from_secs(60);
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
@@ -53,7 +56,7 @@ async fn serve() -> Result<(), Box<dyn Error + Send + Sync>> {
     tracing::info!(url, durable, stream, "adapter is ready");
     let monitor = consumer.monitor();
     let mut running = pin!(consumer.run(asked_to_stop()?));
-    let mut ticks = interval(Duration::from_secs(60));
+    let mut ticks = interval_at(Instant::now() + LOOKS_EVERY, LOOKS_EVERY);
     loop {
         tokio::select! {
             summary = &mut running => {

@@ -14,7 +14,7 @@ use stratt_event_bridge::{
 use tokio::{sync::Semaphore, time::timeout};
 
 /// Far longer than a status may take.
-const NEVER: Duration = Duration::from_secs(8);
+const NEVER: Duration = Duration::from_secs(4);
 
 #[tokio::test]
 async fn a_bridge_tells_of_connection_server_streams_forwarding_and_dead_letters() {
