@@ -78,7 +78,7 @@ impl Received {
         let bytes = self.message.payload.len();
         let span = span::process(self.delivered(shared), key.as_ref(), self.deliveries, bytes);
         // A parent and not a link: one message is one span, and so one trace tells the whole way of an event.
-        if let Some(headers) = &self.message.headers {
+        if let Some(headers) = self.message.headers.as_ref().filter(|_| !span.is_disabled()) {
             trace_context::extract(headers).becomes_parent_of(&span);
         }
         span

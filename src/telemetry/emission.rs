@@ -34,7 +34,9 @@ impl Emission {
 
     /// Makes the message carry on the trace. One that carries a trace already, from an outbox or a dead letter, keeps it.
     pub(crate) fn travels_in(&self, headers: &mut HeaderMap) {
-        trace_context::extract(headers).joins(&self.span);
+        if !self.span.is_disabled() {
+            trace_context::extract(headers).joins(&self.span);
+        }
         self.span.in_scope(|| trace_context::inject(headers));
     }
 
