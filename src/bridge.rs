@@ -159,7 +159,7 @@ impl EventBridge {
     ///
     /// Only reads: dropping the future has no effect.
     pub async fn status(&self) -> BridgeStatus {
-        BridgeStatus::ask(&self.inner.client).await
+        BridgeStatus::ask(&self.inner.client, &self.inner.watch).await
     }
 
     /// A publish must not be repeated for longer than the broker recognises a repeat.

@@ -35,9 +35,9 @@ mod jitter;
 pub mod schema;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 mod sql_error;
-mod status;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 mod sql_schema;
+mod status;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 mod table_name;
 mod telemetry;

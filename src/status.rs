@@ -1,6 +1,9 @@
 //! How the broker is doing, as far as this crate depends on it.
 
-use crate::topology::{CHOCO_STREAM, DEAD_LETTER_STREAM, EVENT_STREAM, Forwarding};
+use crate::{
+    connection_watch::ConnectionWatch,
+    topology::{CHOCO_STREAM, DEAD_LETTER_STREAM, EVENT_STREAM, Forwarding},
+};
 use async_nats::{
     Client,
     connection::State,
@@ -61,7 +64,7 @@ pub struct StreamState {
 }
 
 impl BridgeStatus {
-    pub(crate) async fn ask(client: &Client) -> Self {
+    pub(crate) async fn ask(client: &Client, watch: &ConnectionWatch) -> Self {
         let connection = client.connection_state();
         let server =
             client.try_server_info().map(|info| Server { name: info.server_name, version: info.version });
@@ -83,7 +86,7 @@ impl BridgeStatus {
             StreamStatus::ask(&context, EVENT_STREAM),
             StreamStatus::ask(&context, CHOCO_STREAM),
             StreamStatus::ask(&context, DEAD_LETTER_STREAM),
-            timeout(ANSWER_WITHIN, Forwarding::read(client)),
+            timeout(ANSWER_WITHIN, Forwarding::read(client, watch)),
         );
         let streams = vec![events, choco, dead_letters];
         // A user who may not ask for the account may well ask for a stream.

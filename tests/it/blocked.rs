@@ -165,7 +165,10 @@ impl BlocksOnce {
         let mut published = publish_many(stage, 0).await;
         let handler = self.clone();
         let consumer = stage.consumer("first").options(options);
-        let consumer = consumer.on(move |_: Delivery<UnitPublished>| std::future::ready(handler.handle()));
+        let consumer = consumer.on(move |_: Delivery<UnitPublished>| {
+            handler.handle();
+            std::future::ready(Ok(()))
+        });
         let running = Running::start(consumer.build().await.unwrap());
         while !self.is_blocking.load(Ordering::SeqCst) {
             if self.handled.load(Ordering::SeqCst) == published {
