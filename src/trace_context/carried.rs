@@ -61,8 +61,14 @@ impl TraceContext {
 
 /// The span that this thread is in, of `tracing` or of OpenTelemetry itself.
 fn current() -> Option<SpanContext> {
-    let of = |context: &Context| Some(context.span().span_context().clone()).filter(SpanContext::is_valid);
-    of(&Span::current().context()).or_else(|| Context::map_current(of))
+    let of = |context: &Context| {
+        let span = context.has_active_span().then(|| context.span().span_context().clone());
+        span.filter(SpanContext::is_valid)
+    };
+    let span = Span::current();
+    // No context is made where nobody records spans.
+    let recorded = if span.is_disabled() { None } else { of(&span.context()) };
+    recorded.or_else(|| Context::map_current(of))
 }
 
 /// Header names are compared as they are by NATS, but some programs write them as HTTP does.
