@@ -23,11 +23,11 @@ use std::{
 use tokio::{sync::Notify, task::JoinSet, time::Instant};
 
 /// How many messages are taken at a time, and how many deliveries are processed before their answers are sent.
-pub(super) const TURN: usize = 32;
+const TURN: usize = 64;
 /// A delivery that keeps the pump for longer is not polled in place.
 const QUICK: Duration = Duration::from_micros(200);
 /// How many deliveries get a task of their own after one that was not quick.
-const SPAWNED: u32 = 256;
+const SPAWNED: usize = 256;
 /// Why an event failed of which no attempt told anything.
 const ENDED_WITH_PROCESS: &str = "no attempt came to its end: the last one ended with its process";
 
@@ -55,7 +55,7 @@ pub(super) struct Intake {
     /// How many deliveries were polled in place in this turn.
     polled: usize,
     /// How many deliveries get a task of their own before one is polled in place.
-    to_spawn: u32,
+    to_spawn: usize,
     pub(super) is_closed: bool,
     waker: Option<Waker>,
     /// Asks for a look at the durable.
@@ -185,8 +185,8 @@ impl Intake {
         self.ready.extend(first);
     }
 
-    fn hold(&self, message: Message, now: Instant) -> Option<Received> {
-        let reply = message.reply.clone()?;
+    fn hold(&self, mut message: Message, now: Instant) -> Option<Received> {
+        let reply = message.reply.take()?;
         let AckSubject { sequence, deliveries, .. } = AckSubject::parse(&reply)?;
         let hold = self.shared.holds.hold(sequence, reply.clone(), now);
         Some(Received { message, reply, sequence, deliveries, hold })
@@ -201,18 +201,24 @@ impl Intake {
         if let Some(finished) = finished {
             self.finished(finished);
         }
-        if self.pump != pump || self.polled == TURN {
+        if self.pump != pump || self.polled == TURN || self.spawns() {
             return None;
-        }
-        while self.to_spawn > 0 {
-            let job = self.ready.pop_front()?;
-            self.to_spawn -= 1;
-            self.tasks.spawn(job.begin(Arc::clone(&self.shared)));
         }
         let job = self.ready.pop_front()?;
         self.polled += 1;
         self.polled_since = Some(now);
         Some(job)
+    }
+
+    /// Gives tasks of their own to those that are to have one. It ends the turn if it does: the newest task waits for this
+    /// thread and no other takes it, so nothing that might block may be polled before.
+    fn spawns(&mut self) -> bool {
+        let count = self.ready.len().min(self.to_spawn);
+        for job in self.ready.drain(..count) {
+            self.tasks.spawn(job.begin(Arc::clone(&self.shared)));
+        }
+        self.to_spawn -= count;
+        count > 0
     }
 
     /// What has not ended at once gets a task of its own, and so do those that follow.

@@ -2,7 +2,10 @@
 
 use crate::uri::UnitUri;
 use std::{
-    collections::{BTreeMap, HashMap, hash_map::RandomState},
+    collections::{
+        BTreeMap, HashMap,
+        hash_map::{Entry, RandomState},
+    },
     hash::BuildHasher,
 };
 
@@ -46,26 +49,31 @@ impl<T> Sequencer<T> {
 
     /// The delivery if it may run now. If not, it waits, in place of an older delivery of the same message.
     pub(super) fn enter(&mut self, lane: Lane, entrant: Entrant<T>) -> Option<T> {
-        if let Some(deliveries) = self.lanes.get_mut(&lane) {
-            deliveries.waiting.insert(entrant.sequence, entrant);
-            return None;
+        match self.lanes.entry(lane) {
+            Entry::Occupied(mut deliveries) => {
+                deliveries.get_mut().waiting.insert(entrant.sequence, entrant);
+                None
+            }
+            Entry::Vacant(place) if self.is_closed => {
+                let waiting = BTreeMap::from([(entrant.sequence, entrant)]);
+                place.insert(Deliveries { running: None, waiting });
+                None
+            }
+            Entry::Vacant(place) => {
+                place.insert(Deliveries { running: Some(entrant.place), waiting: BTreeMap::new() });
+                Some(entrant.delivery)
+            }
         }
-        if self.is_closed {
-            let waiting = BTreeMap::from([(entrant.sequence, entrant)]);
-            self.lanes.insert(lane, Deliveries { running: None, waiting });
-            return None;
-        }
-        self.lanes.insert(lane, Deliveries { running: Some(entrant.place), waiting: BTreeMap::new() });
-        Some(entrant.delivery)
     }
 
     /// One of this lane has ended: the next that may run now.
     pub(super) fn leave(&mut self, lane: Lane) -> Option<T> {
-        let deliveries = self.lanes.get_mut(&lane)?;
+        let Entry::Occupied(mut place) = self.lanes.entry(lane) else { return None };
+        let deliveries = place.get_mut();
         deliveries.running = None;
         let next = if self.is_closed { None } else { deliveries.next() };
         if deliveries.is_idle() {
-            self.lanes.remove(&lane);
+            place.remove();
         }
         next
     }

@@ -3,7 +3,7 @@
 use super::{Claim, DedupeStore, Fence, Slot, StoreError, StoreErrorKind};
 use futures::{FutureExt, future::BoxFuture};
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{HashMap, VecDeque, hash_map},
     sync::{Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
@@ -111,36 +111,36 @@ impl MemoryStore {
 impl State {
     fn claim(&mut self, slot: &Slot, lease: Duration, capacity: usize) -> Result<Claim, StoreError> {
         let now = Instant::now();
-        let attempt = match self.slots.get(slot) {
-            None => {
-                self.make_room(capacity, now)?;
-                1
-            }
-            Some(Entry { status: Status::Settled, .. }) => return Ok(Claim::Settled),
-            // The answer to this very claim was lost.
-            Some(Entry { status: Status::Held { claimant, .. }, attempts, .. })
-                if *claimant == slot.claimant() =>
-            {
-                *attempts
-            }
-            Some(Entry { status: Status::Held { until, .. }, .. }) if now < *until => {
-                return Ok(Claim::Held { retry_in: until.duration_since(now) });
-            }
-            Some(entry) => entry.attempts.saturating_add(1),
+        if self.slots.len() >= capacity && !self.slots.contains_key(slot) {
+            self.make_room(now)?;
+        }
+        let place = self.slots.entry(slot.clone());
+        let attempt = match &place {
+            hash_map::Entry::Vacant(_) => 1,
+            hash_map::Entry::Occupied(found) => match found.get() {
+                Entry { status: Status::Settled, .. } => return Ok(Claim::Settled),
+                // The answer to this very claim was lost.
+                Entry { status: Status::Held { claimant, .. }, attempts, .. }
+                    if *claimant == slot.claimant() =>
+                {
+                    *attempts
+                }
+                Entry { status: Status::Held { until, .. }, .. } if now < *until => {
+                    return Ok(Claim::Held { retry_in: until.duration_since(now) });
+                }
+                entry => entry.attempts.saturating_add(1),
+            },
         };
         self.last_fence += 1;
         let fence = Fence::new(self.last_fence);
         // A lease that the clock cannot express is one that never ends.
         let until = now.checked_add(lease).unwrap_or(now + Duration::from_secs(u32::MAX.into()));
         let status = Status::Held { claimant: slot.claimant(), until };
-        self.slots.insert(slot.clone(), Entry { status, attempts: attempt, fence });
+        place.insert_entry(Entry { status, attempts: attempt, fence });
         Ok(Claim::Acquired { fence, attempt })
     }
 
-    fn make_room(&mut self, capacity: usize, now: Instant) -> Result<(), StoreError> {
-        if self.slots.len() < capacity {
-            return Ok(());
-        }
+    fn make_room(&mut self, now: Instant) -> Result<(), StoreError> {
         let is_idle = |entry: &Entry| match entry.status {
             Status::Held { until, .. } => until <= now,
             Status::Free | Status::Settled => true,
@@ -155,7 +155,7 @@ impl State {
         self.evicted += 1;
         if self.evicted.is_power_of_two() {
             tracing::warn!(
-                capacity,
+                slots = self.slots.len(),
                 evicted = self.evicted,
                 "dedupe store is full: old events may be handled again"
             );

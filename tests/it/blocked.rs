@@ -14,7 +14,7 @@ use stratt_event_bridge::{
     ConsumeSummary, ConsumerOptions, Delivery, Envelope, EventBridge, Feed, HandlerError, UnitPublished,
     async_nats,
 };
-use tokio::{runtime::Runtime, sync::oneshot};
+use tokio::{runtime::Runtime, sync::oneshot, task::Id};
 
 fn options() -> ConsumerOptions {
     quick()
@@ -131,27 +131,44 @@ async fn what_waits_behind_a_blocked_handler_is_given_back_and_handled_by_anothe
     assert_eq!(*runs.lock().unwrap(), [(1, 2), (2, 1), (3, 1), (4, 1)]);
 }
 
-/// Handlers that end at once, but for one that blocks its thread: the first one that is polled by the same task as so many
-/// before it.
+/// Handlers that end at once, but for one that blocks its thread. It is polled by the task that polls them in place, the
+/// first one after others got tasks of their own.
 #[derive(Clone, Default)]
 struct BlocksOnce {
     is_blocking: Arc<AtomicBool>,
     is_over: Arc<AtomicBool>,
     handled: Arc<AtomicU32>,
-    in_a_row: Arc<Mutex<(Option<tokio::task::Id>, u32)>>,
+    polled: Arc<Mutex<Polled>>,
 }
 
-/// More than are polled before the server is told.
-const IN_A_ROW: u32 = 100;
+#[derive(Default)]
+struct Polled {
+    task: Option<Id>,
+    /// How many it has polled, one after the other.
+    in_a_row: u32,
+    /// The task that polls in place, once one has kept it for so long that others get tasks of their own.
+    in_place: Option<Id>,
+}
+
+impl Polled {
+    fn is_first_in_place_again(&mut self) -> bool {
+        let task = tokio::task::try_id();
+        if self.in_place.is_some() {
+            return task == self.in_place;
+        }
+        self.in_a_row = if self.task == task { self.in_a_row + 1 } else { 0 };
+        self.task = task;
+        if self.in_a_row == 50 {
+            self.in_place = task;
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        false
+    }
+}
 
 impl BlocksOnce {
     fn handle(&self) {
-        let is_the_one = {
-            let mut in_a_row = self.in_a_row.lock().unwrap();
-            let task = tokio::task::try_id();
-            *in_a_row = (task, if in_a_row.0 == task { in_a_row.1 + 1 } else { 0 });
-            in_a_row.1 >= IN_A_ROW
-        };
+        let is_the_one = self.polled.lock().unwrap().is_first_in_place_again();
         if is_the_one && !self.is_blocking.swap(true, Ordering::SeqCst) {
             while !self.is_over.load(Ordering::SeqCst) {
                 std::thread::sleep(Duration::from_millis(10));
