@@ -39,6 +39,7 @@ mod invalid;
 mod ledger;
 mod lifecycle;
 mod links;
+#[cfg(feature = "metrics")]
 mod metrics;
 mod network_faults;
 mod orchestrator;
@@ -72,6 +73,7 @@ mod support;
 mod sweeper;
 mod tidy;
 mod topology;
+#[cfg(feature = "otel")]
 mod traces;
 mod twins;
 mod values;

@@ -1,4 +1,4 @@
-use super::{spans::SpansOfThisThread, traces};
+use super::spans::SpansOfThisThread;
 use std::{
     cell::RefCell,
     io::{self, Write},
@@ -19,11 +19,12 @@ pub fn subscribe() {
         let all_of_ours = EnvFilter::new("info,stratt_event_bridge=trace");
         let lines = tracing_subscriber::fmt::layer().with_writer(|| ThisThread).with_ansi(false);
         let ours = Targets::new().with_target("stratt_event_bridge", tracing::Level::TRACE);
-        tracing_subscriber::registry()
+        let told = tracing_subscriber::registry()
             .with(lines.with_filter(all_of_ours))
-            .with(SpansOfThisThread.with_filter(ours))
-            .with(traces::layer())
-            .init();
+            .with(SpansOfThisThread.with_filter(ours));
+        #[cfg(feature = "otel")]
+        let told = told.with(super::traces::layer());
+        told.init();
     });
 }
 

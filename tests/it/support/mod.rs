@@ -6,6 +6,7 @@ mod events;
 mod faulty;
 mod load;
 mod log;
+#[cfg(feature = "metrics")]
 mod metrics;
 mod orchestrator;
 mod outboxes;
@@ -15,6 +16,7 @@ mod schemas;
 mod seed;
 mod spans;
 mod stage;
+#[cfg(feature = "otel")]
 mod traces;
 
 pub use databases::{database, sqlite_pool, sqlite_pool_on};
@@ -23,6 +25,7 @@ pub use events::{deprecated, number_of, one_of_each, published, source};
 pub use faulty::{Call, DiesAfter, Faulty};
 pub use load::Load;
 pub use log::Log;
+#[cfg(feature = "metrics")]
 pub use metrics::Metrics;
 pub use orchestrator::{Answer, Orchestrator, post};
 pub use outboxes::{Outbox, Relaying};
@@ -32,6 +35,7 @@ pub use schemas::{validator, validator_of};
 pub use seed::Seed;
 pub use spans::Spans;
 pub use stage::{ClusterStage, NEWEST, Stage, quick, short};
+#[cfg(feature = "otel")]
 pub use traces::{Traces, attribute_of};
 
 use std::{fmt::Debug, future::Future, path::PathBuf, time::Duration};
