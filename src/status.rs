@@ -2,16 +2,16 @@
 
 use crate::{
     connection_watch::ConnectionWatch,
-    topology::{CHOCO_STREAM, DEAD_LETTER_STREAM, EVENT_STREAM, Forwarding},
+    topology::{CHOCO_STREAM, DEAD_LETTER_STREAM, EVENT_STREAM, Forwarding, StreamInfo},
 };
 use async_nats::{
     Client,
     connection::State,
-    jetstream::{self, Context, ErrorCode},
+    jetstream::{self, Context, ErrorCode, response::Response},
 };
 use serde::Deserialize;
 use std::time::Duration;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout_at};
 
 /// How long the broker has to answer; all is asked at once.
 const ANSWER_WITHIN: Duration = Duration::from_secs(2);
@@ -81,14 +81,24 @@ impl BridgeStatus {
             };
         }
         let context = jetstream::new(client.clone());
-        let (reachable, events, choco, dead_letters, forwarding) = tokio::join!(
-            timeout(ANSWER_WITHIN, context.query_account()),
-            StreamStatus::ask(&context, EVENT_STREAM),
-            StreamStatus::ask(&context, CHOCO_STREAM),
-            StreamStatus::ask(&context, DEAD_LETTER_STREAM),
-            timeout(ANSWER_WITHIN, Forwarding::read(client, watch)),
+        let deadline = Instant::now() + ANSWER_WITHIN;
+        let (reachable, events, (choco, forwarding), dead_letters) = tokio::join!(
+            timeout_at(deadline, context.query_account()),
+            told(&context, EVENT_STREAM, deadline),
+            async {
+                let choco = told(&context, CHOCO_STREAM, deadline).await;
+                let forwarding = match &choco {
+                    Some(Response::Ok(info)) => {
+                        timeout_at(deadline, Forwarding::of(info, &context, watch)).await.ok()
+                    }
+                    _ => None,
+                };
+                (choco, forwarding.and_then(Result::ok))
+            },
+            told(&context, DEAD_LETTER_STREAM, deadline),
         );
-        let streams = vec![events, choco, dead_letters];
+        let streams: Vec<_> =
+            names.into_iter().zip([events, choco, dead_letters]).map(StreamStatus::of).collect();
         // A user who may not ask for the account may well ask for a stream.
         let is_answered = streams.iter().any(|stream| !matches!(stream.found, Found::Unknown));
         Self {
@@ -96,7 +106,7 @@ impl BridgeStatus {
             server,
             is_jetstream_reachable: is_answered || matches!(reachable, Ok(Ok(_))),
             streams,
-            forwarding: forwarding.ok().and_then(Result::ok),
+            forwarding,
         }
     }
 
@@ -156,12 +166,15 @@ impl BridgeStatus {
     }
 }
 
+async fn told(context: &Context, stream: &str, deadline: Instant) -> Option<Response<StreamInfo>> {
+    timeout_at(deadline, StreamInfo::ask(context, stream)).await.ok()?.ok()
+}
+
 impl StreamStatus {
-    async fn ask(context: &Context, name: &'static str) -> Self {
-        let asked = context.request::<_, _, Answer>(format!("STREAM.INFO.{name}"), &());
-        let found = match timeout(ANSWER_WITHIN, asked).await {
-            Ok(Ok(Answer::Info { state })) => Found::State(state),
-            Ok(Ok(Answer::Error { error })) if error.error_code() == ErrorCode::STREAM_NOT_FOUND => {
+    fn of((name, told): (&'static str, Option<Response<StreamInfo>>)) -> Self {
+        let found = match told {
+            Some(Response::Ok(info)) => Found::State(info.state.held),
+            Some(Response::Err { error }) if error.error_code() == ErrorCode::STREAM_NOT_FOUND => {
                 Found::Missing
             }
             _ => Found::Unknown,
@@ -189,12 +202,4 @@ impl StreamStatus {
     pub fn is_missing(&self) -> bool {
         matches!(self.found, Found::Missing)
     }
-}
-
-/// Read as JSON: a feature of async-nats changes the type of its times for the whole build.
-#[derive(Debug, Deserialize)]
-#[serde(untagged)]
-enum Answer {
-    Error { error: jetstream::Error },
-    Info { state: StreamState },
 }

@@ -48,7 +48,6 @@ fn age(reply: &str) -> Option<Duration> {
 #[derive(Debug)]
 pub(super) struct GapWatch {
     pub(super) context: Context,
-    pub(super) stream: &'static str,
     pub(super) shared: Arc<Shared>,
     /// The first sequence that was not known to be acknowledged at the last look.
     pub(super) owed_from: Option<u64>,
@@ -59,7 +58,7 @@ impl GapWatch {
     /// the permission to look at the stream, there is nothing to look for.
     pub(super) async fn watch(mut self) {
         let (Some(max_age), Ok(stream)) =
-            (self.shared.max_age, self.context.get_stream_no_info(self.stream).await)
+            (self.shared.max_age, self.context.get_stream_no_info(self.shared.stream).await)
         else {
             return;
         };

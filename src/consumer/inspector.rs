@@ -26,7 +26,6 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(2);
 #[derive(Debug)]
 pub(super) struct Inspector {
     context: Context,
-    stream: &'static str,
     shared: Arc<Shared>,
     needs: Needs,
     /// The durable when the consumer was built.
@@ -40,7 +39,6 @@ impl Inspector {
         let shared = Arc::clone(&consumer.shared);
         Self {
             context: consumer.context.clone(),
-            stream: consumer.feed.stream(),
             needs: Needs::new(consumer.feed, &shared.handlers, &shared.options),
             built: consumer.config.clone(),
             told: HashSet::new(),
@@ -56,9 +54,10 @@ impl Inspector {
             if self.shared.client.connection_state() != State::Connected {
                 continue;
             }
-            let info = self
-                .context
-                .get_consumer_from_stream::<pull::Config, _, _>(self.shared.name.as_str(), self.stream);
+            let info = self.context.get_consumer_from_stream::<pull::Config, _, _>(
+                self.shared.name.as_str(),
+                self.shared.stream,
+            );
             let (drift, gone) = match timeout(ANSWER_WITHIN, info).await {
                 Ok(Ok(found)) => {
                     let info = found.cached_info();
@@ -100,7 +99,7 @@ impl Inspector {
         if ![ErrorCode::CONSUMER_NOT_FOUND, ErrorCode::STREAM_NOT_FOUND].contains(&answer.error_code()) {
             return None;
         }
-        let (name, stream) = (&self.shared.name, self.stream);
+        let (name, stream) = (&self.shared.name, self.shared.stream);
         let message = format!("durable {name} on stream {stream} was deleted while it was in use");
         Some(ConsumeError::new(ConsumeErrorKind::ConsumerGone, message).caused_by(answer))
     }
@@ -111,9 +110,8 @@ pub(super) async fn permission_denied(
     watch: ConnectionWatch,
     since: Moment,
     shared: Arc<Shared>,
-    stream: &'static str,
 ) -> ConsumeError {
-    let durable = format!("{stream}.{}", shared.name);
+    let durable = format!("{}.{}", shared.stream, shared.name);
     let (request, answer) = (format!("$JS.API.CONSUMER.MSG.NEXT.{durable}"), format!(".{durable}."));
     let is_ours = |refusal: &Refusal| {
         let Refusal::Publish(subject) = refusal else { return false };

@@ -195,7 +195,10 @@ impl Intake {
     /// The next delivery that `pump` is to poll in place, after `finished` was, until its turn is over.
     pub(super) fn next(&mut self, pump: u64, finished: Option<Finished>) -> Option<Box<Job>> {
         let now = Instant::now();
-        if self.polled_for(pump, now) > QUICK {
+        if self.pump == pump
+            && let Some(since) = self.polled_since.take()
+            && now.duration_since(since) > QUICK
+        {
             self.to_spawn = SPAWNED;
         }
         if let Some(finished) = finished {
@@ -223,15 +226,12 @@ impl Intake {
 
     /// What has not ended at once gets a task of its own, and so do those that follow.
     pub(super) fn spawn(&mut self, pump: u64, work: BoxFuture<'static, Finished>) {
-        let _any_time = self.polled_for(pump, Instant::now());
+        // The time of another pump is not touched.
+        if self.pump == pump {
+            self.polled_since = None;
+        }
         self.to_spawn = SPAWNED;
         self.tasks.spawn(work);
-    }
-
-    /// How long the delivery that `pump` has just polled kept it; the time of another pump is not touched.
-    fn polled_for(&mut self, pump: u64, now: Instant) -> Duration {
-        let since = if self.pump == pump { self.polled_since.take() } else { None };
-        since.map(|since| now.duration_since(since)).unwrap_or_default()
     }
 
     pub(super) fn joined(&mut self, finished: Result<Finished, tokio::task::JoinError>) {

@@ -67,23 +67,23 @@ impl DurableConsumer {
     ) -> Result<ConsumeSummary, ConsumeError> {
         let shared = Arc::clone(&self.shared);
         let _ended_when_dropped = shared.vitals.begin();
-        let (stream, look) = (self.feed.stream(), Arc::new(Notify::new()));
+        let look = Arc::new(Notify::new());
         let mut verdicts = JoinSet::new();
-        verdicts.spawn(permission_denied(self.watch.clone(), self.watch.now(), Arc::clone(&shared), stream));
+        verdicts.spawn(permission_denied(self.watch.clone(), self.watch.now(), Arc::clone(&shared)));
         verdicts.spawn(Inspector::new(&self).inspect(Arc::clone(&look)));
         // What is pending is known soon after the start.
         look.notify_one();
-        let puller = Puller::open(shared.client.clone(), stream, shared.name.as_str(), &shared.options)
-            .await
-            .map_err(|error| {
+        let puller =
+            Puller::open(shared.client.clone(), shared.stream, shared.name.as_str(), &shared.options)
+                .await
+                .map_err(|error| {
                 ConsumeError::new(ConsumeErrorKind::Unavailable, "inbox cannot be subscribed")
                     .caused_by(error)
             })?;
         let mut signs_of_life = JoinSet::new();
         signs_of_life.spawn(Arc::clone(&shared.holds).keep_alive());
         let context = self.context.clone();
-        signs_of_life
-            .spawn(GapWatch { context, stream, shared: Arc::clone(&shared), owed_from: None }.watch());
+        signs_of_life.spawn(GapWatch { context, shared: Arc::clone(&shared), owed_from: None }.watch());
         let gather = Arc::new(Notify::new());
         let intake = SharedIntake::new(Arc::clone(&shared), puller, look, Arc::clone(&gather));
         let mut running = Running { consumer: self, shared, intake, pumps: JoinSet::new(), verdicts, gather };

@@ -16,7 +16,7 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(1);
 
 /// Whether the server knows of nothing unanswered beyond what is held here.
 pub(super) async fn is_all_here(consumer: &DurableConsumer) -> bool {
-    let (stream, name) = (consumer.feed.stream(), consumer.shared.name.as_str());
+    let (stream, name) = (consumer.shared.stream, consumer.shared.name.as_str());
     let info = consumer.context.get_consumer_from_stream::<pull::Config, _, _>(name, stream);
     let Ok(Ok(found)) = timeout(ANSWER_WITHIN, info).await else { return false };
     found.cached_info().num_ack_pending <= consumer.shared.holds.distinct()
@@ -27,7 +27,7 @@ pub(super) async fn step_down(consumer: &DurableConsumer) {
     if consumer.shared.options.order != Order::PerUnit {
         return;
     }
-    let subject = format!("CONSUMER.UNPIN.{}.{}", consumer.feed.stream(), consumer.shared.name);
+    let subject = format!("CONSUMER.UNPIN.{}.{}", consumer.shared.stream, consumer.shared.name);
     let group = serde_json::json!({ "group": GROUP });
     let request = consumer.context.request::<_, _, serde_json::Value>(subject, &group);
     if !matches!(timeout(ANSWER_WITHIN, request).await, Ok(Ok(_))) {

@@ -59,9 +59,8 @@ impl PostgresOutbox {
     #[must_use]
     pub fn new(pool: PgPool, options: OutboxOptions) -> Self {
         let keep_sent = options.keep_sent;
-        let name = options.into_table();
-        let statements = Statements::of(&name);
-        Self { table: Arc::new(Events { name, pool, statements, keep_sent }) }
+        let statements = Statements::of(&options.into_table());
+        Self { table: Arc::new(Events { pool, statements, keep_sent }) }
     }
 
     /// Creates the tables and indexes where they are missing. Several processes may do so at once.
@@ -137,7 +136,6 @@ impl PostgresOutbox {
 /// The table.
 #[derive(Debug)]
 struct Events {
-    name: String,
     pool: PgPool,
     statements: Statements,
     keep_sent: Duration,
@@ -205,7 +203,7 @@ impl Events {
 
 impl Table for Events {
     fn name(&self) -> &str {
-        &self.name
+        &self.statements.table
     }
 
     fn status(&self) -> BoxFuture<'_, Result<OutboxStatus, OutboxError>> {

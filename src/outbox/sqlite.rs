@@ -29,10 +29,9 @@ impl SqliteOutbox {
     #[must_use]
     pub fn new(pool: SqlitePool, options: OutboxOptions) -> Self {
         let keep_sent = options.keep_sent;
-        let name = options.into_table();
-        let statements = Statements::of(&name);
+        let statements = Statements::of(&options.into_table());
         let (enqueued, stepped_down) = (Notify::new(), Notify::new());
-        Self { table: Arc::new(Events { name, pool, statements, keep_sent, enqueued, stepped_down }) }
+        Self { table: Arc::new(Events { pool, statements, keep_sent, enqueued, stepped_down }) }
     }
 
     /// Creates the tables and indexes where they are missing, and `{table}_schema`, which says their version. Several
@@ -106,7 +105,6 @@ impl SqliteOutbox {
 /// The table.
 #[derive(Debug)]
 struct Events {
-    name: String,
     pool: SqlitePool,
     statements: Statements,
     keep_sent: Duration,
@@ -186,7 +184,7 @@ impl Events {
 
 impl Table for Events {
     fn name(&self) -> &str {
-        &self.name
+        &self.statements.table
     }
 
     fn status(&self) -> BoxFuture<'_, Result<OutboxStatus, OutboxError>> {

@@ -1,14 +1,13 @@
 //! How the broker's forwarding of events to Choco is doing.
 
-use super::{CHOCO_STREAM, EVENT_STREAM, TopologyError, TopologyErrorKind};
+use super::{CHOCO_STREAM, EVENT_STREAM, TopologyError, TopologyErrorKind, stream_info::StreamInfo};
 use crate::connection_watch::ConnectionWatch;
 use async_nats::{
     Client,
-    jetstream::{self, Context, ErrorCode},
+    jetstream::{self, Context, ErrorCode, response::Response},
 };
-use serde::Deserialize;
 use std::time::Duration;
-use time::{OffsetDateTime, format_description::well_known::Rfc3339};
+use time::OffsetDateTime;
 use tokio::time::timeout;
 
 /// The server hears from a source at least every second; it looks for one that is silent every 10 s.
@@ -71,36 +70,44 @@ impl Forwarding {
     /// See [`EventBridge::forwarding`](crate::EventBridge::forwarding).
     pub(crate) async fn read(client: &Client, watch: &ConnectionWatch) -> Result<Self, TopologyError> {
         let context = jetstream::new(client.clone());
-        let answer = info(&context, CHOCO_STREAM).await.map_err(|error| {
-            let message = format!("stream {CHOCO_STREAM} could not be read");
-            TopologyError::new(TopologyErrorKind::Unavailable, message).caused_by(error)
+        let message = || format!("stream {CHOCO_STREAM} could not be read");
+        let answer = StreamInfo::ask(&context, CHOCO_STREAM).await.map_err(|error| {
+            TopologyError::new(TopologyErrorKind::Unavailable, message()).caused_by(error)
         })?;
-        if let Some(error) = answer.error {
-            let kind = match error.error_code() {
-                ErrorCode::STREAM_NOT_FOUND => TopologyErrorKind::NotFound,
-                _ => TopologyErrorKind::Refused,
-            };
-            let message = format!("stream {CHOCO_STREAM} could not be read");
-            return Err(TopologyError::new(kind, message).caused_by(error));
+        match answer {
+            Response::Ok(choco) => Self::of(&choco, &context, watch).await,
+            Response::Err { error } => {
+                let kind = match error.error_code() {
+                    ErrorCode::STREAM_NOT_FOUND => TopologyErrorKind::NotFound,
+                    _ => TopologyErrorKind::Refused,
+                };
+                Err(TopologyError::new(kind, message()).caused_by(error))
+            }
         }
-        let newest = answer.state.newest();
-        let source =
-            answer.sources.into_iter().find(|source| source.name == EVENT_STREAM).ok_or_else(|| {
-                let message = format!("{CHOCO_STREAM} has no source {EVENT_STREAM}: provision the topology");
-                TopologyError::new(TopologyErrorKind::Drift, message)
-            })?;
-        let skips_new_origin = match newest {
+    }
+
+    /// As the broker says of `CHOCO_STRATT`.
+    pub(crate) async fn of(
+        choco: &StreamInfo,
+        context: &Context,
+        watch: &ConnectionWatch,
+    ) -> Result<Self, TopologyError> {
+        let source = choco.sources.iter().find(|source| source.name == EVENT_STREAM).ok_or_else(|| {
+            let message = format!("{CHOCO_STREAM} has no source {EVENT_STREAM}: provision the topology");
+            TopologyError::new(TopologyErrorKind::Drift, message)
+        })?;
+        let skips_new_origin = match choco.state.newest() {
             // It knows of events that are left, or has forwarded none and cannot remember an older origin.
             _ if source.lag > 0 => Some(false),
             None => Some(false),
-            Some(newest) => is_newer(&context, watch, newest).await,
+            Some(newest) => is_newer(context, watch, newest).await,
         };
         Ok(Self {
             skips_new_origin,
             lag: source.lag,
             // A negative one is never.
             last_activity: u64::try_from(source.active).ok().map(Duration::from_nanos),
-            error: source.error.map(|error| error.description),
+            error: source.error.as_ref().map(|error| error.description.clone()),
         })
     }
 }
@@ -109,54 +116,13 @@ impl Forwarding {
 async fn is_newer(context: &Context, watch: &ConnectionWatch, forwarded: OffsetDateTime) -> Option<bool> {
     let subject = format!("$JS.API.STREAM.INFO.{EVENT_STREAM}");
     let at = watch.now();
-    let origin = tokio::select! {
+    let answer = tokio::select! {
         biased;
-        answer = timeout(ORIGIN_WITHIN, info(context, EVENT_STREAM)) => answer.ok()?.ok()?,
+        answer = timeout(ORIGIN_WITHIN, StreamInfo::ask(context, EVENT_STREAM)) => answer.ok()?.ok()?,
         _refused = watch.refusal(at, |refused| refused.is_of_publish(&subject)) => return None,
     };
-    let created = OffsetDateTime::parse(origin.created.as_deref()?, &Rfc3339).ok()?;
-    Some(created > forwarded && origin.state.newest().is_some())
-}
-
-/// Not through the type of async-nats, which has no place for the error of a source.
-async fn info(context: &Context, stream: &str) -> Result<Answer, jetstream::context::RequestError> {
-    context.request(format!("STREAM.INFO.{stream}"), &()).await
-}
-
-#[derive(Debug, Deserialize)]
-struct Answer {
-    error: Option<jetstream::Error>,
-    created: Option<String>,
-    #[serde(default)]
-    state: State,
-    #[serde(default)]
-    sources: Vec<Source>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-struct State {
-    last_seq: u64,
-    last_ts: String,
-}
-
-impl State {
-    /// When the newest message was stored, be it gone since; `None` if there never was one.
-    fn newest(&self) -> Option<OffsetDateTime> {
-        if self.last_seq == 0 { None } else { OffsetDateTime::parse(&self.last_ts, &Rfc3339).ok() }
-    }
-}
-
-#[derive(Debug, Deserialize)]
-struct Source {
-    name: String,
-    lag: u64,
-    active: i64,
-    error: Option<Refusal>,
-}
-
-#[derive(Debug, Deserialize)]
-struct Refusal {
-    description: String,
+    let Response::Ok(origin) = answer else { return None };
+    Some(origin.created()? > forwarded && origin.state.newest().is_some())
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ mod error;
 mod forwarding;
 mod provision;
 mod settings;
+mod stream_info;
 
 pub(crate) use advisories::{advisory_subjects, provision_advisories};
 pub use difference::Difference;
@@ -14,6 +15,7 @@ pub use error::{TopologyError, TopologyErrorKind};
 pub use forwarding::Forwarding;
 pub(crate) use provision::check_version;
 pub use settings::{Storage, StreamSettings};
+pub(crate) use stream_info::StreamInfo;
 
 use crate::subject::Feed;
 use acl::TwoAccounts;

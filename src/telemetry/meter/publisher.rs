@@ -39,10 +39,13 @@ pub(crate) struct Begun {
 
 impl Begun {
     pub(crate) fn now(subject: &str) -> Self {
-        let named = Address::parse(subject).map(|address| address.event_type);
-        let event_type = EventType::ALL.iter().copied().find(|event_type| Some(event_type.as_str()) == named);
-        Self { at: Instant::now(), event_type }
+        Self { at: Instant::now(), event_type: event_type_of(subject) }
     }
+}
+
+fn event_type_of(subject: &str) -> Option<EventType> {
+    let named = Address::parse(subject)?.event_type;
+    EventType::ALL.iter().copied().find(|event_type| event_type.as_str() == named)
 }
 
 impl PublisherMeter {
@@ -81,7 +84,7 @@ impl PublisherMeter {
         let duration = outcome.as_ref().map_or_else(|error| duration.of_error(error), |_| &duration.stored);
         duration.record(begun.at.elapsed());
         for (number, subject) in subjects.enumerate() {
-            let Some(event_type) = Begun::now(subject).event_type else { continue };
+            let Some(event_type) = event_type_of(subject) else { continue };
             match outcome {
                 Ok(receipts) => {
                     let receipt = receipts.get(number);

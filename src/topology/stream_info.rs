@@ -1,0 +1,55 @@
+//! What the broker says of a stream.
+//!
+//! Read as JSON: the type of async-nats has no place for the error of a source, and a feature of async-nats changes the type
+//! of its times for the whole build.
+
+use crate::status::StreamState;
+use async_nats::jetstream::{Context, context::RequestError, response::Response};
+use serde::Deserialize;
+use time::{OffsetDateTime, format_description::well_known::Rfc3339};
+
+#[derive(Debug, Deserialize)]
+pub(crate) struct StreamInfo {
+    created: String,
+    pub(crate) state: State,
+    #[serde(default)]
+    pub(super) sources: Vec<Source>,
+}
+
+#[derive(Debug, Deserialize)]
+pub(crate) struct State {
+    #[serde(flatten)]
+    pub(crate) held: StreamState,
+    last_ts: String,
+}
+
+/// Where a stream is copied from.
+#[derive(Debug, Deserialize)]
+pub(super) struct Source {
+    pub(super) name: String,
+    pub(super) lag: u64,
+    pub(super) active: i64,
+    pub(super) error: Option<Refusal>,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct Refusal {
+    pub(super) description: String,
+}
+
+impl StreamInfo {
+    pub(crate) async fn ask(context: &Context, stream: &str) -> Result<Response<Self>, RequestError> {
+        context.request(format!("STREAM.INFO.{stream}"), &()).await
+    }
+
+    pub(super) fn created(&self) -> Option<OffsetDateTime> {
+        OffsetDateTime::parse(&self.created, &Rfc3339).ok()
+    }
+}
+
+impl State {
+    /// When the newest message was stored, be it gone since; `None` if there never was one.
+    pub(super) fn newest(&self) -> Option<OffsetDateTime> {
+        if self.held.last_sequence == 0 { None } else { OffsetDateTime::parse(&self.last_ts, &Rfc3339).ok() }
+    }
+}
