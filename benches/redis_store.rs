@@ -8,7 +8,11 @@
     reason = "figures are printed"
 )]
 
+#[path = "throughput/setting.rs"]
+mod setting;
+
 use redis::aio::ConnectionManager;
+use setting::setting;
 use sha2::{Digest, Sha256};
 use std::{
     error::Error,
@@ -136,8 +140,4 @@ where
 fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
-}
-
-fn setting(name: &str, default: usize) -> usize {
-    std::env::var(name).ok().and_then(|value| value.parse().ok()).unwrap_or(default)
 }

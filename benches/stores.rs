@@ -9,7 +9,11 @@
     reason = "figures are printed"
 )]
 
+#[path = "throughput/setting.rs"]
+mod setting;
+
 use futures::{StreamExt, TryStreamExt, stream};
+use setting::setting;
 use sqlx::{
     PgPool, SqlitePool,
     postgres::PgPoolOptions,
@@ -189,8 +193,4 @@ async fn claim_and_settle(
 fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
-}
-
-fn setting(name: &str, default: usize) -> usize {
-    std::env::var(name).ok().and_then(|value| value.parse().ok()).unwrap_or(default)
 }

@@ -16,6 +16,7 @@ mod backlog;
 mod bench;
 mod chart;
 mod consumers;
+mod costs;
 #[path = "../throughput/cpu_time.rs"]
 mod cpu_time;
 mod domains;
@@ -23,9 +24,12 @@ mod drain;
 mod known_keys;
 mod raw;
 mod report;
+#[path = "../throughput/setting.rs"]
+mod setting;
 mod svg;
 
 use bench::Bench;
+use setting::setting;
 use std::{error::Error, path::PathBuf};
 
 type Failure = Box<dyn Error + Send + Sync>;
@@ -87,11 +91,6 @@ impl Arguments {
         }
         Ok(read)
     }
-}
-
-fn setting(name: &str, default: usize) -> usize {
-    let value = std::env::var(name).ok().and_then(|value| value.parse().ok());
-    value.filter(|value| *value > 0).unwrap_or(default)
 }
 
 /// 1, 10, 100 and so on up to `last`, which is a point of its own if it is no power of ten.

@@ -24,12 +24,14 @@ mod cpu_time;
 mod kv_writes;
 mod measure;
 mod publish;
+mod setting;
 mod stores;
 mod synced;
 mod table;
 mod together;
 
 use bench::Bench;
+use setting::setting;
 use std::error::Error;
 use stores::Stores;
 use stratt_event_bridge::testing::NatsServer;
@@ -116,9 +118,4 @@ async fn consuming(bench: &Bench, events: usize, stores: &Stores, table: &mut Ta
         table.add(&part.name, raw, bench.bridge_consume(events, part.in_flight, part.store()).await?);
     }
     Ok(())
-}
-
-fn setting(name: &str, default: usize) -> usize {
-    let value = std::env::var(name).ok().and_then(|value| value.parse().ok());
-    value.filter(|value| *value > 0).unwrap_or(default)
 }
