@@ -10,6 +10,8 @@ pub(crate) struct AckSubject {
     pub(crate) deliveries: u64,
     /// The sequence in the stream.
     pub(crate) sequence: u64,
+    /// The number of the delivery: the consumer counts them without gaps, redeliveries included.
+    pub(crate) delivery: u64,
     /// When the server stored the message, since 1970. The date type of async-nats depends on its features.
     pub(crate) stored_at: Duration,
 }
@@ -26,10 +28,10 @@ impl AckSubject {
         let _stream_and_consumer = tokens.nth(1)?;
         let deliveries = tokens.next()?.parse().ok()?;
         let sequence = tokens.next()?.parse().ok()?;
-        let _of_the_consumer = tokens.next()?;
+        let delivery = tokens.next()?.parse().ok()?;
         let stored_at = Duration::from_nanos(tokens.next()?.parse().ok()?);
         let _pending = tokens.next()?;
-        Some(Self { deliveries, sequence, stored_at })
+        Some(Self { deliveries, sequence, delivery, stored_at })
     }
 }
 
@@ -39,7 +41,8 @@ mod tests {
 
     #[test]
     fn old_and_new_servers_say_the_same() {
-        let expected = AckSubject { deliveries: 2, sequence: 7, stored_at: Duration::from_nanos(99) };
+        let stored_at = Duration::from_nanos(99);
+        let expected = AckSubject { deliveries: 2, sequence: 7, delivery: 5, stored_at };
         for subject in [
             "$JS.ACK.S.c.2.7.5.99.0",
             "$JS.ACK._.hash.S.c.2.7.5.99.0",
@@ -57,6 +60,7 @@ mod tests {
             "$JS.ACK.S.c.2.7.5.99",
             "$JS.ACK.S.c.x.7.5.99.0",
             "$JS.ACK.S.c.2.-7.5.99.0",
+            "$JS.ACK.S.c.2.7.x.99.0",
             "_INBOX.a.b",
         ] {
             assert_eq!(AckSubject::parse(subject), None, "{subject}");

@@ -38,7 +38,7 @@ pub(crate) enum Seen {
     Claimed(Claim),
     /// The store did not answer the claim; `failures` in a row.
     ClaimFailed { failures: u32 },
-    /// Shutdown was asked for before the handler started.
+    /// Shutdown was asked for before the handler started, or another process was chosen to run it.
     Draining,
     /// The handler ended.
     Handled(Outcome),

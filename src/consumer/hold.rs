@@ -5,11 +5,14 @@ use std::{
     collections::HashSet,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
-use tokio::time::{Instant, MissedTickBehavior, interval};
+use tokio::{
+    sync::Notify,
+    time::{Instant, MissedTickBehavior, interval},
+};
 
 /// The messages that are held: delivered, and not yet answered.
 #[derive(Debug)]
@@ -20,6 +23,8 @@ pub(super) struct Holds {
     /// What the times of the held messages are counted from.
     epoch: Instant,
     places: Mutex<Places>,
+    /// Tells those that wait that their message is not certain to be theirs any more.
+    disowned: Notify,
 }
 
 /// Who is held where. A place that was left is the next one to be taken.
@@ -39,6 +44,8 @@ struct Held {
     until: AtomicU64,
     /// When the claim of the delivery ends, once it has one.
     lease_end: AtomicU64,
+    /// Another process may have the message, or the server its answer.
+    is_disowned: AtomicBool,
 }
 
 const NEVER: u64 = u64::MAX;
@@ -46,7 +53,13 @@ const NEVER: u64 = u64::MAX;
 impl Holds {
     pub(super) fn new(client: Client, lease: Duration) -> Arc<Self> {
         let every = (lease / 4).max(Duration::from_millis(10));
-        Arc::new(Self { client, every, epoch: Instant::now(), places: Mutex::default() })
+        Arc::new(Self {
+            client,
+            every,
+            epoch: Instant::now(),
+            places: Mutex::default(),
+            disowned: Notify::new(),
+        })
     }
 
     /// Holds the message at `sequence` whose acks go to `reply`, until the hold is dropped.
@@ -57,6 +70,7 @@ impl Holds {
             last_sign: AtomicU64::new(self.nanos(now)),
             until: AtomicU64::new(NEVER),
             lease_end: AtomicU64::new(NEVER),
+            is_disowned: AtomicBool::new(false),
         });
         let place = self.places().take(Arc::clone(&held));
         Hold { place, held, holds: Arc::clone(self) }
@@ -68,9 +82,21 @@ impl Holds {
         places.held.len() - places.free.len()
     }
 
-    /// How many messages are held, where several deliveries of one count once.
-    pub(super) fn distinct(&self) -> usize {
-        self.places().held.iter().flatten().map(|held| held.sequence).collect::<HashSet<_>>().len()
+    /// The messages that are held and that nobody else can have: not those that were given up or whose claim is over.
+    pub(super) fn certain(&self) -> HashSet<u64> {
+        let now = self.nanos(Instant::now());
+        let is_certain = |held: &&Arc<Held>| {
+            !held.is_disowned.load(Ordering::Relaxed) && now < held.lease_end.load(Ordering::Relaxed)
+        };
+        self.places().held.iter().flatten().filter(is_certain).map(|held| held.sequence).collect()
+    }
+
+    /// None of the messages that are held is certain to be ours any more. What runs goes on, and nothing else begins.
+    pub(super) fn disown_all(&self) {
+        for held in self.places().held.iter().flatten() {
+            held.is_disowned.store(true, Ordering::Relaxed);
+        }
+        self.disowned.notify_waiters();
     }
 
     /// Whether the delivery that is held at this place was to end long ago: its handler blocks its thread.
@@ -162,6 +188,24 @@ impl Hold {
     pub(super) fn unclaimed(&self) {
         self.held.lease_end.store(NEVER, Ordering::Relaxed);
         self.held.until.store(NEVER, Ordering::Relaxed);
+    }
+
+    /// The server is about to learn what became of the message.
+    pub(super) fn disown(&self) {
+        self.held.is_disowned.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn is_disowned(&self) -> bool {
+        self.held.is_disowned.load(Ordering::Relaxed)
+    }
+
+    /// Returns once the message is not certain to be ours any more.
+    pub(super) async fn disowned(&self) {
+        // Listens before it looks, so that nothing can happen between.
+        let disowned = self.holds.disowned.notified();
+        if !self.is_disowned() {
+            disowned.await;
+        }
     }
 
     /// Gives no sign of life after `until`.

@@ -41,6 +41,10 @@ pub(super) struct Intake {
     /// Asks for messages; gone once the consumer drains.
     puller: Option<Puller>,
     sequencer: Sequencer<Box<Job>>,
+    /// The number of the last delivery, where each is to follow the one before.
+    last_delivery: Option<u64>,
+    /// How often all that is unanswered had to be gathered.
+    gatherings: u64,
     /// What may begin.
     ready: VecDeque<Box<Job>>,
     /// What has begun, and has a task of its own.
@@ -79,6 +83,8 @@ impl SharedIntake {
             shared,
             puller: Some(puller),
             sequencer: Sequencer::new(),
+            last_delivery: None,
+            gatherings: 0,
             ready: VecDeque::new(),
             tasks: JoinSet::new(),
             summary: ConsumeSummary::default(),
@@ -151,11 +157,13 @@ impl Intake {
             Arrival::Message(message) => self.received(message, now),
             Arrival::Chosen(message) => {
                 tracing::info!(consumer = %self.shared.name, "this process is the one that receives");
-                self.sequencer.close();
+                self.give_way();
                 self.received(message, now);
-                self.gather.notify_one();
             }
-            Arrival::Replaced => self.give_way(),
+            Arrival::Replaced => {
+                tracing::info!(consumer = %self.shared.name, "another process has taken over");
+                self.give_way();
+            }
             Arrival::Status => {}
             Arrival::NobodyThere | Arrival::Deleted => self.look.notify_one(),
             Arrival::Closed => self.is_closed = true,
@@ -185,9 +193,16 @@ impl Intake {
         self.ready.extend(first);
     }
 
-    fn hold(&self, mut message: Message, now: Instant) -> Option<Received> {
+    fn hold(&mut self, mut message: Message, now: Instant) -> Option<Received> {
         let reply = message.reply.take()?;
-        let AckSubject { sequence, deliveries, .. } = AckSubject::parse(&reply)?;
+        let AckSubject { sequence, deliveries, delivery, .. } = AckSubject::parse(&reply)?;
+        if self.shared.options.order == Order::PerUnit
+            && let Some(last) = self.last_delivery.replace(delivery)
+            && delivery != last.wrapping_add(1)
+        {
+            tracing::warn!(consumer = %self.shared.name, last, delivery, "deliveries were lost; nothing begins until they come again");
+            self.gather();
+        }
         let hold = self.shared.holds.hold(sequence, reply.clone(), now);
         Some(Received { message, reply, sequence, deliveries, hold })
     }
@@ -247,7 +262,7 @@ impl Intake {
         self.outgoing.extend(answer(&job.received.reply, ending));
         if ending == Ending::Abandoned && self.shared.options.order == Order::PerUnit {
             // It comes again, and what follows it must wait for that.
-            self.sequencer.close();
+            self.gather();
         }
         let next = job.lane.and_then(|lane| self.sequencer.leave(lane));
         self.ready.extend(next);
@@ -263,13 +278,21 @@ impl Intake {
         std::mem::replace(&mut self.outgoing, emptied)
     }
 
-    /// What has not begun belongs to the process that was chosen.
+    /// The server chose a process, be it this one: who it chose before may have answered anything since. What has not
+    /// begun comes again, to the one that was chosen; what is ready gives itself back.
     fn give_way(&mut self) {
-        tracing::info!(consumer = %self.shared.name, "another process has taken over");
-        self.sequencer.close();
+        self.gather();
+        self.shared.holds.disown_all();
         for job in self.sequencer.take_waiting() {
             self.give_back(&job, Ending::Returned);
         }
+    }
+
+    /// Lets nothing begin until all that is unanswered is here.
+    fn gather(&mut self) {
+        self.sequencer.close();
+        self.gatherings += 1;
+        self.gather.notify_one();
     }
 
     fn give_back(&mut self, job: &Job, how: Ending) {
@@ -301,15 +324,17 @@ impl Intake {
         }
     }
 
-    /// Whether nothing may begin until all that is unanswered is here.
-    pub(super) fn is_gathering(&self) -> bool {
-        self.sequencer.is_closed()
+    /// Which gathering goes on, if nothing may begin until all that is unanswered is here.
+    pub(super) fn gathering(&self) -> Option<u64> {
+        self.sequencer.is_closed().then_some(self.gatherings)
     }
 
-    /// All that is unanswered is here.
-    pub(super) fn gathered(&mut self) {
-        self.ready.extend(self.sequencer.open());
-        self.wake();
+    /// All that is unanswered is here, unless something is known to be lost since that `gathering` began.
+    pub(super) fn gathered(&mut self, gathering: u64) {
+        if self.gathering() == Some(gathering) {
+            self.ready.extend(self.sequencer.open());
+            self.wake();
+        }
     }
 
     /// Whether the pump has polled one delivery for longer than `limit`.

@@ -182,9 +182,13 @@ impl<'a> InProcess<'a> {
     async fn claim(&mut self, after: Duration) -> Seen {
         let Some(slot) = &self.slot else { return Seen::Invalid };
         if !after.is_zero() {
-            let _interrupted = self.shared.drain.run_until_cancelled(pause(after)).await;
+            tokio::select! {
+                () = pause(after) => {}
+                () = self.shared.drain.cancelled() => {}
+                () = self.job.received.hold.disowned() => {}
+            }
         }
-        if self.shared.drain.is_cancelled() {
+        if self.shared.drain.is_cancelled() || self.job.received.hold.is_disowned() {
             return Seen::Draining;
         }
         let lease = self.shared.options.lease();

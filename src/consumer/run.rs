@@ -39,7 +39,7 @@ struct Running {
     pumps: JoinSet<()>,
     /// Reasons to stop, should there ever be one.
     verdicts: JoinSet<ConsumeError>,
-    /// The server chose this process.
+    /// Something unanswered may not be here.
     gather: Arc<Notify>,
 }
 
@@ -134,23 +134,24 @@ impl Running {
     }
 
     async fn look_after(&mut self) {
-        let (stands_still, is_gathering) = {
+        let stands_still = {
             let mut intake = self.intake.lock();
             intake.look_after();
-            (intake.polls_longer_than(STANDSTILL), intake.is_gathering())
+            intake.polls_longer_than(STANDSTILL)
         };
         if stands_still {
             tracing::warn!(consumer = %self.shared.name, "handler blocks its thread");
             self.start_pump();
         }
-        if is_gathering {
-            self.begin_if_all_is_here().await;
-        }
+        self.begin_if_all_is_here().await;
     }
 
     async fn begin_if_all_is_here(&mut self) {
-        if takeover::is_all_here(&self.consumer).await {
-            self.intake.lock().gathered();
+        let gathering = self.intake.lock().gathering();
+        if let Some(gathering) = gathering
+            && takeover::is_all_here(&self.consumer).await
+        {
+            self.intake.lock().gathered(gathering);
         }
     }
 

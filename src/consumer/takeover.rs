@@ -1,4 +1,5 @@
-//! Strict order across processes: whoever takes over starts nothing until all that is unanswered has come to it.
+//! Strict order across processes: whoever takes over starts nothing until all that is unanswered has come to it. Neither
+//! does who misses a delivery that was lost on its way.
 //!
 //! An event that another process left unanswered comes back after the ack wait, while its successors, never delivered
 //! before, arrive at once. The durable of a strictly ordered consumer lets no more be unanswered than one process has
@@ -16,10 +17,14 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(1);
 
 /// Whether the server knows of nothing unanswered beyond what is held here.
 pub(super) async fn is_all_here(consumer: &DurableConsumer) -> bool {
+    let before = consumer.shared.holds.certain();
     let (stream, name) = (consumer.shared.stream, consumer.shared.name.as_str());
     let info = consumer.context.get_consumer_from_stream::<pull::Config, _, _>(name, stream);
     let Ok(Ok(found)) = timeout(ANSWER_WITHIN, info).await else { return false };
-    found.cached_info().num_ack_pending <= consumer.shared.holds.distinct()
+    // What is held before and after was unanswered when the server counted, whenever that was. What arrived meanwhile may
+    // have been delivered later, and what was answered meanwhile before.
+    let after = consumer.shared.holds.certain();
+    found.cached_info().num_ack_pending <= before.intersection(&after).count()
 }
 
 /// Lets another process take over at once, and not when the server misses this one.

@@ -15,7 +15,7 @@ use stratt_event_bridge::{
     Order, UnitPublished, async_nats,
     dead_letter::DeadLetterReason,
     dedupe::{KvStore, KvStoreOptions},
-    testing::NatsServer,
+    testing::{Direction, NatsServer},
 };
 use tokio::process::{Child, Command};
 
@@ -207,6 +207,67 @@ async fn a_process_that_shuts_down_hands_over_at_once() {
     assert_eq!(first.handled + second.handled, 100);
     assert!(second.handled > 0, "{second:?}");
     assert_eq!(*sequences.lock().unwrap(), (1..=100).collect::<Vec<_>>());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_follows_an_event_that_was_lost_on_its_way_waits_until_that_comes_again() {
+    let stage = Stage::on_newest().await;
+    let (network, bridge) = stage.through_proxy(Duration::from_secs(1)).await;
+    let sequences: Arc<Mutex<Vec<u64>>> = Arc::default();
+    let seen = Arc::clone(&sequences);
+    let consumer = bridge.consumer("strict", stage.store.clone()).options(options());
+    let consumer = consumer.on(move |delivery: Delivery<UnitPublished>| {
+        seen.lock().unwrap().push(delivery.sequence());
+        async { Ok(()) }
+    });
+    let running = Running::start(consumer.build().await.unwrap());
+    stage.bridge.publish(published("one", 1)).await.unwrap();
+    stage.all_answered(Feed::Strat, "strict").await;
+    network.swallow(Direction::ToClient);
+    stage.bridge.publish(published("one", 2)).await.unwrap();
+    let stream = stage.stream(Feed::Strat).await;
+    let unanswered = || async { stream.consumer_info("strict").await.unwrap().num_ack_pending };
+    eventually("lost", unanswered, |unanswered| *unanswered == 1).await;
+    // The connection is made anew, and the server has no reason to choose another process.
+    network.heal();
+    stage.bridge.publish(published("one", 3)).await.unwrap();
+    stage.all_answered(Feed::Strat, "strict").await;
+    assert_eq!(*sequences.lock().unwrap(), [1, 2, 3]);
+    let summary = running.stop().await;
+    assert_eq!((summary.received, summary.handled), (3, 3));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_event_that_waits_for_its_next_attempt_is_left_to_the_process_that_takes_over() {
+    let stage = Stage::on_newest().await;
+    let attempts: Arc<Mutex<Vec<(u64, u32)>>> = Arc::default();
+    let consumer = || {
+        let attempts = Arc::clone(&attempts);
+        stage.consumer("strict").options(options()).on(move |delivery: Delivery<UnitPublished>| {
+            attempts.lock().unwrap().push((delivery.sequence(), delivery.attempt()));
+            async move {
+                match (delivery.sequence(), delivery.attempt()) {
+                    // Later than the test lives.
+                    (1, 1) => Err(HandlerError::retry_after("as it must", Duration::from_secs(600))),
+                    _ => Ok(()),
+                }
+            }
+        })
+    };
+    let first = Running::start(consumer().build().await.unwrap());
+    stage.bridge.publish(published("one", 1)).await.unwrap();
+    eventually("attempts", || async { attempts.lock().unwrap().len() }, |attempts| *attempts == 1).await;
+    let second = Running::start(consumer().build().await.unwrap());
+    let stream = stage.stream(Feed::Strat).await;
+    let asking = || async { stream.consumer_info("strict").await.unwrap().num_waiting };
+    eventually("asking", asking, |asking| *asking == 2).await;
+    let subject = format!("CONSUMER.UNPIN.{}.strict", Feed::Strat.stream());
+    let group = serde_json::json!({ "group": "stratt" });
+    let _unpinned: serde_json::Value = stage.context().request(subject, &group).await.unwrap();
+    stage.bridge.publish(published("one", 2)).await.unwrap();
+    stage.all_answered(Feed::Strat, "strict").await;
+    assert_eq!(*attempts.lock().unwrap(), [(1, 1), (1, 2), (2, 1)]);
+    assert_eq!(first.stop().await.handled + second.stop().await.handled, 2);
 }
 
 #[tokio::test]
