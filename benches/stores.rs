@@ -1,7 +1,8 @@
 //! Dedupe stores and outboxes on real databases: `cargo bench --bench stores`.
 //!
 //! Prints the median over the rounds. `ROUNDS` (5) and `COUNT` (20000: slots, or events of 500 units) are taken from the
-//! environment. Raw is what the database does in this very run: one `INSERT` for each key, over eight connections.
+//! environment; `-- relay` measures the outboxes alone. Raw is what the database does in this very run: one `INSERT` for
+//! each key, over eight connections.
 #![allow(
     clippy::print_stdout,
     clippy::as_conversions,
@@ -31,6 +32,7 @@ use stratt_event_bridge::{
     testing::{NatsServer, Postgres},
     topology::Topology,
 };
+use tempfile::TempDir;
 use uuid::Uuid;
 
 type Failure = Box<dyn Error + Send + Sync>;
@@ -51,7 +53,9 @@ async fn measure() -> Result<(), Failure> {
     let file = SqliteConnectOptions::new().filename(folder.path().join("bench.db")).create_if_missing(true);
     let file = SqlitePool::connect_with(file.journal_mode(SqliteJournalMode::Wal)).await?;
     println!("{rounds} rounds of {count}");
-    stores(&pool, &file, rounds, count).await?;
+    if !std::env::args().any(|arg| arg == "relay") {
+        stores(&pool, &file, rounds, count).await?;
+    }
     outboxes(&pool, &file, rounds, count).await
 }
 
@@ -104,29 +108,58 @@ async fn outboxes(pool: &PgPool, file: &SqlitePool, rounds: usize, count: usize)
     postgres.migrate().await?;
     let sqlite = SqliteOutbox::new(file.clone(), OutboxOptions::default());
     sqlite.migrate().await?;
-    let server = NatsServer::start().await?;
-    let bridge = EventBridge::new(server.connect().await?, "orchestrator-http:publisher:1.4.0".parse()?);
-    bridge.provision(&Topology::default()).await?;
-    let (mut on_postgres, mut on_sqlite) = (Vec::new(), Vec::new());
-    for _ in 0..rounds {
-        let mut tx = pool.begin().await?;
-        for envelope in envelopes(&bridge, count)? {
-            postgres.enqueue(&mut tx, &envelope).await?;
+    let brokers = [
+        Broker::start("", "2m", false).await?,
+        Broker::start(", batches allowed", "2m", true).await?,
+        Broker::start(", each write synced", "always", false).await?,
+        Broker::start(", each write synced, batches allowed", "always", true).await?,
+    ];
+    for Broker { name, bridge, .. } in &brokers {
+        let (mut on_postgres, mut on_sqlite) = (Vec::new(), Vec::new());
+        for _ in 0..rounds {
+            // The same for each: reading gets slower with what is kept.
+            sqlx::query("DELETE FROM stratt_outbox").execute(pool).await?;
+            sqlx::query("DELETE FROM stratt_outbox").execute(file).await?;
+            let mut tx = pool.begin().await?;
+            for envelope in envelopes(bridge, count)? {
+                postgres.enqueue(&mut tx, &envelope).await?;
+            }
+            tx.commit().await?;
+            let pending = || async { Ok(postgres.status().await?.pending) };
+            on_postgres.push(relay(postgres.relay(bridge), count, pending).await?);
+            let mut tx = file.begin().await?;
+            for envelope in envelopes(bridge, count)? {
+                sqlite.enqueue(&mut tx, &envelope).await?;
+            }
+            tx.commit().await?;
+            let pending = || async { Ok(sqlite.status().await?.pending) };
+            on_sqlite.push(relay(sqlite.relay(bridge), count, pending).await?);
         }
-        tx.commit().await?;
-        let pending = || async { Ok(postgres.status().await?.pending) };
-        on_postgres.push(relay(postgres.relay(&bridge), count, pending).await?);
-        let mut tx = file.begin().await?;
-        for envelope in envelopes(&bridge, count)? {
-            sqlite.enqueue(&mut tx, &envelope).await?;
+        for (database, rates) in [("PostgreSQL", on_postgres), ("SQLite, WAL", on_sqlite)] {
+            println!("{database:<12} relay of a backlog, events/s           {:>9.0}{name}", median(rates));
         }
-        tx.commit().await?;
-        let pending = || async { Ok(sqlite.status().await?.pending) };
-        on_sqlite.push(relay(sqlite.relay(&bridge), count, pending).await?);
     }
-    println!("{:<12} relay of a backlog, events/s           {:>9.0}", "PostgreSQL", median(on_postgres));
-    println!("{:<12} relay of a backlog, events/s           {:>9.0}", "SQLite, WAL", median(on_sqlite));
     Ok(())
+}
+
+/// Where a relay publishes to.
+struct Broker {
+    name: &'static str,
+    bridge: EventBridge,
+    _server: NatsServer,
+    _folder: TempDir,
+}
+
+impl Broker {
+    async fn start(name: &'static str, syncs: &str, takes_batches: bool) -> Result<Self, Failure> {
+        let folder = tempfile::tempdir()?;
+        let store = folder.path().display();
+        let config = format!("jetstream {{ store_dir: \"{store}\", sync_interval: {syncs} }}");
+        let server = NatsServer::builder().config(config).start().await?;
+        let bridge = EventBridge::new(server.connect().await?, "orchestrator-http:publisher:1.4.0".parse()?);
+        bridge.provision(&Topology::default().with_batches(takes_batches)).await?;
+        Ok(Self { name, bridge, _server: server, _folder: folder })
+    }
 }
 
 fn envelopes(bridge: &EventBridge, count: usize) -> Result<Vec<Envelope<UnitPublished>>, Failure> {

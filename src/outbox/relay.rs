@@ -2,7 +2,10 @@
 
 #[cfg(feature = "metrics")]
 mod backlog;
+mod flight;
+mod group;
 mod lanes;
+mod pace;
 mod progress;
 
 use super::{
@@ -13,14 +16,15 @@ use super::{
 use crate::{
     bridge::EventBridge,
     jitter,
-    publish::{PublishError, PublishErrorKind, PublishReceipt, Publisher},
+    publish::{PublishError, PublishErrorKind, Publisher},
 };
 use async_nats::{Client, connection::State};
+use flight::Flight;
 use futures::{
-    FutureExt, StreamExt,
+    FutureExt,
     future::{BoxFuture, Fuse, FusedFuture},
-    stream::FuturesUnordered,
 };
+use group::Published;
 use lanes::Lanes;
 pub use progress::RelayProgress;
 use std::{error::Error, sync::Arc, time::Duration};
@@ -108,7 +112,6 @@ impl OutboxRelay {
     }
 }
 
-type Published = (Row, Result<PublishReceipt, PublishError>);
 type Exchanged = (Instant, Report, Result<Turn, OutboxError>);
 
 struct Running {
@@ -117,7 +120,7 @@ struct Running {
     /// Until when this relay leads, by its own clock: no later than by the database's.
     leads_until: Option<Instant>,
     lanes: Lanes,
-    publishing: FuturesUnordered<BoxFuture<'static, Published>>,
+    flight: Flight,
     exchange: Fuse<BoxFuture<'static, Exchanged>>,
     /// The database has failed, and is not asked again before.
     exchange_after: Instant,
@@ -147,11 +150,11 @@ struct Failures {
 impl Running {
     fn new(relay: OutboxRelay) -> Self {
         Self {
+            flight: Flight::new(relay.publisher.clone()),
             relay,
             id: Uuid::new_v4(),
             leads_until: None,
             lanes: Lanes::default(),
-            publishing: FuturesUnordered::new(),
             exchange: Fuse::terminated(),
             exchange_after: Instant::now(),
             report: Report::default(),
@@ -176,7 +179,7 @@ impl Running {
             self.relay.progress.holds(self.lanes.len());
             tokio::select! {
                 () = &mut shutdown => return Ok(()),
-                Some(published) = self.publishing.next() => self.published(published)?,
+                Some(published) = self.flight.next() => self.all_published(published)?,
                 exchanged = &mut self.exchange, if !self.exchange.is_terminated() => self.exchanged(exchanged)?,
                 () = signals.rows.notified() => self.may_be_more = true,
                 () = signals.lead.notified() => self.is_due = true,
@@ -205,18 +208,21 @@ impl Running {
         if self.relay.client.connection_state() != State::Connected {
             return;
         }
+        if self.flight.waits_for_batch() {
+            return;
+        }
+        let mut rows = Vec::new();
         while let Some(row) = self.lanes.next() {
-            match row.clone().into_message(self.relay.publisher.writes_cloud_events()) {
+            match row.clone().into_fact(self.relay.publisher.writes_cloud_events()) {
                 Err(error) => self.set_aside(&row, error),
-                Ok(message) => {
-                    let publisher = self.relay.publisher.clone();
-                    self.publishing.push(Box::pin(async move {
-                        let published = publisher.publish_until(message, leads_until).await;
-                        (row, published)
-                    }));
-                }
+                Ok(fact) => rows.push((row, fact)),
             }
         }
+        self.flight.begin(rows, leads_until);
+    }
+
+    fn all_published(&mut self, published: Vec<Published>) -> Result<(), OutboxError> {
+        published.into_iter().try_for_each(|published| self.published(published))
     }
 
     fn published(&mut self, (row, published): Published) -> Result<(), OutboxError> {
@@ -328,9 +334,9 @@ impl Running {
     /// Bounded: a broker or a database that is away must not keep the service from ending.
     async fn finish(&mut self) {
         let under_way = async {
-            while let Some(published) = self.publishing.next().await {
+            while let Some(published) = self.flight.next().await {
                 // What has failed is left to the next relay.
-                let _is_known = self.published(published);
+                let _is_known = self.all_published(published);
             }
         };
         let _all_ended = timeout(AT_THE_END, under_way).await;

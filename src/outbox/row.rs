@@ -6,7 +6,7 @@ use crate::{
     envelope::Envelope,
     event::{Event, EventType},
     idempotency::IdempotencyKey,
-    publish::{Fact, Outgoing},
+    publish::Fact,
     subject::{Address, Feed},
 };
 
@@ -47,8 +47,8 @@ pub(super) struct Row {
 }
 
 impl Row {
-    /// The message, unless somebody else wrote the row or changed it: what is in a table is not trusted.
-    pub(super) fn into_message(self, is_cloud_event: bool) -> Result<Outgoing, &'static str> {
+    /// What is to be published, unless somebody else wrote the row or changed it: what is in a table is not trusted.
+    pub(super) fn into_fact(self, is_cloud_event: bool) -> Result<Fact, &'static str> {
         let key: IdempotencyKey =
             self.message_id.parse().map_err(|_| "message id is not an idempotency key")?;
         let address = Address::parse(&self.subject).ok_or("subject is not one of an event")?;
@@ -56,11 +56,9 @@ impl Row {
         let event_type: EventType =
             address.event_type.parse().map_err(|_| "subject has no known event type")?;
         let fact = Fact::written(Feed::Strat.subject(&domain, event_type), key, self.payload);
-        let fact = if is_cloud_event {
-            fact.into_cloud_event().map_err(|_| "payload is not a valid envelope of its subject")?
-        } else {
-            fact
-        };
-        Ok(fact.into_outgoing())
+        if !is_cloud_event {
+            return Ok(fact);
+        }
+        fact.into_cloud_event().map_err(|_| "payload is not a valid envelope of its subject")
     }
 }

@@ -53,6 +53,15 @@ impl<T: Into<Failure>> From<T> for BatchFailure {
 impl Publisher {
     /// Stores `facts` in one batch, without those that are stored already; receipts come in their order.
     pub(crate) async fn publish_batch(&self, facts: &[Fact]) -> Result<Vec<PublishReceipt>, PublishError> {
+        self.publish_batch_until(facts, Instant::now() + self.options.retry_budget()).await
+    }
+
+    /// The same until `deadline`.
+    pub(crate) async fn publish_batch_until(
+        &self,
+        facts: &[Fact],
+        deadline: Instant,
+    ) -> Result<Vec<PublishReceipt>, PublishError> {
         // An older one would store them one by one.
         if !self.context.client().is_server_compatible(2, 12, 0) {
             let cause = "nats-server 2.12 or newer is needed for batches";
@@ -65,7 +74,7 @@ impl Publisher {
         let distinct: Vec<_> = facts.iter().filter(|fact| seen.insert(fact.key)).collect();
         let span = span::publish_batch(EVENT_STREAM, facts.len(), &self.context);
         let begun = Begun::now("");
-        let stored = self.store_batch(distinct).instrument(span.clone()).await;
+        let stored = self.store_batch(distinct, deadline).instrument(span.clone()).await;
         let outcome = stored.map(|receipts| in_order(facts, receipts));
         self.meter.batch_ended(begun, facts.iter().map(|fact| fact.subject.as_str()), &outcome);
         outcome.inspect_err(|error| span::failed(&span, error.kind().name()))
@@ -74,8 +83,8 @@ impl Publisher {
     async fn store_batch(
         &self,
         mut facts: Vec<&Fact>,
+        deadline: Instant,
     ) -> Result<HashMap<IdempotencyKey, PublishReceipt>, PublishError> {
-        let deadline = Instant::now() + self.options.retry_budget();
         let mut receipts = HashMap::with_capacity(facts.len());
         let mut outcome_unknown = false;
         let mut was_denied = false;

@@ -47,6 +47,7 @@ mod orchestrator_refuses;
 mod order;
 mod outage;
 mod outbox;
+mod outbox_batches;
 mod outbox_deaths;
 mod permissions;
 mod pipelined;

@@ -53,7 +53,7 @@ impl Stage {
         Self::on(NatsServer::builder().version(NEWEST).start().await.unwrap()).await
     }
 
-    async fn on(server: NatsServer) -> Self {
+    pub async fn on(server: NatsServer) -> Self {
         let client = server.connect().await.unwrap();
         let bridge = EventBridge::new(client.clone(), source());
         bridge.provision(&Topology::default()).await.unwrap();
