@@ -21,18 +21,27 @@ const DOTS_WITHOUT_DOMAIN: usize = 8;
 
 impl AckSubject {
     pub(crate) fn parse(subject: &str) -> Option<Self> {
-        let mut tokens = subject.strip_prefix("$JS.ACK.")?.split('.');
+        let mut tokens = subject.strip_prefix("$JS.ACK.")?.as_bytes().split(|byte| *byte == b'.');
         if subject.bytes().filter(|byte| *byte == b'.').count() > DOTS_WITHOUT_DOMAIN {
             let _domain_and_account = tokens.nth(1)?;
         }
         let _stream_and_consumer = tokens.nth(1)?;
-        let deliveries = tokens.next()?.parse().ok()?;
-        let sequence = tokens.next()?.parse().ok()?;
-        let delivery = tokens.next()?.parse().ok()?;
-        let stored_at = Duration::from_nanos(tokens.next()?.parse().ok()?);
+        let deliveries = number(tokens.next()?)?;
+        let sequence = number(tokens.next()?)?;
+        let delivery = number(tokens.next()?)?;
+        let stored_at = Duration::from_nanos(number(tokens.next()?)?);
         let _pending = tokens.next()?;
         Some(Self { deliveries, sequence, delivery, stored_at })
     }
+}
+
+fn number(token: &[u8]) -> Option<u64> {
+    let (first, rest) = token.split_first()?;
+    rest.iter().try_fold(digit(*first)?, |number, byte| number.checked_mul(10)?.checked_add(digit(*byte)?))
+}
+
+fn digit(byte: u8) -> Option<u64> {
+    byte.is_ascii_digit().then(|| u64::from(byte - b'0'))
 }
 
 #[cfg(test)]
@@ -61,6 +70,8 @@ mod tests {
             "$JS.ACK.S.c.x.7.5.99.0",
             "$JS.ACK.S.c.2.-7.5.99.0",
             "$JS.ACK.S.c.2.7.x.99.0",
+            "$JS.ACK.S.c.2.7..99.0",
+            "$JS.ACK.S.c.2.7.18446744073709551616.99.0",
             "_INBOX.a.b",
         ] {
             assert_eq!(AckSubject::parse(subject), None, "{subject}");

@@ -120,8 +120,7 @@ fn is_slug(text: &str) -> bool {
 fn is_semver(text: &str) -> bool {
     let (rest, build) = text.split_once('+').map_or((text, None), |(rest, build)| (rest, Some(build)));
     let (core, pre) = rest.split_once('-').map_or((rest, None), |(core, pre)| (core, Some(pre)));
-    core.split('.').count() == 3
-        && core.split('.').all(is_number)
+    core.split('.').try_fold(0, |count, part| is_number(part).then_some(count + 1)) == Some(3)
         && pre.is_none_or(|pre| {
             pre.split('.').all(|part| is_identifier(part) && (!is_digits(part) || is_number(part)))
         })

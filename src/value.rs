@@ -152,6 +152,6 @@ pub(crate) use {text_schema, text_traits, text_value};
 pub(crate) struct Text<'a>(#[serde(borrow)] pub(crate) std::borrow::Cow<'a, str>);
 
 /// Whether `text` has 1 to `max` bytes, each of them accepted.
-pub(crate) fn is_token(text: &str, max: usize, accepted: fn(u8) -> bool) -> bool {
+pub(crate) fn is_token(text: &str, max: usize, accepted: impl Fn(u8) -> bool) -> bool {
     !text.is_empty() && text.len() <= max && text.bytes().all(accepted)
 }
