@@ -7,7 +7,13 @@ use super::{
     row::{Entry, Row},
     table::{Exchange, LEASE, PRUNE_BATCH, Report, Signals, Table, Turn},
 };
-use crate::{bridge::EventBridge, envelope::Envelope, event::Event, jitter, sql_schema};
+use crate::{
+    bridge::EventBridge,
+    envelope::Envelope,
+    event::Event,
+    jitter,
+    sql_schema::{self, Schema},
+};
 use futures::{FutureExt, future::BoxFuture};
 use sqlx::{
     AssertSqlSafe, PgPool, Postgres, Transaction,
@@ -78,7 +84,9 @@ impl PostgresOutbox {
     /// It is one transaction: dropping the future leaves all of it or nothing.
     pub async fn migrate(&self) -> Result<(), OutboxError> {
         let Events { pool, statements, .. } = &*self.table;
-        Ok(sql_schema::postgres::migrate(pool, &statements.table, &statements.create).await?)
+        let Statements { table, create, .. } = statements;
+        let schema = Schema { table, version: 1, create, added: &[] };
+        Ok(sql_schema::postgres::migrate(pool, schema).await?)
     }
 
     /// Announces an event when the host's transaction commits, and not at all if it does not.

@@ -7,7 +7,12 @@ use super::{
     row::{Entry, Row},
     table::{Exchange, LEASE, PRUNE_BATCH, Report, Signals, Table, Turn},
 };
-use crate::{bridge::EventBridge, envelope::Envelope, event::Event, sql_schema};
+use crate::{
+    bridge::EventBridge,
+    envelope::Envelope,
+    event::Event,
+    sql_schema::{self, Schema},
+};
 use futures::{FutureExt, future::BoxFuture};
 use sqlx::{AssertSqlSafe, Sqlite, SqlitePool, Transaction, sqlite::SqliteConnection};
 use statements::Statements;
@@ -47,7 +52,9 @@ impl SqliteOutbox {
     /// It is one transaction: dropping the future leaves all of it or nothing.
     pub async fn migrate(&self) -> Result<(), OutboxError> {
         let Events { pool, statements, .. } = &*self.table;
-        Ok(sql_schema::sqlite::migrate(pool, &statements.table, &statements.create).await?)
+        let Statements { table, create, .. } = statements;
+        let schema = Schema { table, version: 1, create, added: &[] };
+        Ok(sql_schema::sqlite::migrate(pool, schema).await?)
     }
 
     /// Announces an event when the host's transaction commits, and not at all if it does not.

@@ -7,8 +7,26 @@ pub(crate) mod sqlite;
 
 use std::{error::Error, fmt};
 
-/// The version that this program makes and knows. Tables that say nothing about it are of the first one.
-const VERSION: i64 = 1;
+/// What a table is to be.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Schema<'a> {
+    pub(crate) table: &'a str,
+    /// The one that this program makes and knows. Tables that say nothing about it are of the first one.
+    pub(crate) version: i64,
+    /// Makes the table as the first version had it, with what belongs to it.
+    pub(crate) create: &'a str,
+    /// Columns that later versions have added: of text, and empty in the rows that were there before.
+    pub(crate) added: &'a [&'a str],
+}
+
+impl Schema<'_> {
+    fn knows(&self, version: i64) -> Result<(), MigrateError> {
+        if version <= self.version {
+            return Ok(());
+        }
+        Err(MigrateError::Newer(NewerSchema { found: version, known: self.version }))
+    }
+}
 
 /// Why tables were not made.
 #[derive(Debug)]
@@ -26,16 +44,16 @@ impl From<sqlx::Error> for MigrateError {
 
 /// The version of tables that this program does not know.
 #[derive(Debug)]
-pub(crate) struct NewerSchema(i64);
+pub(crate) struct NewerSchema {
+    found: i64,
+    known: i64,
+}
 
 impl fmt::Display for NewerSchema {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "table has schema version {}, and this program knows {VERSION} at most: upgrade it", self.0)
+        let Self { found, known } = self;
+        write!(f, "table has schema version {found}, and this program knows {known} at most: upgrade it")
     }
 }
 
 impl Error for NewerSchema {}
-
-fn is_known(version: i64) -> Result<(), MigrateError> {
-    if version <= VERSION { Ok(()) } else { Err(MigrateError::Newer(NewerSchema(version))) }
-}

@@ -12,7 +12,7 @@ use crate::{
     consumer::Delivery,
     dedupe::{Claim, DedupeStore, Fence, Slot, StoreError, StoreErrorKind},
     event::Event,
-    sql_schema,
+    sql_schema::{self, Schema},
 };
 use futures::{FutureExt, future::BoxFuture};
 use sqlx::{AssertSqlSafe, PgPool, Postgres, Transaction, postgres::PgConnection};
@@ -74,7 +74,9 @@ impl PostgresStore {
     /// It is one transaction: dropping the future leaves all of it or nothing.
     pub async fn migrate(&self) -> Result<(), StoreError> {
         let Slots { pool, statements, .. } = &*self.engine.table;
-        sql_schema::postgres::migrate(pool, &statements.table, &statements.create).await.map_err(not_migrated)
+        let Statements { table, create, .. } = statements;
+        let schema = Schema { table, version: 1, create, added: &[] };
+        sql_schema::postgres::migrate(pool, schema).await.map_err(not_migrated)
     }
 
     /// Settles the slot of a delivery within the host's transaction: the effect of the handler and the mark that it was
