@@ -18,7 +18,7 @@ pub enum OutboxErrorKind {
     Invalid,
     /// Larger than an envelope may be.
     TooLarge,
-    /// The table is missing or of another version.
+    /// The table is missing or of an older version: nobody has called `migrate()`.
     Mismatch,
     /// A newer program has made the table; the source names the versions.
     Newer,
@@ -68,7 +68,7 @@ impl fmt::Display for OutboxError {
         f.write_str(match self.kind {
             OutboxErrorKind::Invalid => "envelope cannot be written",
             OutboxErrorKind::TooLarge => "envelope is too large",
-            OutboxErrorKind::Mismatch => "outbox table is missing or of another version: call migrate()",
+            OutboxErrorKind::Mismatch => "outbox table is missing or of an older version: call migrate()",
             OutboxErrorKind::Newer => "outbox table is of a newer version than this program knows",
             OutboxErrorKind::Unavailable => "outbox database is not available",
             OutboxErrorKind::Disconnected => "connection to the broker is closed",

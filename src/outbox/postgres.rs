@@ -4,8 +4,8 @@ mod statements;
 
 use super::{
     OutboxError, OutboxOptions, OutboxRelay, OutboxStatus,
-    row::{Entry, Row},
-    table::{Exchange, LEASE, PRUNE_BATCH, Report, Signals, Table, Turn},
+    row::{Columns, Entry, Row},
+    table::{ADDED, Exchange, LEASE, PRUNE_BATCH, Report, Signals, Table, Turn, VERSION},
 };
 use crate::{
     bridge::EventBridge,
@@ -69,14 +69,16 @@ impl PostgresOutbox {
         Self { table: Arc::new(Events { pool, statements, keep_sent }) }
     }
 
-    /// Creates the tables and indexes where they are missing. Several processes may do so at once.
+    /// Creates the tables and indexes where they are missing, and adds what is missing in a table of an
+    /// [older version](crate::docs::outbox#another-version), whose rows it keeps. Several processes may do so at once.
     ///
-    /// Where they exist nothing is changed, and no right to create is needed. The host then needs `INSERT` and `SELECT`
-    /// on the table, and the relay `SELECT`, `UPDATE` and `DELETE` on it and all four on `{table}_relay`.
+    /// Where they are of this version nothing is changed, and no right to create is needed. The host then needs `INSERT`
+    /// and `SELECT` on the table, and the relay `SELECT`, `UPDATE` and `DELETE` on it and all four on `{table}_relay`.
     ///
     /// # Errors
     ///
-    /// [`Unavailable`](super::OutboxErrorKind::Unavailable) when the database does not answer or refuses;
+    /// [`Unavailable`](super::OutboxErrorKind::Unavailable) when the database does not answer or refuses, or when a
+    /// transaction keeps an older table from being changed for more than 3 s;
     /// [`Newer`](super::OutboxErrorKind::Newer) when a newer program has made the table, and nothing is touched.
     ///
     /// # Cancel safety
@@ -85,7 +87,7 @@ impl PostgresOutbox {
     pub async fn migrate(&self) -> Result<(), OutboxError> {
         let Events { pool, statements, .. } = &*self.table;
         let Statements { table, create, .. } = statements;
-        let schema = Schema { table, version: 1, create, added: &[] };
+        let schema = Schema { table, version: VERSION, create, added: &ADDED };
         Ok(sql_schema::postgres::migrate(pool, schema).await?)
     }
 
@@ -94,6 +96,8 @@ impl PostgresOutbox {
     /// Events of one unit are published in the order in which they are enqueued. Transactions that run at the same time
     /// and announce the same unit have an order only if one waits for the other: enqueue after the write that locks
     /// what the event is about.
+    ///
+    /// With the feature `otel` the event stays in the [trace](crate::docs::outbox#traces) that this is called in.
     ///
     /// # Errors
     ///
@@ -109,12 +113,14 @@ impl PostgresOutbox {
         tx: &mut Transaction<'_, Postgres>,
         envelope: &Envelope<E>,
     ) -> Result<(), OutboxError> {
-        let Entry { uri, subject, message_id, payload } = Entry::of(envelope)?;
+        let Entry { uri, subject, message_id, payload, traceparent, tracestate } = Entry::of(envelope)?;
         sqlx::query(AssertSqlSafe(Arc::clone(&self.table.statements.enqueue)))
             .bind(uri)
             .bind(subject)
             .bind(message_id)
             .bind(payload)
+            .bind(traceparent)
+            .bind(tracestate)
             .execute(&mut **tx)
             .await?;
         Ok(())
@@ -169,22 +175,14 @@ impl Events {
         exchange: Exchange,
         connection: &mut PgConnection,
     ) -> Result<Vec<Row>, OutboxError> {
-        let rows: Vec<(i64, String, String, String, Vec<u8>)> =
-            sqlx::query_as(AssertSqlSafe(Arc::clone(&self.statements.pending)))
-                .bind(i64::try_from(exchange.room).unwrap_or(i64::MAX))
-                .bind(exchange.held)
-                .bind(exchange.resting)
-                .persistent(false)
-                .fetch_all(connection)
-                .await?;
-        let rows = rows.into_iter().map(|(id, uri, subject, message_id, payload)| Row {
-            id,
-            uri,
-            subject,
-            message_id,
-            payload,
-        });
-        Ok(rows.collect())
+        let rows: Vec<Columns> = sqlx::query_as(AssertSqlSafe(Arc::clone(&self.statements.pending)))
+            .bind(i64::try_from(exchange.room).unwrap_or(i64::MAX))
+            .bind(exchange.held)
+            .bind(exchange.resting)
+            .persistent(false)
+            .fetch_all(connection)
+            .await?;
+        Ok(rows.into_iter().map(Row::from).collect())
     }
 
     async fn prune(&self, connection: &mut PgConnection) -> Result<u64, OutboxError> {

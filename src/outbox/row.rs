@@ -8,6 +8,7 @@ use crate::{
     idempotency::IdempotencyKey,
     publish::Fact,
     subject::{Address, Feed},
+    trace_context::StoredTrace,
 };
 
 /// What is written for an envelope.
@@ -16,6 +17,8 @@ pub(super) struct Entry {
     pub(super) subject: String,
     pub(super) message_id: String,
     pub(super) payload: Vec<u8>,
+    pub(super) traceparent: Option<String>,
+    pub(super) tracestate: Option<String>,
 }
 
 impl Entry {
@@ -26,11 +29,14 @@ impl Entry {
         if payload.len() > Envelope::MAX_BYTES {
             return Err(OutboxError::new(OutboxErrorKind::TooLarge));
         }
+        let (traceparent, tracestate) = StoredTrace::of_current();
         Ok(Self {
             uri: envelope.event().unit_uri().to_string(),
             subject: envelope.subject(),
             message_id: envelope.idempotency_key().to_string(),
             payload,
+            traceparent,
+            tracestate,
         })
     }
 }
@@ -44,6 +50,18 @@ pub(super) struct Row {
     pub(super) subject: String,
     pub(super) message_id: String,
     pub(super) payload: Vec<u8>,
+    /// That of the transaction.
+    pub(super) trace: Option<StoredTrace>,
+}
+
+/// The columns of a row, in the order in which they are asked for.
+pub(super) type Columns = (i64, String, String, String, Vec<u8>, Option<String>, Option<String>);
+
+impl From<Columns> for Row {
+    fn from((id, uri, subject, message_id, payload, parent, state): Columns) -> Self {
+        let trace = StoredTrace::read(parent.as_deref(), state.as_deref());
+        Self { id, uri, subject, message_id, payload, trace }
+    }
 }
 
 impl Row {
@@ -55,7 +73,8 @@ impl Row {
         let domain: Domain = address.domain.parse().map_err(|_| "subject has no valid domain")?;
         let event_type: EventType =
             address.event_type.parse().map_err(|_| "subject has no known event type")?;
-        let fact = Fact::written(Feed::Strat.subject(&domain, event_type), key, self.payload);
+        let subject = Feed::Strat.subject(&domain, event_type);
+        let fact = Fact::written(subject, key, self.payload, self.trace);
         if !is_cloud_event {
             return Ok(fact);
         }

@@ -4,8 +4,8 @@ mod statements;
 
 use super::{
     OutboxError, OutboxOptions, OutboxRelay, OutboxStatus,
-    row::{Entry, Row},
-    table::{Exchange, LEASE, PRUNE_BATCH, Report, Signals, Table, Turn},
+    row::{Columns, Entry, Row},
+    table::{ADDED, Exchange, LEASE, PRUNE_BATCH, Report, Signals, Table, Turn, VERSION},
 };
 use crate::{
     bridge::EventBridge,
@@ -39,7 +39,8 @@ impl SqliteOutbox {
         Self { table: Arc::new(Events { pool, statements, keep_sent, enqueued, stepped_down }) }
     }
 
-    /// Creates the tables and indexes where they are missing, and `{table}_schema`, which says their version. Several
+    /// Creates the tables and indexes where they are missing, and `{table}_schema`, which says their version; adds what is
+    /// missing in a table of an [older version](crate::docs::outbox#another-version), whose rows it keeps. Several
     /// processes may do so at once.
     ///
     /// # Errors
@@ -53,7 +54,7 @@ impl SqliteOutbox {
     pub async fn migrate(&self) -> Result<(), OutboxError> {
         let Events { pool, statements, .. } = &*self.table;
         let Statements { table, create, .. } = statements;
-        let schema = Schema { table, version: 1, create, added: &[] };
+        let schema = Schema { table, version: VERSION, create, added: &ADDED };
         Ok(sql_schema::sqlite::migrate(pool, schema).await?)
     }
 
@@ -62,6 +63,8 @@ impl SqliteOutbox {
     /// Events are published in the order in which they are enqueued, unit by unit. Begin the transaction as a writer,
     /// with `pool.begin_with("BEGIN IMMEDIATE")`: SQLite refuses to make a reader a writer when somebody else has
     /// written since.
+    ///
+    /// With the feature `otel` the event stays in the [trace](crate::docs::outbox#traces) that this is called in.
     ///
     /// # Errors
     ///
@@ -76,12 +79,14 @@ impl SqliteOutbox {
         tx: &mut Transaction<'_, Sqlite>,
         envelope: &Envelope<E>,
     ) -> Result<(), OutboxError> {
-        let Entry { uri, subject, message_id, payload } = Entry::of(envelope)?;
+        let Entry { uri, subject, message_id, payload, traceparent, tracestate } = Entry::of(envelope)?;
         sqlx::query(AssertSqlSafe(Arc::clone(&self.table.statements.enqueue)))
             .bind(uri)
             .bind(subject)
             .bind(message_id)
             .bind(payload)
+            .bind(traceparent)
+            .bind(tracestate)
             .execute(&mut **tx)
             .await?;
         self.table.enqueued.notify_one();
@@ -141,21 +146,13 @@ impl Events {
         exchange: Exchange,
         connection: &mut SqliteConnection,
     ) -> Result<Vec<Row>, OutboxError> {
-        let rows: Vec<(i64, String, String, String, Vec<u8>)> =
-            sqlx::query_as(AssertSqlSafe(Arc::clone(&self.statements.pending)))
-                .bind(i64::try_from(exchange.room).unwrap_or(i64::MAX))
-                .bind(json(exchange.held))
-                .bind(json(exchange.resting))
-                .fetch_all(connection)
-                .await?;
-        let rows = rows.into_iter().map(|(id, uri, subject, message_id, payload)| Row {
-            id,
-            uri,
-            subject,
-            message_id,
-            payload,
-        });
-        Ok(rows.collect())
+        let rows: Vec<Columns> = sqlx::query_as(AssertSqlSafe(Arc::clone(&self.statements.pending)))
+            .bind(i64::try_from(exchange.room).unwrap_or(i64::MAX))
+            .bind(json(exchange.held))
+            .bind(json(exchange.resting))
+            .fetch_all(connection)
+            .await?;
+        Ok(rows.into_iter().map(Row::from).collect())
     }
 
     async fn prune(&self, connection: &mut SqliteConnection) -> Result<u64, OutboxError> {

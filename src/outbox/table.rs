@@ -11,6 +11,11 @@ pub(super) const LEASE: Duration = Duration::from_secs(5);
 /// How many sent rows a statement removes.
 pub(super) const PRUNE_BATCH: u64 = 1000;
 
+/// The newest version of the table, which is the one that statements are written for.
+pub(super) const VERSION: i64 = 2;
+/// What version 2 has added: the trace that a row belongs to, as its two headers.
+pub(super) const ADDED: [&str; 2] = ["traceparent", "tracestate"];
+
 /// What waits in an outbox.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]

@@ -1,6 +1,8 @@
 //! An envelope, written.
 
 use super::{Outgoing, PublishError, PublishErrorKind, cloud_event::CloudEvent};
+#[cfg(feature = "outbox")]
+use crate::trace_context::StoredTrace;
 use crate::{envelope::Envelope, event::Event, idempotency::IdempotencyKey, telemetry::Emission};
 use async_nats::{HeaderMap, HeaderName, Subject, header::NATS_MESSAGE_ID, jetstream::Context};
 use bytes::Bytes;
@@ -13,6 +15,9 @@ pub(crate) struct Fact {
     pub(super) key: IdempotencyKey,
     pub(super) payload: Bytes,
     pub(super) cloud_event: Option<Box<CloudEvent>>,
+    /// That it was announced in, if that was earlier.
+    #[cfg(feature = "outbox")]
+    pub(super) trace: Option<Box<StoredTrace>>,
 }
 
 impl Fact {
@@ -23,13 +28,26 @@ impl Fact {
         }
         let subject = envelope.subject().into();
         let cloud_event = is_cloud_event.then(|| Box::new(CloudEvent::of(envelope)));
-        Ok(Self { subject, key: envelope.idempotency_key(), payload: payload.into(), cloud_event })
+        Ok(Self {
+            subject,
+            key: envelope.idempotency_key(),
+            payload: payload.into(),
+            cloud_event,
+            #[cfg(feature = "outbox")]
+            trace: None,
+        })
     }
 
-    /// One that was written earlier, by whoever had the envelope.
+    /// One that was written earlier, by whoever had the envelope, and that stays in the trace of that.
     #[cfg(feature = "outbox")]
-    pub(crate) fn written(subject: String, key: IdempotencyKey, payload: Vec<u8>) -> Self {
-        Self { subject: subject.into(), key, payload: payload.into(), cloud_event: None }
+    pub(crate) fn written(
+        subject: String,
+        key: IdempotencyKey,
+        payload: Vec<u8>,
+        trace: Option<StoredTrace>,
+    ) -> Self {
+        let trace = trace.map(Box::new);
+        Self { subject: subject.into(), key, payload: payload.into(), cloud_event: None, trace }
     }
 
     /// The same, as a CloudEvent.
@@ -53,6 +71,10 @@ impl Fact {
         headers.insert(HeaderName::from_static("Content-Type"), "application/json");
         if let Some(cloud_event) = &self.cloud_event {
             cloud_event.write(&mut headers);
+        }
+        #[cfg(feature = "outbox")]
+        if let Some(trace) = &self.trace {
+            trace.write(&mut headers);
         }
         headers
     }

@@ -113,7 +113,14 @@ mod tests {
     fn sent() -> Sent {
         let key = "0".repeat(64).parse().unwrap();
         let subject = "strat.dev.unit.published".into();
-        let fact = Fact { subject, key, payload: "{}".into(), cloud_event: None };
+        let fact = Fact {
+            subject,
+            key,
+            payload: "{}".into(),
+            cloud_event: None,
+            #[cfg(feature = "outbox")]
+            trace: None,
+        };
         let at = Instant::now();
         Sent { fact, emission: Emission::none(), moment: ConnectionWatch::new().now(), at, deadline: at }
     }

@@ -1,6 +1,9 @@
 //! Between the headers of a message and the spans of `tracing-opentelemetry`.
 
-use super::w3c;
+use super::{
+    headers::{TRACEPARENT, TRACESTATE},
+    w3c,
+};
 use async_nats::{HeaderMap, HeaderName, HeaderValue};
 use opentelemetry::{
     Context,
@@ -8,9 +11,6 @@ use opentelemetry::{
 };
 use tracing::Span;
 use tracing_opentelemetry::OpenTelemetrySpanExt;
-
-const TRACEPARENT: &str = "traceparent";
-const TRACESTATE: &str = "tracestate";
 
 /// What the headers of a message said, if it was valid.
 #[derive(Debug, Clone)]

@@ -1,11 +1,15 @@
 //! The trace that a message belongs to, carried in its headers: <https://www.w3.org/TR/trace-context/>.
 //!
-//! Nothing of it without the feature `otel`.
+//! Nothing of it without the feature `otel`, but that an outbox passes on what it finds in its rows.
 
 #[cfg(feature = "otel")]
 mod carried;
+#[cfg(any(feature = "otel", feature = "outbox"))]
+mod headers;
 #[cfg(not(feature = "otel"))]
 mod off;
+#[cfg(feature = "outbox")]
+mod stored;
 #[cfg(feature = "otel")]
 mod w3c;
 
@@ -13,3 +17,5 @@ mod w3c;
 pub(crate) use carried::{extract, inject};
 #[cfg(not(feature = "otel"))]
 pub(crate) use off::{extract, inject};
+#[cfg(feature = "outbox")]
+pub(crate) use stored::StoredTrace;

@@ -1,11 +1,7 @@
 //! The two headers of W3C trace context, as text.
 
+use super::headers::{MAX_STATE, PARENT_LENGTH};
 use opentelemetry::trace::{SpanContext, SpanId, TraceFlags, TraceId, TraceState};
-
-/// Version, trace, span and flags with the dashes between them.
-const LENGTH: usize = 55;
-/// What everybody has to pass on, and more than what tracers write.
-const MAX_STATE: usize = 512;
 
 pub(super) fn traceparent(span: &SpanContext) -> String {
     let sampled = u8::from(span.is_sampled());
@@ -26,14 +22,14 @@ pub(super) fn parse<'a>(parent: &str, states: impl Iterator<Item = &'a str>) -> 
 
 fn parse_parent(text: &str) -> Option<(TraceId, SpanId, TraceFlags)> {
     let bytes = text.as_bytes();
-    let later = match bytes.get(LENGTH..)? {
+    let later = match bytes.get(PARENT_LENGTH..)? {
         [] => true,
         // Later versions may say more.
         [b'-', ..] => !text.starts_with("00"),
         _ => false,
     };
     let is_hex = |byte: &u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
-    let mut parts = text.get(..LENGTH)?.split('-');
+    let mut parts = text.get(..PARENT_LENGTH)?.split('-');
     let mut next = |length: usize| {
         let part = parts.next()?;
         (part.len() == length && part.bytes().all(|byte| is_hex(&byte))).then_some(part)

@@ -49,6 +49,8 @@ mod outage;
 mod outbox;
 mod outbox_batches;
 mod outbox_deaths;
+#[cfg(feature = "otel")]
+mod outbox_traces;
 mod permissions;
 mod pipelined;
 mod proxy;

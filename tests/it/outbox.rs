@@ -155,6 +155,48 @@ async fn an_event_that_is_too_large_for_any_broker_is_refused_before_it_is_commi
     assert_eq!(outbox.status().await.unwrap().pending, 1);
 }
 
+/// Whatever the features are: it is passed on as it is.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_trace_that_a_row_names_travels_with_its_event_if_it_is_one() {
+    for outbox in Outbox::both(OutboxOptions::default()).await {
+        let stage = Stage::new().await;
+        let envelopes: Vec<_> = (1..=4).map(|number| envelope("a", number)).collect();
+        outbox.enqueue(&envelopes, true).await;
+        let parent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+        for statement in [
+            "UPDATE stratt_outbox SET traceparent = '00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01'",
+            "UPDATE stratt_outbox SET tracestate = 'a=1' WHERE id = 1",
+            "UPDATE stratt_outbox SET traceparent = traceparent || '-', tracestate = 'a=1' WHERE id = 2",
+            "UPDATE stratt_outbox SET tracestate = 'a=1
+Nats-Msg-Id: another' WHERE id = 3",
+        ] {
+            outbox.run(statement).await;
+        }
+        match &outbox {
+            Outbox::Postgres(..) => {
+                outbox.run("UPDATE stratt_outbox SET tracestate = repeat('x', 30000) WHERE id = 4").await;
+            }
+            Outbox::Sqlite(..) => {
+                outbox.run("UPDATE stratt_outbox SET tracestate = hex(zeroblob(15000)) WHERE id = 4").await;
+            }
+        }
+        let relay = outbox.relay(&stage.bridge);
+        eventually("stored", || stored(&stage), |stored| *stored == 4).await;
+        let mut carried = Vec::new();
+        for sequence in 1..=4 {
+            let message = stage.stream(Feed::Strat).await.get_raw_message(sequence).await.unwrap();
+            let text = |name: &str| message.headers.get(name).map(ToString::to_string);
+            carried.push((text("traceparent"), text("tracestate")));
+        }
+        let parent = Some(parent.to_owned());
+        assert_eq!(
+            carried,
+            [(parent.clone(), Some("a=1".into())), (None, None), (parent.clone(), None), (parent, None)]
+        );
+        assert_eq!(relay.stop().await.set_aside, 0);
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn of_several_relays_one_publishes_and_another_takes_over() {
     for outbox in Outbox::both(OutboxOptions::default()).await {

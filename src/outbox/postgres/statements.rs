@@ -67,7 +67,8 @@ COMMENT ON TABLE {table}_relay IS 'the relay at work, and until when it is witho
 /// A notification is sent when the host's transaction commits, once however many events it has.
 const ENQUEUE: &str = "
 WITH queued AS (
-    INSERT INTO {table} (uri, subject, message_id, payload) VALUES ($1, $2, $3, $4) RETURNING id
+    INSERT INTO {table} (uri, subject, message_id, payload, traceparent, tracestate)
+    VALUES ($1, $2, $3, $4, $5, $6) RETURNING id
 )
 SELECT pg_notify('{index}_wake', '') FROM queued";
 
@@ -89,7 +90,7 @@ RETURNING true";
 /// The oldest pending rows: $1 how many, $2 those held already, $3 units that are blocked. All that is pending is
 /// looked at, and not what is beyond some number: transactions do not commit in the order of their ids.
 const PENDING: &str = "
-SELECT id, uri, subject, message_id, payload FROM {table}
+SELECT id, uri, subject, message_id, payload, traceparent, tracestate FROM {table}
 WHERE state = 0 AND id NOT IN (SELECT unnest($2::bigint[])) AND uri NOT IN (SELECT unnest($3::text[]))
 ORDER BY id LIMIT $1";
 

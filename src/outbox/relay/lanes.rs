@@ -132,7 +132,7 @@ mod tests {
 
     fn row(id: i64, uri: &str) -> Row {
         let (subject, message_id) = (String::new(), String::new());
-        Row { id, uri: uri.into(), subject, message_id, payload: Vec::new() }
+        Row { id, uri: uri.into(), subject, message_id, payload: Vec::new(), trace: None }
     }
 
     fn ids(lanes: &mut Lanes) -> Vec<i64> {

@@ -65,7 +65,8 @@ CREATE TABLE IF NOT EXISTS {table}_relay (
 ) STRICT;";
 
 const ENQUEUE: &str = "
-INSERT INTO {table} (uri, subject, message_id, payload, since) VALUES (?1, ?2, ?3, ?4, {now})";
+INSERT INTO {table} (uri, subject, message_id, payload, traceparent, tracestate, since)
+VALUES (?1, ?2, ?3, ?4, ?5, ?6, {now})";
 
 /// ?1 array of ids.
 const SENT: &str = "
@@ -85,7 +86,7 @@ RETURNING is_one";
 
 /// The oldest pending rows: ?1 how many, ?2 those held already, ?3 units that rest.
 const PENDING: &str = "
-SELECT id, uri, subject, message_id, payload FROM {table}
+SELECT id, uri, subject, message_id, payload, traceparent, tracestate FROM {table}
 WHERE state = 0 AND id NOT IN (SELECT value FROM json_each(?2)) AND uri NOT IN (SELECT value FROM json_each(?3))
 ORDER BY id LIMIT ?1";
 

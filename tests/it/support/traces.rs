@@ -34,7 +34,13 @@ impl Traces {
 
     /// The span of a request that something is done for.
     pub fn request() -> (Span, TraceId, SpanId) {
+        Self::request_of(|_| {})
+    }
+
+    /// The same, of a span that something is done with before.
+    pub fn request_of(prepare: impl FnOnce(&Span)) -> (Span, TraceId, SpanId) {
         let request = info_span!(target: "stratt_event_bridge::tests", "request");
+        prepare(&request);
         let context = request.context();
         let span = context.span().span_context().clone();
         assert!(span.is_valid());
