@@ -28,7 +28,7 @@ async fn with_batches<S>(stage: Stage<S>, topology: Topology) -> Stage<S> {
 }
 
 async fn stage() -> Stage {
-    with_batches(Stage::new().await, Topology::default()).await
+    with_batches(Stage::since(12).await, Topology::default()).await
 }
 
 async fn stored<S>(stage: &Stage<S>) -> u64 {
@@ -120,7 +120,7 @@ async fn a_server_that_knows_no_batches_is_told_from_one_whose_stream_takes_none
     assert_eq!(cause, "nats-server 2.12 or newer is needed for batches");
     assert!(!bridge.publish(published("a", 1)).await.unwrap().is_duplicate());
 
-    let stage = Stage::new().await;
+    let stage = Stage::since(12).await;
     let error = stage.bridge.publish_batch(&envelopes(1..=3)).await.unwrap_err();
     assert_eq!((error.kind(), error.is_outcome_unknown()), (PublishErrorKind::Unsupported, false));
     assert_eq!(stored(&stage).await, 0);
@@ -223,6 +223,11 @@ async fn somebody_elses_bytes_under_the_id_of_an_event_are_no_duplicate_when_dup
 async fn replicas_keep_a_batch_together_and_know_what_they_have() {
     let topology = Topology::default().with_replicas(3);
     let stage = with_batches(ClusterStage::on_cluster().await, topology).await;
+    if !stage.client.is_server_compatible(2, 12, 0) {
+        let error = stage.bridge.publish_batch(&envelopes([2, 4])).await.unwrap_err();
+        assert_eq!((error.kind(), stored(&stage).await), (PublishErrorKind::Unsupported, 0));
+        return;
+    }
     let receipts = stage.bridge.publish_batch(&envelopes([2, 4])).await.unwrap();
     assert_eq!(sequences(&receipts), [(1, false), (2, false)]);
     let receipts = stage.bridge.publish_batch(&envelopes(1..=5)).await.unwrap();

@@ -1,6 +1,6 @@
 //! Choco in an account of its own: all that is published arrives there, and nothing else can be reached from there.
 
-use super::guarded::connect;
+use super::guarded::{NEW_ACKS, connect, server};
 use crate::support::{eventually, published, source};
 use futures::StreamExt;
 use std::time::Duration;
@@ -47,7 +47,7 @@ async fn messages(client: &async_nats::Client) -> u64 {
 
 async fn all_arrives_and_nothing_else_is_reached(more: &str) {
     let accounts = TwoAccounts::new("STRATT", "CHOCO").unwrap();
-    let server = NatsServer::builder().config(config(&accounts)).config(more).start().await.unwrap();
+    let server = server(more).config(config(&accounts)).start().await.unwrap();
     let stratt = connect(server.url(), "stratt").await.bridge;
     let choco = connect(server.url(), "choco").await.bridge;
     let topology = Topology::default();
@@ -123,7 +123,7 @@ async fn more_than_the_flow_control_window_arrives_in_choco_s_account_and_the_re
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn so_it_does_where_flow_control_names_the_domain_and_the_account() {
-    all_arrives_and_nothing_else_is_reached("feature_flags { js_ack_fc_v2: true }").await;
+    all_arrives_and_nothing_else_is_reached(NEW_ACKS).await;
 }
 
 #[tokio::test]

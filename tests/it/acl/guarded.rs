@@ -1,11 +1,11 @@
 //! A server whose users may do what is allowed by name, and what it refuses them.
 
-use crate::support::source;
+use crate::support::{NEWEST, source};
 use std::sync::{Arc, Mutex};
 use stratt_event_bridge::{
     ConnectionWatch, EventBridge,
     async_nats::{ConnectOptions, Event},
-    testing::NatsServer,
+    testing::{NatsServer, NatsServerBuilder},
     topology::acl::Inbox,
 };
 use tokio::sync::Notify;
@@ -57,20 +57,38 @@ impl Refusals {
     }
 }
 
+/// Acks have the domain and the account before the stream, as servers from 2.16 on have it.
+pub const NEW_ACKS: &str = "feature_flags { js_ack_fc_v2: true }";
+
+/// With `more` in its configuration, which older servers may not know.
+pub fn server(more: &str) -> NatsServerBuilder {
+    let server = NatsServer::builder().config(more);
+    if more.is_empty() { server } else { server.version(NEWEST) }
+}
+
+/// The server of the other tests, or the newest where that is older than 2.11, which has no strict order.
+pub async fn with_strict_order() -> NatsServerBuilder {
+    let usual = NatsServer::start().await.unwrap();
+    let is_new = usual.connect().await.unwrap().is_server_compatible(2, 11, 0);
+    if is_new { NatsServer::builder() } else { NatsServer::builder().version(NEWEST) }
+}
+
 impl Guarded {
     /// With users by name and permissions, as they stand in the configuration.
     pub async fn new(users: &[(&str, String)], more: &str) -> Self {
+        Self::on(server(more), users).await
+    }
+
+    pub async fn on(server: NatsServerBuilder, users: &[(&str, String)]) -> Self {
         let users: Vec<_> = users
             .iter()
             .map(|(user, permissions)| {
                 format!("{{ user: \"{user}\", password: pw, permissions: {permissions} }}")
             })
             .collect();
-        let config = format!(
-            "{more}\nauthorization {{ users: [\n{{ user: admin, password: pw }}\n{}\n] }}",
-            users.join("\n")
-        );
-        let server = NatsServer::builder().config(config).start().await.unwrap();
+        let config =
+            format!("authorization {{ users: [\n{{ user: admin, password: pw }}\n{}\n] }}", users.join("\n"));
+        let server = server.config(config).start().await.unwrap();
         let admin = connect(server.url(), "admin").await.bridge;
         Self { server, admin }
     }

@@ -1,11 +1,11 @@
 //! Every role can do its whole work, and every subject that it is allowed is needed for it.
 
-use super::roles::{Role, all, stage};
+use super::{
+    guarded::NEW_ACKS,
+    roles::{Role, all, stage},
+};
 use std::time::Duration;
 use tokio::time::timeout;
-
-/// Acks have the domain and the account before the stream, as servers from 2.16 on have it.
-const NEW_ACKS: &str = "feature_flags { js_ack_fc_v2: true }";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_role_does_its_whole_work_and_nothing_is_refused() {

@@ -1,7 +1,7 @@
 //! Who may do what: each action is refused by the server to every role but those named, and done for these.
 
 use super::{
-    guarded::{Guarded, User},
+    guarded::{Guarded, User, with_strict_order},
     roles::{BUCKET, all, unchecked, with_durable},
 };
 use crate::support::{Running, published};
@@ -89,7 +89,7 @@ const SUBSCRIPTIONS: &[&str] = &[
 
 async fn stage() -> Guarded {
     let users: Vec<_> = all().iter().map(|role| (role.name, role.permissions.to_string())).collect();
-    let guarded = Guarded::new(&users, "").await;
+    let guarded = Guarded::on(with_strict_order().await, &users).await;
     let admin = &guarded.admin;
     with_durable(admin.clone()).await;
     let context = jetstream::new(admin.client().clone());

@@ -1,22 +1,23 @@
 //! What a user can make the server do in its place: by acks of another form, and by where answers are to go.
 
 use super::{
-    guarded::{Guarded, User},
+    guarded::{Guarded, User, server},
     roles::with_durable,
 };
-use crate::support::{eventually, published};
+use crate::support::{NEWEST, eventually, published};
 use futures::StreamExt;
 use std::time::Duration;
 use stratt_event_bridge::{
     Feed,
     async_nats::jetstream::{self, consumer::pull, stream},
+    testing::NatsServerBuilder,
     topology::acl::{ChocoReader, Inbox},
 };
 use tokio::time::timeout;
 
-async fn stage(change: impl Fn(String) -> String) -> (Guarded, User) {
+async fn stage(server: NatsServerBuilder, change: impl Fn(String) -> String) -> (Guarded, User) {
     let role = ChocoReader::new("reader".parse().unwrap()).permissions(&Inbox::of_user("reader").unwrap());
-    let guarded = Guarded::new(&[("reader", change(role.to_string()))], "").await;
+    let guarded = Guarded::on(server, &[("reader", change(role.to_string()))]).await;
     with_durable(guarded.admin.clone()).await;
     let config = pull::Config { durable_name: Some("audit".into()), ..pull::Config::default() };
     let context = jetstream::new(guarded.admin.client().clone());
@@ -33,7 +34,8 @@ const DISGUISED: &str = "$JS.ACK.STRATT_EVENTS.audit.CHOCO_STRATT.reader.1.1.1";
 async fn an_open_ended_list_of_acks_lets_a_user_pull_from_any_durable_and_ours_does_not() {
     let open_ended = "\"$JS.ACK.*.*.CHOCO_STRATT.reader.>\"";
     let (_guarded, reader) =
-        stage(|role| role.replace("\"$JS.ACK.*.*.CHOCO_STRATT.reader.*.*.*.*.*\"", open_ended)).await;
+        stage(server(""), |role| role.replace("\"$JS.ACK.*.*.CHOCO_STRATT.reader.*.*.*.*.*\"", open_ended))
+            .await;
     let client = reader.bridge.client();
     let inbox = client.new_inbox();
     let mut stolen = client.subscribe(inbox.clone()).await.unwrap();
@@ -42,7 +44,7 @@ async fn an_open_ended_list_of_acks_lets_a_user_pull_from_any_durable_and_ours_d
     assert_eq!(message.subject.as_str(), "strat.dev.unit.published");
     assert!(String::from_utf8_lossy(&message.payload).contains("secret"));
 
-    let (_guarded, reader) = stage(|role| role).await;
+    let (_guarded, reader) = stage(server(""), |role| role).await;
     let client = reader.bridge.client();
     client.publish_with_reply(DISGUISED, client.new_inbox(), "+NXT".into()).await.unwrap();
     timeout(Duration::from_secs(20), reader.refusals.until(DISGUISED)).await.expect("it is refused");
@@ -50,7 +52,9 @@ async fn an_open_ended_list_of_acks_lets_a_user_pull_from_any_durable_and_ours_d
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_answer_that_is_sent_elsewhere_acknowledges_nothing_and_is_no_event() {
-    let (guarded, reader) = stage(|role| role).await;
+    // Older ones store what the reader has sent elsewhere, as an unchanged copy under its own subject.
+    let newest = server("").version(NEWEST);
+    let (guarded, reader) = stage(newest, |role| role).await;
     let context = jetstream::new(guarded.admin.client().clone());
     let durable: jetstream::consumer::PullConsumer =
         context.get_consumer_from_stream("audit", Feed::Strat.stream()).await.unwrap();

@@ -1,6 +1,6 @@
 //! The work of every role, as a service does it; an administrator stands by for what others would do.
 
-use super::guarded::{Guarded, User};
+use super::guarded::{Guarded, User, server, with_strict_order};
 use crate::support::{Running, deprecated, eventually, one_of_each, published, quick, source};
 use async_nats::{
     HeaderMap,
@@ -291,7 +291,9 @@ async fn provision(bridge: EventBridge) {
 }
 
 pub async fn stage(role: &Role, permissions: String, more: &str) -> (Guarded, User) {
-    let guarded = Guarded::new(&[(role.name, permissions)], more).await;
+    let is_usual = role.name != "ordered" || !more.is_empty();
+    let server = if is_usual { server(more) } else { with_strict_order().await };
+    let guarded = Guarded::on(server, &[(role.name, permissions)]).await;
     (role.prepare)(guarded.admin.clone()).await;
     let user = guarded.user(role.name).await;
     (guarded, user)
