@@ -108,7 +108,7 @@ async fn a_batch_that_is_too_large_or_holds_what_is_too_large_is_refused_whole()
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_that_knows_no_batches_is_told_from_one_whose_stream_takes_none() {
-    let server = NatsServer::builder().version("2.11.10").start().await.unwrap();
+    let server = NatsServer::builder().version("2.11.11").start().await.unwrap();
     let bridge = EventBridge::new(server.connect().await.unwrap(), source());
     // Other than a setting that it has to have, this one is left out.
     let topology = Topology::default().with_batches(true);
@@ -118,7 +118,8 @@ async fn a_server_that_knows_no_batches_is_told_from_one_whose_stream_takes_none
     assert_eq!((error.kind(), error.is_outcome_unknown()), (PublishErrorKind::Unsupported, false));
     let cause = std::error::Error::source(&error).unwrap().to_string();
     assert_eq!(cause, "nats-server 2.12 or newer is needed for batches");
-    assert!(!bridge.publish(published("a", 1)).await.unwrap().is_duplicate());
+    let receipt = bridge.publish(published("a", 1)).await.unwrap();
+    assert_eq!((receipt.sequence(), receipt.is_duplicate()), (1, false));
 
     let stage = Stage::since(12).await;
     let error = stage.bridge.publish_batch(&envelopes(1..=3)).await.unwrap_err();

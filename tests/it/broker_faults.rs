@@ -20,6 +20,7 @@ const RETIRED_WITHIN: Duration = Duration::from_secs(3);
 const PAUSE: Duration = Duration::from_millis(10);
 const PUBLISHERS: usize = 8;
 const AFTER: u64 = u64::MAX;
+const PUBLISHES_AT_ONCE: u64 = 500;
 
 /// A consumer on a cluster, under load, with its effects.
 struct UnderLoad {
@@ -156,27 +157,33 @@ async fn what_a_kill_left_unknown_is_published_again_and_stored_once() {
         .with_attempt_timeout(Duration::from_millis(200))
         .with_retry_budget(Duration::from_millis(400));
     let bridge = EventBridge::with_options(stage.client.clone(), source(), options);
-    let publish = |number| {
+    // Until the first that fails, so that the kill finds publishes on their way however fast the server is.
+    let publish = |first: u64| {
         let bridge = bridge.clone();
-        tokio::spawn(async move { bridge.publish(published("a", number)).await })
+        tokio::spawn(async move {
+            let (mut stored, mut number) = (Vec::new(), first);
+            loop {
+                match bridge.publish(published("a", number)).await {
+                    Ok(receipt) => stored.push((number, receipt)),
+                    Err(error) => return (stored, number, error),
+                }
+                number += PUBLISHES_AT_ONCE;
+            }
+        })
     };
-    let publishes: Vec<_> = (0..2000).map(publish).collect();
+    let publishers: Vec<_> = (0..PUBLISHES_AT_ONCE).map(publish).collect();
     let stream = stage.stream(Feed::Strat).await;
     let stored = || async { stream.get_info().await.unwrap().state.messages };
     eventually("stored", stored, |stored| *stored > 50).await;
     stage.server.kill();
     let mut acknowledged = Vec::new();
     let mut unknown = Vec::new();
-    for (number, outcome) in (0..).zip(join_all(publishes).await) {
-        match outcome.unwrap() {
-            Ok(receipt) => acknowledged.push((number, receipt)),
-            Err(error) => {
-                assert!(error.is_outcome_unknown(), "{error:?}");
-                unknown.push(number);
-            }
-        }
+    for outcome in join_all(publishers).await {
+        let (stored, number, error) = outcome.unwrap();
+        assert!(error.is_outcome_unknown(), "{error:?}");
+        acknowledged.extend(stored);
+        unknown.push(number);
     }
-    assert!(!unknown.is_empty());
     stage.server.restart().await.unwrap();
     for number in unknown {
         acknowledged.push((number, stage.bridge.publish(published("a", number)).await.unwrap()));
