@@ -282,6 +282,8 @@ impl Intake {
     /// begun comes again, to the one that was chosen; what is ready gives itself back.
     fn give_way(&mut self) {
         self.gather();
+        // What was delivered elsewhere meanwhile is not lost.
+        self.last_delivery = None;
         self.shared.holds.disown_all();
         for job in self.sequencer.take_waiting() {
             self.give_back(&job, Ending::Returned);
