@@ -116,7 +116,7 @@ macro_rules! text_traits {
 /// whole text; further keywords of JSON Schema may follow.
 ///
 /// The pattern keeps to what the regular expressions of most languages have in common: it looks neither ahead nor
-/// behind, and names no class. It must say the same as the code; `tests/it/schema.rs` compares them.
+/// behind, and names no class. It must say the same as the code; `tests/contract/schema.rs` compares them.
 #[cfg(feature = "schema")]
 macro_rules! text_schema {
     ($name:ident, $rule:expr, $max:expr, $pattern:expr $(, $($more:tt)+)?) => {

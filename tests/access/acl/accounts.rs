@@ -1,0 +1,139 @@
+//! Choco in an account of its own: all that is published arrives there, and nothing else can be reached from there.
+
+use super::guarded::{NEW_ACKS, connect, server};
+use futures::StreamExt;
+use std::time::Duration;
+use stratt_event_bridge::{
+    Envelope, Event, EventBridge, Feed, async_nats,
+    async_nats::jetstream,
+    testing::NatsServer,
+    topology::{
+        CHOCO_STREAM, Topology, TopologyErrorKind,
+        acl::{ChocoReader, Inbox, TwoAccounts},
+    },
+};
+use support::{eventually, published, source};
+use tokio::time::timeout;
+
+const EVENTS: u64 = 500;
+const BYTES: usize = 8 * 1024;
+
+fn config(accounts: &TwoAccounts) -> String {
+    let reader = ChocoReader::new("reader".parse().unwrap()).permissions(&Inbox::of_user("reader").unwrap());
+    format!(
+        "accounts {{
+            STRATT {{ jetstream: enabled, users: [{{ user: stratt, password: pw }}], exports: {} }}
+            CHOCO {{ jetstream: enabled, imports: {}, users: [
+                {{ user: choco, password: pw }}
+                {{ user: reader, password: pw, permissions: {reader} }} ] }} }}",
+        accounts.exports(),
+        accounts.imports()
+    )
+}
+
+async fn publish(bridge: &EventBridge, from: u64) {
+    let large = |number| published("a", number).with_actor("x".repeat(BYTES));
+    let envelopes =
+        (from..from + EVENTS).map(move |number| Envelope::builder(large(number), source()).build().unwrap());
+    let receipts = bridge.publish_all(futures::stream::iter(envelopes));
+    let stored = receipts.filter(|receipt| std::future::ready(receipt.is_ok())).count().await;
+    assert_eq!(stored, usize::try_from(EVENTS).unwrap());
+}
+
+async fn messages(client: &async_nats::Client) -> u64 {
+    let stream = jetstream::new(client.clone()).get_stream(CHOCO_STREAM).await.unwrap();
+    stream.cached_info().state.messages
+}
+
+async fn all_arrives_and_nothing_else_is_reached(more: &str) {
+    let accounts = TwoAccounts::new("STRATT", "CHOCO").unwrap();
+    let server = server(more).config(config(&accounts)).start().await.unwrap();
+    let stratt = connect(server.url(), "stratt").await.bridge;
+    let choco = connect(server.url(), "choco").await.bridge;
+    let topology = Topology::default();
+    let only_choco = topology.clone().only_choco(&accounts);
+    stratt.provision(&topology.clone().without_choco()).await.unwrap();
+    choco.provision(&only_choco).await.unwrap();
+    choco.provision(&only_choco).await.unwrap();
+    choco.verify(&only_choco).await.unwrap();
+    stratt.verify(&topology.clone().without_choco()).await.unwrap();
+    // Each part is missing where the other is.
+    assert_eq!(stratt.verify(&topology).await.unwrap_err().kind(), TopologyErrorKind::NotFound);
+    assert_eq!(choco.verify(&topology).await.unwrap_err().kind(), TopologyErrorKind::NotFound);
+
+    publish(&stratt, 1).await;
+    eventually("arrived", || messages(choco.client()), |arrived| *arrived == EVENTS).await;
+    let seen =
+        eventually("forwarding", || async { choco.forwarding().await.unwrap() }, |seen| !seen.is_stalled());
+    assert_eq!(seen.await.error(), None);
+
+    let context = jetstream::new(choco.client().clone());
+    let durable = jetstream::consumer::pull::Config {
+        durable_name: Some("reader".into()),
+        ..jetstream::consumer::pull::Config::default()
+    };
+    context.create_consumer_on_stream(durable, CHOCO_STREAM).await.unwrap();
+    let reader = connect(server.url(), "reader").await;
+    let durable: jetstream::consumer::PullConsumer = jetstream::new(reader.bridge.client().clone())
+        .get_consumer_from_stream("reader", Feed::Choco.stream())
+        .await
+        .unwrap();
+    let pulled = durable
+        .batch()
+        .max_messages(usize::try_from(EVENTS).unwrap())
+        .expires(Duration::from_secs(30))
+        .messages();
+    let mut pulled = pulled.await.unwrap();
+    for number in 1..=EVENTS {
+        let message = pulled.next().await.unwrap().unwrap();
+        let envelope: Envelope = Envelope::decode(&message.subject, &message.payload).unwrap();
+        assert_eq!(support::number_of(envelope.event().fingerprint()), number);
+        message.ack().await.unwrap();
+    }
+    assert!(reader.refusals.all().is_empty(), "{:?}", reader.refusals.all());
+
+    // Even the administrator of Choco's account has no way to the other.
+    let mut heard = choco.client().subscribe("strat.>").await.unwrap();
+    choco.client().publish("strat.dev.unit.published", "forged".into()).await.unwrap();
+    assert_eq!(heard.next().await.unwrap().payload, "forged");
+    let before = stratt.publish(published("last", 9999)).await.unwrap().sequence();
+    assert_eq!(before, EVENTS + 1);
+    for subject in [
+        "STREAM.INFO.STRATT_EVENTS",
+        "STREAM.INFO.STRATT_DLQ",
+        "STREAM.MSG.GET.STRATT_EVENTS",
+        "STREAM.PURGE.STRATT_EVENTS",
+    ] {
+        for prefix in ["$JS.API", "STRATT.JS.API"] {
+            let answer = choco.client().request(format!("{prefix}.{subject}"), "".into()).await;
+            let refused = answer.is_err()
+                || answer.is_ok_and(|answer| String::from_utf8_lossy(&answer.payload).contains("\"error\":"));
+            assert!(refused, "{prefix}.{subject}");
+        }
+    }
+    eventually("arrived", || messages(choco.client()), |arrived| *arrived == EVENTS + 1).await;
+    let silent = timeout(Duration::from_millis(200), heard.next()).await;
+    assert!(silent.is_err(), "{silent:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn more_than_the_flow_control_window_arrives_in_choco_s_account_and_the_rest_is_out_of_reach() {
+    all_arrives_and_nothing_else_is_reached("").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn so_it_does_where_flow_control_names_the_domain_and_the_account() {
+    all_arrives_and_nothing_else_is_reached(NEW_ACKS).await;
+}
+
+#[tokio::test]
+async fn an_origin_elsewhere_is_drift_for_who_wants_it_here() {
+    let server = NatsServer::start().await.unwrap();
+    let bridge = EventBridge::new(server.connect().await.unwrap(), source());
+    bridge.provision(&Topology::default()).await.unwrap();
+    let accounts = TwoAccounts::new("STRATT", "CHOCO").unwrap();
+    let error = bridge.verify(&Topology::default().only_choco(&accounts)).await.unwrap_err();
+    assert_eq!(error.kind(), TopologyErrorKind::Drift);
+    let wanted = "wanted STRATT_EVENTS (strat.> -> choco.strat.>, by STRATT.JS.API to deliver.choco_stratt)";
+    assert!(error.to_string().contains(wanted), "{error}");
+}

@@ -1,0 +1,116 @@
+//! A server whose users may do what is allowed by name, and what it refuses them.
+
+use std::sync::{Arc, Mutex};
+use stratt_event_bridge::{
+    ConnectionWatch, EventBridge,
+    async_nats::{ConnectOptions, Event},
+    testing::{NatsServer, NatsServerBuilder},
+    topology::acl::Inbox,
+};
+use support::{NEWEST, source};
+use tokio::sync::Notify;
+
+/// A server with an administrator and the users of a test.
+pub struct Guarded {
+    pub server: NatsServer,
+    pub admin: EventBridge,
+}
+
+/// A user of the server, and all that the server has refused it.
+pub struct User {
+    pub bridge: EventBridge,
+    pub refusals: Refusals,
+}
+
+/// What the server refused on one connection, in order.
+#[derive(Clone, Default)]
+pub struct Refusals {
+    heard: Arc<Mutex<Vec<String>>>,
+    changed: Arc<Notify>,
+}
+
+impl Refusals {
+    pub fn all(&self) -> Vec<String> {
+        self.heard.lock().unwrap().clone()
+    }
+
+    /// Waits for one with this text; returns those before it, and forgets all.
+    pub async fn until(&self, text: &str) -> Vec<String> {
+        loop {
+            let changed = self.changed.notified();
+            {
+                let mut heard = self.heard.lock().unwrap();
+                if let Some(at) = heard.iter().position(|refusal| refusal.contains(text)) {
+                    return heard.drain(..).take(at).collect();
+                }
+            }
+            changed.await;
+        }
+    }
+
+    fn hear(&self, event: &Event) {
+        let text = event.to_string();
+        if text.to_lowercase().contains("permissions violation") {
+            self.heard.lock().unwrap().push(text);
+            self.changed.notify_one();
+        }
+    }
+}
+
+/// Acks have the domain and the account before the stream, as servers from 2.16 on have it.
+pub const NEW_ACKS: &str = "feature_flags { js_ack_fc_v2: true }";
+
+/// With `more` in its configuration, which older servers may not know.
+pub fn server(more: &str) -> NatsServerBuilder {
+    let server = NatsServer::builder().config(more);
+    if more.is_empty() { server } else { server.version(NEWEST) }
+}
+
+/// The server of the other tests, or the newest where that is older than 2.11, which has no strict order.
+pub async fn with_strict_order() -> NatsServerBuilder {
+    let usual = NatsServer::start().await.unwrap();
+    let is_new = usual.connect().await.unwrap().is_server_compatible(2, 11, 0);
+    if is_new { NatsServer::builder() } else { NatsServer::builder().version(NEWEST) }
+}
+
+impl Guarded {
+    /// With users by name and permissions, as they stand in the configuration.
+    pub async fn new(users: &[(&str, String)], more: &str) -> Self {
+        Self::on(server(more), users).await
+    }
+
+    pub async fn on(server: NatsServerBuilder, users: &[(&str, String)]) -> Self {
+        let users: Vec<_> = users
+            .iter()
+            .map(|(user, permissions)| {
+                format!("{{ user: \"{user}\", password: pw, permissions: {permissions} }}")
+            })
+            .collect();
+        let config =
+            format!("authorization {{ users: [\n{{ user: admin, password: pw }}\n{}\n] }}", users.join("\n"));
+        let server = server.config(config).start().await.unwrap();
+        let admin = connect(server.url(), "admin").await.bridge;
+        Self { server, admin }
+    }
+
+    pub async fn user(&self, name: &str) -> User {
+        connect(self.server.url(), name).await
+    }
+}
+
+/// As a service would, with an inbox of its own.
+pub async fn connect(url: &str, user: &str) -> User {
+    let (watch, refusals) = (ConnectionWatch::new(), Refusals::default());
+    let (observed, heard) = (watch.clone(), refusals.clone());
+    let client = ConnectOptions::with_user_and_password(user.into(), "pw".into())
+        .custom_inbox_prefix(Inbox::of_user(user).unwrap().prefix())
+        .event_callback(move |event| {
+            observed.observe(&event);
+            heard.hear(&event);
+            async {}
+        })
+        .connect(url)
+        .await
+        .unwrap();
+    User { bridge: EventBridge::new(client, source()).watching(watch), refusals }
+}

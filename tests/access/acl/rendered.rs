@@ -1,0 +1,81 @@
+//! The text that the server reads: in order, without anything that needs to be escaped, never allowing all by accident.
+
+use super::{guarded::Guarded, roles::all};
+use std::time::Duration;
+use stratt_event_bridge::{
+    Feed,
+    async_nats::ConnectOptions,
+    testing::NatsServer,
+    topology::acl::{Consumer, DeadLetterOperator, Inbox, Provisioner, Publisher, TwoAccounts},
+};
+use support::example;
+use tokio::{process::Command, time::timeout};
+
+#[test]
+fn a_block_lists_its_subjects_in_order_and_the_same_ones_once() {
+    let inbox = Inbox::of_user("both").unwrap();
+    let publisher = |domains: [&str; 2]| Publisher::of(domains.map(|domain| domain.parse().unwrap()));
+    let one = publisher(["dev", "core"]).permissions(&inbox);
+    assert_eq!(one.to_string(), publisher(["core", "dev"]).permissions(&inbox).to_string());
+    let both = one.clone().and(one.clone());
+    assert_eq!(both, one);
+    let consumer = Consumer::new(Feed::Choco, "both".parse().unwrap()).without_stream_checks();
+    let expected = r#"{
+  publish: { allow: [
+    "$JS.ACK.*.*.CHOCO_STRATT.both.*.*.*.*.*"
+    "$JS.ACK.CHOCO_STRATT.both.*.*.*.*.*"
+    "$JS.API.CONSUMER.INFO.CHOCO_STRATT.both"
+    "$JS.API.CONSUMER.MSG.NEXT.CHOCO_STRATT.both"
+    "stratt.dlq.both.>"
+  ] }
+  subscribe: { allow: [
+    "_INBOX_both.>"
+  ] }
+}"#;
+    assert_eq!(consumer.permissions(&inbox).to_string(), expected);
+}
+
+#[test]
+fn nothing_that_could_end_a_string_or_widen_a_subject_is_accepted() {
+    for hostile in ["", "a.b", "a>", "*", "a b", "a\"", "a\\", "a\n", "$A", "ä", &"a".repeat(256)] {
+        assert!(Inbox::of_user(hostile).is_err(), "{hostile:?}");
+        assert!(Provisioner::default().with_kv_store(hostile).is_err(), "{hostile:?}");
+        let consumer = Consumer::new(Feed::Strat, "c".parse().unwrap());
+        assert!(consumer.with_kv_store(hostile).is_err(), "{hostile:?}");
+        assert!(TwoAccounts::new(hostile, "CHOCO").is_err(), "{hostile:?}");
+        assert!(TwoAccounts::new("STRATT", hostile).is_err(), "{hostile:?}");
+    }
+    assert!(TwoAccounts::new("ONE", "ONE").is_err());
+    for role in all() {
+        for subject in role.permissions.publish().chain(role.permissions.subscribe()) {
+            let is_plain = |b: u8| b.is_ascii_alphanumeric() || b"$._-*>".contains(&b);
+            assert!(subject.bytes().all(is_plain), "{subject}");
+        }
+    }
+    let inbox = Inbox::of_user("x").unwrap();
+    assert!(DeadLetterOperator.permissions(&inbox).publish().all(|subject| !subject.ends_with('>')));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_publisher_of_no_domain_may_publish_nothing() {
+    let nothing = Publisher::of([]).permissions(&Inbox::of_user("none").unwrap());
+    let guarded = Guarded::new(&[("none", nothing.to_string())], "").await;
+    let user = guarded.user("none").await;
+    user.bridge.client().publish("anything", "".into()).await.unwrap();
+    timeout(Duration::from_secs(20), user.refusals.until("\"anything\"")).await.expect("it is refused");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_starts_with_what_the_example_prints() {
+    let output = Command::new(example("permissions")).output().await.unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let printed = String::from_utf8(output.stdout).unwrap();
+    let passwords = ["ORCHESTRATOR", "CATALOGUE", "DESK", "DEPLOY", "CHOCO_ADMIN", "CHOCO_READER"];
+    let passwords = passwords.map(|name| format!("{name}_PASSWORD: pw\n")).concat();
+    let server = NatsServer::builder().config(passwords).config(printed).start().await.unwrap();
+    for user in ["orchestrator", "catalogue", "desk", "deploy", "choco-admin", "choco-reader"] {
+        let options = ConnectOptions::with_user_and_password(user.into(), "pw".into());
+        let client = options.connect(server.url()).await.unwrap_or_else(|error| panic!("{user}: {error}"));
+        client.flush().await.unwrap();
+    }
+}

@@ -1,0 +1,300 @@
+//! The work of every role, as a service does it; an administrator stands by for what others would do.
+
+use super::guarded::{Guarded, User, server, with_strict_order};
+use async_nats::{
+    HeaderMap,
+    jetstream::{self, consumer::pull},
+};
+use futures::{FutureExt, StreamExt, TryStreamExt, future::BoxFuture, stream};
+use std::{sync::Arc, time::Duration};
+use stratt_event_bridge::{
+    BridgeOptions, ConsumerBuilder, ConsumerName, Delivery, Envelope, EventBridge, EventType, Feed,
+    HandlerError, Order, UnitDeprecated, UnitPublished, async_nats,
+    dead_letter::{DeadLetterFilter, DeadLetters},
+    dedupe::{KvStore, KvStoreOptions, MemoryStore},
+    topology::{
+        StreamSettings, Topology,
+        acl::{ChocoReader, Consumer, DeadLetterOperator, Inbox, Permissions, Provisioner, Publisher},
+    },
+};
+use support::{Running, deprecated, eventually, one_of_each, published, quick, source};
+
+/// A role with its permissions, and its work, which panics if it cannot be done.
+pub struct Role {
+    pub name: &'static str,
+    pub permissions: Permissions,
+    pub prepare: fn(EventBridge) -> BoxFuture<'static, ()>,
+    pub work: fn(EventBridge, EventBridge) -> BoxFuture<'static, ()>,
+}
+
+pub const BUCKET: &str = "STRATT_DEDUPE";
+
+fn inbox(user: &str) -> Inbox {
+    Inbox::of_user(user).unwrap()
+}
+
+fn name(text: &str) -> ConsumerName {
+    text.parse().unwrap()
+}
+
+pub fn all() -> Vec<Role> {
+    let dev = || ["dev".parse().unwrap()];
+    let publisher = Publisher::of(dev());
+    let ordered = Consumer::new(Feed::Choco, name("ordered"))
+        .creating_durable([], [EventType::UnitPublished])
+        .with_order(Order::PerUnit)
+        .with_kv_store(BUCKET)
+        .unwrap()
+        .reading_dead_letters();
+    let audit = Consumer::new(Feed::Strat, name("audit"))
+        .creating_durable(dev(), [EventType::UnitPublished, EventType::UnitDeprecated]);
+    let plain = Consumer::new(Feed::Choco, name("plain")).without_stream_checks();
+    let reader = ChocoReader::new(name("reader"));
+    let provisioner = Provisioner::default().with_kv_store(BUCKET).unwrap();
+    vec![
+        Role {
+            name: "publisher",
+            permissions: publisher.permissions(&inbox("publisher")),
+            prepare: provisioned,
+            work: |bridge, _| publish(bridge).boxed(),
+        },
+        Role {
+            name: "verifier",
+            permissions: Publisher::of(dev()).with_verify_duplicates().permissions(&inbox("verifier")),
+            prepare: provisioned,
+            work: |bridge, _| publish_verified(bridge).boxed(),
+        },
+        Role {
+            name: "ordered",
+            permissions: ordered.permissions(&inbox("ordered")),
+            prepare: with_bucket,
+            work: |bridge, admin| consume_in_order(bridge, admin).boxed(),
+        },
+        Role {
+            name: "audit",
+            permissions: audit.permissions(&inbox("audit")),
+            prepare: provisioned,
+            work: |bridge, admin| consume(two_types(&bridge), admin, Feed::Strat, "audit").boxed(),
+        },
+        Role {
+            name: "plain",
+            permissions: plain.permissions(&inbox("plain")),
+            prepare: with_durable,
+            work: |bridge, admin| consume(unchecked(&bridge), admin, Feed::Choco, "plain").boxed(),
+        },
+        Role {
+            name: "reader",
+            permissions: reader.permissions(&inbox("reader")),
+            prepare: with_durable,
+            work: |bridge, admin| read(bridge, admin).boxed(),
+        },
+        Role {
+            name: "operator",
+            permissions: DeadLetterOperator.permissions(&inbox("operator")),
+            prepare: with_letters,
+            work: |bridge, _| operate(bridge).boxed(),
+        },
+        Role {
+            name: "provisioner",
+            permissions: provisioner.permissions(&inbox("provisioner")),
+            prepare: |_| async {}.boxed(),
+            work: |bridge, _| provision(bridge).boxed(),
+        },
+    ]
+}
+
+fn provisioned(admin: EventBridge) -> BoxFuture<'static, ()> {
+    async move { admin.provision(&Topology::default()).await.unwrap() }.boxed()
+}
+
+fn with_bucket(admin: EventBridge) -> BoxFuture<'static, ()> {
+    async move {
+        provisioned(admin.clone()).await;
+        KvStore::create(admin.client().clone(), KvStoreOptions::default()).await.unwrap();
+    }
+    .boxed()
+}
+
+/// The durables of those who may not create their own.
+pub fn with_durable(admin: EventBridge) -> BoxFuture<'static, ()> {
+    async move {
+        provisioned(admin.clone()).await;
+        drop(unchecked(&admin).build().await.unwrap());
+        let config = pull::Config {
+            durable_name: Some("reader".into()),
+            filter_subject: "choco.strat.dev.unit.published".into(),
+            ..pull::Config::default()
+        };
+        let context = jetstream::new(admin.client().clone());
+        context.create_consumer_on_stream(config, Feed::Choco.stream()).await.unwrap();
+    }
+    .boxed()
+}
+
+/// A dead letter of every type, and two whose bytes are in the streams only.
+pub fn with_letters(admin: EventBridge) -> BoxFuture<'static, ()> {
+    async move {
+        provisioned(admin.clone()).await;
+        let context = jetstream::new(admin.client().clone());
+        for event in one_of_each() {
+            let envelope = Envelope::builder(event, source()).build().unwrap();
+            admin.publish_envelope(&envelope).await.unwrap();
+            let letter = |stream: Option<&str>| {
+                let mut headers = HeaderMap::new();
+                headers.insert("Strat-Dead-Letter-Subject", envelope.subject());
+                if let Some(stream) = stream {
+                    headers.insert("Strat-Dead-Letter-Payload-Omitted", "1");
+                    headers.insert("Strat-Dead-Letter-Stream", stream);
+                    headers.insert("Strat-Dead-Letter-Sequence", "1");
+                }
+                let subject = format!("stratt.dlq.c.{}", envelope.subject().trim_start_matches("strat."));
+                let payload = envelope.encode().unwrap().into();
+                let context = context.clone();
+                async move {
+                    context.publish_with_headers(subject, headers, payload).await.unwrap().await.unwrap();
+                }
+            };
+            letter(None).await;
+            if envelope.event_type() == EventType::UnitPublished {
+                let forwarded = || async {
+                    context.get_stream("CHOCO_STRATT").await.unwrap().cached_info().state.messages
+                };
+                eventually("forwarded", forwarded, |messages| *messages > 0).await;
+                letter(Some("STRATT_EVENTS")).await;
+                letter(Some("CHOCO_STRATT")).await;
+            }
+        }
+    }
+    .boxed()
+}
+
+async fn publish(bridge: EventBridge) {
+    let envelopes =
+        one_of_each().into_iter().map(|event| Envelope::builder(event, source()).build().unwrap());
+    let receipts: Vec<_> = bridge.publish_all(stream::iter(envelopes)).try_collect().await.unwrap();
+    assert_eq!(receipts.len(), 7);
+    bridge.publish(published("again", 9)).await.unwrap();
+}
+
+async fn publish_verified(bridge: EventBridge) {
+    publish(bridge.clone()).await;
+    let options = BridgeOptions::default().with_verify_duplicates(true);
+    let verifying = EventBridge::with_options(bridge.client().clone(), source(), options);
+    assert!(verifying.publish(published("again", 9)).await.unwrap().is_duplicate());
+}
+
+/// Settles, retries, rejects: what an event is called decides.
+async fn handle(delivery: Delivery<UnitPublished>) -> Result<(), HandlerError> {
+    match delivery.event().uri.slug() {
+        "poison" => Err(HandlerError::reject("poison")),
+        "flaky" if delivery.attempt() == 1 => Err(HandlerError::retry("flaky")),
+        _ => Ok(()),
+    }
+}
+
+pub fn unchecked(bridge: &EventBridge) -> ConsumerBuilder {
+    let builder = bridge.consumer("plain", Arc::new(MemoryStore::new())).feed(Feed::Choco).on(handle);
+    builder.options(quick().without_stream_checks())
+}
+
+fn two_types(bridge: &EventBridge) -> ConsumerBuilder {
+    let builder = bridge.consumer("audit", Arc::new(MemoryStore::new())).domain("dev".parse().unwrap());
+    builder.on(handle).on(|_: Delivery<UnitDeprecated>| async { Ok(()) }).options(quick())
+}
+
+async fn consume(builder: ConsumerBuilder, admin: EventBridge, feed: Feed, durable: &str) {
+    let running = Running::start(builder.build().await.unwrap());
+    admin.publish(published("fine", 1)).await.unwrap();
+    admin.publish(published("flaky", 2)).await.unwrap();
+    admin.publish(published("poison", 3)).await.unwrap();
+    admin.publish(deprecated("fine", 1)).await.unwrap();
+    all_answered(&admin, feed, durable, 3).await;
+    let summary = running.stop().await;
+    assert!(summary.handled >= 2, "{summary:?}");
+    assert_eq!((summary.rejected, summary.retried), (1, 1), "{summary:?}");
+}
+
+/// Everything that a consumer can need: see the permissions of `ordered`.
+async fn consume_in_order(bridge: EventBridge, admin: EventBridge) {
+    let store = Arc::new(KvStore::open(bridge.client().clone(), KvStoreOptions::default()).await.unwrap());
+    let context = jetstream::new(admin.client().clone());
+    let builder = || bridge.consumer("ordered", store.clone()).feed(Feed::Choco);
+    let ordered = || builder().on(handle).options(quick().with_order(Order::PerUnit));
+    let running = Running::start(ordered().build().await.unwrap());
+    for (slug, number) in [("fine", 1), ("flaky", 2), ("poison", 3)] {
+        admin.publish(published(slug, number)).await.unwrap();
+    }
+    // Known to the store, not to the broker.
+    let again = Envelope::builder(published("fine", 1), source()).build().unwrap();
+    context.publish(again.subject(), again.encode().unwrap().into()).await.unwrap().await.unwrap();
+    // The broker has a message under the id of the dead letter to come.
+    let mut headers = HeaderMap::new();
+    headers.insert("Nats-Msg-Id", "CHOCO_STRATT:5:ordered");
+    let foreign = context.publish_with_headers("stratt.dlq.ordered.x", headers, "other".into());
+    foreign.await.unwrap().await.unwrap();
+    admin.publish(published("poison", 5)).await.unwrap();
+    all_answered(&admin, Feed::Choco, "ordered", 5).await;
+    let summary = running.stop().await;
+    assert_eq!((summary.handled, summary.duplicates, summary.rejected), (2, 1, 2), "{summary:?}");
+    // Another process takes over at once.
+    let next = Running::start(ordered().build().await.unwrap());
+    admin.publish(published("fine", 6)).await.unwrap();
+    all_answered(&admin, Feed::Choco, "ordered", 6).await;
+    assert_eq!(next.stop().await.handled, 1);
+}
+
+async fn all_answered(admin: &EventBridge, feed: Feed, durable: &str, sequence: u64) {
+    let stream = jetstream::new(admin.client().clone()).get_stream(feed.stream()).await.unwrap();
+    let left = || async {
+        let info = stream.consumer_info(durable).await.unwrap();
+        (info.delivered.stream_sequence >= sequence, info.num_pending, info.num_ack_pending)
+    };
+    eventually("left", left, |left| *left == (true, 0, 0)).await;
+}
+
+/// With a client that knows nothing of this crate.
+async fn read(bridge: EventBridge, admin: EventBridge) {
+    admin.publish(published("fine", 1)).await.unwrap();
+    let context = jetstream::new(bridge.client().clone());
+    let durable: jetstream::consumer::PullConsumer =
+        context.get_consumer_from_stream("reader", Feed::Choco.stream()).await.unwrap();
+    let mut messages =
+        durable.batch().max_messages(1).expires(Duration::from_secs(20)).messages().await.unwrap();
+    let message = messages.next().await.unwrap().unwrap();
+    bridge.client().request(message.message.reply.clone().unwrap(), "+ACK".into()).await.unwrap();
+    all_answered(&admin, Feed::Choco, "reader", 1).await;
+}
+
+async fn operate(bridge: EventBridge) {
+    let dead_letters = DeadLetters::new(&bridge);
+    let found: Vec<_> =
+        dead_letters.list(DeadLetterFilter::default()).await.unwrap().try_collect().await.unwrap();
+    assert_eq!(found.len(), 9);
+    for letter in &found {
+        let shown = dead_letters.get(letter.sequence()).await.unwrap();
+        dead_letters.redrive(shown.sequence()).await.unwrap();
+    }
+    let gone = dead_letters.discard(1).await.unwrap_err();
+    assert_eq!(gone.kind(), stratt_event_bridge::dead_letter::DeadLetterErrorKind::NotFound);
+}
+
+async fn provision(bridge: EventBridge) {
+    bridge.provision(&Topology::default()).await.unwrap();
+    let changed = Topology::default().with_max_age(Duration::from_secs(60 * 60));
+    bridge.provision(&changed).await.unwrap();
+    bridge.verify(&changed).await.unwrap();
+    let longer = StreamSettings::default();
+    bridge.provision(&changed.with_dead_letters(longer)).await.unwrap();
+    eventually("forwarding", || async { bridge.forwarding().await.unwrap() }, |seen| !seen.is_stalled())
+        .await;
+    KvStore::create(bridge.client().clone(), KvStoreOptions::default()).await.unwrap();
+}
+
+pub async fn stage(role: &Role, permissions: String, more: &str) -> (Guarded, User) {
+    let is_usual = role.name != "ordered" || !more.is_empty();
+    let server = if is_usual { server(more) } else { with_strict_order().await };
+    let guarded = Guarded::on(server, &[(role.name, permissions)]).await;
+    (role.prepare)(guarded.admin.clone()).await;
+    let user = guarded.user(role.name).await;
+    (guarded, user)
+}

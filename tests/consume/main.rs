@@ -1,0 +1,31 @@
+//! Consuming: delivering, retrying, dead-lettering, redriving, and the life of a consumer.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::as_conversions,
+    clippy::cast_precision_loss,
+    clippy::clone_on_ref_ptr,
+    clippy::assigning_clones,
+    clippy::print_stdout,
+    missing_debug_implementations,
+    unreachable_pub,
+    reason = "tests fail by panicking"
+)]
+
+mod blocked;
+mod compatibility;
+mod consume;
+mod dead_letters;
+mod drift;
+mod expiry;
+mod invalid;
+mod lifecycle;
+mod order;
+mod outage;
+mod recreation;
+mod shutdown;
+mod slow;
+mod sweeper;
+mod twins;

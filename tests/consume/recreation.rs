@@ -1,0 +1,57 @@
+//! The stream of events is deleted and created anew: its sequence numbers start again, and no event is taken for an
+//! older one.
+
+use stratt_event_bridge::{
+    ConsumeErrorKind, Delivery, Feed, HandlerError, UnitPublished,
+    topology::{EVENT_STREAM, Topology},
+};
+use support::{Effects, Running, Stage, published, quick};
+
+async fn recreate(stage: &Stage) {
+    stage.context().delete_stream(EVENT_STREAM).await.unwrap();
+    stage.bridge.provision(&Topology::default()).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_forwarded_from_the_new_stream_is_handled_under_old_sequence_numbers() {
+    let stage = Stage::on_newest().await;
+    let effects = Effects::default();
+    let consumer = stage.consumer("choco").feed(Feed::Choco).options(quick()).on(effects.handler());
+    let running = Running::start(consumer.build().await.unwrap());
+    let mut receipts = Vec::new();
+    for number in 1..=3 {
+        receipts.push((number, stage.bridge.publish(published("a", number)).await.unwrap()));
+    }
+    effects.are_each_once(&receipts).await;
+    recreate(&stage).await;
+    for number in 4..=6 {
+        let receipt = stage.bridge.publish(published("a", number)).await.unwrap();
+        assert_eq!(receipt.sequence(), number - 3);
+        receipts.push((number, receipt));
+    }
+    effects.are_each_once(&receipts).await;
+    stage.all_answered(Feed::Choco, "choco").await;
+    assert_eq!(running.stop().await.handled, 6);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_rejected_from_the_new_stream_has_a_dead_letter_of_its_own() {
+    let stage = Stage::new().await;
+    let build = || {
+        stage
+            .consumer("strict")
+            .on(|_: Delivery<UnitPublished>| async { Err(HandlerError::reject("never works")) })
+    };
+    let running = Running::start(build().build().await.unwrap());
+    stage.bridge.publish(published("a", 1)).await.unwrap();
+    stage.dead_letters_are(1).await;
+    recreate(&stage).await;
+    assert_eq!(running.failure().await.kind(), ConsumeErrorKind::ConsumerGone);
+    let running = Running::start(build().build().await.unwrap());
+    let receipt = stage.bridge.publish(published("b", 2)).await.unwrap();
+    assert_eq!(receipt.sequence(), 1);
+    stage.all_answered(Feed::Strat, "strict").await;
+    let letters = stage.dead_letters_are(2).await;
+    assert!(letters[1].subject() == "strat.dev.unit.published", "{letters:?}");
+    running.stop().await;
+}

@@ -1,0 +1,192 @@
+//! Brokers that are killed, frozen, or retired, one of them or all. What was acknowledged is kept, once, and the callers
+//! do not notice more than a delay.
+
+use async_nats::jetstream::consumer::pull;
+use futures::future::join_all;
+use std::time::Duration;
+use stratt_event_bridge::{
+    BridgeOptions, EventBridge, Feed, PublishReceipt, async_nats,
+    topology::{CHOCO_STREAM, DEAD_LETTER_STREAM, EVENT_STREAM},
+};
+use support::{ClusterStage, Effects, Load, Running, Stage, eventually, published, short, source};
+use tokio::time::{Instant, sleep, timeout_at};
+
+/// How long a cluster may take to elect a leader and go on.
+const RESUMES_WITHIN: Duration = Duration::from_secs(15);
+/// How long a publish may take while brokers retire. It is usually a tenth of a second, and 1 s is promised; a busy
+/// machine gets more, but less than an election (4 s) or a lost attempt (5 s) takes.
+const RETIRED_WITHIN: Duration = Duration::from_secs(3);
+/// What publishers pause between two events, so that the servers have their share of the machine.
+const PAUSE: Duration = Duration::from_millis(10);
+const PUBLISHERS: usize = 8;
+const AFTER: u64 = u64::MAX;
+const PUBLISHES_AT_ONCE: u64 = 500;
+
+/// A consumer on a cluster, under load, with its effects.
+struct UnderLoad {
+    stage: ClusterStage,
+    effects: Effects,
+    running: Running,
+    load: Load,
+}
+
+impl UnderLoad {
+    async fn start() -> Self {
+        let stage = ClusterStage::on_cluster().await;
+        // It outlasts what the machine may need for all elections of a test, and stays below the duplicate window.
+        let options = BridgeOptions::default().with_retry_budget(Duration::from_secs(100));
+        let bridge = EventBridge::with_options(stage.client.clone(), source(), options);
+        let effects = Effects::default();
+        let consumer = stage.consumer("survivor").options(short()).on(effects.handler());
+        let running = Running::start(consumer.build().await.unwrap());
+        let load = Load::paced(&bridge, PUBLISHERS, PAUSE);
+        effects.exceed(200).await;
+        Self { stage, effects, running, load }
+    }
+
+    /// One event more, published in one call and handled, both within the time that a cluster may take from now.
+    async fn goes_on(&self) -> (u64, PublishReceipt) {
+        let deadline = Instant::now() + RESUMES_WITHIN;
+        let publish = self.stage.bridge.publish(published("after", AFTER));
+        let receipt = timeout_at(deadline, publish).await.expect("publishing does not resume").unwrap();
+        let handled =
+            eventually("effect", || async { self.effects.contain(AFTER) }, |is_handled| *is_handled);
+        assert!(timeout_at(deadline, handled).await.expect("consuming does not resume"));
+        (AFTER, receipt)
+    }
+
+    /// Nothing is lost, stored twice, handled twice, or left over.
+    async fn end(mut self, more: impl IntoIterator<Item = (u64, PublishReceipt)>) {
+        let mut acknowledged = self.load.stop().await;
+        acknowledged.extend(more);
+        self.stage.server.restart_killed().await.unwrap();
+        for stream in [EVENT_STREAM, CHOCO_STREAM, DEAD_LETTER_STREAM] {
+            self.stage.server.wait_until_healthy(stream).await.unwrap();
+        }
+        self.effects.are_each_once(&acknowledged).await;
+        self.stage.all_answered(Feed::Strat, "survivor").await;
+        self.stage.stored_once(&acknowledged).await;
+        assert!(self.stage.dead_letters().await.is_empty());
+        let summary = self.running.stop().await;
+        assert_eq!(summary.handled, acknowledged.len() as u64, "{summary:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_leader_of_the_stream_is_killed_and_one_publish_waits_for_the_next() {
+    let mut test = UnderLoad::start().await;
+    let leader = test.stage.server.stream_leader(EVENT_STREAM).await.unwrap();
+    test.stage.server.nodes_mut()[leader].kill();
+    let after = test.goes_on().await;
+    test.end([after]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_leader_of_an_idle_consumer_is_killed_and_its_lost_request_is_made_again() {
+    let mut test = UnderLoad::start().await;
+    let before = test.load.stop().await;
+    test.stage.all_answered(Feed::Strat, "survivor").await;
+    let stream = test.stage.stream(Feed::Strat).await;
+    let waiting =
+        || async { stream.get_consumer::<pull::Config>("survivor").await.unwrap().cached_info().num_waiting };
+    eventually("open requests", waiting, |waiting| *waiting == 1).await;
+    let leader = test.stage.server.consumer_leader(EVENT_STREAM, "survivor").await.unwrap();
+    test.stage.server.nodes_mut()[leader].kill();
+    let after = test.goes_on().await;
+    test.end(before.into_iter().chain([after])).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_leader_is_frozen_and_what_is_repeated_meanwhile_is_stored_once() {
+    let test = UnderLoad::start().await;
+    let leader = test.stage.server.stream_leader(EVENT_STREAM).await.unwrap();
+    let options = BridgeOptions::default().with_attempt_timeout(Duration::from_millis(300));
+    let hasty = EventBridge::with_options(test.stage.client.clone(), source(), options);
+    test.stage.server.nodes()[leader].pause().unwrap();
+    let repeated = tokio::spawn(async move { hasty.publish(published("after", AFTER)).await.unwrap() });
+    // Shorter than the others take to elect a leader.
+    sleep(Duration::from_secs(3)).await;
+    test.stage.server.nodes()[leader].resume().unwrap();
+    let repeated = repeated.await.unwrap();
+    test.end([(AFTER, repeated)]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_leader_that_wakes_up_after_it_was_replaced_does_no_harm() {
+    let test = UnderLoad::start().await;
+    let cluster = &test.stage.server;
+    let frozen = cluster.stream_leader(EVENT_STREAM).await.unwrap();
+    cluster.nodes()[frozen].pause().unwrap();
+    let leader = || async { cluster.stream_leader(EVENT_STREAM).await.unwrap() };
+    eventually("leader", leader, |leader| *leader != frozen).await;
+    cluster.nodes()[frozen].resume().unwrap();
+    let after = test.goes_on().await;
+    test.end([after]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn all_brokers_are_killed_at_once_and_come_back_with_all_that_was_acknowledged() {
+    let mut test = UnderLoad::start().await;
+    for node in test.stage.server.nodes_mut() {
+        node.kill();
+    }
+    test.stage.server.restart_killed().await.unwrap();
+    let after = test.goes_on().await;
+    test.end([after]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_brokers_retire_one_after_the_other_and_no_publish_takes_long() {
+    let mut test = UnderLoad::start().await;
+    for node in 0..3 {
+        test.stage.server.nodes_mut()[node].lame_duck().await.unwrap();
+        test.stage.server.restart_killed().await.unwrap();
+        for stream in [EVENT_STREAM, CHOCO_STREAM, DEAD_LETTER_STREAM] {
+            test.stage.server.wait_until_healthy(stream).await.unwrap();
+        }
+    }
+    let slowest = test.load.slowest();
+    assert!(slowest < RETIRED_WITHIN, "a publish took {slowest:?}");
+    test.end([]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_kill_left_unknown_is_published_again_and_stored_once() {
+    let mut stage = Stage::new().await;
+    let options = BridgeOptions::default()
+        .with_attempt_timeout(Duration::from_millis(200))
+        .with_retry_budget(Duration::from_millis(400));
+    let bridge = EventBridge::with_options(stage.client.clone(), source(), options);
+    // Until the first that fails, so that the kill finds publishes on their way however fast the server is.
+    let publish = |first: u64| {
+        let bridge = bridge.clone();
+        tokio::spawn(async move {
+            let (mut stored, mut number) = (Vec::new(), first);
+            loop {
+                match bridge.publish(published("a", number)).await {
+                    Ok(receipt) => stored.push((number, receipt)),
+                    Err(error) => return (stored, number, error),
+                }
+                number += PUBLISHES_AT_ONCE;
+            }
+        })
+    };
+    let publishers: Vec<_> = (0..PUBLISHES_AT_ONCE).map(publish).collect();
+    let stream = stage.stream(Feed::Strat).await;
+    let stored = || async { stream.get_info().await.unwrap().state.messages };
+    eventually("stored", stored, |stored| *stored > 50).await;
+    stage.server.kill();
+    let mut acknowledged = Vec::new();
+    let mut unknown = Vec::new();
+    for outcome in join_all(publishers).await {
+        let (stored, number, error) = outcome.unwrap();
+        assert!(error.is_outcome_unknown(), "{error:?}");
+        acknowledged.extend(stored);
+        unknown.push(number);
+    }
+    stage.server.restart().await.unwrap();
+    for number in unknown {
+        acknowledged.push((number, stage.bridge.publish(published("a", number)).await.unwrap()));
+    }
+    stage.stored_once(&acknowledged).await;
+}

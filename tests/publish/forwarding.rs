@@ -1,0 +1,168 @@
+//! The health of the broker's forwarding to Choco: seen when it works, when it stops, and when it works again.
+
+use async_nats::{
+    ConnectOptions,
+    jetstream::{
+        self,
+        stream::{Config, External, Source, SubjectTransform},
+    },
+};
+use futures::StreamExt;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::Duration,
+};
+use stratt_event_bridge::{
+    ConnectionWatch, Delivery, Envelope, EventBridge, Feed, UnitPublished, async_nats,
+    testing::NatsServer,
+    topology::{CHOCO_STREAM, EVENT_STREAM, Forwarding, Topology, TopologyErrorKind},
+};
+use support::{NEWEST, Running, Stage, eventually, published, source};
+
+async fn forwarding(stage: &Stage) -> Forwarding {
+    stage.bridge.forwarding().await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_origin_that_is_lost_is_seen_and_what_comes_after_it_is_handled() {
+    let stage = Stage::on_newest().await;
+    let runs = Arc::new(AtomicU32::new(0));
+    let count = Arc::clone(&runs);
+    let consumer = stage.consumer("choco").feed(Feed::Choco).on(move |_: Delivery<UnitPublished>| {
+        count.fetch_add(1, Ordering::SeqCst);
+        async { Ok(()) }
+    });
+    let running = Running::start(consumer.build().await.unwrap());
+    stage.bridge.publish(published("a", 1)).await.unwrap();
+    let healthy = eventually("healthy", || forwarding(&stage), |seen| !seen.is_stalled()).await;
+    assert_eq!((healthy.lag(), healthy.error()), (0, None));
+    assert!(healthy.last_activity().is_some());
+
+    stage.context().delete_stream(EVENT_STREAM).await.unwrap();
+    let stalled = eventually("stalled", || forwarding(&stage), Forwarding::is_stalled).await;
+    assert!(stalled.last_activity() > Some(Duration::from_secs(5)), "{stalled:?}");
+    let told = eventually("error", || forwarding(&stage), |seen| seen.error().is_some()).await;
+    assert_eq!(told.error(), Some("stream not found"));
+
+    // The sequence starts again; the event is another, and the key tells them apart.
+    stage.bridge.provision(&Topology::default()).await.unwrap();
+    assert_eq!(stage.bridge.publish(published("b", 2)).await.unwrap().sequence(), 1);
+    eventually("healthy again", || forwarding(&stage), |seen| !seen.is_stalled()).await;
+    eventually("runs", || async { runs.load(Ordering::SeqCst) }, |runs| *runs == 2).await;
+    stage.all_answered(Feed::Choco, "choco").await;
+    assert_eq!(running.stop().await.handled, 2);
+}
+
+/// Choco in an account of its own, whose import of the flow control is forgotten.
+const TWO_ACCOUNTS: &str = r#"accounts {
+    STRATT { jetstream: enabled, users: [{ user: stratt, password: pw }], exports: [
+        { service: "$JS.API.CONSUMER.CREATE.STRATT_EVENTS.*.strat.>", accounts: [CHOCO] }
+        { stream: "deliver.choco.>", accounts: [CHOCO] } ] }
+    CHOCO { jetstream: enabled, users: [{ user: choco, password: pw }], imports: [
+        { service: { account: STRATT, subject: "$JS.API.CONSUMER.CREATE.STRATT_EVENTS.*.strat.>" },
+          to: "STRATT.JS.API.CONSUMER.CREATE.STRATT_EVENTS.*.strat.>" }
+        { stream: { account: STRATT, subject: "deliver.choco.>" } } ] } }"#;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_the_broker_says_of_a_source_that_stalls_is_passed_on() {
+    let server = NatsServer::builder().version(NEWEST).config(TWO_ACCOUNTS).start().await.unwrap();
+    let bridge = |user: &'static str| {
+        let options = ConnectOptions::with_user_and_password(user.into(), "pw".into());
+        let url = server.url().to_owned();
+        async move { EventBridge::new(options.connect(url).await.unwrap(), source()) }
+    };
+    let (stratt, choco) = (bridge("stratt").await, bridge("choco").await);
+    stratt.provision(&Topology::default()).await.unwrap();
+    let origin = Source {
+        name: EVENT_STREAM.into(),
+        external: Some(External {
+            api_prefix: "STRATT.JS.API".into(),
+            delivery_prefix: Some("deliver.choco".into()),
+        }),
+        subject_transforms: vec![SubjectTransform {
+            source: "strat.>".into(),
+            destination: "choco.strat.>".into(),
+        }],
+        ..Source::default()
+    };
+    let config = Config { name: CHOCO_STREAM.into(), sources: Some(vec![origin]), ..Config::default() };
+    jetstream::new(choco.client().clone()).create_stream(config).await.unwrap();
+    let large = |number| published("a", number).with_actor("x".repeat(8 * 1024));
+    let envelopes = (1..=1000).map(|number| Envelope::builder(large(number), source()).build().unwrap());
+    let receipts = stratt.publish_all(futures::stream::iter(envelopes));
+    assert_eq!(receipts.filter(|receipt| std::future::ready(receipt.is_ok())).count().await, 1000);
+    let seen = || async { choco.forwarding().await.unwrap() };
+    let stalled = eventually("error", seen, |seen| seen.error().is_some()).await;
+    assert!(stalled.is_stalled() && stalled.lag() > 0, "{stalled:?}");
+    assert!(stalled.error().unwrap().contains("flow control"), "{stalled:?}");
+}
+
+#[tokio::test]
+async fn forwarding_that_is_not_set_up_is_an_error_that_says_so() {
+    let server = NatsServer::start().await.unwrap();
+    let bridge = EventBridge::new(server.connect().await.unwrap(), source());
+    assert_eq!(bridge.forwarding().await.unwrap_err().kind(), TopologyErrorKind::NotFound);
+    let unfed = Config { name: CHOCO_STREAM.into(), subjects: vec!["x".into()], ..Config::default() };
+    jetstream::new(bridge.client().clone()).create_stream(unfed).await.unwrap();
+    let error = bridge.forwarding().await.unwrap_err();
+    assert_eq!(error.kind(), TopologyErrorKind::Drift);
+    assert_eq!(error.to_string(), "CHOCO_STRATT has no source STRATT_EVENTS: provision the topology");
+}
+
+/// Up to 2.14, the broker goes on where it was in the old stream.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_origin_that_was_created_anew_and_is_skipped_is_seen_and_can_be_cured() {
+    let server = NatsServer::builder().version("2.14.6").start().await.unwrap();
+    let bridge = EventBridge::new(server.connect().await.unwrap(), source());
+    bridge.provision(&Topology::default()).await.unwrap();
+    let context = jetstream::new(bridge.client().clone());
+    let forwarded =
+        || async { context.get_stream(CHOCO_STREAM).await.unwrap().cached_info().state.last_sequence };
+    for number in 1..=3 {
+        bridge.publish(published("a", number)).await.unwrap();
+    }
+    eventually("forwarded", forwarded, |last| *last == 3).await;
+    let seen = || async { bridge.forwarding().await.unwrap() };
+    let healthy = eventually("healthy", seen, |seen| !seen.is_stalled()).await;
+    assert_eq!(healthy.skips_new_origin(), Some(false));
+
+    context.delete_stream(EVENT_STREAM).await.unwrap();
+    bridge.provision(&Topology::default()).await.unwrap();
+    assert_eq!(bridge.publish(published("b", 4)).await.unwrap().sequence(), 1);
+    let active = |seen: &Forwarding| seen.last_activity() < Some(Duration::from_secs(5));
+    let is_skipped = |seen: &Forwarding| active(seen) && seen.skips_new_origin() == Some(true);
+    let skipped = eventually("skipped", seen, is_skipped).await;
+    assert!(skipped.is_stalled());
+    assert_eq!((skipped.lag(), skipped.error(), forwarded().await), (0, None, 3));
+
+    context.delete_stream(CHOCO_STREAM).await.unwrap();
+    bridge.provision(&Topology::default()).await.unwrap();
+    eventually("forwarded", forwarded, |last| *last == 1).await;
+    let cured = eventually("cured", seen, |seen| !seen.is_stalled()).await;
+    assert_eq!(cured.skips_new_origin(), Some(false));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_may_not_read_the_origin_is_told_the_rest() {
+    let users = r#"authorization { users: [ { user: admin, password: pw }
+        { user: watcher, password: pw, permissions: { publish: "$JS.API.STREAM.INFO.CHOCO_STRATT" } } ] }"#;
+    let server = NatsServer::builder().config(users).start().await.unwrap();
+    let connect = |user: &str, watch: &ConnectionWatch| {
+        let options = ConnectOptions::with_user_and_password(user.into(), "pw".into());
+        options.event_callback(watch.callback()).connect(server.url().to_owned())
+    };
+    let watch = ConnectionWatch::new();
+    let admin = EventBridge::new(connect("admin", &ConnectionWatch::new()).await.unwrap(), source());
+    let watched = EventBridge::new(connect("watcher", &watch).await.unwrap(), source()).watching(watch);
+    let client = connect("watcher", &ConnectionWatch::new()).await.unwrap();
+    admin.provision(&Topology::default()).await.unwrap();
+    admin.publish(published("a", 1)).await.unwrap();
+    for bridge in [watched, EventBridge::new(client, source())] {
+        let seen = || async { bridge.forwarding().await.unwrap() };
+        let seen = eventually("known", seen, |seen| seen.skips_new_origin().is_none()).await;
+        assert!(!seen.is_stalled() && seen.lag() == 0, "{seen:?}");
+    }
+}

@@ -1,0 +1,23 @@
+//! Publishing, and the streams that it needs.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::as_conversions,
+    clippy::cast_precision_loss,
+    clippy::clone_on_ref_ptr,
+    clippy::assigning_clones,
+    clippy::print_stdout,
+    missing_debug_implementations,
+    unreachable_pub,
+    reason = "tests fail by panicking"
+)]
+
+mod batch;
+mod cloud_events;
+mod forwarding;
+mod pipelined;
+mod publish;
+mod startup;
+mod topology;

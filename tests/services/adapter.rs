@@ -1,0 +1,49 @@
+//! The example `choco_adapter` as a service: started, fed, stopped by SIGTERM.
+
+use std::process::Stdio;
+use stratt_event_bridge::Feed;
+use support::{Stage, deprecated, example, published};
+use tokio::process::Command;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn it_handles_events_and_drains_on_sigterm() {
+    let stage = Stage::new().await;
+    let adapter = Command::new(example("choco_adapter"))
+        .env("NATS_URL", stage.server.url())
+        .env("DURABLE", "catalogue")
+        .env("STREAM", "CHOCO_STRATT")
+        .env_remove("RUST_LOG")
+        .stdout(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+    stage.bridge.publish(published("a", 1)).await.unwrap();
+    stage.bridge.publish(deprecated("a", 1)).await.unwrap();
+    let durable = || async { stage.stream(Feed::Choco).await.consumer_info("catalogue").await.is_ok() };
+    support::eventually("durable of the adapter", durable, |exists| *exists).await;
+    let forwarded = || async { stage.stream(Feed::Choco).await.cached_info().state.messages };
+    support::eventually("forwarded events", forwarded, |messages| *messages == 2).await;
+    stage.all_answered(Feed::Choco, "catalogue").await;
+    let pid = adapter.id().unwrap().to_string();
+    assert!(Command::new("kill").args(["-TERM", &pid]).status().await.unwrap().success());
+    let output = adapter.wait_with_output().await.unwrap();
+    assert!(output.status.success(), "{}", output.status);
+    let log: Vec<serde_json::Value> = String::from_utf8(output.stdout)
+        .unwrap()
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{line}: {error}")))
+        .collect();
+    let ours = log.iter().filter(|line| line["target"] == "choco_adapter");
+    let messages: Vec<_> = ours.filter_map(|line| line["fields"]["message"].as_str()).collect();
+    assert_eq!(messages, ["adapter is ready", "listed", "removed", "adapter has drained"]);
+}
+
+#[tokio::test]
+async fn without_a_broker_it_ends_soon_and_names_the_url() {
+    let adapter = Command::new(example("choco_adapter")).env("NATS_URL", "nats://127.0.0.1:1").output();
+    let output = adapter.await.unwrap();
+    assert!(!output.status.success());
+    let said =
+        String::from_utf8_lossy(&output.stderr).into_owned() + &String::from_utf8_lossy(&output.stdout);
+    assert!(said.contains("no broker at nats://127.0.0.1:1"), "{said}");
+}

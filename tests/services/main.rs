@@ -1,0 +1,21 @@
+//! The example services and tools as programs, and peers in other languages.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::as_conversions,
+    clippy::cast_precision_loss,
+    clippy::clone_on_ref_ptr,
+    clippy::assigning_clones,
+    clippy::print_stdout,
+    missing_debug_implementations,
+    unreachable_pub,
+    reason = "tests fail by panicking"
+)]
+
+mod adapter;
+mod dead_letter_tool;
+mod interop;
+mod orchestrator;
+mod orchestrator_refuses;

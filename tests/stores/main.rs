@@ -1,0 +1,25 @@
+//! The dedupe stores, on their real backends.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::as_conversions,
+    clippy::cast_precision_loss,
+    clippy::clone_on_ref_ptr,
+    clippy::assigning_clones,
+    clippy::print_stdout,
+    missing_debug_implementations,
+    unreachable_pub,
+    reason = "tests fail by panicking"
+)]
+
+mod clock;
+mod dedupe;
+mod growing_table;
+mod redis;
+mod settle_in;
+mod sql_schema;
+mod sql_stores;
+mod store_faults;
+mod wrong_stores;

@@ -1,0 +1,112 @@
+//! What the tests share: a provisioned server or cluster, events, a running consumer, and waiting for a condition.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::as_conversions,
+    clippy::missing_panics_doc,
+    clippy::must_use_candidate,
+    clippy::return_self_not_must_use,
+    clippy::new_without_default,
+    missing_debug_implementations,
+    missing_docs,
+    reason = "tests fail by panicking, and nobody else uses this"
+)]
+
+mod databases;
+mod effects;
+mod events;
+mod faulty;
+mod load;
+mod log;
+mod metrics;
+mod orchestrator;
+mod outboxes;
+mod peers;
+mod running;
+mod schemas;
+mod seed;
+mod spans;
+mod stage;
+mod traces;
+
+pub use databases::{database, sqlite_pool, sqlite_pool_on};
+pub use effects::Effects;
+pub use events::{deprecated, number_of, one_of_each, published, source};
+pub use faulty::{Call, DiesAfter, Faulty};
+pub use load::Load;
+pub use log::Log;
+pub use metrics::Metrics;
+pub use orchestrator::{Answer, Orchestrator, post};
+pub use outboxes::{Outbox, Relaying};
+pub use peers::Peer;
+pub use running::Running;
+pub use schemas::{validator, validator_of};
+pub use seed::Seed;
+pub use spans::Spans;
+pub use stage::{ClusterStage, NEWEST, Stage, quick, short};
+pub use traces::{Traces, attribute_of};
+
+use std::{
+    env,
+    fmt::Debug,
+    future::Future,
+    path::{Path, PathBuf},
+    process::Command,
+    time::Duration,
+};
+use tokio::time::{Instant, sleep};
+
+/// How long a condition may take to come true; it usually takes milliseconds.
+pub const DEADLINE: Duration = Duration::from_secs(40);
+
+/// Returns the root of the repository.
+pub fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap()
+}
+
+/// Returns cargo's target folder, where what was fetched is kept.
+pub fn target() -> PathBuf {
+    // Cargo marks it as a cache.
+    let program = env::current_exe().unwrap();
+    program.ancestors().find(|folder| folder.join("CACHEDIR.TAG").is_file()).unwrap().to_owned()
+}
+
+/// Returns the program of an example, built from the present sources.
+pub fn example(name: &str) -> PathBuf {
+    program(&["--example", name], &format!("examples/{name}"))
+}
+
+/// Returns the service `orchestrator-http`, built from the present sources.
+pub fn orchestrator_http() -> PathBuf {
+    program(&["--bin", "orchestrator-http"], "orchestrator-http")
+}
+
+fn program(target: &[&str], path: &str) -> PathBuf {
+    let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    // With the features of the whole workspace, as the tests themselves: so dependencies are not built twice.
+    let output =
+        cargo.current_dir(root()).args(["build", "--quiet", "--workspace"]).args(target).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    // Beside the folder of this test program, where cargo puts them.
+    env::current_exe().unwrap().ancestors().nth(2).unwrap().join(path)
+}
+
+/// Waits until `observe` yields what is wanted, and fails with what it last yielded.
+pub async fn eventually<T, F, Fut>(what: &str, mut observe: F, wanted: impl Fn(&T) -> bool) -> T
+where
+    T: Debug,
+    F: FnMut() -> Fut,
+    Fut: Future<Output = T>,
+{
+    let deadline = Instant::now() + DEADLINE;
+    loop {
+        let seen = observe().await;
+        if wanted(&seen) {
+            return seen;
+        }
+        assert!(Instant::now() < deadline, "{what}: still {seen:?} after {DEADLINE:?}");
+        sleep(Duration::from_millis(10)).await;
+    }
+}

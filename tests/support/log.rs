@@ -1,0 +1,63 @@
+use super::spans::SpansOfThisThread;
+use std::{
+    cell::RefCell,
+    io::{self, Write},
+    rc::Rc,
+    sync::Once,
+};
+use tracing_subscriber::{EnvFilter, Layer, filter::Targets, layer::SubscriberExt, util::SubscriberInitExt};
+
+thread_local! {
+    static HEARD: RefCell<Option<Rc<RefCell<String>>>> = const { RefCell::new(None) };
+}
+
+/// One subscriber for the whole process: with one for each thread, a thread that has none can switch a line off for all of
+/// them. What is not listened to on a thread is dropped there.
+pub(crate) fn subscribe() {
+    static SUBSCRIBED: Once = Once::new();
+    SUBSCRIBED.call_once(|| {
+        let all_of_ours = EnvFilter::new("info,stratt_event_bridge=trace");
+        let lines = tracing_subscriber::fmt::layer().with_writer(|| ThisThread).with_ansi(false);
+        let ours = Targets::new().with_target("stratt_event_bridge", tracing::Level::TRACE);
+        let told = tracing_subscriber::registry()
+            .with(lines.with_filter(all_of_ours))
+            .with(SpansOfThisThread.with_filter(ours));
+        let told = told.with(super::traces::layer());
+        told.init();
+    });
+}
+
+/// What is logged on this thread from now on, for tests whose runtime has no other.
+#[derive(Debug)]
+pub struct Log(Rc<RefCell<String>>);
+
+impl Log {
+    pub fn listen() -> Self {
+        subscribe();
+        let heard = Rc::default();
+        HEARD.set(Some(Rc::clone(&heard)));
+        Self(heard)
+    }
+
+    /// How many lines contain this.
+    pub fn count(&self, text: &str) -> usize {
+        self.0.borrow().lines().filter(|line| line.contains(text)).count()
+    }
+}
+
+struct ThisThread;
+
+impl Write for ThisThread {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        HEARD.with_borrow(|heard| {
+            if let Some(heard) = heard {
+                heard.borrow_mut().push_str(&String::from_utf8_lossy(bytes));
+            }
+        });
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}

@@ -1,0 +1,147 @@
+use super::DEADLINE;
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+use std::{
+    fs::{self, File},
+    path::{Path, PathBuf},
+    process::Stdio,
+};
+use tempfile::TempDir;
+use tokio::{process::Command, time::timeout};
+
+/// The programs of `tests/interop` in one language, with their packages at the pinned versions.
+pub struct Peer {
+    name: &'static str,
+    program: &'static str,
+    extension: &'static str,
+    scripts: PathBuf,
+    packages: PathBuf,
+    /// Where the scripts are, if not among the sources.
+    _folder: Option<TempDir>,
+}
+
+impl Peer {
+    pub fn python() -> Self {
+        let scripts = sources("python");
+        let pins = scripts.join("requirements.txt");
+        let packages = installed("python", &pins, |folder| {
+            let mut pip = std::process::Command::new("python3");
+            pip.args(["-m", "pip", "install", "--quiet", "--no-deps", "--target"]).arg(folder);
+            pip.arg("-r").arg(&pins);
+            pip
+        });
+        Self { name: "python", program: "python3", extension: "py", scripts, packages, _folder: None }
+    }
+
+    pub fn node() -> Self {
+        let packages = Self::node_packages();
+        // Node looks for packages beside the script and above: the sources have none.
+        let folder = tempfile::tempdir().unwrap();
+        for file in fs::read_dir(sources("node")).unwrap() {
+            let file = file.unwrap();
+            fs::copy(file.path(), folder.path().join(file.file_name())).unwrap();
+        }
+        std::os::unix::fs::symlink(&packages, folder.path().join("node_modules")).unwrap();
+        let scripts = folder.path().to_owned();
+        Self {
+            name: "javascript",
+            program: "node",
+            extension: "js",
+            scripts,
+            packages,
+            _folder: Some(folder),
+        }
+    }
+
+    /// The folder `node_modules`.
+    pub fn node_packages() -> PathBuf {
+        let sources = sources("node");
+        let home = installed("node", &sources.join("package-lock.json"), |folder| {
+            fs::create_dir_all(folder).unwrap();
+            for file in ["package.json", "package-lock.json"] {
+                fs::copy(sources.join(file), folder.join(file)).unwrap();
+            }
+            let mut npm = std::process::Command::new("npm");
+            npm.args(["ci", "--ignore-scripts", "--no-audit", "--no-fund"]).current_dir(folder);
+            npm
+        });
+        home.join("node_modules")
+    }
+
+    pub fn name(&self) -> &'static str {
+        self.name
+    }
+
+    /// Runs the program that publishes and consumes to its end; what it printed.
+    pub async fn run(&self, url: &str, arguments: &[&str]) -> Vec<Value> {
+        self.output(Command::new(self.program).arg(self.script("peer")).args(arguments).env("NATS_URL", url))
+            .await
+    }
+
+    /// Which of the values in a file are valid to a schema, as a validator in that language sees it.
+    pub async fn validate(&self, schema: &Path, values: &Path) -> Vec<Value> {
+        self.output(Command::new(self.program).arg(self.script("validate")).args([schema, values])).await
+    }
+
+    /// The CloudEvents that the official package for this language reads from the messages in a file.
+    pub async fn cloud_events(&self, messages: &Path) -> Vec<Value> {
+        self.output(Command::new(self.program).arg(self.script("cloud_events")).arg(messages)).await
+    }
+
+    fn script(&self, name: &str) -> PathBuf {
+        self.scripts.join(name).with_extension(self.extension)
+    }
+
+    async fn output(&self, command: &mut Command) -> Vec<Value> {
+        let run = command
+            .env("PYTHONPATH", &self.packages)
+            .env("PYTHONDONTWRITEBYTECODE", "1")
+            .stdin(Stdio::null())
+            .kill_on_drop(true)
+            .output();
+        let output = timeout(DEADLINE, run).await.expect("the program ends");
+        let output = output.unwrap_or_else(|error| panic!("{}", cannot_run(self.program, &error)));
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{command:?}: {}\n{said}", output.status);
+        let lines = String::from_utf8(output.stdout).unwrap();
+        let line = |line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{line}: {error}"));
+        lines.lines().map(line).collect()
+    }
+}
+
+fn sources(language: &str) -> PathBuf {
+    super::root().join("tests/interop").join(language)
+}
+
+fn cannot_run(program: &str, reason: &dyn std::fmt::Display) -> String {
+    let needed = match program {
+        "python3" => "python3 with pip is needed: apt-get install python3 python3-pip",
+        _ => "node (18 or newer) with npm is needed: apt-get install nodejs npm",
+    };
+    format!("{program} cannot be run: {reason}\n{needed}")
+}
+
+/// The folder with the packages of these pins, installed by the first process that needs them; others wait for it.
+fn installed(language: &str, pins: &Path, install: impl FnOnce(&Path) -> std::process::Command) -> PathBuf {
+    let cache = super::target().join("interop");
+    let digest = hex::encode(Sha256::digest(fs::read(pins).unwrap()));
+    let home = cache.join(format!("{language}-{}", &digest[..16]));
+    fs::create_dir_all(&cache).unwrap();
+    let lock = File::create(cache.join(format!("{language}.lock"))).unwrap();
+    lock.lock().unwrap();
+    if home.is_dir() {
+        return home;
+    }
+    // Renamed into place when it is complete: a process that dies here leaves nothing half-written to be used.
+    let unfinished = cache.join(format!("{language}-unfinished"));
+    if unfinished.exists() {
+        fs::remove_dir_all(&unfinished).unwrap();
+    }
+    let mut command = install(&unfinished);
+    let program = command.get_program().to_string_lossy().into_owned();
+    let output = command.output().unwrap_or_else(|error| panic!("{}", cannot_run(&program, &error)));
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{command:?}: {}\n{}", output.status, cannot_run(&program, &said));
+    fs::rename(&unfinished, &home).unwrap();
+    home
+}
