@@ -1,4 +1,4 @@
-//! Dedupe stores and outboxes on real databases: `cargo bench --bench stores`.
+//! Dedupe stores and outboxes on real databases: `cargo bench -p benches --bench stores`.
 //!
 //! Prints the median over the rounds. `ROUNDS` (5) and `COUNT` (20000: slots, or events of 500 units) are taken from the
 //! environment; `-- relay` measures the outboxes alone. Raw is what the database does in this very run: one `INSERT` for

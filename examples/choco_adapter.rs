@@ -1,7 +1,7 @@
 //! A Choco adapter as a service: consumes `unit.published` and `unit.deprecated`, drains on SIGTERM, logs JSON lines.
 //!
 //! ```sh
-//! NATS_URL=nats://127.0.0.1:4222 DURABLE=choco-catalogue STREAM=CHOCO_STRATT cargo run --example choco_adapter
+//! NATS_URL=nats://127.0.0.1:4222 DURABLE=choco-catalogue STREAM=CHOCO_STRATT cargo run -p examples --example choco_adapter
 //! ```
 //!
 //! `NATS_URL` is where the broker is; credentials are named as for the command `nats` (`NATS_CREDS`, `NATS_USER`,

@@ -1,7 +1,7 @@
 //! Writes the wire contract for other languages into a folder: JSON Schemas and an AsyncAPI document.
 //!
 //! ```sh
-//! cargo run --example contract -- tests/golden/schema
+//! cargo run -p examples --example contract -- tests/golden/schema
 //! ```
 
 use std::{
@@ -12,8 +12,9 @@ use std::{
 use stratt_event_bridge::{EventType, schema};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let folder =
-        PathBuf::from(env::args_os().nth(1).ok_or("which folder? cargo run --example contract -- DIR")?);
+    let folder = PathBuf::from(
+        env::args_os().nth(1).ok_or("which folder? cargo run -p examples --example contract -- DIR")?,
+    );
     fs::create_dir_all(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
     write(&folder, "envelope", &schema::envelope())?;
     for event_type in EventType::ALL {

@@ -1,7 +1,7 @@
 //! Prints the accounts and users of a typical set-up, as they stand in the configuration of nats-server.
 //!
 //! ```sh
-//! cargo run --example permissions > accounts.conf   # then, in nats-server.conf: include accounts.conf
+//! cargo run -p examples --example permissions > accounts.conf   # then, in nats-server.conf: include accounts.conf
 //! ```
 //!
 //! Passwords are variables of the configuration or of the server's environment, and never part of what is printed.

@@ -1,4 +1,4 @@
-//! The whole flow on a real server, with nothing installed and nothing running: `cargo run --example quickstart`.
+//! The whole flow on a real server, with nothing installed and nothing running: `cargo run --example quickstart --features testing`.
 //!
 //! Starts a nats-server of its own (or uses `NATS_URL`, with credentials as the command `nats` reads them), publishes all seven events and one repeat, and shows a Choco
 //! consumer that receives them from `choco.strat.>`: one event fails twice and then succeeds, one never succeeds, ends

@@ -1,5 +1,5 @@
 //! The parts of the contract layer and the store in memory, without a server, each beside the plain work that it cannot
-//! do without: `cargo bench --bench micro -- [PART]`.
+//! do without: `cargo bench -p benches --bench micro -- [PART]`.
 //!
 //! Not here, since they are private and a bench sees what everybody sees: `decide`, and the parsing of a subject, which
 //! is a part of `decode and verify`.

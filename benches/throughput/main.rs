@@ -1,5 +1,5 @@
 //! The bridge against raw async-nats, in turns within one run, on real servers:
-//! `cargo bench --bench throughput -- [PART] [--json]`.
+//! `cargo bench -p benches --bench throughput -- [PART] [--json]`.
 //!
 //! PART selects the parts whose names contain it; only what they need is started, and what is missing is an error.
 //! `ROUNDS` (7) and `EVENTS` (20000) are taken from the environment; `ROUNDS=1 EVENTS=500` is a smoke run. Compare

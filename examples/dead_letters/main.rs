@@ -1,11 +1,11 @@
 //! Dead letters on the command line: list, show, redrive, discard.
 //!
 //! ```sh
-//! cargo run --example dead_letters -- list --reason exhausted
-//! cargo run --example dead_letters -- show 17
-//! cargo run --example dead_letters -- redrive 17 18
-//! cargo run --example dead_letters -- redrive --all --consumer choco-catalogue        # says what it would do
-//! cargo run --example dead_letters -- redrive --all --consumer choco-catalogue --yes  # does it
+//! cargo run -p examples --example dead_letters -- list --reason exhausted
+//! cargo run -p examples --example dead_letters -- show 17
+//! cargo run -p examples --example dead_letters -- redrive 17 18
+//! cargo run -p examples --example dead_letters -- redrive --all --consumer choco-catalogue        # says what it would do
+//! cargo run -p examples --example dead_letters -- redrive --all --consumer choco-catalogue --yes  # does it
 //! ```
 //!
 //! `--json` writes one object a line. Connects by the variables that the command `nats` reads: `NATS_URL`, `NATS_CREDS`,

@@ -1,7 +1,7 @@
 //! The service that keeps units and announces what becomes of them, each in the transaction that makes it so.
 //!
 //! ```sh
-//! cargo run --example orchestrator_http
+//! cargo run -p orchestrator-http
 //! ```
 //!
 //! It keeps units in a file of SQLite and starts a broker of its own, unless it is told where to find others:
@@ -40,7 +40,7 @@
 //! ```
 //!
 //! Each answer says under `announced` which event was enqueued, or null where the request found what it asks for:
-//! every request may be repeated. The log names the broker; `NATS_URL=... cargo run --example choco_adapter` listens to it.
+//! every request may be repeated. The log names the broker; `NATS_URL=... cargo run -p examples --example choco_adapter` listens to it.
 //!
 //! Left to what stands before it: TLS, who may do what, and how many may connect.
 

@@ -1,7 +1,7 @@
 //! A soak: hours of use with everything failing at random, and a ledger in the end.
 //!
 //! ```sh
-//! cargo run --release --example soak -- --minutes 20 --seed 7
+//! cargo run --release -p examples --example soak -- --minutes 20 --seed 7
 //! ```
 //!
 //! Three nats-servers form a cluster. Publishers announce events; three consumer processes share one durable and a

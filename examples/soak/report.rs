@@ -44,7 +44,10 @@ impl fmt::Display for Report {
         let Settings { minutes, seed, is_ordered } = self.settings;
         let ordered = if is_ordered { " --ordered" } else { "" };
         writeln!(f, "soak of {minutes} min, {}, took {:.0?}", OffsetDateTime::now_utc().date(), self.took)?;
-        writeln!(f, "cargo run --release --example soak -- --minutes {minutes} --seed {seed}{ordered}")?;
+        writeln!(
+            f,
+            "cargo run --release -p examples --example soak -- --minutes {minutes} --seed {seed}{ordered}"
+        )?;
         writeln!(f, "three nats-servers {}, three replicas, three consumer processes\n", self.version)?;
         let mut kinds: BTreeMap<_, u32> = BTreeMap::new();
         for fault in &self.faults {

@@ -9,7 +9,8 @@ use std::{
 fn texts() -> Vec<(PathBuf, String)> {
     let docs = fs::read_dir(support::root().join("src/docs")).unwrap().map(|entry| entry.unwrap().path());
     let docs = docs.filter(|path| path.extension().is_some_and(|extension| extension == "md"));
-    let others = ["README.md", "CHANGELOG.md", "tests/golden/README.md"].map(|name| support::root().join(name));
+    let others =
+        ["README.md", "CHANGELOG.md", "tests/golden/README.md"].map(|name| support::root().join(name));
     let paths: Vec<_> = docs.chain(others).collect();
     assert!(paths.len() > 10);
     paths.into_iter().map(|path| (path.clone(), fs::read_to_string(path).unwrap())).collect()
@@ -143,6 +144,7 @@ fn every_command_names_what_there_is() {
             while let Some(word) = words.next() {
                 let is_there = match word {
                     "--example" => is_target("examples", words.next().unwrap()),
+                    "-p" | "--package" => is_package(words.next().unwrap()),
                     "--bench" => is_target("benches", words.next().unwrap()),
                     "--test" => is_target("tests", words.next().unwrap()),
                     "--features" => words
@@ -162,6 +164,13 @@ fn every_command_names_what_there_is() {
 fn is_target(folder: &str, name: &str) -> bool {
     let folder = support::root().join(folder);
     folder.join(name).with_extension("rs").is_file() || folder.join(name).join("main.rs").is_file()
+}
+
+fn is_package(name: &str) -> bool {
+    let folders = ["", "benches", "examples", "examples/orchestrator_http", "tests"];
+    let manifests = folders.map(|folder| support::root().join(folder).join("Cargo.toml"));
+    let line = format!("name = \"{name}\"");
+    manifests.iter().any(|manifest| fs::read_to_string(manifest).unwrap().lines().any(|known| known == line))
 }
 
 #[test]
@@ -186,6 +195,10 @@ fn what_is_broken_is_found() {
         assert!(!broken(right), "{right}");
     }
     assert!(
-        !is_target("examples", "missing") && is_target("examples", "soak") && is_target("benches", "micro")
+        !is_target("examples", "missing")
+            && is_target("examples", "soak")
+            && is_target("benches", "micro")
+            && !is_package("missing")
+            && is_package("examples")
     );
 }

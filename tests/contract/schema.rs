@@ -11,7 +11,7 @@ use stratt_event_bridge::{
 };
 use support::{example, validator, validator_of};
 
-const REGENERATE: &str = "cargo run --example contract -- tests/golden/schema";
+const REGENERATE: &str = "cargo run -p examples --example contract -- tests/golden/schema";
 
 fn golden(name: &str) -> String {
     let path = support::root().join("tests/golden").join(name);
