@@ -37,7 +37,7 @@ use uuid::Uuid;
 
 type Failure = Box<dyn Error + Send + Sync>;
 
-const LEASE: Duration = Duration::from_secs(60);
+const LEASE: Duration = Duration::from_mins(1);
 
 #[tokio::main]
 async fn main() -> Result<(), Failure> {

@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 const BUCKET: &str = "RAW";
 /// As the bucket of the store.
-const MAX_AGE: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+const MAX_AGE: Duration = Duration::from_hours(30 * 24);
 /// As long as the records of the store.
 const HELD: &str =
     r#"{"v":1,"state":"held","claimant":"00000000-0000-0000-0000-000000000007","attempt":1,"leaseMs":40000}"#;

@@ -77,7 +77,7 @@ async fn a_failing_handler_is_retried_and_told_the_attempt() {
 async fn a_handler_may_ask_for_a_delay_of_its_own() {
     let stage = Stage::new().await;
     // The delay of the options would outlast the test.
-    let options = quick().with_retry_delays([Duration::from_secs(3600)]);
+    let options = quick().with_retry_delays([Duration::from_hours(1)]);
     let consumer =
         stage.consumer("asking").options(options).on(|delivery: Delivery<UnitPublished>| async move {
             match delivery.attempt() {

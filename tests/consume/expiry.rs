@@ -21,11 +21,11 @@ async fn forgetful(max_age: Duration) -> Stage {
 async fn no_delay_outlasts_the_event() {
     for order in [Order::Relaxed, Order::PerUnit] {
         let stage = forgetful(Duration::from_secs(6)).await;
-        let options = quick().with_order(order).with_retry_delays([Duration::from_secs(3600)]);
+        let options = quick().with_order(order).with_retry_delays([Duration::from_hours(1)]);
         let consumer = stage.consumer("late").feed(Feed::Choco).options(options);
         let consumer = consumer.on(|delivery: Delivery<UnitPublished>| async move {
             match delivery.attempt() {
-                1 => Err(HandlerError::retry_after("tomorrow", Duration::from_secs(24 * 3600))),
+                1 => Err(HandlerError::retry_after("tomorrow", Duration::from_hours(24))),
                 _ => Err(HandlerError::retry("in an hour")),
             }
         });

@@ -186,7 +186,7 @@ async fn a_process_that_shuts_down_hands_over_at_once() {
     let consumer = || {
         let sequences = Arc::clone(&sequences);
         // An ack wait that the test does not live to see.
-        let patient = quick().with_order(Order::PerUnit).with_ack_wait(Duration::from_secs(300));
+        let patient = quick().with_order(Order::PerUnit).with_ack_wait(Duration::from_mins(5));
         stage.consumer("strict").options(patient).on(move |delivery: Delivery<UnitPublished>| {
             sequences.lock().unwrap().push(delivery.sequence());
             async {
@@ -248,7 +248,7 @@ async fn an_event_that_waits_for_its_next_attempt_is_left_to_the_process_that_ta
             async move {
                 match (delivery.sequence(), delivery.attempt()) {
                     // Later than the test lives.
-                    (1, 1) => Err(HandlerError::retry_after("as it must", Duration::from_secs(600))),
+                    (1, 1) => Err(HandlerError::retry_after("as it must", Duration::from_mins(10))),
                     _ => Ok(()),
                 }
             }

@@ -27,7 +27,7 @@ async fn consumer(url: &str) -> ConsumerBuilder {
     let client = async_nats::connect(url).await.unwrap();
     let store = KvStore::create(client.clone(), KvStoreOptions::default()).await.unwrap();
     // What is not given back at once is not seen again while the test lasts.
-    let options = quick().with_ack_wait(Duration::from_secs(300));
+    let options = quick().with_ack_wait(Duration::from_mins(5));
     EventBridge::new(client.clone(), source()).consumer("leaving", Arc::new(store)).options(options).on(
         move |delivery: Delivery<UnitPublished>| {
             let client = client.clone();
@@ -142,7 +142,7 @@ async fn a_consumer_that_is_dropped_drops_its_handlers() {
     let (started, dropped) = (Arc::new(AtomicU32::new(0)), Arc::new(AtomicU32::new(0)));
     let (count, tells) = (Arc::clone(&started), Arc::clone(&dropped));
     // The end of their time would drop them as well, in five minutes.
-    let options = quick().with_processing_timeout(Duration::from_secs(300));
+    let options = quick().with_processing_timeout(Duration::from_mins(5));
     let consumer = stage.consumer("dropped").options(options).on(move |_: Delivery<UnitPublished>| {
         let guard = Guard(Arc::clone(&tells));
         count.fetch_add(1, Ordering::SeqCst);

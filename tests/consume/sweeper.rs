@@ -344,7 +344,7 @@ async fn without_its_stream_it_does_not_start_and_ends_when_it_is_deleted() {
     let error = missing.run(std::future::pending()).await.unwrap_err();
     assert_eq!(error.kind(), SweepErrorKind::StreamNotFound);
     assert_eq!(error.to_string(), "stream STRATT_ADVISORIES does not exist: provision it");
-    let short = StreamSettings::default().with_max_age(Duration::from_secs(3600));
+    let short = StreamSettings::default().with_max_age(Duration::from_hours(1));
     missing.provision(&short).await.unwrap();
     missing.provision(&StreamSettings::default()).await.unwrap();
     let invalid = StreamSettings::default().with_replicas(0);

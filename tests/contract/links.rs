@@ -6,7 +6,7 @@ use std::{
 };
 
 /// The texts for people, with their paths.
-fn texts() -> Vec<(PathBuf, String)> {
+pub fn texts() -> Vec<(PathBuf, String)> {
     let docs = fs::read_dir(support::root().join("src/docs")).unwrap().map(|entry| entry.unwrap().path());
     let docs = docs.filter(|path| path.extension().is_some_and(|extension| extension == "md"));
     let others =

@@ -22,8 +22,8 @@ const KEYS: u64 = 300;
 /// So many keys are raced for at once.
 const BATCH: u64 = 30;
 /// It must not end before the test does.
-const LEASE: Duration = Duration::from_secs(600);
-const DEADLINE: Duration = Duration::from_secs(60);
+const LEASE: Duration = Duration::from_mins(10);
+const DEADLINE: Duration = Duration::from_mins(1);
 
 struct Racer {
     store: KvStore,

@@ -94,7 +94,7 @@ async fn run(stage: &Stage) {
         match d.event().uri.slug() {
             "flaky" if d.attempt() == 1 => Err(HandlerError::retry("not yet")),
             "slow" => {
-                sleep(Duration::from_secs(60)).await;
+                sleep(Duration::from_mins(1)).await;
                 Ok(())
             }
             "panics" => panic!("as it must"),

@@ -18,7 +18,7 @@ use tokio::{
     task::JoinSet,
 };
 
-const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+const DAY: Duration = Duration::from_hours(24);
 
 fn consumer(bridge: &EventBridge, feed: Feed) -> ConsumerBuilder {
     let builder = bridge.consumer("c", Arc::new(MemoryStore::new())).feed(feed).options(quick());
@@ -93,7 +93,7 @@ async fn a_stream_that_removes_what_one_consumer_acknowledged_is_refused() {
 #[tokio::test]
 async fn a_retry_budget_beyond_the_duplicate_window_that_is_found_is_refused() {
     let stage = Stage::new().await;
-    let patient = BridgeOptions::default().with_retry_budget(Duration::from_secs(120));
+    let patient = BridgeOptions::default().with_retry_budget(Duration::from_mins(2));
     let patient = EventBridge::with_options(stage.client.clone(), source(), patient);
     let error = consumer(&patient, Feed::Strat).build().await.unwrap_err();
     assert_eq!(error.kind(), ConsumeErrorKind::UnfitStream);

@@ -15,7 +15,7 @@ use stratt_event_bridge::{
 };
 use support::{Stage, published, source};
 
-const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+const DAY: Duration = Duration::from_hours(24);
 
 async fn bare() -> (NatsServer, EventBridge, jetstream::Context) {
     let server = NatsServer::start().await.unwrap();
@@ -37,7 +37,7 @@ async fn the_defaults_are_those_of_the_contract() {
     {
         let config = config(&context, name).await;
         assert_eq!(config.subjects, subjects);
-        assert_eq!((config.max_age, config.duplicate_window), (30 * DAY, Duration::from_secs(120)));
+        assert_eq!((config.max_age, config.duplicate_window), (30 * DAY, Duration::from_mins(2)));
         assert_eq!((config.storage, config.discard), (StorageType::File, DiscardPolicy::New));
     }
     let choco = config(&context, CHOCO_STREAM).await.sources.unwrap();
@@ -76,7 +76,7 @@ async fn what_can_be_changed_is_and_what_is_not_ours_stays() {
 
     let shorter = StreamSettings::default()
         .with_max_age(7 * DAY)
-        .with_duplicate_window(Duration::from_secs(300))
+        .with_duplicate_window(Duration::from_mins(5))
         .with_max_messages(1000);
     let topology = Topology::default().with_events(shorter);
     let error = bridge.verify(&topology).await.unwrap_err();
@@ -125,7 +125,7 @@ async fn settings_that_contradict_each_other_are_refused_before_anything_is_touc
             "CHOCO_STRATT",
         ),
         (Topology::default().with_replicas(0), "no replicas"),
-        (Topology::default().with_max_age(Duration::from_secs(60)), "duplicate window"),
+        (Topology::default().with_max_age(Duration::from_mins(1)), "duplicate window"),
         (Topology::default().with_events(StreamSettings::default().with_max_bytes(0)), "not positive"),
     ];
     for (topology, said) in topologies {

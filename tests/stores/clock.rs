@@ -18,7 +18,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 const AHEAD: &str = "_INBOX_ahead";
 const BEHIND: &str = "_INBOX_behind";
-const SKEW: Duration = Duration::from_secs(600);
+const SKEW: Duration = Duration::from_mins(10);
 
 /// Two stores on one bucket. The clock of the first is ten minutes ahead and that of the second ten minutes behind,
 /// as far as they can tell: the server's timestamps reach them shifted.
@@ -67,7 +67,7 @@ async fn a_wrong_clock_takes_a_claim_too_early_or_too_late_and_a_stale_fence_sti
     let stage = Stage::new().await;
     let Skewed { stores: [ahead, behind], .. } = &Skewed::new(&stage).await;
     let slot = || Slot::new("tests".parse().unwrap(), "1".repeat(64).parse().unwrap());
-    let (first, second, lease) = (slot(), slot(), Duration::from_secs(60));
+    let (first, second, lease) = (slot(), slot(), Duration::from_mins(1));
     let Claim::Acquired { fence: stale, attempt: 1 } = behind.claim(&first, lease).await.unwrap() else {
         panic!("a new slot is not granted");
     };

@@ -25,7 +25,7 @@ mod kv {
     stratt_event_bridge::testing::dedupe_conformance!(OnServer::start().await.store);
 }
 
-const LEASE: Duration = Duration::from_secs(60);
+const LEASE: Duration = Duration::from_mins(1);
 
 /// A key-value store on a server of its own.
 struct OnServer {
@@ -187,8 +187,8 @@ async fn a_bucket_that_is_gone_or_full_fails_and_grants_nothing() {
 #[tokio::test]
 async fn a_bucket_with_other_settings_is_refused_and_says_which() {
     let OnServer { store } = OnServer::start().await;
-    assert_eq!(store.retention(), Some(Duration::from_secs(30 * 24 * 60 * 60)));
-    let other = options().with_retention(Duration::from_secs(60));
+    assert_eq!(store.retention(), Some(Duration::from_hours(720)));
+    let other = options().with_retention(Duration::from_mins(1));
     let error = KvStore::create(store.client.clone(), other).await.unwrap_err();
     assert_eq!(error.kind(), StoreErrorKind::Mismatch);
     assert_eq!(error.to_string(), "bucket STRATT_DEDUPE has retention 2592000s, wanted 60s");

@@ -9,7 +9,7 @@ use stratt_event_bridge::{
 };
 use support::{database, eventually, published};
 
-const LEASE: Duration = Duration::from_secs(60);
+const LEASE: Duration = Duration::from_mins(1);
 /// How many rows the table grows by, unseen by the planner.
 const GROWN: i64 = 50_000;
 

@@ -137,7 +137,7 @@ async fn who_lost_its_claim_cannot_commit() {
                     // The lease is over, and another claims.
                     host.run("UPDATE stratt_dedupe SET since = (SELECT min(since) FROM long_ago)").await;
                     let thief = Slot::new(delivery.slot().consumer().clone(), delivery.slot().key());
-                    let claim = host.store().claim(&thief, Duration::from_secs(60)).await?;
+                    let claim = host.store().claim(&thief, Duration::from_mins(1)).await?;
                     assert!(matches!(claim, Claim::Acquired { .. }), "{claim:?}");
                     let result = host.handle(&delivery, true).await;
                     fenced.send(format!("{result:?}")).unwrap();

@@ -272,7 +272,7 @@ async fn stores_without_a_version_remember_what_they_did() {
     let (postgres, sqlite) = databases.stores();
     let stores: [&dyn DedupeStore; 2] = [&postgres, &sqlite];
     let slot = Slot::new("tests".parse().unwrap(), published("a", 1).idempotency_key());
-    let lease = std::time::Duration::from_secs(60);
+    let lease = std::time::Duration::from_mins(1);
     for store in stores {
         let Claim::Acquired { fence, .. } = store.claim(&slot, lease).await.unwrap() else { panic!("held") };
         store.settle(&slot, fence).await.unwrap();

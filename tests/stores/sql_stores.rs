@@ -19,7 +19,7 @@ use stratt_event_bridge::{
 };
 use support::{database, eventually, published, sqlite_pool};
 
-const LEASE: Duration = Duration::from_secs(60);
+const LEASE: Duration = Duration::from_mins(1);
 
 mod postgres {
     use super::*;

@@ -205,7 +205,7 @@ async fn a_bucket_that_is_full_is_waited_for_and_forgets_nothing() {
     let (mut others, full) = (0, StoreErrorKind::Full);
     loop {
         let slot = Slot::new("d".parse().unwrap(), format!("{others:064x}").parse().unwrap());
-        match store.claim(&slot, Duration::from_secs(3600)).await {
+        match store.claim(&slot, Duration::from_hours(1)).await {
             Ok(_) => others += 1,
             Err(error) => break assert_eq!(error.kind(), full),
         }

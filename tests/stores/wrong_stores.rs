@@ -94,7 +94,7 @@ impl Wrong {
                 return Ok(Claim::Acquired { fence: Fence::new(u64::MAX), attempt: 2 });
             }
             Fault::NeverLapses => {
-                return self.right.claim(slot, lease.max(Duration::from_secs(3600))).await;
+                return self.right.claim(slot, lease.max(Duration::from_hours(1))).await;
             }
             Fault::LapseResetsAttempts if lapsed => {
                 self.right.forget(slot, before.unwrap().0).await?;

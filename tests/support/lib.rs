@@ -1,14 +1,15 @@
 //! What the tests share: a provisioned server or cluster, events, a running consumer, and waiting for a condition.
 #![allow(
+    clippy::pedantic,
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
     clippy::indexing_slicing,
     clippy::as_conversions,
-    clippy::missing_panics_doc,
-    clippy::must_use_candidate,
-    clippy::return_self_not_must_use,
+    clippy::clone_on_ref_ptr,
+    clippy::print_stdout,
     clippy::new_without_default,
+    clippy::should_implement_trait,
     missing_debug_implementations,
     missing_docs,
     reason = "tests fail by panicking, and nobody else uses this"

@@ -117,7 +117,7 @@ fn pinned() -> pull::Config {
     pull::Config {
         priority_policy: jetstream::consumer::PriorityPolicy::PinnedClient,
         priority_groups: vec!["stratt".into()],
-        priority_timeout: Duration::from_secs(60),
+        priority_timeout: Duration::from_mins(1),
         ..pull::Config::default()
     }
 }

@@ -280,7 +280,7 @@ async fn operate(bridge: EventBridge) {
 
 async fn provision(bridge: EventBridge) {
     bridge.provision(&Topology::default()).await.unwrap();
-    let changed = Topology::default().with_max_age(Duration::from_secs(60 * 60));
+    let changed = Topology::default().with_max_age(Duration::from_hours(1));
     bridge.provision(&changed).await.unwrap();
     bridge.verify(&changed).await.unwrap();
     let longer = StreamSettings::default();

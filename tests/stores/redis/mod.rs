@@ -18,7 +18,7 @@ mod conformance {
     stratt_event_bridge::testing::dedupe_conformance!(OnServer::start().await);
 }
 
-const LEASE: Duration = Duration::from_secs(60);
+const LEASE: Duration = Duration::from_mins(1);
 
 /// A store on a server of its own, which lives as long.
 #[derive(Debug)]
