@@ -7,7 +7,8 @@ use std::{collections::HashMap, error::Error, fmt, future::Future, sync::Arc, ti
 
 /// Why a handler did not handle an event, and what shall happen to it.
 ///
-/// `?` on any error means [`retry`](Self::retry).
+/// `?` means [`retry`](Self::retry). It takes every error that converts to `Box<dyn Error + Send + Sync>`: any
+/// [`std::error::Error`], such a box itself, text, `anyhow::Error`, `eyre::Report`.
 ///
 /// ```
 /// use stratt_event_bridge::{Delivery, HandlerError, UnitDeprecated};
@@ -53,8 +54,8 @@ impl HandlerError {
     }
 }
 
-// Not `Error` itself: `From` for every error, and with it `?`, would then contradict the identity conversion.
-impl<E: Error + Send + Sync + 'static> From<E> for HandlerError {
+// `HandlerError` itself is no `Error`: it would then convert to the box, and this would contradict the identity conversion.
+impl<E: Into<Box<dyn Error + Send + Sync>>> From<E> for HandlerError {
     fn from(error: E) -> Self {
         Self::retry(error)
     }
