@@ -9,7 +9,7 @@ use super::{
     process::{Received, Shared},
     pull::{Arrival, Puller},
     reply::answer,
-    sequence::{Entrant, Sequencer},
+    sequence::{Entered, Entrant, Sequencer},
 };
 use crate::{ack_subject::AckSubject, envelope::Envelope, event::Event};
 use async_nats::{Message, message::OutboundMessage};
@@ -145,11 +145,14 @@ impl Intake {
     }
 
     fn ask(&mut self, now: Instant) {
-        if !self.shared.store_is_down.load(Ordering::Relaxed) {
-            let room = self.shared.options.max_in_flight.saturating_sub(self.shared.holds.len());
-            let request = self.puller.as_mut().and_then(|puller| puller.ask(room, now));
-            self.outgoing.extend(request);
-        }
+        let held = self.shared.holds.len();
+        let room = match self.shared.store_is_down.load(Ordering::Relaxed) {
+            false => self.shared.options.max_in_flight.saturating_sub(held),
+            // Whether the store is back shows the claim of a message: one is asked for if none is held.
+            true => usize::from(held == 0),
+        };
+        let request = self.puller.as_mut().and_then(|puller| puller.ask(room, now));
+        self.outgoing.extend(request);
     }
 
     fn arrived(&mut self, arrival: Arrival, now: Instant) {
@@ -186,11 +189,15 @@ impl Intake {
         let lane = envelope.as_ref().map(|envelope| self.sequencer.lane(envelope.event().unit_uri()));
         let (sequence, place) = (received.sequence, received.hold.place());
         let delivery = Box::new(Job { received, envelope, error, lane });
-        let first = match lane {
+        let entered = match lane {
             Some(lane) => self.sequencer.enter(lane, Entrant { sequence, place, delivery }),
-            None => Some(delivery),
+            None => Entered::Runs(delivery),
         };
-        self.ready.extend(first);
+        match entered {
+            Entered::Runs(delivery) => self.ready.push_back(delivery),
+            Entered::Waits => {}
+            Entered::WaitsInPlaceOf(_older) => self.summary.count(Ending::Abandoned),
+        }
     }
 
     fn hold(&mut self, mut message: Message, now: Instant) -> Option<Received> {

@@ -179,7 +179,7 @@ impl Puller {
     }
 
     fn take(&mut self, message: Message, now: Instant) -> Arrival {
-        let Some(status) = message.status else {
+        let Some(status) = message.status.filter(|_| !is_event(&message)) else {
             self.count_message(now);
             return if self.is_chosen_by(&message) {
                 Arrival::Chosen(message)
@@ -266,16 +266,22 @@ impl Puller {
         self.client.connection_state() == State::Connected
     }
 
+    /// Whether the server serves this process and no other.
+    pub(super) fn is_pinned(&self) -> bool {
+        self.pin.as_ref().is_some_and(|pin| pin.id.is_some())
+    }
+
     /// Closes the subscription, so that nothing is delivered here any more, and returns what was on its way.
     pub(super) async fn close(mut self) -> Vec<Message> {
         let mut last = Vec::new();
-        if let Err(error) = self.arrivals.drain().await {
-            tracing::warn!(%error, "subscription could not be drained");
-            return last;
-        }
         let drained = async {
+            // It has to wait for room in the client's command channel, which nobody empties while disconnected.
+            if let Err(error) = self.arrivals.drain().await {
+                tracing::warn!(%error, "subscription could not be drained");
+                return;
+            }
             while let Some(message) = self.arrivals.next().await {
-                if message.status.is_none() {
+                if is_event(&message) {
                     last.push(message);
                 }
             }
@@ -287,6 +293,12 @@ impl Puller {
         }
         last
     }
+}
+
+/// Whether this is a message of the stream. It has a subject for its ack, and may have a status line all the same: its
+/// publisher wrote it, and servers before 2.12 store it as it is.
+fn is_event(message: &Message) -> bool {
+    message.reply.as_ref().is_some_and(|reply| reply.starts_with("$JS.ACK."))
 }
 
 /// How many messages a request lacks that has ended.

@@ -12,6 +12,7 @@ use super::{
 };
 use std::{
     future::poll_fn,
+    pin::Pin,
     sync::{Arc, atomic::Ordering},
     time::Duration,
 };
@@ -73,13 +74,17 @@ impl DurableConsumer {
         verdicts.spawn(Inspector::new(&self).inspect(Arc::clone(&look)));
         // What is pending is known soon after the start.
         look.notify_one();
-        let puller =
-            Puller::open(shared.client.clone(), shared.stream, shared.name.as_str(), &shared.options)
-                .await
-                .map_err(|error| {
-                ConsumeError::new(ConsumeErrorKind::Unavailable, "inbox cannot be subscribed")
-                    .caused_by(error)
-            })?;
+        let mut shutdown = std::pin::pin!(shutdown);
+        let puller = tokio::select! {
+            // While the connection is away it may take as long as that.
+            () = &mut shutdown => return Ok(ConsumeSummary::default()),
+            opened = Puller::open(shared.client.clone(), shared.stream, shared.name.as_str(), &shared.options) => {
+                opened.map_err(|error| {
+                    ConsumeError::new(ConsumeErrorKind::Unavailable, "inbox cannot be subscribed")
+                        .caused_by(error)
+                })?
+            }
+        };
         let mut signs_of_life = JoinSet::new();
         signs_of_life.spawn(Arc::clone(&shared.holds).keep_alive());
         let context = self.context.clone();
@@ -94,8 +99,10 @@ impl DurableConsumer {
 }
 
 impl Running {
-    async fn consume(&mut self, shutdown: impl Future<Output = ()> + Send) -> Result<(), ConsumeError> {
-        let mut shutdown = std::pin::pin!(shutdown);
+    async fn consume(
+        &mut self,
+        mut shutdown: Pin<&mut (impl Future<Output = ()> + Send)>,
+    ) -> Result<(), ConsumeError> {
         let mut ticks = interval(TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         self.start_pump();
@@ -162,10 +169,13 @@ impl Running {
         let puller = self.intake.lock().retire();
         // Given back only when nothing is asked for any more: else it would come back to us.
         if let Some(puller) = puller {
+            let is_pinned = puller.is_pinned();
             let last_arrivals = puller.close().await;
             self.intake.lock().give_back_unseen(&last_arrivals);
+            if is_pinned {
+                takeover::step_down(&self.consumer).await;
+            }
         }
-        takeover::step_down(&self.consumer).await;
         // Everything from here on is bounded: a connection that is away must not keep the service from ending.
         if timeout(AWAY, self.flush()).await.is_err() {
             tracing::warn!("events could not be given back; they are redelivered after the ack wait");

@@ -38,6 +38,15 @@ pub(super) struct Entrant<T> {
     pub(super) delivery: T,
 }
 
+/// What became of a delivery on its way in.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Entered<T> {
+    Runs(T),
+    Waits,
+    /// It waits, and this older delivery of the same message does no more.
+    WaitsInPlaceOf(T),
+}
+
 impl<T> Sequencer<T> {
     pub(super) fn new() -> Self {
         Self { lanes: HashMap::new(), hasher: RandomState::new(), is_closed: false }
@@ -47,21 +56,23 @@ impl<T> Sequencer<T> {
         Lane(self.hasher.hash_one(uri.as_str()))
     }
 
-    /// The delivery if it may run now. If not, it waits, in place of an older delivery of the same message.
-    pub(super) fn enter(&mut self, lane: Lane, entrant: Entrant<T>) -> Option<T> {
+    /// Lets the delivery run if it may now. If not, it waits, in place of an older delivery of the same message.
+    pub(super) fn enter(&mut self, lane: Lane, entrant: Entrant<T>) -> Entered<T> {
         match self.lanes.entry(lane) {
             Entry::Occupied(mut deliveries) => {
-                deliveries.get_mut().waiting.insert(entrant.sequence, entrant);
-                None
+                match deliveries.get_mut().waiting.insert(entrant.sequence, entrant) {
+                    Some(older) => Entered::WaitsInPlaceOf(older.delivery),
+                    None => Entered::Waits,
+                }
             }
             Entry::Vacant(place) if self.is_closed => {
                 let waiting = BTreeMap::from([(entrant.sequence, entrant)]);
                 place.insert(Deliveries { running: None, waiting });
-                None
+                Entered::Waits
             }
             Entry::Vacant(place) => {
                 place.insert(Deliveries { running: Some(entrant.place), waiting: BTreeMap::new() });
-                Some(entrant.delivery)
+                Entered::Runs(entrant.delivery)
             }
         }
     }
@@ -144,14 +155,14 @@ mod tests {
     #[test]
     fn one_unit_runs_one_at_a_time_in_stream_order() {
         let mut sequencer = Sequencer::new();
-        assert_eq!(sequencer.enter(A, entrant(5, "a5")), Some("a5"));
-        assert_eq!(sequencer.enter(A, entrant(7, "a7")), None);
-        assert_eq!(sequencer.enter(A, entrant(6, "a6")), None);
-        assert_eq!(sequencer.enter(B, entrant(8, "b8")), Some("b8"));
+        assert_eq!(sequencer.enter(A, entrant(5, "a5")), Entered::Runs("a5"));
+        assert_eq!(sequencer.enter(A, entrant(7, "a7")), Entered::Waits);
+        assert_eq!(sequencer.enter(A, entrant(6, "a6")), Entered::Waits);
+        assert_eq!(sequencer.enter(B, entrant(8, "b8")), Entered::Runs("b8"));
         assert_eq!(sequencer.leave(A), Some("a6"));
         assert_eq!(sequencer.leave(A), Some("a7"));
         assert_eq!(sequencer.leave(A), None);
-        assert_eq!(sequencer.enter(A, entrant(9, "a9")), Some("a9"));
+        assert_eq!(sequencer.enter(A, entrant(9, "a9")), Entered::Runs("a9"));
     }
 
     #[test]
@@ -159,7 +170,7 @@ mod tests {
         let mut sequencer = Sequencer::new();
         sequencer.enter(A, entrant(1, "running"));
         sequencer.enter(A, entrant(2, "old"));
-        sequencer.enter(A, entrant(2, "new"));
+        assert_eq!(sequencer.enter(A, entrant(2, "new")), Entered::WaitsInPlaceOf("old"));
         assert_eq!(sequencer.take_waiting(), ["new"]);
         assert_eq!(sequencer.leave(A), None);
     }
@@ -169,9 +180,9 @@ mod tests {
         let mut sequencer = Sequencer::new();
         sequencer.enter(B, entrant(1, "b1"));
         sequencer.close();
-        assert_eq!(sequencer.enter(A, entrant(3, "a3")), None);
-        assert_eq!(sequencer.enter(A, entrant(2, "a2")), None);
-        assert_eq!(sequencer.enter(B, entrant(4, "b4")), None);
+        assert_eq!(sequencer.enter(A, entrant(3, "a3")), Entered::Waits);
+        assert_eq!(sequencer.enter(A, entrant(2, "a2")), Entered::Waits);
+        assert_eq!(sequencer.enter(B, entrant(4, "b4")), Entered::Waits);
         assert_eq!(sequencer.leave(B), None);
         let mut started = sequencer.open();
         started.sort_unstable();

@@ -5,7 +5,7 @@
 //! before, arrive at once. The durable of a strictly ordered consumer lets no more be unanswered than one process has
 //! room for, so that everything can gather here; then it is sorted, and begun.
 
-use super::{DurableConsumer, Order};
+use super::DurableConsumer;
 use async_nats::jetstream::consumer::pull;
 use std::time::Duration;
 use tokio::time::timeout;
@@ -27,11 +27,8 @@ pub(super) async fn is_all_here(consumer: &DurableConsumer) -> bool {
     found.cached_info().num_ack_pending <= before.intersection(&after).count()
 }
 
-/// Lets another process take over at once, and not when the server misses this one.
+/// Lets another process take over at once, and not when the server misses this one, which is the pinned client.
 pub(super) async fn step_down(consumer: &DurableConsumer) {
-    if consumer.shared.options.order != Order::PerUnit {
-        return;
-    }
     let subject = format!("CONSUMER.UNPIN.{}.{}", consumer.shared.stream, consumer.shared.name);
     let group = serde_json::json!({ "group": GROUP });
     let request = consumer.context.request::<_, _, serde_json::Value>(subject, &group);
