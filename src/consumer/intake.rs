@@ -146,10 +146,11 @@ impl Intake {
 
     fn ask(&mut self, now: Instant) {
         let held = self.shared.holds.len();
-        let room = match self.shared.store_is_down.load(Ordering::Relaxed) {
-            false => self.shared.options.max_in_flight.saturating_sub(held),
-            // Whether the store is back shows the claim of a message: one is asked for if none is held.
-            true => usize::from(held == 0),
+        let room = if self.shared.store_is_down.load(Ordering::Relaxed) {
+            // The claim of a message shows whether the store is back: one is asked for if none is held.
+            usize::from(held == 0)
+        } else {
+            self.shared.options.max_in_flight.saturating_sub(held)
         };
         let request = self.puller.as_mut().and_then(|puller| puller.ask(room, now));
         self.outgoing.extend(request);
