@@ -5,7 +5,7 @@ mod statements;
 use super::{
     OutboxError, OutboxOptions, OutboxRelay, OutboxStatus,
     row::{Columns, Entry, Row},
-    table::{ADDED, Exchange, LEASE, PRUNE_BATCH, Report, Signals, Table, Turn, VERSION},
+    table::{ADDED, Exchange, LEASE, Look, PRUNE_BATCH, Report, Signals, Table, Turn, VERSION},
 };
 use crate::{
     bridge::EventBridge,
@@ -21,7 +21,7 @@ use sqlx::{
 };
 use statements::{LEAD, Statements};
 use std::{sync::Arc, time::Duration};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 use uuid::Uuid;
 
 /// An outbox in a table of PostgreSQL 12 or newer, over a pool that the host owns.
@@ -88,7 +88,14 @@ impl PostgresOutbox {
         let Events { pool, statements, .. } = &*self.table;
         let Statements { table, create, .. } = statements;
         let schema = Schema { table, version: VERSION, create, added: &ADDED };
-        Ok(sql_schema::postgres::migrate(pool, schema).await?)
+        sql_schema::postgres::migrate(pool, schema).await?;
+        let lacks_index = sqlx::query_scalar(AssertSqlSafe(Arc::clone(&statements.lacks_index)));
+        if lacks_index.persistent(false).fetch_one(pool).await? {
+            let mut tx = pool.begin().await?;
+            sqlx::raw_sql(AssertSqlSafe(Arc::clone(&statements.add_index))).execute(&mut *tx).await?;
+            tx.commit().await?;
+        }
+        Ok(())
     }
 
     /// Announces an event when the host's transaction commits, and not at all if it does not.
@@ -170,21 +177,6 @@ impl Events {
         Ok(())
     }
 
-    async fn pending(
-        &self,
-        exchange: Exchange,
-        connection: &mut PgConnection,
-    ) -> Result<Vec<Row>, OutboxError> {
-        let rows: Vec<Columns> = sqlx::query_as(AssertSqlSafe(Arc::clone(&self.statements.pending)))
-            .bind(i64::try_from(exchange.room).unwrap_or(i64::MAX))
-            .bind(exchange.held)
-            .bind(exchange.resting)
-            .persistent(false)
-            .fetch_all(connection)
-            .await?;
-        Ok(rows.into_iter().map(Row::from).collect())
-    }
-
     async fn prune(&self, connection: &mut PgConnection) -> Result<u64, OutboxError> {
         let pruned = sqlx::query(AssertSqlSafe(Arc::clone(&self.statements.prune)))
             .bind(i64::try_from(PRUNE_BATCH).unwrap_or(i64::MAX))
@@ -227,10 +219,11 @@ impl Table for Events {
         .boxed()
     }
 
-    fn exchange(&self, mut exchange: Exchange) -> BoxFuture<'_, Result<Turn, OutboxError>> {
+    fn exchange(&self, exchange: Exchange) -> BoxFuture<'_, Result<Turn, OutboxError>> {
         async move {
             let mut tx = self.pool.begin().await?;
-            self.write(std::mem::take(&mut exchange.report), &mut tx).await?;
+            self.write(exchange.report, &mut tx).await?;
+            let since = Instant::now();
             let lead = sqlx::query(AssertSqlSafe(Arc::clone(&self.statements.take_lead)))
                 .bind(exchange.relay)
                 .bind(micros(LEASE))
@@ -240,9 +233,24 @@ impl Table for Events {
                 return Ok(Turn::Waits);
             }
             let pruned = if exchange.prunes { Some(self.prune(&mut tx).await?) } else { None };
-            let rows = if exchange.room > 0 { self.pending(exchange, &mut tx).await? } else { Vec::new() };
             tx.commit().await?;
-            Ok(Turn::Leads { rows, pruned })
+            Ok(Turn::Leads { since, pruned })
+        }
+        .boxed()
+    }
+
+    fn look(&self, look: Look) -> BoxFuture<'_, Result<Vec<Row>, OutboxError>> {
+        async move {
+            let rows: Vec<Columns> = sqlx::query_as(AssertSqlSafe(Arc::clone(&self.statements.pending)))
+                .bind(count(look.rows))
+                .bind(look.held)
+                .bind(look.blocked)
+                .bind(count(look.of_each_unit))
+                .bind(count(look.bytes))
+                .persistent(false)
+                .fetch_all(&self.pool)
+                .await?;
+            Ok(rows.into_iter().map(Row::from).collect())
         }
         .boxed()
     }
@@ -267,6 +275,10 @@ impl Table for Events {
         }
         .boxed()
     }
+}
+
+fn count(number: usize) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
 }
 
 fn micros(time: Duration) -> i64 {

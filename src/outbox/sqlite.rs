@@ -5,7 +5,7 @@ mod statements;
 use super::{
     OutboxError, OutboxOptions, OutboxRelay, OutboxStatus,
     row::{Columns, Entry, Row},
-    table::{ADDED, Exchange, LEASE, PRUNE_BATCH, Report, Signals, Table, Turn, VERSION},
+    table::{ADDED, Exchange, LEASE, Look, PRUNE_BATCH, Report, Signals, Table, Turn, VERSION},
 };
 use crate::{
     bridge::EventBridge,
@@ -17,7 +17,10 @@ use futures::{FutureExt, future::BoxFuture};
 use sqlx::{AssertSqlSafe, Sqlite, SqlitePool, Transaction, sqlite::SqliteConnection};
 use statements::Statements;
 use std::{sync::Arc, time::Duration};
-use tokio::{sync::Notify, time::timeout};
+use tokio::{
+    sync::Notify,
+    time::{Instant, timeout},
+};
 use uuid::Uuid;
 
 /// An outbox in a table of SQLite 3.38 or newer, over a pool that the host owns: for services of one machine.
@@ -141,20 +144,6 @@ impl Events {
         Ok(())
     }
 
-    async fn pending(
-        &self,
-        exchange: Exchange,
-        connection: &mut SqliteConnection,
-    ) -> Result<Vec<Row>, OutboxError> {
-        let rows: Vec<Columns> = sqlx::query_as(AssertSqlSafe(Arc::clone(&self.statements.pending)))
-            .bind(i64::try_from(exchange.room).unwrap_or(i64::MAX))
-            .bind(json(exchange.held))
-            .bind(json(exchange.resting))
-            .fetch_all(connection)
-            .await?;
-        Ok(rows.into_iter().map(Row::from).collect())
-    }
-
     async fn prune(&self, connection: &mut SqliteConnection) -> Result<u64, OutboxError> {
         let pruned = sqlx::query(AssertSqlSafe(Arc::clone(&self.statements.prune)))
             .bind(i64::try_from(PRUNE_BATCH).unwrap_or(i64::MAX))
@@ -204,10 +193,11 @@ impl Table for Events {
         .boxed()
     }
 
-    fn exchange(&self, mut exchange: Exchange) -> BoxFuture<'_, Result<Turn, OutboxError>> {
+    fn exchange(&self, exchange: Exchange) -> BoxFuture<'_, Result<Turn, OutboxError>> {
         async move {
             let mut tx = self.pool.begin_with("BEGIN IMMEDIATE").await?;
-            self.write(std::mem::take(&mut exchange.report), &mut tx).await?;
+            self.write(exchange.report, &mut tx).await?;
+            let since = Instant::now();
             let lead = sqlx::query(AssertSqlSafe(Arc::clone(&self.statements.take_lead)))
                 .bind(exchange.relay.to_string())
                 .bind(millis(LEASE));
@@ -216,9 +206,23 @@ impl Table for Events {
                 return Ok(Turn::Waits);
             }
             let pruned = if exchange.prunes { Some(self.prune(&mut tx).await?) } else { None };
-            let rows = if exchange.room > 0 { self.pending(exchange, &mut tx).await? } else { Vec::new() };
             tx.commit().await?;
-            Ok(Turn::Leads { rows, pruned })
+            Ok(Turn::Leads { since, pruned })
+        }
+        .boxed()
+    }
+
+    fn look(&self, look: Look) -> BoxFuture<'_, Result<Vec<Row>, OutboxError>> {
+        async move {
+            let rows: Vec<Columns> = sqlx::query_as(AssertSqlSafe(Arc::clone(&self.statements.pending)))
+                .bind(count(look.rows))
+                .bind(json(look.held))
+                .bind(json(look.blocked))
+                .bind(count(look.of_each_unit))
+                .bind(count(look.bytes))
+                .fetch_all(&self.pool)
+                .await?;
+            Ok(rows.into_iter().map(Row::from).collect())
         }
         .boxed()
     }
@@ -244,6 +248,10 @@ impl Table for Events {
 fn json(value: impl serde::Serialize) -> String {
     // Numbers and text alone cannot fail.
     serde_json::to_string(&value).unwrap_or_default()
+}
+
+fn count(number: usize) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
 }
 
 fn millis(time: Duration) -> i64 {

@@ -3,7 +3,7 @@
 use super::{OutboxError, row::Row};
 use futures::future::BoxFuture;
 use std::{fmt::Debug, sync::Arc, time::Duration};
-use tokio::sync::Notify;
+use tokio::{sync::Notify, time::Instant};
 use uuid::Uuid;
 
 /// How long a relay leads without a sign of life, by the database's clock.
@@ -46,27 +46,37 @@ pub(super) struct Report {
     pub(super) set_aside: Vec<(i64, String)>,
 }
 
-/// What a relay reports, and what it wants.
+/// What a relay reports, while it asks for the lead.
 #[derive(Debug, Clone)]
 pub(super) struct Exchange {
     pub(super) relay: Uuid,
     pub(super) report: Report,
+    /// Whether sent rows that were kept long enough are to be removed.
+    pub(super) prunes: bool,
+}
+
+/// Which pending rows a relay wants.
+#[derive(Debug, Clone)]
+pub(super) struct Look {
     /// How many rows it has room for.
-    pub(super) room: usize,
+    pub(super) rows: usize,
+    /// How many bytes of payload. The row that goes beyond it is the last.
+    pub(super) bytes: usize,
+    /// How many rows of one unit.
+    pub(super) of_each_unit: usize,
     /// Rows it has already.
     pub(super) held: Vec<i64>,
     /// Units whose rows it does not want now.
-    pub(super) resting: Vec<String>,
-    /// Whether sent rows that were kept long enough are to be removed.
-    pub(super) prunes: bool,
+    pub(super) blocked: Vec<String>,
 }
 
 /// The answer to an exchange: what was reported is written in any case.
 #[derive(Debug)]
 pub(super) enum Turn {
-    /// This relay leads for [`LEASE`]; these are the oldest pending rows it has room for.
+    /// This relay leads for [`LEASE`].
     Leads {
-        rows: Vec<Row>,
+        /// By its own clock, no later than by the database's.
+        since: Instant,
         /// How many sent rows were removed, if that was asked for.
         pruned: Option<u64>,
     },
@@ -77,6 +87,9 @@ pub(super) enum Turn {
 /// The table of an outbox. Each call is a transaction of its own: its future may be dropped.
 pub(super) trait Table: Debug + Send + Sync + 'static {
     fn exchange(&self, exchange: Exchange) -> BoxFuture<'_, Result<Turn, OutboxError>>;
+
+    /// Reads the oldest pending rows, apart from the exchange: however long it takes, the lease is renewed meanwhile.
+    fn look(&self, look: Look) -> BoxFuture<'_, Result<Vec<Row>, OutboxError>>;
 
     /// As it stands in statements.
     fn name(&self) -> &str;

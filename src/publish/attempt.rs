@@ -72,6 +72,31 @@ impl Publisher {
         outcome
     }
 
+    /// Makes one attempt, which ends then at the latest: for callers that repeat it themselves.
+    pub(crate) async fn publish_once(
+        &self,
+        mut message: Outgoing,
+        deadline: Instant,
+    ) -> Result<PublishReceipt, PublishError> {
+        let emission = self.begin(&mut message);
+        let published = async {
+            let sent = self.send(&message, deadline).await;
+            match self.acknowledged(sent, &message.subject, deadline).await {
+                Ok(receipt) if self.is_to_be_verified(&receipt) => {
+                    suppression::verify(&self.context, &message, receipt, deadline).await
+                }
+                acknowledged => acknowledged.map_err(|failure| failure.error),
+            }
+        };
+        let outcome = published.instrument(emission.span().clone()).await;
+        emission.end(&self.meter, &outcome);
+        outcome
+    }
+
+    fn is_to_be_verified(&self, receipt: &PublishReceipt) -> bool {
+        receipt.is_duplicate() && self.options.verifies_duplicates()
+    }
+
     fn begin(&self, message: &mut Outgoing) -> Emission {
         let message_id = message.headers.get(NATS_MESSAGE_ID).map_or("", HeaderValue::as_str);
         let emission = Emission::begin(&message.subject, message_id, message.payload.len(), &self.context);
@@ -102,7 +127,7 @@ impl Publisher {
         loop {
             let Failure { error, mut try_again } =
                 match self.acknowledged(sent, &message.subject, deadline).await {
-                    Ok(receipt) if receipt.is_duplicate() && self.options.verifies_duplicates() => {
+                    Ok(receipt) if self.is_to_be_verified(&receipt) => {
                         return suppression::verify(&self.context, &message, receipt, deadline).await;
                     }
                     Ok(receipt) => return Ok(receipt),

@@ -17,4 +17,6 @@
 mod outbox;
 mod outbox_batches;
 mod outbox_deaths;
+mod outbox_fairness;
+mod outbox_growth;
 mod outbox_traces;

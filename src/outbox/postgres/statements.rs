@@ -11,6 +11,8 @@ pub(super) struct Statements {
     pub(super) table: String,
     pub(super) channel: String,
     pub(super) create: Arc<str>,
+    pub(super) lacks_index: Arc<str>,
+    pub(super) add_index: Arc<str>,
     pub(super) enqueue: Arc<str>,
     pub(super) sent: Arc<str>,
     pub(super) set_aside: Arc<str>,
@@ -30,6 +32,8 @@ impl Statements {
             table: table.into(),
             channel: format!("{index}_wake"),
             create: made(CREATE),
+            lacks_index: made(LACKS_INDEX),
+            add_index: made(ADD_INDEX),
             enqueue: made(ENQUEUE),
             sent: made(SENT),
             set_aside: made(SET_ASIDE),
@@ -54,6 +58,7 @@ CREATE TABLE {table} (
     error text
 );
 CREATE INDEX {index}_unsent ON {table} (state, id) WHERE state <> 1;
+CREATE INDEX {index}_pending ON {table} (id) WHERE state = 0;
 CREATE INDEX {index}_sent ON {table} (id) WHERE state = 1;
 CREATE TABLE {table}_relay (
     is_one boolean PRIMARY KEY DEFAULT true CHECK (is_one),
@@ -63,6 +68,18 @@ CREATE TABLE {table}_relay (
 COMMENT ON COLUMN {table}.state IS '0 pending, 1 sent, 2 set aside';
 COMMENT ON COLUMN {table}.since IS 'when it was enqueued, sent or set aside';
 COMMENT ON TABLE {table}_relay IS 'the relay at work, and until when it is without a sign of life';";
+
+/// Tables that were made before the index was: an index is in the schema of its table.
+const LACKS_INDEX: &str = "
+SELECT NOT EXISTS (
+    SELECT FROM pg_index JOIN pg_class AS index ON index.oid = indexrelid
+    WHERE indrelid = '{table}'::regclass AND index.relname = '{index}_pending'
+)";
+
+const ADD_INDEX: &str = "
+SET LOCAL lock_timeout = '3s';
+SELECT pg_advisory_xact_lock(hashtextextended('stratt migrate {table}', 0));
+CREATE INDEX IF NOT EXISTS {index}_pending ON {table} (id) WHERE state = 0;";
 
 /// A notification is sent when the host's transaction commits, once however many events it has.
 const ENQUEUE: &str = "
@@ -87,12 +104,19 @@ ON CONFLICT (is_one) DO UPDATE SET holder = excluded.holder, until = excluded.un
 WHERE lead.holder = excluded.holder OR lead.until <= clock_timestamp()
 RETURNING true";
 
-/// The oldest pending rows: $1 how many, $2 those held already, $3 units that are blocked. All that is pending is
-/// looked at, and not what is beyond some number: transactions do not commit in the order of their ids.
+/// The oldest pending rows: $1 how many, $2 those held already, $3 units that are blocked, $4 how many of one unit, $5 how
+/// many bytes. All that is pending is looked at, and not what is beyond some number: transactions do not commit in the
+/// order of their ids.
 const PENDING: &str = "
-SELECT id, uri, subject, message_id, payload, traceparent, tracestate FROM {table}
-WHERE state = 0 AND id NOT IN (SELECT unnest($2::bigint[])) AND uri NOT IN (SELECT unnest($3::text[]))
-ORDER BY id LIMIT $1";
+SELECT id, uri, subject, message_id, payload, traceparent, tracestate FROM (
+    SELECT *, sum(octet_length(payload)) OVER (ORDER BY id) - octet_length(payload) AS bytes_before FROM (
+        SELECT *, row_number() OVER (PARTITION BY uri ORDER BY id) AS place FROM (
+            SELECT id, uri, subject, message_id, payload, traceparent, tracestate FROM {table}
+            WHERE state = 0 AND id NOT IN (SELECT unnest($2::bigint[])) AND uri NOT IN (SELECT unnest($3::text[]))
+            ORDER BY id LIMIT $1
+        ) AS oldest
+    ) AS placed WHERE place <= $4
+) AS measured WHERE bytes_before < $5 ORDER BY id";
 
 /// Removes those of the $1 oldest sent rows that were sent more than $2 microseconds ago.
 const PRUNE: &str = "

@@ -37,7 +37,7 @@ impl Group {
         under_way: usize,
     ) -> Self {
         let begun = Instant::now();
-        let published = publisher.publish_until(fact.into_outgoing(), until).await;
+        let published = publisher.publish_once(fact.into_outgoing(), until).await;
         Self { published: vec![(row, published)], took: Took::Single { time: begun.elapsed(), under_way } }
     }
 
@@ -68,7 +68,7 @@ async fn one_by_one(
 ) -> Vec<Published> {
     let published = rows.into_iter().map(|(row, fact)| async move {
         let published = if Instant::now() < until {
-            publisher.publish_until(fact.into_outgoing(), until).await
+            publisher.publish_once(fact.into_outgoing(), until).await
         } else {
             Err(PublishError::new(failed.kind()).with_outcome_unknown(failed.is_outcome_unknown()))
         };

@@ -10,16 +10,19 @@ use std::{
 };
 use tokio::time::Instant;
 
-/// How long a unit rests when its event could not be published, which has been tried for some seconds.
-const REST: Duration = Duration::from_secs(1);
-/// With so many units at rest the broker has failed, not they: nothing more is asked for.
-const MANY: usize = 1000;
+/// How long a unit backs off when its event could not be published for the first time; twice as long each time after.
+const BACKOFF: Duration = Duration::from_secs(1);
+const LONGEST_BACKOFF: Duration = Duration::from_secs(30);
+/// With so many units backing off the broker has failed, not they: nothing more is asked for.
+const MANY: usize = 10_000;
+/// How many rows of one unit are asked for: with all of a unit that has many, no other would have room.
+pub(super) const OF_EACH_UNIT: usize = 100;
 
 /// The rows that a relay holds.
 ///
 /// The rows of a unit are an unbroken sequence from its oldest pending one: when one of them is given back, so are all
-/// behind it. What an exchange that is under way brings of such a unit is not taken, since it was asked for before; the
-/// unit is on the `resting` list until the next exchange begins, and longer if it is to rest.
+/// behind it. What a look that is under way brings of such a unit is not taken, since it began before; the unit stands in
+/// `backing_off` until the next look begins, and longer if it is to wait.
 #[derive(Debug, Default)]
 pub(super) struct Lanes {
     units: HashMap<String, Lane>,
@@ -27,7 +30,10 @@ pub(super) struct Lanes {
     ready: VecDeque<String>,
     /// Waiting, under way, or published and not yet marked.
     held: HashSet<i64>,
-    resting: HashMap<String, Instant>,
+    bytes: usize,
+    backing_off: HashMap<String, Instant>,
+    /// How often in a row each unit failed.
+    failures: HashMap<String, u32>,
 }
 
 #[derive(Debug, Default)]
@@ -42,27 +48,34 @@ impl Lanes {
         self.held.len()
     }
 
+    /// The payload of the rows that wait or are under way.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     pub(super) fn held(&self) -> Vec<i64> {
         self.held.iter().copied().collect()
     }
 
-    /// Units whose rows are not wanted in the exchange that now begins.
-    pub(super) fn resting(&mut self) -> Vec<String> {
+    /// Units whose rows are not wanted in the look that now begins: they back off, or have enough.
+    pub(super) fn blocked(&mut self) -> Vec<String> {
         let now = Instant::now();
-        self.resting.retain(|_, until| now < *until);
-        self.resting.keys().cloned().collect()
+        self.backing_off.retain(|_, until| now < *until);
+        let have_enough = self.units.iter().filter(|(_, lane)| lane.waiting.len() >= OF_EACH_UNIT / 2);
+        self.backing_off.keys().chain(have_enough.map(|(uri, _)| uri)).cloned().collect()
     }
 
     pub(super) fn can_take_more(&self) -> bool {
-        self.resting.len() < MANY
+        self.backing_off.len() < MANY
     }
 
-    /// Takes rows that an exchange brought, in the order of their ids.
+    /// Takes rows that a look brought, in the order of their ids.
     pub(super) fn add(&mut self, rows: Vec<Row>) {
         for row in rows {
-            if self.resting.contains_key(&row.uri) || !self.held.insert(row.id) {
+            if self.backing_off.contains_key(&row.uri) || !self.held.insert(row.id) {
                 continue;
             }
+            self.bytes += row.payload.len();
             let lane = self.units.entry(row.uri.clone()).or_default();
             if !lane.is_busy && lane.waiting.is_empty() {
                 self.ready.push_back(row.uri.clone());
@@ -87,6 +100,8 @@ impl Lanes {
 
     /// The row under way needs no other attempt. It is held until it is marked.
     pub(super) fn done(&mut self, row: &Row) {
+        self.failures.remove(&row.uri);
+        self.bytes = self.bytes.saturating_sub(row.payload.len());
         let Some(lane) = self.units.get_mut(&row.uri) else { return };
         lane.is_busy = false;
         if lane.waiting.is_empty() {
@@ -96,13 +111,22 @@ impl Lanes {
         }
     }
 
-    /// The row under way needs another attempt: it and all behind it are given back, and the unit rests.
+    /// The row under way needs another attempt: it and all behind it are given back, and the unit backs off.
     pub(super) fn failed(&mut self, row: &Row) {
         self.held.remove(&row.id);
+        self.bytes = self.bytes.saturating_sub(row.payload.len());
         for waiting in self.units.remove(&row.uri).into_iter().flat_map(|lane| lane.waiting) {
             self.held.remove(&waiting.id);
+            self.bytes = self.bytes.saturating_sub(waiting.payload.len());
         }
-        self.resting.insert(row.uri.clone(), Instant::now() + jitter::spread(REST));
+        // Units that were given up since are in it as well: what is forgotten only begins with a short wait again.
+        if self.failures.len() >= 2 * MANY {
+            self.failures.clear();
+        }
+        let failures = self.failures.entry(row.uri.clone()).or_default();
+        let backoff = BACKOFF.saturating_mul(1 << (*failures).min(16)).min(LONGEST_BACKOFF);
+        *failures += 1;
+        self.backing_off.insert(row.uri.clone(), Instant::now() + jitter::spread(backoff));
     }
 
     /// Gives back all rows that wait, and keeps those under way.
@@ -110,7 +134,8 @@ impl Lanes {
         for (uri, lane) in &mut self.units {
             for row in lane.waiting.drain(..) {
                 self.held.remove(&row.id);
-                self.resting.entry(uri.clone()).or_insert_with(Instant::now);
+                self.bytes = self.bytes.saturating_sub(row.payload.len());
+                self.backing_off.entry(uri.clone()).or_insert_with(Instant::now);
             }
         }
         self.ready.clear();
@@ -159,33 +184,56 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_an_exchange_brings_of_a_unit_that_failed_meanwhile_is_not_taken() {
+    async fn what_a_look_brings_of_a_unit_that_failed_is_not_taken() {
         let mut lanes = Lanes::default();
         lanes.add(vec![row(1, "a"), row(2, "a"), row(3, "b")]);
         assert_eq!(ids(&mut lanes), [1, 3]);
-        // An exchange begins that does not want 1, 2 and 3, and brings 4 long after 1 has failed.
-        assert!(lanes.resting().is_empty());
+        // A look begins that does not want 1, 2 and 3, and brings 4 long after 1 has failed.
+        assert!(lanes.blocked().is_empty());
         lanes.failed(&row(1, "a"));
         assert_eq!(lanes.held(), [3]);
-        tokio::time::advance(REST * 2).await;
+        tokio::time::advance(BACKOFF * 2).await;
         lanes.add(vec![row(4, "a"), row(5, "b")]);
         lanes.done(&row(3, "b"));
         assert_eq!(ids(&mut lanes), [5]);
         // The next one brings all of them.
-        assert!(lanes.resting().is_empty());
+        assert!(lanes.blocked().is_empty());
         lanes.add(vec![row(1, "a"), row(2, "a"), row(4, "a")]);
         assert_eq!(ids(&mut lanes), [1]);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_unit_that_failed_rests() {
+    async fn a_unit_that_fails_backs_off_longer_each_time() {
         let mut lanes = Lanes::default();
-        lanes.add(vec![row(1, "a")]);
+        for factor in [1, 2, 4, 8, 16] {
+            lanes.add(vec![row(1, "a")]);
+            lanes.next().unwrap();
+            lanes.failed(&row(1, "a"));
+            // The random part is a fifth at most either way.
+            tokio::time::advance(BACKOFF * factor * 3 / 4).await;
+            assert_eq!(lanes.blocked(), ["a"]);
+            tokio::time::advance(BACKOFF * factor).await;
+            assert!(lanes.blocked().is_empty());
+        }
+        lanes.add(vec![row(1, "a"), row(2, "a")]);
         lanes.next().unwrap();
-        lanes.failed(&row(1, "a"));
-        assert_eq!(lanes.resting(), ["a"]);
-        tokio::time::advance(REST * 2).await;
-        assert!(lanes.resting().is_empty());
+        lanes.done(&row(1, "a"));
+        lanes.next().unwrap();
+        lanes.failed(&row(2, "a"));
+        tokio::time::advance(BACKOFF * 2).await;
+        assert!(lanes.blocked().is_empty());
+    }
+
+    #[test]
+    fn a_unit_that_has_enough_is_not_asked_for() {
+        let mut lanes = Lanes::default();
+        lanes.add((0..100).map(|id| row(id, "a")).collect());
+        assert_eq!(lanes.blocked(), ["a"]);
+        for id in 0..51 {
+            assert_eq!(lanes.next().unwrap().id, id);
+            lanes.done(&row(id, "a"));
+        }
+        assert!(lanes.blocked().is_empty());
     }
 
     #[test]
@@ -195,10 +243,10 @@ mod tests {
         assert_eq!(lanes.next().unwrap().id, 1);
         lanes.give_up_waiting();
         assert_eq!(lanes.held(), [1]);
-        // An exchange that began before.
+        // A look that began before.
         lanes.add(vec![row(4, "a"), row(5, "b")]);
         assert!(lanes.next().is_none());
-        assert!(lanes.resting().is_empty());
+        assert!(lanes.blocked().is_empty());
         lanes.add(vec![row(2, "a"), row(3, "b"), row(4, "a")]);
         assert_eq!(ids(&mut lanes), [3]);
         lanes.done(&row(1, "a"));
