@@ -6,6 +6,7 @@ use super::{
 };
 use crate::{
     domain::Domain,
+    envelope::Envelope,
     event::EventType,
     publish::{Outgoing, PublishReceipt},
     subject::Address,
@@ -13,7 +14,6 @@ use crate::{
 use async_nats::{HeaderMap, header::NATS_MESSAGE_ID};
 use bytes::Bytes;
 use futures::{Stream, StreamExt};
-use sha2::{Digest, Sha256};
 
 impl DeadLetters {
     /// Publishes the original bytes to the original `strat.` subject again, then removes the dead letter.
@@ -32,10 +32,7 @@ impl DeadLetters {
     pub async fn redrive(&self, sequence: u64) -> Result<PublishReceipt, DeadLetterError> {
         let letter = self.get(sequence).await?;
         let payload = self.payload_of(&letter).await?;
-        let outgoing = outgoing(&letter, payload)?;
-        let receipt = self.publisher.publish(outgoing).await.map_err(|error| {
-            DeadLetterError::new(DeadLetterErrorKind::Publish, Some(sequence)).caused_by(error)
-        })?;
+        let receipt = self.publish(&letter, payload).await?;
         match self.discard(sequence).await {
             // Somebody else redrove it at the same time, with the same message id.
             Err(error) if error.kind() == DeadLetterErrorKind::NotFound => {}
@@ -69,38 +66,54 @@ impl DeadLetters {
         }))
     }
 
+    /// Publishes the event of `letter`, once however often this is repeated within the duplicate window.
+    async fn publish(&self, letter: &DeadLetter, payload: Bytes) -> Result<PublishReceipt, DeadLetterError> {
+        let failed = |error| {
+            DeadLetterError::new(DeadLetterErrorKind::Publish, Some(letter.sequence())).caused_by(error)
+        };
+        let message_id = format!("{}:redrive:{}", key(letter, &payload), letter.sequence());
+        self.publisher.publish(outgoing(letter, payload, &message_id)?).await.map_err(failed)
+    }
+
     async fn payload_of(&self, letter: &DeadLetter) -> Result<Bytes, DeadLetterError> {
         let sequence = Some(letter.sequence());
         if !letter.is_payload_omitted() {
             return Ok(letter.payload().clone());
         }
+        let gone = || DeadLetterError::new(DeadLetterErrorKind::PayloadGone, sequence);
         let stream = self
             .context
             .get_stream_no_info(letter.stream())
             .await
             .map_err(|error| unavailable(sequence, error))?;
-        match stream.get_raw_message(letter.stream_sequence()).await {
-            Ok(message) => Ok(message.payload),
-            Err(error) if is_not_found(&error.kind()) => {
-                Err(DeadLetterError::new(DeadLetterErrorKind::PayloadGone, sequence))
-            }
-            Err(error) => Err(unavailable(sequence, error)),
+        let payload = match stream.get_raw_message(letter.stream_sequence()).await {
+            Ok(message) => message.payload,
+            Err(error) if is_not_found(&error.kind()) => return Err(gone()),
+            Err(error) => return Err(unavailable(sequence, error)),
+        };
+        // A stream that was recreated has another event there.
+        match letter.payload_digest() {
+            Some(digest) if digest != header::digest(&payload) => Err(gone()),
+            _ => Ok(payload),
         }
     }
 }
 
-fn outgoing(letter: &DeadLetter, payload: Bytes) -> Result<Outgoing, DeadLetterError> {
+/// Returns what identifies the event: its key, or the digest of its bytes where it has no key that could be trusted.
+fn key(letter: &DeadLetter, payload: &[u8]) -> String {
+    match <Envelope>::decode(letter.subject(), payload) {
+        Ok(envelope) => envelope.idempotency_key().to_string(),
+        Err(_) => header::digest(payload),
+    }
+}
+
+fn outgoing(letter: &DeadLetter, payload: Bytes, message_id: &str) -> Result<Outgoing, DeadLetterError> {
     let address = Address::parse(letter.subject())
         .filter(|address| {
             address.domain.parse::<Domain>().is_ok() && address.event_type.parse::<EventType>().is_ok()
         })
         .ok_or_else(|| DeadLetterError::new(DeadLetterErrorKind::NotRedrivable, Some(letter.sequence())))?;
     let mut headers: HeaderMap = header::of_event(letter.headers());
-    // An invalid event has no key that could be trusted; its bytes identify it as well.
-    let key = match letter.envelope() {
-        Ok(envelope) => envelope.idempotency_key().to_string(),
-        Err(_) => hex::encode(Sha256::digest(&payload)),
-    };
-    headers.insert(NATS_MESSAGE_ID, format!("{key}:redrive:{}", letter.sequence()));
+    headers.insert(NATS_MESSAGE_ID, message_id);
     Ok(Outgoing { subject: address.strat_subject(), headers, payload })
 }

@@ -112,6 +112,16 @@ pub(super) fn of_dead_letter() -> Value {
                 "The size of the original bytes, when they did not fit: they are in the stream, at the sequence.",
                 number(),
             ),
+            (
+                header::PAYLOAD_DIGEST,
+                "The SHA-256 of the original bytes, when they did not fit.",
+                json!({ "type": "string", "pattern": "^[0-9a-f]{64}$" }),
+            ),
+            (
+                header::HEADERS_OMITTED,
+                "The size of the original headers, when they did not fit: they are in the stream, at the sequence.",
+                number(),
+            ),
         ],
     )
 }
