@@ -18,6 +18,8 @@ pub(crate) const PAYLOAD_OMITTED: &str = "Strat-Dead-Letter-Payload-Omitted";
 pub(crate) const PAYLOAD_DIGEST: &str = "Strat-Dead-Letter-Payload-Digest";
 /// Present when the original headers did not fit: how many bytes they had.
 pub(crate) const HEADERS_OMITTED: &str = "Strat-Dead-Letter-Headers-Omitted";
+/// On an event that was redriven: the stream, sequence and consumer of its dead letter.
+pub(crate) const REDRIVEN: &str = "Strat-Dead-Letter-Redriven";
 
 const PREFIX: &str = "Strat-Dead-Letter-";
 pub(crate) const MAX_TEXT: usize = 1024;

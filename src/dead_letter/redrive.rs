@@ -1,8 +1,8 @@
 //! Publishing dead-lettered events again.
 
 use super::{
-    DeadLetter, DeadLetterError, DeadLetterErrorKind, DeadLetterFilter, DeadLetters, header, is_not_found,
-    unavailable,
+    DeadLetter, DeadLetterError, DeadLetterErrorKind, DeadLetterFilter, DeadLetters, READ_WITHIN, header,
+    is_not_found, unavailable,
 };
 use crate::{
     domain::Domain,
@@ -14,6 +14,7 @@ use crate::{
 use async_nats::{HeaderMap, header::NATS_MESSAGE_ID};
 use bytes::Bytes;
 use futures::{Stream, StreamExt};
+use tokio::time::Instant;
 
 impl DeadLetters {
     /// Publishes the original bytes to the original `strat.` subject again, then removes the dead letter.
@@ -72,7 +73,35 @@ impl DeadLetters {
             DeadLetterError::new(DeadLetterErrorKind::Publish, Some(letter.sequence())).caused_by(error)
         };
         let message_id = format!("{}:redrive:{}", key(letter, &payload), letter.sequence());
-        self.publisher.publish(outgoing(letter, payload, &message_id)?).await.map_err(failed)
+        let first = outgoing(letter, payload.clone(), &message_id)?;
+        let receipt = self.publisher.publish(first).await.map_err(failed)?;
+        // A dead-letter stream that was recreated counts from one again: the broker may know this message id from the dead
+        // letter that the same event had in the old stream, and has then dropped this publish.
+        if receipt.is_duplicate() && !self.is_of(letter, &receipt).await {
+            let second = format!("{message_id}:{}", header::digest(origin(letter).as_bytes()));
+            return self.publisher.publish(outgoing(letter, payload, &second)?).await.map_err(failed);
+        }
+        Ok(receipt)
+    }
+
+    /// Whether the event that the broker has was published for this dead letter. One that is gone, or that this user may not
+    /// read, proves nothing: an event that is stored twice is better than one that is lost.
+    async fn is_of(&self, letter: &DeadLetter, receipt: &PublishReceipt) -> bool {
+        match self.publisher.read_until(receipt, Instant::now() + READ_WITHIN).await {
+            Ok(stored) => stored.is_some_and(|stored| {
+                header::get(&stored.headers, header::REDRIVEN) == Some(&*header::printable(&origin(letter)))
+            }),
+            Err(error) => {
+                let (dead_letter, sequence) = (letter.sequence(), receipt.sequence());
+                tracing::warn!(
+                    dead_letter,
+                    sequence,
+                    %error,
+                    "event that the broker has cannot be read back, and may be stored a second time"
+                );
+                false
+            }
+        }
     }
 
     async fn payload_of(&self, letter: &DeadLetter) -> Result<Bytes, DeadLetterError> {
@@ -107,6 +136,11 @@ fn key(letter: &DeadLetter, payload: &[u8]) -> String {
     }
 }
 
+/// Returns what identifies the dead letter in whatever dead-letter stream it is: no consumer gives up a delivery twice.
+fn origin(letter: &DeadLetter) -> String {
+    format!("{}:{}:{}", letter.stream(), letter.stream_sequence(), letter.consumer())
+}
+
 fn outgoing(letter: &DeadLetter, payload: Bytes, message_id: &str) -> Result<Outgoing, DeadLetterError> {
     let address = Address::parse(letter.subject())
         .filter(|address| {
@@ -114,6 +148,7 @@ fn outgoing(letter: &DeadLetter, payload: Bytes, message_id: &str) -> Result<Out
         })
         .ok_or_else(|| DeadLetterError::new(DeadLetterErrorKind::NotRedrivable, Some(letter.sequence())))?;
     let mut headers: HeaderMap = header::of_event(letter.headers());
+    header::set(&mut headers, header::REDRIVEN, &origin(letter));
     headers.insert(NATS_MESSAGE_ID, message_id);
     Ok(Outgoing { subject: address.strat_subject(), headers, payload })
 }

@@ -1,11 +1,16 @@
-//! Streams are deleted and created anew while there are dead letters: no redrive takes one event for another.
+//! Streams are deleted and created anew while there are dead letters: no redrive takes one event for another, or is dropped
+//! for an older one.
 
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, AtomicU32, Ordering},
+};
 use stratt_event_bridge::{
     Delivery, Envelope, Feed, HandlerError, UnitPublished,
     dead_letter::{DeadLetterErrorKind, DeadLetters},
     topology::{DEAD_LETTER_STREAM, EVENT_STREAM, Topology},
 };
-use support::{Running, Stage, published, source};
+use support::{Running, Stage, eventually, published, source};
 
 async fn recreate(stage: &Stage, stream: &str) {
     stage.context().delete_stream(stream).await.unwrap();
@@ -43,4 +48,50 @@ async fn bytes_of_another_event_are_never_redriven() {
     // Neither did it publish anything, nor is the dead letter gone.
     assert_eq!(stage.stream(Feed::Strat).await.cached_info().state.messages, 1);
     assert_eq!(stage.dead_letters().await.len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_redrive_is_not_dropped_for_one_from_the_old_letters() {
+    let stage = Stage::new().await;
+    let dead_letters = DeadLetters::new(&stage.bridge);
+    let running = rejecting(&stage).await;
+    stage.bridge.publish(published("a", 1)).await.unwrap();
+    assert_eq!(stage.dead_letters_are(1).await[0].sequence(), 1);
+    running.stop().await;
+    // Redriven too early: it is given up once more, and its dead letter gets the sequence of the first one.
+    dead_letters.redrive(1).await.unwrap();
+    recreate(&stage, DEAD_LETTER_STREAM).await;
+    let running = rejecting(&stage).await;
+    let letter = stage.dead_letters_are(1).await.remove(0);
+    assert_eq!((letter.sequence(), letter.stream_sequence()), (1, 2));
+    running.stop().await;
+
+    let (handled, healed) = (Arc::new(AtomicU32::new(0)), Arc::new(AtomicBool::new(false)));
+    let (count, is_healed) = (Arc::clone(&handled), Arc::clone(&healed));
+    let consumer = stage.consumer("strict").on(move |_: Delivery<UnitPublished>| {
+        let is_healed = is_healed.load(Ordering::SeqCst);
+        count.fetch_add(u32::from(is_healed), Ordering::SeqCst);
+        async move { if is_healed { Ok(()) } else { Err(HandlerError::reject("never")) } }
+    });
+    let running = Running::start(consumer.build().await.unwrap());
+    healed.store(true, Ordering::SeqCst);
+    let receipt = dead_letters.redrive(1).await.unwrap();
+    assert_eq!((receipt.sequence(), receipt.is_duplicate()), (3, false));
+    eventually("handled", || async { handled.load(Ordering::SeqCst) }, |handled| *handled == 1).await;
+    assert!(stage.dead_letters().await.is_empty());
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_letter_that_is_redriven_twice_at_once_is_one_event() {
+    let stage = Stage::new().await;
+    let running = rejecting(&stage).await;
+    stage.bridge.publish(published("a", 1)).await.unwrap();
+    let letter = stage.dead_letters_are(1).await.remove(0);
+    running.stop().await;
+    let dead_letters = DeadLetters::new(&stage.bridge);
+    let twice = [dead_letters.redrive(letter.sequence()), dead_letters.redrive(letter.sequence())];
+    let results = futures::future::join_all(twice).await;
+    assert!(results.iter().any(Result::is_ok), "{results:?}");
+    assert_eq!(stage.stream(Feed::Strat).await.cached_info().state.messages, 2);
 }
