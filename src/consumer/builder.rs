@@ -2,8 +2,9 @@
 
 use super::{
     ConsumeError, ConsumeErrorKind, ConsumerOptions, Delivery, Drift, DurableConsumer, HandlerError, Order,
-    ask::Asker, decide::Policy, durable::Durable, guarantee::Needs, handler::Handlers, hold::Holds,
-    process::Shared, streams, vitals::Vitals,
+    ask::Asker, decide::Policy, durable::Durable, gap,
+    guarantee::Needs, handler::Handlers, hold::Holds, postponed::Postponed, process::Shared, streams,
+    vitals::Vitals,
 };
 use crate::{
     bridge::EventBridge,
@@ -127,6 +128,7 @@ impl ConsumerBuilder {
             holds: Holds::new(client.clone(), self.options.lease()),
             client,
             options: self.options,
+            postponed: Postponed::default(),
             store_is_down: false.into(),
             max_age,
             expired: 0.into(),

@@ -20,6 +20,7 @@ mod model;
 mod monitor;
 mod options;
 mod order;
+mod postponed;
 mod process;
 mod pull;
 mod pump;

@@ -1,5 +1,7 @@
 //! One delivery from its claim to its answer: carries out what `decide.rs` decides.
 
+mod dead_letter;
+
 use super::{
     ConsumerOptions, Delivery,
     decide::{Ending, Outcome, Policy, Position, Seen, Step, Write, Written, decide},
@@ -7,11 +9,12 @@ use super::{
     handler::{HandlerError, Handlers, Verdict},
     hold::{Hold, Holds},
     job::Job,
+    postponed::Postponed,
     vitals::Vitals,
 };
 use crate::{
     consumer_name::ConsumerName,
-    dead_letter::{DeadLetterReason, Obituary},
+    dead_letter::DeadLetterReason,
     dedupe::{Claim, DedupeStore, Fence, Slot, StoreError, StoreErrorKind},
     envelope::Envelope,
     publish::Publisher,
@@ -21,7 +24,6 @@ use crate::{
 use async_nats::{Client, Message, Subject};
 use futures::{FutureExt, poll};
 use std::{
-    error::Error,
     panic::{AssertUnwindSafe, catch_unwind},
     pin::pin,
     sync::{
@@ -47,6 +49,8 @@ pub(super) struct Shared {
     pub(super) options: ConsumerOptions,
     pub(super) policy: Policy,
     pub(super) holds: Arc<Holds>,
+    /// What is to be dead-lettered, and could not be yet.
+    pub(super) postponed: Postponed,
     /// Set while the store does not answer: nothing new is asked for.
     pub(super) store_is_down: AtomicBool,
     /// How long the stream keeps events, if that is limited and known.
@@ -97,6 +101,7 @@ const LONGEST_STORE_CALL: Duration = Duration::from_secs(5);
 /// Takes a delivery to its end, which is left to be told to the server.
 pub(super) async fn process(shared: &Shared, job: &mut Job) -> Ending {
     let mut delivery = InProcess::new(shared, job);
+    delivery.take_up_decision();
     let mut step = delivery.first_step();
     let ending = loop {
         let seen = match step {
@@ -113,6 +118,9 @@ pub(super) async fn process(shared: &Shared, job: &mut Job) -> Ending {
             delivery.start_over(what);
         }
     };
+    if matches!(ending, Ending::DeadLettered(_) | Ending::Duplicate) {
+        delivery.drop_decision();
+    }
     delivery.log(ending);
     ending
 }
@@ -141,6 +149,8 @@ struct InProcess<'a> {
     slot: Option<Slot>,
     grant: Option<Grant>,
     failed_claims: u32,
+    /// Why it is to be dead-lettered, if that could not be done yet.
+    postponed: Option<DeadLetterReason>,
     /// Why the event failed, in one word, for those who count.
     failure: &'static str,
 }
@@ -159,7 +169,7 @@ impl<'a> InProcess<'a> {
         let key = job.envelope.as_ref().map(Envelope::idempotency_key);
         let slot = key.map(|key| Slot::new(shared.name.clone(), key));
         let failure = if slot.is_some() { "no_attempt_ended" } else { "invalid" };
-        Self { shared, job, slot, grant: None, failed_claims: 0, failure }
+        Self { shared, job, slot, grant: None, failed_claims: 0, postponed: None, failure }
     }
 
     fn first_step(&self) -> Step {
@@ -174,6 +184,7 @@ impl<'a> InProcess<'a> {
             attempt: self.grant.map_or(0, |grant| grant.attempt),
             deliveries: self.job.received.deliveries,
             is_claimed: self.grant.is_some(),
+            postponed: self.postponed,
             random: self.job.received.sequence.wrapping_mul(0x9E37_79B9_7F4A_7C15)
                 ^ self.job.received.deliveries,
         }
@@ -285,30 +296,6 @@ impl<'a> InProcess<'a> {
         let message = &self.job.received.message;
         let max_bytes = self.shared.options.max_envelope_bytes;
         Envelope::decode_at_most(max_bytes, &message.subject, &message.payload).ok()
-    }
-
-    async fn dead_letter(&self, reason: DeadLetterReason) -> Seen {
-        let Received { message, sequence, deliveries, .. } = &self.job.received;
-        let obituary = Obituary {
-            consumer: self.shared.name.as_str(),
-            reason,
-            error: &self.job.error,
-            deliveries: *deliveries,
-            stream: self.shared.stream,
-            sequence: *sequence,
-            subject: &message.subject,
-            headers: message.headers.as_ref(),
-            payload: &message.payload,
-        };
-        let budget_end = Instant::now() + DEAD_LETTER_BUDGET;
-        let deadline = self.grant.map_or(budget_end, |grant| grant.lease_end.min(budget_end));
-        let stored =
-            self.shared.cancel.run_until_cancelled(obituary.store(&self.shared.publisher, deadline)).await;
-        if let Some(Err(error)) = &stored {
-            let cause = error.source().map(ToString::to_string);
-            tracing::error!(consumer = %self.shared.name, sequence, %error, cause, "dead letter could not be stored");
-        }
-        Seen::DeadLettered { reason, stored: matches!(stored, Some(Ok(()))) }
     }
 
     /// Keeps the message and gives up the claim: the next one is a new claimant's, and counts.

@@ -27,6 +27,7 @@ mod letter_limits;
 mod lifecycle;
 mod order;
 mod outage;
+mod postponed;
 mod recreated_letters;
 mod recreation;
 mod shutdown;
