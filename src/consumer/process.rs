@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     consumer_name::ConsumerName,
-    dead_letter::DeadLetterReason,
+    dead_letter::{DeadLetterReason, header::printable},
     dedupe::{Claim, DedupeStore, Fence, Slot, StoreError, StoreErrorKind},
     envelope::Envelope,
     publish::Publisher,
@@ -339,13 +339,13 @@ impl<'a> InProcess<'a> {
         };
         span::processed(ending.name(), self.position().attempt, failure);
         let consumer = &self.shared.name;
-        let (sequence, attempt, error) =
-            (self.job.received.sequence, self.position().attempt, &*self.job.error);
+        let (sequence, attempt) = (self.job.received.sequence, self.position().attempt);
         match ending {
             Ending::Handled => tracing::debug!(%consumer, sequence, attempt, "event is handled"),
             Ending::Duplicate => tracing::info!(%consumer, sequence, "duplicate is skipped"),
             Ending::Retried(delay) => {
                 self.shared.vitals.meter.retried();
+                let error = printable(&self.job.error);
                 tracing::warn!(%consumer, sequence, attempt, error, ?delay, "event is to be retried");
             }
             Ending::Postponed(delay) => {

@@ -31,7 +31,8 @@ pub(super) fn set(headers: &mut HeaderMap, name: &'static str, text: &str) {
     }
 }
 
-pub(super) fn printable(text: &str) -> String {
+/// Returns `text` as one line, cut at 1 KiB.
+pub(crate) fn printable(text: &str) -> String {
     let mut line = String::with_capacity(text.len().min(MAX_TEXT));
     for character in text.chars() {
         let start = line.len();

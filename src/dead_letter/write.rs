@@ -65,6 +65,8 @@ impl Obituary<'_> {
         let stored = self.store_by_id(&message_id, publisher, deadline).instrument(span.clone()).await;
         let receipt = stored.inspect_err(|error| span::failed(&span, error.kind().name()))?;
         dead_lettered(&consumer, self.reason);
+        // What is wrong with an invalid event may quote it, and nothing of what events hold is logged: its dead letter tells.
+        let error = (self.reason != DeadLetterReason::Invalid).then(|| header::printable(self.error));
         tracing::warn!(
             parent: &span,
             consumer,
@@ -72,6 +74,7 @@ impl Obituary<'_> {
             stream,
             sequence,
             dead_letter = receipt.sequence(),
+            error,
             "event is dead-lettered"
         );
         Ok(())

@@ -61,3 +61,21 @@ async fn the_last_error_is_kept() {
         tells_the_truth(order, DeadLetterReason::Exhausted, 2).await;
     }
 }
+
+#[tokio::test]
+async fn the_lines_of_a_failed_event_carry_its_error_bounded() {
+    let log = Log::listen();
+    let stage = Stage::new().await;
+    let options = quick().with_max_attempts(2);
+    let consumer = stage.consumer("c").options(options).on(|_: Delivery<UnitPublished>| async {
+        Err(HandlerError::retry(format!("the database says no{}", "!".repeat(5_000))))
+    });
+    let running = Running::start(consumer.build().await.unwrap());
+    stage.bridge.publish(published("a", 1)).await.unwrap();
+    stage.dead_letters_are(1).await;
+    running.stop().await;
+    for line in ["event is to be retried", "event is dead-lettered"] {
+        assert_eq!(log.count_all(&[line, "the database says no!!!"]), 1, "{line}");
+    }
+    assert_eq!(log.count(&"!".repeat(1_024)), 0);
+}
