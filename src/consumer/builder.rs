@@ -2,7 +2,7 @@
 
 use super::{
     ConsumeError, ConsumeErrorKind, ConsumerOptions, Delivery, Drift, DurableConsumer, HandlerError, Order,
-    ask::Asker, decide::Policy, durable::Durable, gap,
+    arrivals::Arrivals, ask::Asker, decide::Policy, durable::Durable, expiry::ServerClock,
     guarantee::Needs, handler::Handlers, hold::Holds, postponed::Postponed, process::Shared, streams,
     vitals::Vitals,
 };
@@ -131,6 +131,8 @@ impl ConsumerBuilder {
             postponed: Postponed::default(),
             store_is_down: false.into(),
             max_age,
+            clock: ServerClock::default(),
+            arrivals: Arrivals::default(),
             expired: 0.into(),
             vitals,
             drain: CancellationToken::new(),

@@ -1,5 +1,6 @@
 //! Consuming: a durable with typed handlers, deduplicated, retried and dead-lettered.
 
+mod arrivals;
 mod ask;
 mod builder;
 mod decide;
@@ -9,12 +10,14 @@ mod drift;
 mod durable;
 mod error;
 mod expiry;
+mod gap;
 mod guarantee;
 mod handler;
 mod hold;
 mod inspector;
 mod intake;
 mod job;
+mod look;
 #[cfg(test)]
 mod model;
 mod monitor;

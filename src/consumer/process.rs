@@ -4,8 +4,9 @@ mod dead_letter;
 
 use super::{
     ConsumerOptions, Delivery,
+    arrivals::Arrivals,
     decide::{Ending, Outcome, Policy, Position, Seen, Step, Write, Written, decide},
-    expiry,
+    expiry::{self, ServerClock},
     handler::{HandlerError, Handlers, Verdict},
     hold::{Hold, Holds},
     job::Job,
@@ -55,6 +56,8 @@ pub(super) struct Shared {
     pub(super) store_is_down: AtomicBool,
     /// How long the stream keeps events, if that is limited and known.
     pub(super) max_age: Option<Duration>,
+    pub(super) clock: ServerClock,
+    pub(super) arrivals: Arrivals,
     /// How many sequences the stream removed that were still due.
     pub(super) expired: AtomicU64,
     pub(super) vitals: Arc<Vitals>,
@@ -113,7 +116,7 @@ pub(super) async fn process(shared: &Shared, job: &mut Job) -> Ending {
             Step::Write { what, after } => delivery.write(what, after).await,
         };
         let next = decide(&shared.policy, delivery.position(), seen);
-        step = expiry::capped(next, shared.max_age, &delivery.job.received.reply);
+        step = expiry::capped(next, shared.max_age, &shared.clock, &delivery.job.received.reply);
         if let (Seen::Wrote(what, _), Step::Claim { .. }) = (seen, step) {
             delivery.start_over(what);
         }

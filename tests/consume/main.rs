@@ -20,6 +20,7 @@ mod consume;
 mod dead_letters;
 mod drift;
 mod expiry;
+mod gaps;
 mod handler_errors;
 mod hostile_headers;
 mod invalid;
