@@ -2,7 +2,7 @@
 
 use super::{
     ConsumeError, ConsumeErrorKind, ConsumerOptions, Delivery, Drift, DurableConsumer, HandlerError, Order,
-    arrivals::Arrivals, ask::Asker, decide::Policy, durable::Durable, expiry::ServerClock,
+    arrivals::Arrivals, ask::Asker, decide::Policy, durable::Durable, expiry::ServerClock, gap,
     guarantee::Needs, handler::Handlers, hold::Holds, postponed::Postponed, process::Shared, streams,
     vitals::Vitals,
 };
@@ -86,8 +86,8 @@ impl ConsumerBuilder {
     ///
     /// A [`ConsumeError`] that says what to change when the name, handlers or options are not valid, when a stream is
     /// missing or unfit, when the store forgets sooner than the stream (unless the options allow that), when the
-    /// durable exists with other settings ([`Drift`](crate::Drift)), when the server is too old, or when a permission
-    /// is missing. All checks are listed in [`docs::operating`](crate::docs::operating).
+    /// durable exists with other settings ([`Drift`](crate::Drift)) or is ahead of its stream, when the server is too
+    /// old, or when a permission is missing. All checks are listed in [`docs::operating`](crate::docs::operating).
     ///
     /// # Cancel safety
     ///
@@ -138,6 +138,9 @@ impl ConsumerBuilder {
             drain: CancellationToken::new(),
             cancel: CancellationToken::new(),
         };
+        if shared.options.checks_streams {
+            gap::check_end(&context, &shared).await?;
+        }
         Ok(DurableConsumer { context, feed: self.feed, watch, config, shared: Arc::new(shared) })
     }
 

@@ -1,6 +1,6 @@
-//! Notices when events are gone that the consumer was still due.
+//! Notices when events are gone that the consumer was still due, and when its durable is ahead of its stream.
 
-use super::{arrivals::Arrived, look::Look, process::Shared};
+use super::{ConsumeError, ConsumeErrorKind, arrivals::Arrived, look::Look, process::Shared};
 use async_nats::jetstream::Context;
 use std::{
     ops::Range,
@@ -15,11 +15,21 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 const AGAIN: Duration = Duration::from_millis(500);
 const ANSWER_WITHIN: Duration = Duration::from_secs(2);
 
-/// Looks for ever, often enough for what comes and goes between two looks to be noticed. Who may not look at
-/// the stream sees nothing.
-pub(super) async fn watch(context: Context, shared: Arc<Shared>) {
+/// Fails when the durable is ahead of its stream.
+pub(super) async fn check_end(context: &Context, shared: &Shared) -> Result<(), ConsumeError> {
+    let is_ahead = |look: Option<Look>| look.filter(Look::is_ahead);
+    if is_ahead(take(context, shared).await).is_none() {
+        return Ok(());
+    }
+    sleep(AGAIN).await;
+    is_ahead(take(context, shared).await).map_or(Ok(()), |look| Err(ahead(shared, &look)))
+}
+
+/// Looks for ever, often enough for what comes and goes between two looks to be noticed; returns why the consumer has to
+/// stop, if it ever has to. Who may not look at the stream sees nothing.
+pub(super) async fn watch(context: Context, shared: Arc<Shared>) -> ConsumeError {
     if !shared.options.checks_streams {
-        return;
+        return std::future::pending().await;
     }
     let eighth = shared.max_age.map_or(LONGEST_PAUSE, |max_age| max_age / 8);
     let every = eighth.clamp(SHORTEST_PAUSE, LONGEST_PAUSE);
@@ -35,6 +45,7 @@ pub(super) async fn watch(context: Context, shared: Arc<Shared>) {
             None => Finding::Unsure,
         };
         match (finding, look) {
+            (Finding::Ahead, Some(now)) => return ahead(&shared, &now),
             (Finding::Unsure, _) | (_, None) => arrivals.give_up_look(),
             (finding, Some(now)) => {
                 if let Finding::Lost(lost) = finding {
@@ -69,6 +80,17 @@ fn report(shared: &Shared, lost: &Lost) {
     );
 }
 
+fn ahead(shared: &Shared, look: &Look) -> ConsumeError {
+    let (name, stream) = (&shared.name, shared.stream);
+    let message = format!(
+        "durable {name} has delivered up to {}, but {stream} ends at {}: it has lost its end, and the server would never \
+         deliver what it stores up to there: delete the durable and build the consumer again, whose store skips what is \
+         settled",
+        look.delivered, look.last
+    );
+    ConsumeError::new(ConsumeErrorKind::ConsumerAhead, message)
+}
+
 /// What was seen of the durable and its stream.
 #[derive(Debug, Default)]
 struct Gaps {
@@ -85,6 +107,7 @@ enum Finding {
     /// It has to be looked at again.
     Unsure,
     Lost(Lost),
+    Ahead,
 }
 
 /// Events that are gone, among the sequences `from` to `to`.
@@ -105,18 +128,19 @@ impl Gaps {
             // time is not told from what was not, unless the durable has come beyond it.
             is_open(removed.clone()) || (!now.is_idle() && now.floor < now.first)
         });
-        let is_doubtful = missing > 0 && removed.is_none();
+        let is_doubtful = now.is_ahead() || (missing > 0 && removed.is_none());
         let had_doubts = std::mem::replace(&mut self.has_doubts, is_doubtful);
         if is_doubtful && !had_doubts {
             return Finding::Unsure;
         }
         self.has_doubts = false;
-        match (removed, &self.before) {
-            (Some(removed), _) => {
+        match (now.is_ahead(), removed, &self.before) {
+            (true, ..) => Finding::Ahead,
+            (_, Some(removed), _) => {
                 let (from, to) = (removed.start, removed.end - 1);
                 Finding::Lost(Lost { from, to, count: missing.max(removed.end - removed.start) })
             }
-            (None, Some(before)) if missing > 0 => {
+            (_, None, Some(before)) if missing > 0 => {
                 Finding::Lost(Lost { from: before.delivered + 1, to: before.last, count: missing })
             }
             _ => Finding::Well,

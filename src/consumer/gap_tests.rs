@@ -74,3 +74,16 @@ fn what_vanishes_behind_the_front_is_lost_once_it_was_looked_at_twice() {
     assert_eq!(gaps.judge(&purged, NOTHING, |_| false), Finding::Unsure);
     assert_eq!(gaps.judge(&delivered, all(4), |_| false), Finding::Well);
 }
+
+#[test]
+fn a_durable_that_stays_ahead_is_found() {
+    let ahead = Look { delivered: 25, last: 20, pending: 0, ..look() };
+    let mut gaps = Gaps::default();
+    assert_eq!(gaps.judge(&ahead, NOTHING, |_| false), Finding::Unsure);
+    assert_eq!(gaps.judge(&ahead, NOTHING, |_| false), Finding::Ahead);
+    // A replica that was behind.
+    let mut gaps = after(look());
+    assert_eq!(gaps.judge(&ahead, NOTHING, |_| false), Finding::Unsure);
+    let caught_up = Look { last: 25, ..ahead };
+    assert_eq!(gaps.judge(&caught_up, all(99), |_| false), Finding::Well);
+}

@@ -26,6 +26,8 @@ pub(super) struct Look {
     pub(super) filters: Vec<String>,
     /// Only the newest event of each subject was pending at the start: what is superseded is not missing.
     pub(super) is_last_per_subject: bool,
+    /// Where the durable was told to begin, if that was a sequence.
+    pub(super) begins_at: u64,
 }
 
 impl Look {
@@ -51,12 +53,22 @@ impl Look {
             unanswered: info.num_ack_pending,
             filters: filters(&info.config),
             is_last_per_subject: info.config.deliver_policy == DeliverPolicy::LastPerSubject,
+            begins_at: match info.config.deliver_policy {
+                DeliverPolicy::ByStartSequence { start_sequence } => start_sequence,
+                _ => 0,
+            },
         })
     }
 
     /// Whether everything that the durable was due is acknowledged.
     pub(super) fn is_idle(&self) -> bool {
         self.pending == 0 && self.unanswered == 0
+    }
+
+    /// Whether the durable has delivered more than the stream has ever had: the server delivers nothing more until the
+    /// stream has got there.
+    pub(super) fn is_ahead(&self) -> bool {
+        self.delivered > self.last.max(self.begins_at.saturating_sub(1))
     }
 
     /// How many events, at least, were pending at this look and are not `now`, although nobody received them.
@@ -125,5 +137,14 @@ mod tests {
         assert_eq!(superseded.missing(&Look { pending: 0, ..look() }, NOTHING), 0);
         let narrower = Look { filters: vec!["strat.dev.>".into()], pending: 0, ..look() };
         assert_eq!(look().missing(&narrower, NOTHING), 0);
+    }
+
+    #[test]
+    fn a_durable_is_ahead_beyond_the_end_unless_it_was_told_to_begin_there() {
+        assert!(!look().is_ahead());
+        let ahead = Look { delivered: 101, ..look() };
+        assert!(ahead.is_ahead());
+        assert!(!Look { begins_at: 102, ..ahead.clone() }.is_ahead());
+        assert!(Look { begins_at: 101, ..ahead }.is_ahead());
     }
 }

@@ -14,6 +14,7 @@
     reason = "tests fail by panicking"
 )]
 
+mod ahead;
 mod blocked;
 mod compatibility;
 mod consume;
