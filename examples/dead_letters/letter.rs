@@ -27,6 +27,7 @@ pub(crate) struct Shown<'a> {
     payload_encoding: &'static str,
     payload: String,
     payload_omitted: bool,
+    headers_omitted: bool,
 }
 
 impl<'a> From<&'a DeadLetter> for Shown<'a> {
@@ -51,6 +52,7 @@ impl<'a> From<&'a DeadLetter> for Shown<'a> {
             payload_encoding,
             payload,
             payload_omitted: letter.is_payload_omitted(),
+            headers_omitted: letter.are_headers_omitted(),
         }
     }
 }

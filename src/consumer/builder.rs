@@ -2,8 +2,9 @@
 
 use super::{
     ConsumeError, ConsumeErrorKind, ConsumerOptions, Delivery, Drift, DurableConsumer, HandlerError, Order,
-    ask::Asker, decide::Policy, durable::Durable, guarantee::Needs, handler::Handlers, hold::Holds,
-    process::Shared, streams, vitals::Vitals,
+    arrivals::Arrivals, ask::Asker, decide::Policy, durable::Durable, expiry::ServerClock, gap,
+    guarantee::Needs, handler::Handlers, hold::Holds, postponed::Postponed, process::Shared, streams,
+    vitals::Vitals,
 };
 use crate::{
     bridge::EventBridge,
@@ -85,8 +86,8 @@ impl ConsumerBuilder {
     ///
     /// A [`ConsumeError`] that says what to change when the name, handlers or options are not valid, when a stream is
     /// missing or unfit, when the store forgets sooner than the stream (unless the options allow that), when the
-    /// durable exists with other settings ([`Drift`](crate::Drift)), when the server is too old, or when a permission
-    /// is missing. All checks are listed in [`docs::operating`](crate::docs::operating).
+    /// durable exists with other settings ([`Drift`](crate::Drift)) or is ahead of its stream, when the server is too
+    /// old, or when a permission is missing. All checks are listed in [`docs::operating`](crate::docs::operating).
     ///
     /// # Cancel safety
     ///
@@ -127,13 +128,19 @@ impl ConsumerBuilder {
             holds: Holds::new(client.clone(), self.options.lease()),
             client,
             options: self.options,
+            postponed: Postponed::default(),
             store_is_down: false.into(),
             max_age,
+            clock: ServerClock::default(),
+            arrivals: Arrivals::default(),
             expired: 0.into(),
             vitals,
             drain: CancellationToken::new(),
             cancel: CancellationToken::new(),
         };
+        if shared.options.checks_streams {
+            gap::check_end(&context, &shared).await?;
+        }
         Ok(DurableConsumer { context, feed: self.feed, watch, config, shared: Arc::new(shared) })
     }
 

@@ -25,6 +25,8 @@ pub(crate) struct Position {
     pub(crate) deliveries: u64,
     /// Whether there is a claim to give back.
     pub(crate) is_claimed: bool,
+    /// Why it is to be dead-lettered, if that was decided before and the dead letter could not be stored.
+    pub(crate) postponed: Option<DeadLetterReason>,
     /// Spreads delays. The same for every step of one delivery.
     pub(crate) random: u64,
 }
@@ -159,13 +161,13 @@ fn after_claim(policy: &Policy, at: Position, claim: Claim) -> Step {
         Claim::Held { retry_in } => {
             Step::Claim { after: jitter::spread_by(retry_in.clamp(CLAIM_PAUSE, HELD_PAUSE), at.random) }
         }
-        Claim::Acquired { attempt, .. } if attempt > policy.max_attempts => {
-            Step::DeadLetter(DeadLetterReason::Exhausted)
-        }
-        Claim::Acquired { .. } if at.deliveries > policy.max_deliveries() => {
-            Step::DeadLetter(DeadLetterReason::Exhausted)
-        }
-        Claim::Acquired { .. } => Step::Run,
+        Claim::Acquired { attempt, .. } => match at.postponed {
+            Some(reason) => Step::DeadLetter(reason),
+            None if attempt > policy.max_attempts || at.deliveries > policy.max_deliveries() => {
+                Step::DeadLetter(DeadLetterReason::Exhausted)
+            }
+            None => Step::Run,
+        },
     }
 }
 

@@ -10,10 +10,11 @@ fn policy() -> Policy {
 }
 
 fn claimed(attempt: u32) -> Position {
-    Position { attempt, deliveries: 1, is_claimed: true, random: 20 }
+    Position { attempt, is_claimed: true, ..UNCLAIMED }
 }
 
-const UNCLAIMED: Position = Position { attempt: 0, deliveries: 1, is_claimed: false, random: 20 };
+const UNCLAIMED: Position =
+    Position { attempt: 0, deliveries: 1, is_claimed: false, postponed: None, random: 20 };
 
 fn acquired(attempt: u32) -> Seen {
     Seen::Claimed(Claim::Acquired { fence: Fence::new(7), attempt })
@@ -33,6 +34,18 @@ fn nothing_is_terminated_while_its_dead_letter_is_not_stored() {
     let postponed = Ending::Postponed(Duration::from_secs(1));
     assert_eq!(decide(&policy(), UNCLAIMED, failed), Step::End(postponed));
     assert_eq!(decide(&policy(), claimed(1), failed), write(Write::Release(postponed)));
+}
+
+#[test]
+fn what_was_decided_is_not_decided_again() {
+    for reason in [DeadLetterReason::Rejected, DeadLetterReason::Exhausted] {
+        let at = |attempt| Position { postponed: Some(reason), ..claimed(attempt) };
+        for attempt in [1, 3, 99] {
+            assert_eq!(decide(&policy(), at(attempt), acquired(attempt)), Step::DeadLetter(reason));
+        }
+        let settled = decide(&policy(), at(1), Seen::Claimed(Claim::Settled));
+        assert_eq!(settled, Step::End(Ending::Duplicate));
+    }
 }
 
 #[test]

@@ -33,6 +33,9 @@ pub enum ConsumeErrorKind {
     ConsumerDrift,
     /// The durable, or its stream, was deleted while the consumer ran.
     ConsumerGone,
+    /// The stream has lost its end, and the durable has delivered beyond what is left: the server would not deliver new
+    /// events until the stream has grown as long as it was.
+    ConsumerAhead,
     /// The user of the connection lacks a permission; the message names the subject. Told only with a
     /// [`ConnectionWatch`](crate::ConnectionWatch).
     PermissionDenied,

@@ -28,8 +28,8 @@ const TURN: usize = 64;
 const QUICK: Duration = Duration::from_micros(200);
 /// How many deliveries get a task of their own after one that was not quick.
 const SPAWNED: usize = 256;
-/// Why an event failed of which no attempt told anything.
-const ENDED_WITH_PROCESS: &str = "no attempt came to its end: the last one ended with its process";
+/// Why an event failed of which this process knows no attempt.
+const ENDED_ELSEWHERE: &str = "error is not known here: another process made the last attempt";
 
 /// An intake, and who else works on it.
 #[derive(Debug, Clone)]
@@ -184,7 +184,7 @@ impl Intake {
         let decoded =
             Envelope::decode_at_most(max_bytes, &received.message.subject, &received.message.payload);
         let (envelope, error): (Option<Envelope>, _) = match decoded {
-            Ok(envelope) => (Some(envelope), ENDED_WITH_PROCESS.into()),
+            Ok(envelope) => (Some(envelope), ENDED_ELSEWHERE.into()),
             Err(error) => (None, HandlerError::reject(error).to_string().into()),
         };
         let lane = envelope.as_ref().map(|envelope| self.sequencer.lane(envelope.event().unit_uri()));
@@ -203,7 +203,7 @@ impl Intake {
 
     fn hold(&mut self, mut message: Message, now: Instant) -> Option<Received> {
         let reply = message.reply.take()?;
-        let AckSubject { sequence, deliveries, delivery, .. } = AckSubject::parse(&reply)?;
+        let AckSubject { sequence, deliveries, delivery, .. } = self.shared.arrivals.count(&reply)?;
         if self.shared.options.order == Order::PerUnit
             && let Some(last) = self.last_delivery.replace(delivery)
             && delivery != last.wrapping_add(1)
@@ -307,6 +307,7 @@ impl Intake {
 
     fn give_back(&mut self, job: &Job, how: Ending) {
         self.outgoing.extend(answer(&job.received.reply, how));
+        self.shared.arrivals.note_waiting(job.received.sequence);
         self.summary.count(Ending::Returned);
     }
 

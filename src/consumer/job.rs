@@ -46,6 +46,9 @@ impl Job {
 
     /// Terminates what is dead-lettered. All else is told to the server together with what else has ended.
     async fn settle(&self, shared: &Shared, ending: Ending) {
+        if matches!(ending, Ending::Retried(_) | Ending::Postponed(_) | Ending::Abandoned) {
+            shared.arrivals.note_waiting(self.received.sequence);
+        }
         let Some(verb) = verb(ending) else { return };
         let span = span::settle(self.received.delivered(shared), verb);
         if let Ending::DeadLettered(reason) = ending {

@@ -1,5 +1,6 @@
 //! Consuming: a durable with typed handlers, deduplicated, retried and dead-lettered.
 
+mod arrivals;
 mod ask;
 mod builder;
 mod decide;
@@ -9,17 +10,20 @@ mod drift;
 mod durable;
 mod error;
 mod expiry;
+mod gap;
 mod guarantee;
 mod handler;
 mod hold;
 mod inspector;
 mod intake;
 mod job;
+mod look;
 #[cfg(test)]
 mod model;
 mod monitor;
 mod options;
 mod order;
+mod postponed;
 mod process;
 mod pull;
 mod pump;

@@ -1,17 +1,21 @@
 //! One delivery from its claim to its answer: carries out what `decide.rs` decides.
 
+mod dead_letter;
+
 use super::{
     ConsumerOptions, Delivery,
+    arrivals::Arrivals,
     decide::{Ending, Outcome, Policy, Position, Seen, Step, Write, Written, decide},
-    expiry,
+    expiry::{self, ServerClock},
     handler::{HandlerError, Handlers, Verdict},
     hold::{Hold, Holds},
     job::Job,
+    postponed::Postponed,
     vitals::Vitals,
 };
 use crate::{
     consumer_name::ConsumerName,
-    dead_letter::{DeadLetterReason, Obituary},
+    dead_letter::{DeadLetterReason, header::printable},
     dedupe::{Claim, DedupeStore, Fence, Slot, StoreError, StoreErrorKind},
     envelope::Envelope,
     publish::Publisher,
@@ -21,7 +25,6 @@ use crate::{
 use async_nats::{Client, Message, Subject};
 use futures::{FutureExt, poll};
 use std::{
-    error::Error,
     panic::{AssertUnwindSafe, catch_unwind},
     pin::pin,
     sync::{
@@ -47,10 +50,14 @@ pub(super) struct Shared {
     pub(super) options: ConsumerOptions,
     pub(super) policy: Policy,
     pub(super) holds: Arc<Holds>,
+    /// What is to be dead-lettered, and could not be yet.
+    pub(super) postponed: Postponed,
     /// Set while the store does not answer: nothing new is asked for.
     pub(super) store_is_down: AtomicBool,
     /// How long the stream keeps events, if that is limited and known.
     pub(super) max_age: Option<Duration>,
+    pub(super) clock: ServerClock,
+    pub(super) arrivals: Arrivals,
     /// How many sequences the stream removed that were still due.
     pub(super) expired: AtomicU64,
     pub(super) vitals: Arc<Vitals>,
@@ -97,6 +104,7 @@ const LONGEST_STORE_CALL: Duration = Duration::from_secs(5);
 /// Takes a delivery to its end, which is left to be told to the server.
 pub(super) async fn process(shared: &Shared, job: &mut Job) -> Ending {
     let mut delivery = InProcess::new(shared, job);
+    delivery.take_up_decision();
     let mut step = delivery.first_step();
     let ending = loop {
         let seen = match step {
@@ -108,11 +116,14 @@ pub(super) async fn process(shared: &Shared, job: &mut Job) -> Ending {
             Step::Write { what, after } => delivery.write(what, after).await,
         };
         let next = decide(&shared.policy, delivery.position(), seen);
-        step = expiry::capped(next, shared.max_age, &delivery.job.received.reply);
+        step = expiry::capped(next, shared.max_age, &shared.clock, &delivery.job.received.reply);
         if let (Seen::Wrote(what, _), Step::Claim { .. }) = (seen, step) {
             delivery.start_over(what);
         }
     };
+    if matches!(ending, Ending::DeadLettered(_) | Ending::Duplicate) {
+        delivery.drop_decision();
+    }
     delivery.log(ending);
     ending
 }
@@ -141,6 +152,8 @@ struct InProcess<'a> {
     slot: Option<Slot>,
     grant: Option<Grant>,
     failed_claims: u32,
+    /// Why it is to be dead-lettered, if that could not be done yet.
+    postponed: Option<DeadLetterReason>,
     /// Why the event failed, in one word, for those who count.
     failure: &'static str,
 }
@@ -159,7 +172,7 @@ impl<'a> InProcess<'a> {
         let key = job.envelope.as_ref().map(Envelope::idempotency_key);
         let slot = key.map(|key| Slot::new(shared.name.clone(), key));
         let failure = if slot.is_some() { "no_attempt_ended" } else { "invalid" };
-        Self { shared, job, slot, grant: None, failed_claims: 0, failure }
+        Self { shared, job, slot, grant: None, failed_claims: 0, postponed: None, failure }
     }
 
     fn first_step(&self) -> Step {
@@ -174,6 +187,7 @@ impl<'a> InProcess<'a> {
             attempt: self.grant.map_or(0, |grant| grant.attempt),
             deliveries: self.job.received.deliveries,
             is_claimed: self.grant.is_some(),
+            postponed: self.postponed,
             random: self.job.received.sequence.wrapping_mul(0x9E37_79B9_7F4A_7C15)
                 ^ self.job.received.deliveries,
         }
@@ -287,30 +301,6 @@ impl<'a> InProcess<'a> {
         Envelope::decode_at_most(max_bytes, &message.subject, &message.payload).ok()
     }
 
-    async fn dead_letter(&self, reason: DeadLetterReason) -> Seen {
-        let Received { message, sequence, deliveries, .. } = &self.job.received;
-        let obituary = Obituary {
-            consumer: self.shared.name.as_str(),
-            reason,
-            error: &self.job.error,
-            deliveries: *deliveries,
-            stream: self.shared.stream,
-            sequence: *sequence,
-            subject: &message.subject,
-            headers: message.headers.as_ref(),
-            payload: &message.payload,
-        };
-        let budget_end = Instant::now() + DEAD_LETTER_BUDGET;
-        let deadline = self.grant.map_or(budget_end, |grant| grant.lease_end.min(budget_end));
-        let stored =
-            self.shared.cancel.run_until_cancelled(obituary.store(&self.shared.publisher, deadline)).await;
-        if let Some(Err(error)) = &stored {
-            let cause = error.source().map(ToString::to_string);
-            tracing::error!(consumer = %self.shared.name, sequence, %error, cause, "dead letter could not be stored");
-        }
-        Seen::DeadLettered { reason, stored: matches!(stored, Some(Ok(()))) }
-    }
-
     /// Keeps the message and gives up the claim: the next one is a new claimant's, and counts.
     fn start_over(&mut self, what: Write) {
         self.log(match what {
@@ -352,13 +342,13 @@ impl<'a> InProcess<'a> {
         };
         span::processed(ending.name(), self.position().attempt, failure);
         let consumer = &self.shared.name;
-        let (sequence, attempt, error) =
-            (self.job.received.sequence, self.position().attempt, &*self.job.error);
+        let (sequence, attempt) = (self.job.received.sequence, self.position().attempt);
         match ending {
             Ending::Handled => tracing::debug!(%consumer, sequence, attempt, "event is handled"),
             Ending::Duplicate => tracing::info!(%consumer, sequence, "duplicate is skipped"),
             Ending::Retried(delay) => {
                 self.shared.vitals.meter.retried();
+                let error = printable(&self.job.error);
                 tracing::warn!(%consumer, sequence, attempt, error, ?delay, "event is to be retried");
             }
             Ending::Postponed(delay) => {

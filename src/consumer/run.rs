@@ -1,8 +1,7 @@
 //! The loop: has the pump work, looks after what it cannot see, and drains at shutdown.
 
 use super::{
-    ConsumeError, ConsumeErrorKind, ConsumeSummary, DurableConsumer,
-    expiry::GapWatch,
+    ConsumeError, ConsumeErrorKind, ConsumeSummary, DurableConsumer, gap,
     inspector::{Inspector, permission_denied},
     intake::SharedIntake,
     process::Shared,
@@ -54,6 +53,7 @@ impl DurableConsumer {
     ///
     /// [`ConsumerGone`](ConsumeErrorKind::ConsumerGone) when the durable or its stream was deleted,
     /// [`ConsumerDrift`](ConsumeErrorKind::ConsumerDrift) when somebody changed it so that a guarantee is broken,
+    /// [`ConsumerAhead`](ConsumeErrorKind::ConsumerAhead) when the stream has lost its end and the durable is beyond it,
     /// [`PermissionDenied`](ConsumeErrorKind::PermissionDenied) when the server refuses what the consumer needs,
     /// [`Unavailable`](ConsumeErrorKind::Unavailable) when the connection is closed for good. What was running is
     /// drained before.
@@ -87,8 +87,7 @@ impl DurableConsumer {
         };
         let mut signs_of_life = JoinSet::new();
         signs_of_life.spawn(Arc::clone(&shared.holds).keep_alive());
-        let context = self.context.clone();
-        signs_of_life.spawn(GapWatch { context, shared: Arc::clone(&shared), owed_from: None }.watch());
+        verdicts.spawn(gap::watch(self.context.clone(), Arc::clone(&shared)));
         let gather = Arc::new(Notify::new());
         let intake = SharedIntake::new(Arc::clone(&shared), puller, look, Arc::clone(&gather));
         let mut running = Running { consumer: self, shared, intake, pumps: JoinSet::new(), verdicts, gather };

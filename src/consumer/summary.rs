@@ -28,8 +28,9 @@ pub struct ConsumeSummary {
     pub returned: u64,
     /// Left to the server, since another worker owns them or may own them.
     pub abandoned: u64,
-    /// Sequences that the stream removed, by age or by hand, while this consumer was due an event among them: at most so
-    /// many events are lost to it. Seen only while it ran, and only where it may look at the stream.
+    /// Events that the stream removed, by age or by hand, and that this consumer was still due. Of what is removed at the
+    /// front of the stream all sequences count, whether or not there was an event for this consumer at each; of what is
+    /// removed behind it, so many events at least. Seen only while it ran, and only where it may look at the stream.
     pub expired: u64,
 }
 

@@ -18,7 +18,7 @@ pub enum DeadLetterErrorKind {
     NotFound,
     /// Its subject is not one of an event, so there is nowhere to redrive it to.
     NotRedrivable,
-    /// Its bytes were not stored with it, and the stream no longer has them.
+    /// Its bytes were not stored with it, and the stream no longer has them: nothing, or another event at their sequence.
     PayloadGone,
     /// The event could not be published again; the dead letter stays.
     Publish,

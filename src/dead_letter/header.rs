@@ -1,6 +1,7 @@
 //! The headers of a dead letter, and the text that may stand in them.
 
 use async_nats::{HeaderMap, HeaderValue};
+use sha2::{Digest, Sha256};
 use std::str::FromStr;
 
 pub(crate) const CONSUMER: &str = "Strat-Dead-Letter-Consumer";
@@ -13,6 +14,12 @@ pub(crate) const SUBJECT: &str = "Strat-Dead-Letter-Subject";
 pub(crate) const TIME: &str = "Strat-Dead-Letter-Time";
 /// Present when the original bytes did not fit beside the other headers: they are in the stream, at the sequence.
 pub(crate) const PAYLOAD_OMITTED: &str = "Strat-Dead-Letter-Payload-Omitted";
+/// Present with [`PAYLOAD_OMITTED`]: the [`digest`] of the original bytes.
+pub(crate) const PAYLOAD_DIGEST: &str = "Strat-Dead-Letter-Payload-Digest";
+/// Present when the original headers did not fit: how many bytes they had.
+pub(crate) const HEADERS_OMITTED: &str = "Strat-Dead-Letter-Headers-Omitted";
+/// On an event that was redriven: the stream, sequence and consumer of its dead letter.
+pub(crate) const REDRIVEN: &str = "Strat-Dead-Letter-Redriven";
 
 const PREFIX: &str = "Strat-Dead-Letter-";
 pub(crate) const MAX_TEXT: usize = 1024;
@@ -24,7 +31,8 @@ pub(super) fn set(headers: &mut HeaderMap, name: &'static str, text: &str) {
     }
 }
 
-pub(super) fn printable(text: &str) -> String {
+/// Returns `text` as one line, cut at 1 KiB.
+pub(crate) fn printable(text: &str) -> String {
     let mut line = String::with_capacity(text.len().min(MAX_TEXT));
     for character in text.chars() {
         let start = line.len();
@@ -43,6 +51,20 @@ pub(super) fn printable(text: &str) -> String {
 
 pub(super) fn get<'a>(headers: &'a HeaderMap, name: &'static str) -> Option<&'a str> {
     headers.get(name).map(HeaderValue::as_str)
+}
+
+/// Returns the SHA-256 of `bytes` in hexadecimal digits.
+pub(super) fn digest(bytes: &[u8]) -> String {
+    hex::encode(Sha256::digest(bytes))
+}
+
+/// Returns how many bytes the headers take on the wire.
+pub(super) fn size(headers: &HeaderMap) -> usize {
+    let of_one =
+        |name: &str, value: &HeaderValue| name.len() + ": ".len() + value.as_str().len() + "\r\n".len();
+    let all = headers.iter().flat_map(|(name, values)| values.iter().map(move |value| (name, value)));
+    let lines: usize = all.map(|(name, value)| of_one(name.as_ref(), value)).sum();
+    "NATS/1.0\r\n\r\n".len() + lines
 }
 
 /// The headers that belong to the event itself: neither the broker's nor those of a dead letter.

@@ -107,6 +107,17 @@ impl DeadLetter {
         self.headers.get(header::PAYLOAD_OMITTED).is_some()
     }
 
+    /// The SHA-256 of the bytes that are omitted; `None` if they are not, or if whoever wrote the record did not say.
+    pub(super) fn payload_digest(&self) -> Option<&str> {
+        header::get(&self.headers, header::PAYLOAD_DIGEST)
+    }
+
+    /// Whether the headers of the event were too many to be stored. A redrive publishes the event without them.
+    #[must_use]
+    pub fn are_headers_omitted(&self) -> bool {
+        self.headers.get(header::HEADERS_OMITTED).is_some()
+    }
+
     /// The event, if it is a valid one.
     ///
     /// # Errors

@@ -22,6 +22,10 @@ use async_nats::jetstream::{
     stream::{LastRawMessageErrorKind, Stream as JetStream},
 };
 use futures::{Stream, TryStreamExt, stream};
+use std::time::Duration;
+
+/// A broker that reads at all does so sooner. Who has no watch on the connection is not told that it may not.
+const READ_WITHIN: Duration = Duration::from_secs(2);
 
 /// What the reason of a termination begins with when the dead letter of the event is stored already.
 pub(crate) const FILED: &str = "dead-lettered: ";

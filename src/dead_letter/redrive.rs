@@ -1,11 +1,12 @@
 //! Publishing dead-lettered events again.
 
 use super::{
-    DeadLetter, DeadLetterError, DeadLetterErrorKind, DeadLetterFilter, DeadLetters, header, is_not_found,
-    unavailable,
+    DeadLetter, DeadLetterError, DeadLetterErrorKind, DeadLetterFilter, DeadLetters, READ_WITHIN, header,
+    is_not_found, unavailable,
 };
 use crate::{
     domain::Domain,
+    envelope::Envelope,
     event::EventType,
     publish::{Outgoing, PublishReceipt},
     subject::Address,
@@ -13,7 +14,7 @@ use crate::{
 use async_nats::{HeaderMap, header::NATS_MESSAGE_ID};
 use bytes::Bytes;
 use futures::{Stream, StreamExt};
-use sha2::{Digest, Sha256};
+use tokio::time::Instant;
 
 impl DeadLetters {
     /// Publishes the original bytes to the original `strat.` subject again, then removes the dead letter.
@@ -32,10 +33,7 @@ impl DeadLetters {
     pub async fn redrive(&self, sequence: u64) -> Result<PublishReceipt, DeadLetterError> {
         let letter = self.get(sequence).await?;
         let payload = self.payload_of(&letter).await?;
-        let outgoing = outgoing(&letter, payload)?;
-        let receipt = self.publisher.publish(outgoing).await.map_err(|error| {
-            DeadLetterError::new(DeadLetterErrorKind::Publish, Some(sequence)).caused_by(error)
-        })?;
+        let receipt = self.publish(&letter, payload).await?;
         match self.discard(sequence).await {
             // Somebody else redrove it at the same time, with the same message id.
             Err(error) if error.kind() == DeadLetterErrorKind::NotFound => {}
@@ -69,38 +67,88 @@ impl DeadLetters {
         }))
     }
 
+    /// Publishes the event of `letter`, once however often this is repeated within the duplicate window.
+    async fn publish(&self, letter: &DeadLetter, payload: Bytes) -> Result<PublishReceipt, DeadLetterError> {
+        let failed = |error| {
+            DeadLetterError::new(DeadLetterErrorKind::Publish, Some(letter.sequence())).caused_by(error)
+        };
+        let message_id = format!("{}:redrive:{}", key(letter, &payload), letter.sequence());
+        let first = outgoing(letter, payload.clone(), &message_id)?;
+        let receipt = self.publisher.publish(first).await.map_err(failed)?;
+        // A dead-letter stream that was recreated counts from one again: the broker may know this message id from the dead
+        // letter that the same event had in the old stream, and has then dropped this publish.
+        if receipt.is_duplicate() && !self.is_of(letter, &receipt).await {
+            let second = format!("{message_id}:{}", header::digest(origin(letter).as_bytes()));
+            return self.publisher.publish(outgoing(letter, payload, &second)?).await.map_err(failed);
+        }
+        Ok(receipt)
+    }
+
+    /// Whether the event that the broker has was published for this dead letter. One that is gone, or that this user may not
+    /// read, proves nothing: an event that is stored twice is better than one that is lost.
+    async fn is_of(&self, letter: &DeadLetter, receipt: &PublishReceipt) -> bool {
+        match self.publisher.read_until(receipt, Instant::now() + READ_WITHIN).await {
+            Ok(stored) => stored.is_some_and(|stored| {
+                header::get(&stored.headers, header::REDRIVEN) == Some(&*header::printable(&origin(letter)))
+            }),
+            Err(error) => {
+                let (dead_letter, sequence) = (letter.sequence(), receipt.sequence());
+                tracing::warn!(
+                    dead_letter,
+                    sequence,
+                    %error,
+                    "event that the broker has cannot be read back, and may be stored a second time"
+                );
+                false
+            }
+        }
+    }
+
     async fn payload_of(&self, letter: &DeadLetter) -> Result<Bytes, DeadLetterError> {
         let sequence = Some(letter.sequence());
         if !letter.is_payload_omitted() {
             return Ok(letter.payload().clone());
         }
+        let gone = || DeadLetterError::new(DeadLetterErrorKind::PayloadGone, sequence);
         let stream = self
             .context
             .get_stream_no_info(letter.stream())
             .await
             .map_err(|error| unavailable(sequence, error))?;
-        match stream.get_raw_message(letter.stream_sequence()).await {
-            Ok(message) => Ok(message.payload),
-            Err(error) if is_not_found(&error.kind()) => {
-                Err(DeadLetterError::new(DeadLetterErrorKind::PayloadGone, sequence))
-            }
-            Err(error) => Err(unavailable(sequence, error)),
+        let payload = match stream.get_raw_message(letter.stream_sequence()).await {
+            Ok(message) => message.payload,
+            Err(error) if is_not_found(&error.kind()) => return Err(gone()),
+            Err(error) => return Err(unavailable(sequence, error)),
+        };
+        // A stream that was recreated has another event there.
+        match letter.payload_digest() {
+            Some(digest) if digest != header::digest(&payload) => Err(gone()),
+            _ => Ok(payload),
         }
     }
 }
 
-fn outgoing(letter: &DeadLetter, payload: Bytes) -> Result<Outgoing, DeadLetterError> {
+/// Returns what identifies the event: its key, or the digest of its bytes where it has no key that could be trusted.
+fn key(letter: &DeadLetter, payload: &[u8]) -> String {
+    match <Envelope>::decode(letter.subject(), payload) {
+        Ok(envelope) => envelope.idempotency_key().to_string(),
+        Err(_) => header::digest(payload),
+    }
+}
+
+/// Returns what identifies the dead letter in whatever dead-letter stream it is: no consumer gives up a delivery twice.
+fn origin(letter: &DeadLetter) -> String {
+    format!("{}:{}:{}", letter.stream(), letter.stream_sequence(), letter.consumer())
+}
+
+fn outgoing(letter: &DeadLetter, payload: Bytes, message_id: &str) -> Result<Outgoing, DeadLetterError> {
     let address = Address::parse(letter.subject())
         .filter(|address| {
             address.domain.parse::<Domain>().is_ok() && address.event_type.parse::<EventType>().is_ok()
         })
         .ok_or_else(|| DeadLetterError::new(DeadLetterErrorKind::NotRedrivable, Some(letter.sequence())))?;
     let mut headers: HeaderMap = header::of_event(letter.headers());
-    // An invalid event has no key that could be trusted; its bytes identify it as well.
-    let key = match letter.envelope() {
-        Ok(envelope) => envelope.idempotency_key().to_string(),
-        Err(_) => hex::encode(Sha256::digest(&payload)),
-    };
-    headers.insert(NATS_MESSAGE_ID, format!("{key}:redrive:{}", letter.sequence()));
+    header::set(&mut headers, header::REDRIVEN, &origin(letter));
+    headers.insert(NATS_MESSAGE_ID, message_id);
     Ok(Outgoing { subject: address.strat_subject(), headers, payload })
 }

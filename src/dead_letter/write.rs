@@ -1,6 +1,6 @@
 //! Writing a dead letter.
 
-use super::{DeadLetterReason, header};
+use super::{DeadLetterReason, READ_WITHIN, header};
 use crate::{
     publish::{Outgoing, PublishError, PublishErrorKind, PublishReceipt, Publisher},
     subject::dead_letter_subject,
@@ -11,14 +11,14 @@ use crate::{
 };
 use async_nats::{HeaderMap, header::NATS_MESSAGE_ID};
 use bytes::Bytes;
-use sha2::{Digest, Sha256};
-use std::{error::Error, time::Duration};
+use std::error::Error;
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 use tokio::time::Instant;
 use tracing::Instrument;
 
-/// A broker that reads at all does so sooner. Who has no watch on the connection is not told that it may not.
-const READ_WITHIN: Duration = Duration::from_secs(2);
+/// Servers take 64 KiB of headers. What this leaves is for those of the record, which take 5 KiB at most, and for the trace
+/// context, which is added when the record is sent.
+const MOST_HEADERS: usize = 56 * 1024;
 
 /// What is known of a message when it is dead-lettered.
 #[derive(Debug)]
@@ -35,6 +35,24 @@ pub(crate) struct Obituary<'a> {
     pub(crate) payload: &'a Bytes,
 }
 
+/// What a record does without, because it would be more than the broker takes.
+#[derive(Debug, Clone, Copy)]
+struct LeftOut {
+    headers: bool,
+    payload: bool,
+}
+
+impl LeftOut {
+    /// Leaves out more: the larger of the two first, then both; `None` if nothing is left.
+    fn more(self, headers: usize, payload: usize) -> Option<Self> {
+        match (self.headers, self.payload) {
+            (true, true) => None,
+            (false, false) => Some(Self { headers: headers > payload, payload: headers <= payload }),
+            _ => Some(Self { headers: true, payload: true }),
+        }
+    }
+}
+
 impl Obituary<'_> {
     /// Stores the dead letter, once however often it is repeated within the duplicate window.
     pub(crate) async fn store(&self, publisher: &Publisher, deadline: Instant) -> Result<(), PublishError> {
@@ -47,6 +65,8 @@ impl Obituary<'_> {
         let stored = self.store_by_id(&message_id, publisher, deadline).instrument(span.clone()).await;
         let receipt = stored.inspect_err(|error| span::failed(&span, error.kind().name()))?;
         dead_lettered(&consumer, self.reason);
+        // What is wrong with an invalid event may quote it, and nothing of what events hold is logged: its dead letter tells.
+        let error = (self.reason != DeadLetterReason::Invalid).then(|| header::printable(self.error));
         tracing::warn!(
             parent: &span,
             consumer,
@@ -54,6 +74,7 @@ impl Obituary<'_> {
             stream,
             sequence,
             dead_letter = receipt.sequence(),
+            error,
             "event is dead-lettered"
         );
         Ok(())
@@ -69,36 +90,42 @@ impl Obituary<'_> {
         // A stream that was deleted and created anew counts from one again: the broker may know this message id from a
         // dead letter of the old stream, and has then dropped this one.
         if receipt.is_duplicate() && !self.is_held_by(&receipt, publisher, deadline).await {
-            let content = hex::encode(Sha256::digest(self.payload));
+            let content = header::digest(self.payload);
             return self.store_as(&format!("{message_id}:{content}"), publisher, deadline).await;
         }
         Ok(receipt)
     }
 
-    /// Where the original bytes and the headers together are more than the broker takes, the record refers to the
-    /// stream and sequence instead of holding the bytes.
+    /// Where the original headers, or they and the bytes together, are more than the broker takes, the record says how
+    /// many there were, and where, instead of holding them.
     async fn store_as(
         &self,
         message_id: &str,
         publisher: &Publisher,
         deadline: Instant,
     ) -> Result<PublishReceipt, PublishError> {
-        match publisher.publish_until(self.record(message_id), deadline).await {
-            Err(error) if error.kind() == PublishErrorKind::TooLarge => {
-                let mut record = self.record(message_id);
-                record.payload = Bytes::new();
-                header::set(&mut record.headers, header::PAYLOAD_OMITTED, &self.payload.len().to_string());
-                publisher.publish_until(record, deadline).await
+        let (headers, payload) = (self.headers.map_or(0, header::size), self.payload.len());
+        let mut left_out = LeftOut { headers: headers > MOST_HEADERS, payload: false };
+        loop {
+            let stored = publisher.publish_until(self.record(message_id, left_out), deadline).await;
+            let is_too_large = stored.as_ref().is_err_and(|error| error.kind() == PublishErrorKind::TooLarge);
+            match left_out.more(headers, payload).filter(|_| is_too_large) {
+                Some(more) => left_out = more,
+                None => return stored,
             }
-            stored => stored,
         }
     }
 
-    /// Whether the dead letter that the broker has holds these bytes. One without bytes, that is gone, or that this user
+    /// Whether the dead letter that the broker has holds these bytes, or their digest. One that is gone, or that this user
     /// may not read, proves nothing: a second letter is better than none, or than one that is waited for.
     async fn is_held_by(&self, receipt: &PublishReceipt, publisher: &Publisher, deadline: Instant) -> bool {
         match publisher.read_until(receipt, deadline.min(Instant::now() + READ_WITHIN)).await {
-            Ok(stored) => stored.is_some_and(|stored| stored.payload == *self.payload),
+            Ok(stored) => {
+                stored.is_some_and(|stored| match header::get(&stored.headers, header::PAYLOAD_DIGEST) {
+                    Some(digest) => digest == header::digest(self.payload),
+                    None => stored.payload == *self.payload,
+                })
+            }
             Err(error) => {
                 let cause = error.source().map(ToString::to_string);
                 tracing::warn!(
@@ -112,8 +139,17 @@ impl Obituary<'_> {
         }
     }
 
-    fn record(&self, message_id: &str) -> Outgoing {
-        let mut headers = self.headers.map(header::of_event).unwrap_or_default();
+    fn record(&self, message_id: &str, left_out: LeftOut) -> Outgoing {
+        let original = self.headers.filter(|_| !left_out.headers);
+        let mut headers = original.map(header::of_event).unwrap_or_default();
+        if left_out.headers {
+            let size = self.headers.map_or(0, header::size);
+            header::set(&mut headers, header::HEADERS_OMITTED, &size.to_string());
+        }
+        if left_out.payload {
+            header::set(&mut headers, header::PAYLOAD_OMITTED, &self.payload.len().to_string());
+            header::set(&mut headers, header::PAYLOAD_DIGEST, &header::digest(self.payload));
+        }
         header::set(&mut headers, header::CONSUMER, self.consumer);
         header::set(&mut headers, header::REASON, self.reason.as_str());
         header::set(&mut headers, header::ERROR, self.error);
@@ -124,7 +160,8 @@ impl Obituary<'_> {
         header::set(&mut headers, header::TIME, &now());
         headers.insert(NATS_MESSAGE_ID, message_id);
         let subject = dead_letter_subject(self.consumer, self.subject);
-        Outgoing { subject, headers, payload: self.payload.clone() }
+        let payload = if left_out.payload { Bytes::new() } else { self.payload.clone() };
+        Outgoing { subject, headers, payload }
     }
 }
 

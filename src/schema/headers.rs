@@ -20,8 +20,13 @@ pub(super) fn of_event() -> Value {
             (
                 NATS_MESSAGE_ID.as_ref(),
                 "The idempotency key: the broker drops a repeat inside its duplicate window. A redriven event has \
-             `{key}:redrive:{sequence of the dead letter}`.",
-                json!({ "type": "string", "pattern": "^[0-9a-f]{64}(?::redrive:[0-9]+)?$" }),
+             `{key}:redrive:{sequence of the dead letter}`, and a digest where that alone was taken.",
+                json!({ "type": "string", "pattern": "^[0-9a-f]{64}(?::redrive:[0-9]+(?::[0-9a-f]{64})?)?$" }),
+            ),
+            (
+                header::REDRIVEN,
+                "Where it was redriven: the dead letter that it was redriven from, as `{stream}:{sequence}:{consumer}`.",
+                json!({ "type": "string", "maxLength": header::MAX_TEXT }),
             ),
             (
                 "Content-Type",
@@ -110,6 +115,16 @@ pub(super) fn of_dead_letter() -> Value {
             (
                 header::PAYLOAD_OMITTED,
                 "The size of the original bytes, when they did not fit: they are in the stream, at the sequence.",
+                number(),
+            ),
+            (
+                header::PAYLOAD_DIGEST,
+                "The SHA-256 of the original bytes, when they did not fit.",
+                json!({ "type": "string", "pattern": "^[0-9a-f]{64}$" }),
+            ),
+            (
+                header::HEADERS_OMITTED,
+                "The size of the original headers, when they did not fit: they are in the stream, at the sequence.",
                 number(),
             ),
         ],

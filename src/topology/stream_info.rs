@@ -6,11 +6,14 @@
 use crate::status::StreamState;
 use async_nats::jetstream::{Context, context::RequestError, response::Response};
 use serde::Deserialize;
+use std::time::Duration;
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 #[derive(Debug, Deserialize)]
 pub(crate) struct StreamInfo {
     created: String,
+    /// What the server takes the time for.
+    ts: Option<String>,
     pub(crate) state: State,
     #[serde(default)]
     pub(super) sources: Vec<Source>,
@@ -40,6 +43,12 @@ pub(super) struct Refusal {
 impl StreamInfo {
     pub(crate) async fn ask(context: &Context, stream: &str) -> Result<Response<Self>, RequestError> {
         context.request(format!("STREAM.INFO.{stream}"), &()).await
+    }
+
+    /// Returns what the server took the time for when it answered, since 1970.
+    pub(crate) fn now(&self) -> Option<Duration> {
+        let now = OffsetDateTime::parse(self.ts.as_ref()?, &Rfc3339).ok()?;
+        (now - OffsetDateTime::UNIX_EPOCH).try_into().ok()
     }
 
     pub(super) fn created(&self) -> Option<OffsetDateTime> {

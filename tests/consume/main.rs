@@ -14,18 +14,23 @@
     reason = "tests fail by panicking"
 )]
 
+mod ahead;
 mod blocked;
 mod compatibility;
 mod consume;
 mod dead_letters;
 mod drift;
 mod expiry;
+mod gaps;
 mod handler_errors;
 mod hostile_headers;
 mod invalid;
+mod letter_limits;
 mod lifecycle;
 mod order;
 mod outage;
+mod postponed;
+mod recreated_letters;
 mod recreation;
 mod shutdown;
 mod shutdown_offline;

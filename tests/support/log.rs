@@ -41,7 +41,13 @@ impl Log {
 
     /// How many lines contain this.
     pub fn count(&self, text: &str) -> usize {
-        self.0.borrow().lines().filter(|line| line.contains(text)).count()
+        self.count_all(&[text])
+    }
+
+    /// How many lines contain each of these.
+    pub fn count_all(&self, texts: &[&str]) -> usize {
+        let has_all = |line: &&str| texts.iter().all(|text| line.contains(text));
+        self.0.borrow().lines().filter(has_all).count()
     }
 }
 

@@ -16,6 +16,11 @@ impl Running {
         Self { stop, task: tokio::spawn(consumer.run(shutdown)) }
     }
 
+    /// Whether the consumer has ended by itself.
+    pub fn is_over(&self) -> bool {
+        self.task.is_finished()
+    }
+
     pub async fn stop(self) -> ConsumeSummary {
         self.stop.send(()).expect("the consumer ended by itself");
         self.task.await.unwrap().unwrap()

@@ -90,6 +90,7 @@ impl Successors<'_> {
         let Some(delivery) = self.from.workers[worker] else { return self.receive(worker) };
         let mut crashed = self.from;
         crashed.workers[worker] = None;
+        crashed.postponed[worker] = None;
         crashed.history.deaths += 1;
         self.add("crashes", crashed);
         match delivery.step {
@@ -102,6 +103,10 @@ impl Successors<'_> {
     }
 
     fn receive(&mut self, worker: usize) {
+        let mut state = self.from;
+        if state.postponed[worker].take().is_some() {
+            self.add("starts anew, or has too much to keep", state);
+        }
         let mut state = self.from;
         let first_idle = state.workers.iter().position(Option::is_none);
         if state.message != Message::Pending
@@ -218,10 +223,12 @@ impl Successors<'_> {
     fn end(&mut self, worker: usize, ending: Ending) {
         let mut ended = self.from;
         ended.workers[worker] = None;
+        if matches!(ending, Ending::DeadLettered(_) | Ending::Duplicate) {
+            ended.postponed[worker] = None;
+        }
+        let failed = State { history: self.with_a_failed_call().history, ..ended };
         ended.message = answered(ended.message, ending);
         self.add("answers the broker and is done", ended);
-        let mut failed = self.with_a_failed_call();
-        failed.workers[worker] = None;
         self.add("is done; its answer to the broker is lost", failed);
     }
 
@@ -246,13 +253,17 @@ impl Successors<'_> {
     fn seen(&mut self, what: &'static str, mut state: State, worker: usize, seen: Seen) {
         let Some(mut delivery) = state.workers[worker] else { return };
         let rules = self.rules;
-        let step = rules.protocol.decide(&rules.policy, delivery.position(), seen);
+        let step = rules.protocol.decide(&rules.policy, delivery.position(state.postponed[worker]), seen);
         if let (Seen::Wrote(..), Step::Claim { .. }) = (seen, step) {
             delivery.grant = None;
             delivery.claimant = NEW_CLAIMANT;
         }
         if let (Seen::Claimed(_), Step::Run) = (seen, step) {
             state.history.runs += 1;
+            state.history.is_decided_again |= state.postponed[worker].is_some();
+        }
+        if let Seen::DeadLettered { reason, stored: false } = seen {
+            state.postponed[worker] = Some(reason);
         }
         if let Some(ending) = rules.protocol.says_early(step) {
             state.message = answered(state.message, ending);

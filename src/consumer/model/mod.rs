@@ -75,6 +75,7 @@ fn every_wrong_protocol_is_found_out() {
         (Protocol::TermsBeforeDeadLetter, Violation::Lost),
         (Protocol::ClaimsAnew, Violation::RefusedItsOwn),
         (Protocol::ReleasesByForgetting, Violation::TooManyRuns),
+        (Protocol::ForgetsDecisions, Violation::DecidedAgain),
     ];
     for (protocol, violation) in wrong {
         let found = explore(&rules(protocol, false, 2)).expect_err("no flaw is found");

@@ -17,6 +17,8 @@ pub(super) enum Violation {
     TooManyRuns,
     /// The owner of a claim whose answer was lost was told that another has it.
     RefusedItsOwn,
+    /// A worker ran the handler of an event that it had decided to dead-letter.
+    DecidedAgain,
 }
 
 pub(super) fn violation(state: &State, max_attempts: u32) -> Option<Violation> {
@@ -33,6 +35,7 @@ pub(super) fn violation(state: &State, max_attempts: u32) -> Option<Violation> {
         (history.is_stale_write_done, Violation::StaleWrite),
         (history.runs > max_attempts, Violation::TooManyRuns),
         (history.is_lost_grant_refused, Violation::RefusedItsOwn),
+        (history.is_decided_again, Violation::DecidedAgain),
     ];
     checks.into_iter().find_map(|(is_violated, violation)| is_violated.then_some(violation))
 }

@@ -28,6 +28,8 @@ pub(super) enum Protocol {
     ClaimsAnew,
     /// Forgets the attempts when it gives up a claim.
     ReleasesByForgetting,
+    /// Forgets why it wanted to dead-letter an event.
+    ForgetsDecisions,
 }
 
 impl Protocol {
@@ -35,6 +37,7 @@ impl Protocol {
         match (self, seen) {
             (Self::AcksHeld, Seen::Claimed(Claim::Held { .. })) => Step::End(Ending::Duplicate),
             (Self::AcksFenced, Seen::Wrote(_, Written::Fenced)) => Step::End(Ending::Handled),
+            (Self::ForgetsDecisions, _) => decide::decide(policy, Position { postponed: None, ..at }, seen),
             _ => decide::decide(policy, at, seen),
         }
     }

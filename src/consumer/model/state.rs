@@ -1,7 +1,10 @@
 //! All that the fate of one event depends on: the broker, the store, two workers, and what went wrong so far.
 
 use super::store::{Record, Status};
-use crate::consumer::decide::{Position, Step, Write};
+use crate::{
+    consumer::decide::{Position, Step, Write},
+    dead_letter::DeadLetterReason,
+};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct State {
@@ -10,6 +13,8 @@ pub(super) struct State {
     pub(super) slot: Record,
     pub(super) is_dead_lettered: bool,
     pub(super) workers: [Option<InProcess>; 2],
+    /// Why each worker wants the event to be dead-lettered, if it could not be yet.
+    pub(super) postponed: [Option<DeadLetterReason>; 2],
     /// A call of the store that its worker has given up and that may be carried out yet.
     pub(super) late: Option<Call>,
     pub(super) history: History,
@@ -65,6 +70,7 @@ pub(super) struct History {
     pub(super) runs: u32,
     pub(super) is_stale_write_done: bool,
     pub(super) is_lost_grant_refused: bool,
+    pub(super) is_decided_again: bool,
 }
 
 impl State {
@@ -74,6 +80,7 @@ impl State {
         slot: Record::UNKNOWN,
         is_dead_lettered: false,
         workers: [None; 2],
+        postponed: [None; 2],
         late: None,
         history: History {
             effects: 0,
@@ -82,6 +89,7 @@ impl State {
             runs: 0,
             is_stale_write_done: false,
             is_lost_grant_refused: false,
+            is_decided_again: false,
         },
     };
 
@@ -130,11 +138,12 @@ impl History {
 }
 
 impl InProcess {
-    pub(super) fn position(&self) -> Position {
+    pub(super) fn position(&self, postponed: Option<DeadLetterReason>) -> Position {
         Position {
             attempt: self.grant.map_or(0, |grant| grant.attempt),
             deliveries: 1,
             is_claimed: self.grant.is_some(),
+            postponed,
             random: 0,
         }
     }
