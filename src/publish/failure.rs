@@ -25,6 +25,11 @@ impl Failure {
         }
     }
 
+    /// The same, of a message of which an earlier one may have been stored.
+    pub(super) fn of_unknown_outcome(self) -> Self {
+        Self { error: self.error.with_outcome_unknown(true), ..self }
+    }
+
     /// The replicas are about to store it, from an earlier attempt or another publisher of the same fact, and may yet
     /// fail to: only a repeat tells.
     fn in_process(error: jetstream::Error) -> Self {

@@ -158,18 +158,15 @@ impl<S: Stream<Item = Result<Fact, PublishError>> + Send> Pipeline<S> {
         while let Some(answers) = &mut self.answers {
             let Poll::Ready(Some(message)) = answers.subscriber.poll_next_unpin(cx) else { return };
             let Some(number) = answers.number(&message) else { continue };
-            let failure = match Answer::read(&message) {
-                Answer::Stored(Stored { sequence: 0, .. }) => Failure::without_sequence(),
-                Answer::Stored(stored) => {
-                    self.stored(number, &stored);
-                    continue;
+            match Answer::read(&message).outcome() {
+                Some(Ok(stored)) => self.stored(number, &stored),
+                Some(Err(failure)) => {
+                    if let Some(sent) = self.flight.take(number) {
+                        self.repeat(number, sent, failure);
+                    }
                 }
-                Answer::Refused(error) => error.into(),
-                Answer::NoStream => Failure::without_stream(),
-                Answer::Staged | Answer::Foreign => continue,
-            };
-            if let Some(sent) = self.flight.take(number) {
-                self.repeat(number, sent, failure);
+                // Of somebody else: that of JetStream is still to come.
+                None => {}
             }
         }
     }

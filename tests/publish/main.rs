@@ -16,6 +16,7 @@
 
 mod batch;
 mod cloud_events;
+mod foreign_answers;
 mod forwarding;
 mod pipelined;
 mod publish;
