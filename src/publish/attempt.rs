@@ -36,7 +36,7 @@ pub(crate) struct Publisher {
 }
 
 /// An attempt that was sent.
-struct Sent {
+pub(super) struct Sent {
     acknowledgement: PublishAckFuture,
     at: Moment,
 }
@@ -82,18 +82,8 @@ impl Publisher {
         emission
     }
 
-    /// Publishes again what failed for the first time.
-    pub(super) async fn recover(
-        &self,
-        message: Outgoing,
-        failure: Failure,
-        deadline: Instant,
-    ) -> Result<PublishReceipt, PublishError> {
-        self.finish(message, Err(failure), deadline).await
-    }
-
     /// Waits for the acknowledgement, and sends again until it comes or the time is up.
-    async fn finish(
+    pub(super) async fn finish(
         &self,
         message: Outgoing,
         mut sent: Result<Sent, Failure>,
@@ -144,7 +134,7 @@ impl Publisher {
         }
     }
 
-    async fn send(&self, message: &Outgoing, deadline: Instant) -> Result<Sent, Failure> {
+    pub(super) async fn send(&self, message: &Outgoing, deadline: Instant) -> Result<Sent, Failure> {
         let at = self.watch.now();
         let outgoing =
             PublishMessage::build().payload(message.payload.clone()).headers(message.headers.clone());

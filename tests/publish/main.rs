@@ -18,6 +18,7 @@ mod batch;
 mod cloud_events;
 mod foreign_answers;
 mod forwarding;
+mod full_channel;
 mod pipelined;
 mod publish;
 mod startup;
