@@ -91,7 +91,12 @@ impl ConsumerBuilder {
     /// # Cancel safety
     ///
     /// Dropping the future may leave the durable created; building again is harmless.
-    pub async fn build(mut self) -> Result<DurableConsumer, ConsumeError> {
+    pub async fn build(self) -> Result<DurableConsumer, ConsumeError> {
+        let (client, watch) = (self.bridge.client().clone(), self.bridge.watch().clone());
+        self.checked().await.map_err(|error| error.explained(watch.disconnected(&client)))
+    }
+
+    async fn checked(mut self) -> Result<DurableConsumer, ConsumeError> {
         let name = self.check()?;
         let client = self.bridge.client().clone();
         self.check_version(&client)?;

@@ -107,11 +107,21 @@ impl Publisher {
             }
             let pause = pauses.next_pause();
             if !try_again || Instant::now() + pause >= deadline {
-                return Err(error.with_outcome_unknown(outcome_unknown));
+                return Err(self.explained(error.with_outcome_unknown(outcome_unknown)));
             }
             tracing::debug!(subject = message.subject, %error, "publish is repeated");
             sleep(pause).await;
             sent = self.send(&message, deadline).await;
+        }
+    }
+
+    /// With the reason why there is no connection, if there is none.
+    pub(super) fn explained(&self, error: PublishError) -> PublishError {
+        match error.kind() {
+            PublishErrorKind::TimedOut | PublishErrorKind::Disconnected => {
+                error.or_caused(self.watch.disconnected(&self.context.client()))
+            }
+            _ => error,
         }
     }
 

@@ -113,7 +113,7 @@ impl Publisher {
             }
             let pause = pauses.next_pause();
             if !try_again || Instant::now() + pause >= deadline {
-                return Err(error.with_outcome_unknown(outcome_unknown));
+                return Err(self.explained(error.with_outcome_unknown(outcome_unknown)));
             }
             tracing::debug!(events = facts.len(), %error, "batch is repeated");
             sleep(pause).await;
