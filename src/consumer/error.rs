@@ -37,7 +37,7 @@ pub enum ConsumeErrorKind {
     /// The user of the connection lacks a permission; the message names the subject. Told only with a
     /// [`ConnectionWatch`](crate::ConnectionWatch).
     PermissionDenied,
-    /// The account or the stream may not have more consumers; the source says which.
+    /// The account or the stream may not have more consumers, or not such ones; the source says which.
     LimitReached,
     /// The server is too old.
     UnsupportedServer,

@@ -1,7 +1,7 @@
 //! What a failed attempt says.
 
 use super::{PublishError, PublishErrorKind};
-use crate::connection_watch::Refusal;
+use crate::{account_limit, connection_watch::Refusal};
 use async_nats::{
     client,
     jetstream::{self, context},
@@ -106,6 +106,7 @@ fn meaning(answer: &jetstream::Error) -> PublishErrorKind {
     match (answer.error_code().0, answer.code()) {
         (MESSAGE_EXCEEDS_MAXIMUM, _) => PublishErrorKind::TooLarge,
         (STORE_FAILED, _) if is_full => PublishErrorKind::StreamFull,
+        _ if account_limit::is_reached(answer) => PublishErrorKind::LimitReached,
         (_, 503) => PublishErrorKind::Unavailable,
         _ => PublishErrorKind::Rejected,
     }

@@ -14,6 +14,7 @@
     reason = "tests fail by panicking"
 )]
 
+mod account_limits;
 mod batch;
 mod cloud_events;
 mod foreign_answers;
