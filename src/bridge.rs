@@ -170,7 +170,7 @@ impl EventBridge {
     /// A publish must not be repeated for longer than the broker recognises a repeat.
     fn check_budget(&self, topology: &Topology) -> Result<(), TopologyError> {
         let budget = self.inner.options.retry_budget();
-        let window = topology.events().duplicate_window().min(topology.dead_letters().duplicate_window());
+        let window = topology.events().window().min(topology.dead_letters().window());
         if budget < window {
             return Ok(());
         }

@@ -153,15 +153,25 @@ impl Topology {
         }
     }
 
+    /// Settings of the stream that is forwarded to, with the window that it has unless one is set.
+    fn forwarded(&self) -> StreamSettings {
+        self.choco.forwarded_from(self.events.window())
+    }
+
     /// What is wrong with the settings themselves, and what to change.
     fn problem(&self) -> Option<String> {
-        let named = [
-            (EVENT_STREAM, &self.events),
-            (CHOCO_STREAM, &self.choco),
-            (DEAD_LETTER_STREAM, &self.dead_letters),
-        ];
+        let choco = self.forwarded();
+        let named =
+            [(EVENT_STREAM, &self.events), (CHOCO_STREAM, &choco), (DEAD_LETTER_STREAM, &self.dead_letters)];
         if let Some(problem) = named.into_iter().find_map(|(name, settings)| settings.problem(name)) {
             return Some(problem);
+        }
+        let origin = self.events.window();
+        if let Some(window) = self.choco.duplicate_window().filter(|window| *window >= origin) {
+            return Some(format!(
+                "{CHOCO_STREAM} has a duplicate window of {window:?}, which must be shorter than the {origin:?} of \
+                 {EVENT_STREAM}: shorten it, or leave it out"
+            ));
         }
         let kept = self.dead_letters.age();
         let forgets_first = [(EVENT_STREAM, &self.events), (CHOCO_STREAM, &self.choco)]
@@ -192,7 +202,7 @@ impl Topology {
         let events = self.events.config(EVENT_STREAM, &["strat.>"], None);
         let events = stream::Config { allow_atomic_publish: self.batches && server_knows_batches, ..events };
         // No subjects of its own: only the broker writes it.
-        let choco = self.choco.config(CHOCO_STREAM, &[], Some(vec![forwarded]));
+        let choco = self.forwarded().config(CHOCO_STREAM, &[], Some(vec![forwarded]));
         let dead_letters = self.dead_letters.config(DEAD_LETTER_STREAM, &["stratt.dlq.>"], None);
         match self.part {
             Part::All => vec![events, choco, dead_letters],

@@ -37,7 +37,8 @@ async fn the_defaults_are_those_of_the_contract() {
     {
         let config = config(&context, name).await;
         assert_eq!(config.subjects, subjects);
-        assert_eq!((config.max_age, config.duplicate_window), (30 * DAY, Duration::from_mins(2)));
+        let window = Duration::from_mins(if name == CHOCO_STREAM { 1 } else { 2 });
+        assert_eq!((config.max_age, config.duplicate_window), (30 * DAY, window));
         assert_eq!((config.storage, config.discard), (StorageType::File, DiscardPolicy::New));
     }
     let choco = config(&context, CHOCO_STREAM).await.sources.unwrap();
