@@ -9,6 +9,7 @@ mod drift;
 mod durable;
 mod error;
 mod expiry;
+mod fitness;
 mod guarantee;
 mod handler;
 mod hold;

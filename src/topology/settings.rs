@@ -123,6 +123,10 @@ impl StreamSettings {
         self.duplicate_window
     }
 
+    pub(super) fn max_message_size(&self) -> Option<i32> {
+        self.max_message_size
+    }
+
     /// The window of a stream whose messages have come from publishers.
     pub(crate) fn window(&self) -> Duration {
         self.duplicate_window.unwrap_or(DUPLICATE_WINDOW)

@@ -24,4 +24,5 @@ mod full_channel;
 mod pipelined;
 mod publish;
 mod startup;
+mod stream_settings;
 mod topology;
