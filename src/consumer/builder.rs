@@ -2,8 +2,15 @@
 
 use super::{
     ConsumeError, ConsumeErrorKind, ConsumerOptions, Delivery, Drift, DurableConsumer, HandlerError, Order,
-    ask::Asker, decide::Policy, durable::Durable, guarantee::Needs, handler::Handlers, hold::Holds,
-    process::Shared, streams, vitals::Vitals,
+    ask::Asker,
+    decide::Policy,
+    durable::Durable,
+    guarantee::Needs,
+    handler::Handlers,
+    hold::Holds,
+    process::Shared,
+    streams::{self, Checked},
+    vitals::Vitals,
 };
 use crate::{
     bridge::EventBridge,
@@ -103,14 +110,14 @@ impl ConsumerBuilder {
         let context = jetstream::new(client.clone());
         let (watch, stream) = (self.bridge.watch().clone(), self.feed.stream());
         let asker = Asker { context: context.clone(), client: client.clone(), watch: watch.clone() };
-        let max_age = if self.options.checks_streams {
+        let Checked { max_age, replicas } = if self.options.checks_streams {
             let retry_budget = self.bridge.retry_budget();
             streams::check(&asker, &name, self.feed, &self.store, &self.options, retry_budget).await?
         } else {
             tracing::warn!(consumer = %name, "streams are not checked, as the options ask for");
-            None
+            Checked::default()
         };
-        let needs = Needs::new(self.feed, &self.handlers, &self.options);
+        let needs = Needs::new(self.feed, &self.handlers, &self.options).with_replicas(replicas);
         let durable = Durable::new(&asker, stream, &name).await?;
         let config = durable.ensure(self.filters(), &self.options, &needs).await?;
         if self.options.drift == Drift::Adopt {

@@ -15,7 +15,16 @@ use tokio::time::{sleep, timeout};
 const SILENCE: Duration = Duration::from_millis(1500);
 const SECOND_ANSWER_WITHIN: Duration = Duration::from_millis(500);
 
-/// Reads both streams and says what is wrong with them; returns how long events are kept, if that is limited.
+/// What is known of the stream of events.
+#[derive(Debug, Default)]
+pub(super) struct Checked {
+    /// How long events are kept, if that is limited.
+    pub(super) max_age: Option<Duration>,
+    /// How many copies there are; zero where it was not looked at.
+    pub(super) replicas: usize,
+}
+
+/// Reads both streams and says what is wrong with them.
 pub(super) async fn check(
     asker: &Asker,
     name: &ConsumerName,
@@ -23,7 +32,7 @@ pub(super) async fn check(
     store: &Arc<dyn DedupeStore>,
     options: &ConsumerOptions,
     retry_budget: Duration,
-) -> Result<Option<Duration>, ConsumeError> {
+) -> Result<Checked, ConsumeError> {
     let events = find(asker, name, feed.stream()).await?;
     must_fit(unfit(&events))?;
     check_retention(store, options, &events)?;
@@ -33,7 +42,8 @@ pub(super) async fn check(
     let unfit = if feed == Feed::Strat { written(&events, retry_budget) } else { None };
     must_fit(unfit.or_else(|| written(&dead_letters, DEAD_LETTER_BUDGET)))?;
     must_fit(takes_no_dead_letter(&dead_letters).or_else(|| forgets_first(&events, &dead_letters)))?;
-    Ok((!events.max_age.is_zero()).then_some(events.max_age))
+    let max_age = (!events.max_age.is_zero()).then_some(events.max_age);
+    Ok(Checked { max_age, replicas: events.num_replicas })
 }
 
 fn must_fit(problem: Option<String>) -> Result<(), ConsumeError> {

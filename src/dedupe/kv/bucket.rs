@@ -1,6 +1,6 @@
 //! The bucket: compare-and-set, and reading a revision with its age.
 
-use super::{KvStoreOptions, record::Record};
+use super::{KvStoreOptions, fitness::must_serve, record::Record};
 use crate::{
     account_limit,
     dedupe::{StoreError, StoreErrorKind},
@@ -62,23 +62,8 @@ pub(super) async fn find(
 ) -> Result<stream::Config, StoreError> {
     let stream = context.get_stream(format!("KV_{}", options.bucket)).await.map_err(unavailable)?;
     let config = stream.cached_info().config.clone();
-    must_serve(&config)?;
+    must_serve(&options.bucket, &config)?;
     Ok(config)
-}
-
-/// A bucket that drops old keys when it is full, or takes no writes of its own, would lose what was settled.
-fn must_serve(found: &stream::Config) -> Result<(), StoreError> {
-    let problem = if found.discard == stream::DiscardPolicy::Old {
-        "discards old keys when it is full; wanted discard new"
-    } else if found.mirror.is_some() {
-        "is a mirror, which takes no writes"
-    } else if !found.allow_direct {
-        "does not allow direct gets"
-    } else {
-        return Ok(());
-    };
-    let message = format!("bucket {} {problem}", found.name.trim_start_matches("KV_"));
-    Err(StoreError::new(StoreErrorKind::Mismatch).with_message(message))
 }
 
 /// How long a follower is given to catch up, step by step.
