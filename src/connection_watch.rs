@@ -97,7 +97,7 @@ impl ConnectionWatch {
             Event::ServerError(ServerError::AuthorizationViolation) => self.lost("authorization violation"),
             Event::ClientError(ClientError::Other(text)) => self.lost(text.clone()),
             Event::ClientError(ClientError::MaxReconnects) => {
-                self.lost("reached maximum number of reconnects")
+                self.lost("maximum number of reconnects is reached");
             }
             Event::Connected => {
                 // Subscriptions are made anew on a new connection, and refused anew.

@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn a_durable_with_fewer_copies_than_its_stream_breaks_a_guarantee() {
+    fn fewer_copies_than_the_stream_has_break_a_guarantee() {
         let found = |num_replicas| Config {
             ack_policy: AckPolicy::Explicit,
             ack_wait: Duration::from_secs(45),

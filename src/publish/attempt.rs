@@ -200,7 +200,7 @@ impl Publisher {
 
 /// Whether what came cannot be read as an answer of JetStream.
 fn is_foreign(error: &context::PublishError) -> bool {
-    error.source().is_some_and(|source| source.is::<serde_json::Error>())
+    matches!(error.source(), Some(source) if source.is::<serde_json::Error>())
 }
 
 fn stored(acknowledged: PublishAck) -> Result<PublishReceipt, Failure> {

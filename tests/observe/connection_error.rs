@@ -24,7 +24,7 @@ async fn connect(server: &NatsServer) -> EventBridge {
 }
 
 /// As an operator would: the file is changed, and the server told to read it again.
-async fn change_password(server: &NatsServer, from: &str, to: &str) {
+fn change_password(server: &NatsServer, from: &str, to: &str) {
     let file = server.folder().join("nats-server.conf");
     let text = std::fs::read_to_string(&file).unwrap();
     assert!(text.contains(from));
@@ -45,7 +45,7 @@ async fn a_password_that_was_changed_is_the_cause_of_what_fails() {
     bridge.publish(published("a", 1)).await.unwrap();
     assert_eq!(bridge.status().await.connection_error(), None);
 
-    change_password(&server, "password: first", "password: second").await;
+    change_password(&server, "password: first", "password: second");
     let told = || async { bridge.status().await.connection_error().map(str::to_owned) };
     eventually("told", told, |told| told.as_deref() == Some("authorization violation")).await;
     let lost = "connection to the broker is lost: authorization violation";
@@ -62,13 +62,13 @@ async fn a_password_that_was_changed_is_the_cause_of_what_fails() {
     }
     assert!(!format!("{error:?}").contains("first"), "{error:?}");
 
-    change_password(&server, "password: second", "password: first").await;
+    change_password(&server, "password: second", "password: first");
     eventually("told", told, Option::is_none).await;
     eventually("published", || bridge.publish(published("a", 5)), Result::is_ok).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_is_set_up_or_built_without_a_connection_says_why_there_is_none() {
+async fn what_is_built_without_a_connection_says_why_there_is_none() {
     let server = NatsServer::builder().config(USERS).start().await.unwrap();
     let watch = ConnectionWatch::new();
     let options = ConnectOptions::with_user_and_password("service".into(), "wrong".into())

@@ -15,7 +15,7 @@ const ANSWERS: [&str; 5] = ["hello", "", "{}", r#"{"error":"no such unit"}"#, r#
 /// A server that syncs each write, so that others are faster, and somebody who answers all that is published.
 async fn stage() -> (Stage, Answering) {
     let folder = tempfile::tempdir().unwrap();
-    let slow = format!("jetstream {{ store_dir: {:?}, sync_interval: always }}", folder.path());
+    let slow = format!("jetstream {{ store_dir: \"{}\", sync_interval: always }}", folder.path().display());
     let stage = Stage::on(NatsServer::builder().config(slow).start().await.unwrap()).await;
     let echo = async_nats::connect(stage.server.url()).await.unwrap();
     let mut heard = echo.subscribe("strat.>").await.unwrap();

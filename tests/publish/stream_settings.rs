@@ -116,7 +116,7 @@ async fn a_sealed_stream_is_told_as_sealed() {
         stage.context().update_stream(&sealed).await.unwrap();
         let says = format!("{stream}: sealed is true, wanted false (cannot be changed)");
         // That it has no limit of age and so on follows from it.
-        assert_eq!(verify(&stage).await, [says.clone()]);
+        assert_eq!(verify(&stage).await, std::slice::from_ref(&says));
         let error = stage.bridge.provision(&Topology::default()).await.unwrap_err();
         assert_eq!((error.kind(), error.to_string()), (TopologyErrorKind::Conflict, says));
         let feed = if stream == CHOCO_STREAM { Feed::Choco } else { Feed::Strat };
@@ -155,7 +155,7 @@ async fn what_lets_messages_vanish_or_change_is_taken_away() {
     let says = "subject_transform is strat.> -> strat.elsewhere.>, wanted none";
     is_mended(&stage, EVENT_STREAM, elsewhere, says, Some("subject_transform")).await;
     let limited = |config: &mut Config| {
-        let limits = ConsumerLimits { inactive_threshold: Duration::from_secs(3600), max_ack_pending: 0 };
+        let limits = ConsumerLimits { inactive_threshold: Duration::from_hours(1), max_ack_pending: 0 };
         config.consumer_limits = Some(limits);
     };
     remake(&stage, EVENT_STREAM, limited).await;
@@ -167,7 +167,7 @@ async fn what_lets_messages_vanish_or_change_is_taken_away() {
     remake(&stage, EVENT_STREAM, |config| {
         config.allow_message_ttl = true;
         config.allow_rollup = true;
-        config.subject_delete_marker_ttl = Some(Duration::from_secs(60));
+        config.subject_delete_marker_ttl = Some(Duration::from_mins(1));
     })
     .await;
     let marks = format!("{EVENT_STREAM}: subject_delete_marker_ttl is 60s, wanted none");

@@ -13,7 +13,7 @@ use support::Stage;
 
 /// The stream of a bucket, as it should be.
 async fn made(context: &jetstream::Context) -> Config {
-    let max_age = Duration::from_secs(30 * 24 * 60 * 60);
+    let max_age = Duration::from_hours(30 * 24);
     let bucket = kv::Config { bucket: "model".into(), history: 1, max_age, ..kv::Config::default() };
     context.create_key_value(bucket).await.unwrap();
     let model = context.get_stream("KV_model").await.unwrap().cached_info().config.clone();
