@@ -100,6 +100,10 @@ impl EventBridge {
         &self.inner.watch
     }
 
+    fn explained(&self, error: TopologyError) -> TopologyError {
+        error.explained(self.inner.watch.disconnected(&self.inner.client))
+    }
+
     /// Creates the streams of `topology`, or changes what differs from it. What is not part of it, such as a
     /// description, stays. Running it twice, or from several processes at once, is harmless.
     ///
@@ -113,7 +117,7 @@ impl EventBridge {
     /// Dropping the future may leave some of the streams done; provisioning again does the rest.
     pub async fn provision(&self, topology: &Topology) -> Result<(), TopologyError> {
         self.check_budget(topology)?;
-        topology.provision(&self.inner.client).await
+        topology.provision(&self.inner.client).await.map_err(|error| self.explained(error))
     }
 
     /// Checks that the streams are what `topology` says, and changes nothing.
@@ -127,7 +131,7 @@ impl EventBridge {
     /// Only reads: dropping the future has no effect.
     pub async fn verify(&self, topology: &Topology) -> Result<(), TopologyError> {
         self.check_budget(topology)?;
-        topology.verify(&self.inner.client).await
+        topology.verify(&self.inner.client).await.map_err(|error| self.explained(error))
     }
 
     /// How the broker's forwarding of events to Choco is doing: how far behind, how long silent, and why.
@@ -144,7 +148,8 @@ impl EventBridge {
     ///
     /// Only reads: dropping the future has no effect.
     pub async fn forwarding(&self) -> Result<Forwarding, TopologyError> {
-        Forwarding::read(&self.inner.client, &self.inner.watch).await
+        let Inner { client, watch, .. } = &*self.inner;
+        Forwarding::read(client, watch).await.map_err(|error| self.explained(error))
     }
 
     /// How the broker is doing, for a health check: the connection, the server, the streams, the forwarding to Choco and
@@ -165,7 +170,7 @@ impl EventBridge {
     /// A publish must not be repeated for longer than the broker recognises a repeat.
     fn check_budget(&self, topology: &Topology) -> Result<(), TopologyError> {
         let budget = self.inner.options.retry_budget();
-        let window = topology.events().duplicate_window().min(topology.dead_letters().duplicate_window());
+        let window = topology.events().window().min(topology.dead_letters().window());
         if budget < window {
             return Ok(());
         }

@@ -1,7 +1,8 @@
-//! What the server refuses on a connection, which it tells the connection and not the one who asked.
+//! What is told to a connection and not to the one who asked: what the server refuses, and why it was lost.
 
-use async_nats::{Event, ServerError};
+use async_nats::{Client, ClientError, Event, ServerError, connection::State};
 use std::{
+    borrow::Cow,
     collections::VecDeque,
     future::{Ready, ready},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -12,13 +13,18 @@ use tokio::sync::Notify;
 const REMEMBERED: usize = 1024;
 const LONGEST_SUBJECT: usize = 1024;
 
-/// Hears from a connection which subjects the server refuses, so that a missing permission is told as what it is.
+/// Hears from a connection which subjects the server refuses and why the connection was lost, so that a missing
+/// permission or an expired password is told as what it is.
 ///
 /// A server says "permissions violation" to the connection, not to the publish or the subscription that it is about;
 /// those wait until their time is up. With a watch, a publish fails within a second with
 /// [`PermissionDenied`](crate::PublishErrorKind::PermissionDenied), and a consumer ends with
 /// [`PermissionDenied`](crate::ConsumeErrorKind::PermissionDenied); both name the subject. Without one they report a
 /// time-out, or wait.
+///
+/// Nor does a publish hear that its connection was lost since the user expired: it waits for another one. With a watch,
+/// what fails without a connection has a [cause](std::error::Error::source) that says why there is none, and so does the
+/// [status](crate::BridgeStatus::connection_error).
 ///
 /// A connection has one event callback, which is the host's. A host that has none gives it to the watch:
 ///
@@ -44,6 +50,8 @@ pub struct ConnectionWatch {
 #[derive(Debug, Default)]
 struct Inner {
     refusals: Mutex<Refusals>,
+    /// The last thing that went wrong with the connection itself, since it was there.
+    error: Mutex<Option<Cow<'static, str>>>,
     changed: Notify,
 }
 
@@ -63,6 +71,10 @@ pub(crate) enum Refusal {
     Subscribe(String),
 }
 
+/// That there is no connection, and why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Disconnected(String);
+
 /// A moment in the life of a connection. What was refused before it says nothing about what is sent after it.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Moment(u64);
@@ -78,16 +90,42 @@ impl ConnectionWatch {
     pub fn observe(&self, event: &Event) {
         self.lock().is_wired = true;
         match event {
-            Event::ServerError(ServerError::Other(text)) => {
-                let Some(refusal) = Refusal::parse(text) else { return };
-                tracing::error!(%refusal, "server refuses a subject: the user of this connection lacks a permission");
-                self.lock().record(refusal);
-                self.inner.changed.notify_waiters();
+            Event::ServerError(ServerError::Other(text)) => match Refusal::parse(text) {
+                Some(refusal) => self.hear(refusal),
+                None => self.lost(text.clone()),
+            },
+            Event::ServerError(ServerError::AuthorizationViolation) => self.lost("authorization violation"),
+            Event::ClientError(ClientError::Other(text)) => self.lost(text.clone()),
+            Event::ClientError(ClientError::MaxReconnects) => {
+                self.lost("maximum number of reconnects is reached");
             }
-            // Subscriptions are made anew on a new connection, and refused anew.
-            Event::Connected => self.lock().latest.retain(|(_, refusal)| !refusal.is_of_subscription()),
+            Event::Connected => {
+                // Subscriptions are made anew on a new connection, and refused anew.
+                self.lock().latest.retain(|(_, refusal)| !refusal.is_of_subscription());
+                *self.error() = None;
+            }
             _ => {}
         }
+    }
+
+    fn hear(&self, refusal: Refusal) {
+        tracing::error!(%refusal, "server refuses a subject: the user of this connection lacks a permission");
+        self.lock().record(refusal);
+        self.inner.changed.notify_waiters();
+    }
+
+    fn lost(&self, why: impl Into<Cow<'static, str>>) {
+        *self.error() = Some(why.into());
+    }
+
+    /// Why there is no connection, as far as was heard; `None` while there is one.
+    ///
+    /// What a server says of a connection that goes on is no reason for anything.
+    pub(crate) fn disconnected(&self, client: &Client) -> Option<Disconnected> {
+        if client.connection_state() == State::Connected {
+            return None;
+        }
+        self.error().as_deref().map(Disconnected::new)
     }
 
     /// For [`ConnectOptions::event_callback`](async_nats::ConnectOptions::event_callback).
@@ -153,7 +191,32 @@ impl ConnectionWatch {
     fn lock(&self) -> MutexGuard<'_, Refusals> {
         self.inner.refusals.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    fn error(&self) -> MutexGuard<'_, Option<Cow<'static, str>>> {
+        self.inner.error.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
+
+impl Disconnected {
+    /// One line of printable text, whatever a server says.
+    fn new(why: &str) -> Self {
+        const LONGEST: usize = 256;
+        let printable = why.chars().filter(|c| !c.is_control()).take(LONGEST);
+        Self(printable.collect())
+    }
+
+    pub(crate) fn why(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::fmt::Display for Disconnected {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "connection to the broker is lost: {}", self.0)
+    }
+}
+
+impl std::error::Error for Disconnected {}
 
 impl Refusals {
     fn record(&mut self, refusal: Refusal) {

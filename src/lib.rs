@@ -30,6 +30,7 @@ pub mod dead_letter;
 pub mod dedupe;
 
 // Around.
+mod account_limit;
 mod jitter;
 #[cfg(feature = "schema")]
 pub mod schema;

@@ -1,7 +1,7 @@
 //! How the broker is doing, as far as this crate depends on it.
 
 use crate::{
-    connection_watch::ConnectionWatch,
+    connection_watch::{ConnectionWatch, Disconnected},
     topology::{CHOCO_STREAM, DEAD_LETTER_STREAM, EVENT_STREAM, Forwarding, StreamInfo},
 };
 use async_nats::{
@@ -20,6 +20,7 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(2);
 #[derive(Debug, Clone)]
 pub struct BridgeStatus {
     connection: State,
+    disconnected: Option<Disconnected>,
     server: Option<Server>,
     is_jetstream_reachable: bool,
     streams: Vec<StreamStatus>,
@@ -74,6 +75,7 @@ impl BridgeStatus {
             let streams = names.map(|name| StreamStatus { name, found: Found::Unknown });
             return Self {
                 connection,
+                disconnected: watch.disconnected(client),
                 server,
                 is_jetstream_reachable: false,
                 streams: streams.into(),
@@ -103,6 +105,7 @@ impl BridgeStatus {
         let is_answered = streams.iter().any(|stream| !matches!(stream.found, Found::Unknown));
         Self {
             connection: client.connection_state(),
+            disconnected: watch.disconnected(client),
             server,
             is_jetstream_reachable: is_answered || matches!(reachable, Ok(Ok(_))),
             streams,
@@ -114,6 +117,13 @@ impl BridgeStatus {
     #[must_use]
     pub fn connection(&self) -> State {
         self.connection.clone()
+    }
+
+    /// Why there is no connection, such as `authorization violation` or `IO error`; `None` while there is one, and without
+    /// a [`ConnectionWatch`](crate::ConnectionWatch).
+    #[must_use]
+    pub fn connection_error(&self) -> Option<&str> {
+        self.disconnected.as_ref().map(Disconnected::why)
     }
 
     /// Whether there is a connection.

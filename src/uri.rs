@@ -2,7 +2,7 @@
 
 use crate::{
     domain::Domain,
-    value::{ParseError, is_token, text_schema, text_traits, text_value},
+    value::{ParseError, is_token, text_schema, text_traits},
 };
 use std::str::FromStr;
 
@@ -26,7 +26,6 @@ pub struct UnitUri {
 
 const UNIT_MAX_BYTES: usize = 512;
 const RESOURCE_MAX_BYTES: usize = 2048;
-const UNIT_RULE: &str = "must be strat://{domain}/{type}/{slug}@{semver} of at most 512 bytes";
 
 impl UnitUri {
     /// The text, as it stands on the wire.
@@ -60,6 +59,7 @@ impl UnitUri {
     }
 
     fn parts(&self) -> Parts<'_> {
+        // It was split when it was parsed.
         split(&self.text).unwrap_or_default()
     }
 }
@@ -72,23 +72,38 @@ struct Parts<'a> {
     version: &'a str,
 }
 
-fn split(text: &str) -> Option<Parts<'_>> {
-    let (domain, rest) = text.strip_prefix("strat://")?.split_once('/')?;
-    let (kind, rest) = rest.split_once('/')?;
-    let (slug, version) = rest.split_once('@')?;
-    Some(Parts { domain, kind, slug, version })
+/// The parts, or which of them is missing.
+fn split(text: &str) -> Result<Parts<'_>, &'static str> {
+    let rest = text.strip_prefix("strat://").ok_or("must begin with strat://")?;
+    let (domain, rest) =
+        rest.split_once('/').ok_or("has no type: must be strat://{domain}/{type}/{slug}@{semver}")?;
+    let (kind, rest) =
+        rest.split_once('/').ok_or("has no slug: must be strat://{domain}/{type}/{slug}@{semver}")?;
+    let (slug, version) =
+        rest.split_once('@').ok_or("has no version: must be strat://{domain}/{type}/{slug}@{semver}")?;
+    Ok(Parts { domain, kind, slug, version })
 }
 
 impl FromStr for UnitUri {
     type Err = ParseError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let refused = || ParseError::new("unit URI", UNIT_RULE, text);
-        let parts = split(text).filter(|_| text.len() <= UNIT_MAX_BYTES).ok_or_else(refused)?;
-        if !is_type(parts.kind) || !is_slug(parts.slug) || !is_semver(parts.version) {
-            return Err(refused());
+        let refused = |rule| ParseError::new("unit URI", rule, text);
+        if text.len() > UNIT_MAX_BYTES {
+            return Err(refused("must have at most 512 bytes"));
         }
-        let domain = parts.domain.parse().map_err(|_| refused())?;
+        let Parts { domain, kind, slug, version } = split(text).map_err(refused)?;
+        let is_domain = domain.parse::<Domain>();
+        let domain = is_domain.map_err(|error| refused(error.rule()).of_part("domain", domain))?;
+        for (name, part, is_valid, rule) in [
+            ("type", kind, is_type(kind), "must be of a-z 0-9 - and begin with a letter"),
+            ("slug", slug, is_slug(slug), "must be words of a-z 0-9, with one - between two"),
+            ("version", version, is_semver(version), "must be one of SemVer 2.0, such as 1.0.0"),
+        ] {
+            if !is_valid {
+                return Err(refused(rule).of_part(name, part));
+            }
+        }
         Ok(Self { domain, text: text.into() })
     }
 }
@@ -96,7 +111,7 @@ impl FromStr for UnitUri {
 text_traits!(UnitUri);
 text_schema!(
     UnitUri,
-    UNIT_RULE,
+    "must be strat://{domain}/{type}/{slug}@{semver} of at most 512 bytes",
     UNIT_MAX_BYTES,
     concat!(
         r"strat://[a-z0-9][a-z0-9-]{0,62}/[a-z][a-z0-9-]*/[a-z0-9]+(?:-[a-z0-9]+)*",
@@ -145,20 +160,49 @@ fn is_identifier(text: &str) -> bool {
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ResourceUri(Box<str>);
 
-text_value!(
+impl ResourceUri {
+    /// The text, as it stands on the wire.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for ResourceUri {
+    type Err = ParseError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let refused = |rule| ParseError::new("resource URI", rule, text);
+        let Some((scheme, rest)) = text.split_once(':') else {
+            return Err(refused("has no scheme: must be an absolute URI"));
+        };
+        if text.len() > RESOURCE_MAX_BYTES {
+            Err(refused("must have at most 2048 bytes"))
+        } else if !is_scheme(scheme) {
+            let rule = "must be of A-Z a-z 0-9 + - . and begin with a letter";
+            Err(refused(rule).of_part("scheme", scheme))
+        } else if rest.is_empty() {
+            Err(refused("has nothing behind its scheme"))
+        } else if !rest.bytes().all(|b| b.is_ascii_graphic()) {
+            Err(refused("must be printable ASCII without blanks"))
+        } else {
+            Ok(Self(text.into()))
+        }
+    }
+}
+
+text_traits!(ResourceUri);
+text_schema!(
     ResourceUri,
-    "resource URI",
-    |text| {
-        let Some((scheme, rest)) = text.split_once(':') else { return false };
-        text.len() <= RESOURCE_MAX_BYTES
-            && scheme.starts_with(|c: char| c.is_ascii_alphabetic())
-            && scheme.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'-' | b'.'))
-            && is_token(rest, RESOURCE_MAX_BYTES, |b| b.is_ascii_graphic())
-    },
     "must be an absolute URI of printable ASCII without blanks, at most 2048 bytes",
     RESOURCE_MAX_BYTES,
     "[A-Za-z][A-Za-z0-9+.-]*:[!-~]+"
 );
+
+fn is_scheme(text: &str) -> bool {
+    text.starts_with(|c: char| c.is_ascii_alphabetic())
+        && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'-' | b'.'))
+}
 
 impl From<UnitUri> for ResourceUri {
     fn from(uri: UnitUri) -> Self {

@@ -4,23 +4,26 @@ use std::fmt;
 
 /// A text that is not a valid value of the type it was parsed into.
 ///
-/// Its `Display` names the type, shows the text (escaped, cut at 64 characters) and states the rule.
+/// Its `Display` names the type, shows the text and the part of it that is wrong (escaped, each cut at 64 characters), and
+/// states the rule.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ParseError {
     what: &'static str,
     rule: &'static str,
     shown: String,
+    part: Option<(&'static str, String)>,
 }
 
 impl ParseError {
     /// `rule` states what would have been valid, so that the reader can mend the text.
     pub(crate) fn new(what: &'static str, rule: &'static str, text: &str) -> Self {
-        const SHOWN: usize = 64;
-        let mut shown: String = text.chars().take(SHOWN).collect();
-        if shown.len() < text.len() {
-            shown.push('…');
-        }
-        Self { what, rule, shown }
+        Self { what, rule, shown: shown(text), part: None }
+    }
+
+    /// The same, where the rule is one of a part of the text.
+    pub(crate) fn of_part(mut self, name: &'static str, part: &str) -> Self {
+        self.part = Some((name, shown(part)));
+        self
     }
 
     /// The kind of value that was asked for, such as `domain` or `unit URI`.
@@ -28,11 +31,35 @@ impl ParseError {
     pub fn what(&self) -> &'static str {
         self.what
     }
+
+    pub(crate) fn rule(&self) -> &'static str {
+        self.rule
+    }
+
+    /// The part that is wrong, such as `domain` or `version` of a unit URI; `None` if it is no single one.
+    #[must_use]
+    pub fn part(&self) -> Option<&'static str> {
+        self.part.as_ref().map(|(name, _)| *name)
+    }
+}
+
+/// Enough of a text to recognise it.
+fn shown(text: &str) -> String {
+    const SHOWN: usize = 64;
+    let mut shown: String = text.chars().take(SHOWN).collect();
+    if shown.len() < text.len() {
+        shown.push('…');
+    }
+    shown
 }
 
 impl fmt::Display for ParseError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "invalid {} {:?}: {}", self.what, self.shown, self.rule)
+        write!(f, "invalid {} {:?}: ", self.what, self.shown)?;
+        if let Some((name, part)) = &self.part {
+            write!(f, "{name} {part:?} ")?;
+        }
+        f.write_str(self.rule)
     }
 }
 

@@ -2,8 +2,18 @@
 
 use super::{
     ConsumeError, ConsumeErrorKind, ConsumerOptions, Delivery, Drift, DurableConsumer, HandlerError, Order,
-    arrivals::Arrivals, ask::Asker, decide::Policy, durable::Durable, expiry::ServerClock, gap,
-    guarantee::Needs, handler::Handlers, hold::Holds, postponed::Postponed, process::Shared, streams,
+    arrivals::Arrivals,
+    ask::Asker,
+    decide::Policy,
+    durable::Durable,
+    expiry::ServerClock,
+    gap,
+    guarantee::Needs,
+    handler::Handlers,
+    hold::Holds,
+    postponed::Postponed,
+    process::Shared,
+    streams::{self, Checked},
     vitals::Vitals,
 };
 use crate::{
@@ -92,21 +102,26 @@ impl ConsumerBuilder {
     /// # Cancel safety
     ///
     /// Dropping the future may leave the durable created; building again is harmless.
-    pub async fn build(mut self) -> Result<DurableConsumer, ConsumeError> {
+    pub async fn build(self) -> Result<DurableConsumer, ConsumeError> {
+        let (client, watch) = (self.bridge.client().clone(), self.bridge.watch().clone());
+        self.checked().await.map_err(|error| error.explained(watch.disconnected(&client)))
+    }
+
+    async fn checked(mut self) -> Result<DurableConsumer, ConsumeError> {
         let name = self.check()?;
         let client = self.bridge.client().clone();
         self.check_version(&client)?;
         let context = jetstream::new(client.clone());
         let (watch, stream) = (self.bridge.watch().clone(), self.feed.stream());
         let asker = Asker { context: context.clone(), client: client.clone(), watch: watch.clone() };
-        let max_age = if self.options.checks_streams {
+        let Checked { max_age, replicas } = if self.options.checks_streams {
             let retry_budget = self.bridge.retry_budget();
             streams::check(&asker, &name, self.feed, &self.store, &self.options, retry_budget).await?
         } else {
             tracing::warn!(consumer = %name, "streams are not checked, as the options ask for");
-            None
+            Checked::default()
         };
-        let needs = Needs::new(self.feed, &self.handlers, &self.options);
+        let needs = Needs::new(self.feed, &self.handlers, &self.options).with_replicas(replicas);
         let durable = Durable::new(&asker, stream, &name).await?;
         let config = durable.ensure(self.filters(), &self.options, &needs).await?;
         if self.options.drift == Drift::Adopt {

@@ -56,7 +56,7 @@ pub(super) fn filters(config: &Config) -> Vec<String> {
 }
 
 /// Our fields: name, whether the server cannot change it, and its value.
-fn fields(config: &Config) -> [(&'static str, bool, String); 15] {
+fn fields(config: &Config) -> [(&'static str, bool, String); 16] {
     let shown = |value: &dyn Debug| format!("{value:?}");
     [
         ("deliver subject", true, shown(&config.deliver_subject)),
@@ -64,6 +64,7 @@ fn fields(config: &Config) -> [(&'static str, bool, String); 15] {
         ("ack policy", true, shown(&config.ack_policy)),
         ("priority policy", true, shown(&config.priority_policy)),
         ("replay policy", true, shown(&config.replay_policy)),
+        ("memory storage", true, shown(&config.memory_storage)),
         ("ack wait", false, shown(&config.ack_wait)),
         ("max deliver", false, shown(&config.max_deliver)),
         ("filters", false, shown(&filters(config))),

@@ -14,8 +14,9 @@ pub enum Drift {
     Refuse,
     /// It is used as it is, if the guarantees hold with it; for a durable that an operator set up.
     ///
-    /// They do when it delivers without a limit, waits at least as long as the lease for an explicit ack, is never
-    /// removed for being idle, and its filters match only events that have a handler. The ack wait it has replaces the
+    /// They do when it delivers at once and without a limit, waits at least as long as the lease for an explicit ack, is
+    /// never removed for being idle, is kept in a file with as many copies as its stream, and its filters match only events
+    /// that have a handler. The ack wait it has replaces the
     /// one of the options.
     Adopt,
     /// It is changed to what the options ask for. What is not set by options, such as a description, stays.

@@ -7,11 +7,12 @@ use super::{
     guarantee::Needs,
     takeover::GROUP,
 };
-use crate::consumer_name::ConsumerName;
+use crate::{account_limit, consumer_name::ConsumerName};
 use async_nats::jetstream::{
+    self,
     consumer::{AckPolicy, Config, FromConsumer, IntoConsumerConfig, PriorityPolicy, ReplayPolicy, pull},
     context::ConsumerInfoErrorKind,
-    stream::{ConsumerCreateStrictErrorKind, Stream},
+    stream::{ConsumerCreateStrictErrorKind, ConsumerUpdateErrorKind, Stream},
 };
 use std::time::Duration;
 
@@ -98,7 +99,10 @@ impl<'a> Durable<'a> {
             Err(error) if matches!(error.kind(), ConsumerCreateStrictErrorKind::AlreadyExists) => {
                 self.read().await?.ok_or_else(|| self.failed("read", error))
             }
-            Err(error) => Err(self.failed("created", error)),
+            Err(error) => Err(match error.kind() {
+                ConsumerCreateStrictErrorKind::JetStream(answer) => self.denied("created", answer),
+                _ => self.failed("created", error),
+            }),
         }
     }
 
@@ -107,7 +111,11 @@ impl<'a> Durable<'a> {
             .map_err(|error| self.failed("updated", error))?;
         let request = self.stream.update_consumer(merged);
         let updated = self.asker.ask(&self.subject("CREATE"), request).await?;
-        let updated = updated.map_err(|error| self.failed("updated", error))?.cached_info().config.clone();
+        let updated = updated.map_err(|error| match error.kind() {
+            ConsumerUpdateErrorKind::JetStream(answer) => self.denied("updated", answer),
+            _ => self.failed("updated", error),
+        })?;
+        let updated = updated.cached_info().config.clone();
         // An old server answers "ok" and ignores what it does not know.
         if let Some(left) = differences(goal, &updated).into_iter().next() {
             let advice = ", although it was changed: is the server older than 2.10?";
@@ -123,6 +131,17 @@ impl<'a> Durable<'a> {
 
     fn refused(&self, kind: ConsumeErrorKind, difference: &Difference, advice: &str) -> ConsumeError {
         ConsumeError::new(kind, format!("durable {} has {difference}{advice}", self.name))
+    }
+
+    fn denied(&self, verb: &str, answer: jetstream::Error) -> ConsumeError {
+        if !account_limit::is_reached(&answer) {
+            return self.failed(verb, answer);
+        }
+        let message = format!(
+            "durable {} cannot be {verb}: a limit of the account or the stream is reached",
+            self.name
+        );
+        ConsumeError::new(ConsumeErrorKind::LimitReached, message).caused_by(answer)
     }
 
     fn failed(&self, verb: &str, error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> ConsumeError {

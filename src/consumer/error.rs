@@ -1,5 +1,6 @@
 //! Why a consumer could not be built, or had to stop.
 
+use crate::connection_watch::Disconnected;
 use std::{borrow::Cow, error::Error, fmt};
 
 /// A durable consumer that could not be built, or had to stop.
@@ -39,6 +40,8 @@ pub enum ConsumeErrorKind {
     /// The user of the connection lacks a permission; the message names the subject. Told only with a
     /// [`ConnectionWatch`](crate::ConnectionWatch).
     PermissionDenied,
+    /// The account or the stream may not have more consumers, or not such ones; the source says which.
+    LimitReached,
     /// The server is too old.
     UnsupportedServer,
     /// The broker did not answer, or refused; the source says more.
@@ -53,6 +56,14 @@ impl ConsumeError {
     pub(super) fn caused_by(mut self, source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         self.source = Some(source.into());
         self
+    }
+
+    /// With the reason why there is no connection, if it is one of a broker that does not answer.
+    pub(super) fn explained(self, disconnected: Option<Disconnected>) -> Self {
+        match disconnected {
+            Some(cause) if self.kind == ConsumeErrorKind::Unavailable => self.caused_by(cause),
+            _ => self,
+        }
     }
 
     /// Says what else can be done about it.

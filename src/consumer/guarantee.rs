@@ -6,7 +6,7 @@ use super::{
     handler::Handlers,
 };
 use crate::{event::EventType, subject::Feed};
-use async_nats::jetstream::consumer::{AckPolicy, Config, PriorityPolicy};
+use async_nats::jetstream::consumer::{AckPolicy, Config, PriorityPolicy, ReplayPolicy};
 use std::{fmt::Debug, time::Duration};
 
 /// What a consumer relies on.
@@ -15,6 +15,8 @@ pub(super) struct Needs {
     lease: Duration,
     order: Order,
     max_in_flight: i64,
+    /// How many copies of the stream there are; zero where it was not looked at.
+    replicas: usize,
     /// The subjects of event types that have a handler, and of those that have none.
     handled: Vec<String>,
     unhandled: Vec<String>,
@@ -29,9 +31,15 @@ impl Needs {
             lease: options.lease(),
             order: options.order,
             max_in_flight: i64::try_from(options.max_in_flight).unwrap_or(i64::MAX),
+            replicas: 0,
             handled: subjects(handled),
             unhandled: subjects(unhandled),
         }
+    }
+
+    /// The durable must have as many copies as its stream has.
+    pub(super) fn with_replicas(self, replicas: usize) -> Self {
+        Self { replicas, ..self }
     }
 
     /// The first thing about the durable that a guarantee does not hold with.
@@ -47,6 +55,8 @@ impl Needs {
         let is_pull = found.deliver_subject.is_none();
         let acks = found.ack_policy == AckPolicy::Explicit;
         let waits = found.ack_wait >= self.lease;
+        // Zero is as many as the stream has.
+        let has_copies = found.num_replicas == 0 || found.num_replicas >= self.replicas;
         let filters = filters(found);
         [
             must(is_pull, "deliver subject", &found.deliver_subject, "none".into()),
@@ -63,6 +73,21 @@ impl Needs {
                 "inactive threshold",
                 &found.inactive_threshold,
                 "none".into(),
+            ),
+            // It would be lost with the one server that has it, or when all of them stop.
+            must(!found.memory_storage, "memory storage", &found.memory_storage, "false".into()),
+            must(
+                has_copies,
+                "replicas",
+                &found.num_replicas,
+                format!("as many as the stream, {}", self.replicas),
+            ),
+            // Events would come with the pauses between them, days after they were stored.
+            must(
+                found.replay_policy == ReplayPolicy::Instant,
+                "replay policy",
+                &found.replay_policy,
+                "Instant".into(),
             ),
             // Requests for more would be refused.
             must(found.max_batch == 0, "max batch", &found.max_batch, "none".into()),
@@ -125,6 +150,23 @@ mod tests {
         handlers.add(|_: Delivery<UnitPublished>| async { Ok(()) }).unwrap();
         handlers.add(|_: Delivery<UnitDeprecated>| async { Ok(()) }).unwrap();
         Needs::new(Feed::Choco, &handlers, &ConsumerOptions::default())
+    }
+
+    #[test]
+    fn fewer_copies_than_the_stream_has_break_a_guarantee() {
+        let found = |num_replicas| Config {
+            ack_policy: AckPolicy::Explicit,
+            ack_wait: Duration::from_secs(45),
+            max_deliver: -1,
+            filter_subject: "choco.strat.*.unit.published".into(),
+            num_replicas,
+            ..Config::default()
+        };
+        let broken = |stream, durable| needs().with_replicas(stream).broken_by(&found(durable));
+        for (stream, durable) in [(0, 1), (1, 1), (3, 0), (3, 3)] {
+            assert_eq!(broken(stream, durable), None, "{stream} {durable}");
+        }
+        assert_eq!(broken(3, 1).unwrap().to_string(), "replicas 1, wanted as many as the stream, 3");
     }
 
     #[test]

@@ -10,6 +10,7 @@ mod drift;
 mod durable;
 mod error;
 mod expiry;
+mod fitness;
 mod gap;
 mod guarantee;
 mod handler;

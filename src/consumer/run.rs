@@ -127,10 +127,9 @@ impl Running {
 
     fn pump_ended(&mut self, has_panicked: bool) -> Result<(), ConsumeError> {
         if self.intake.lock().is_closed {
-            return Err(ConsumeError::new(
-                ConsumeErrorKind::Unavailable,
-                "connection to the broker is closed",
-            ));
+            let closed =
+                ConsumeError::new(ConsumeErrorKind::Unavailable, "connection to the broker is closed");
+            return Err(closed.explained(self.consumer.watch.disconnected(&self.shared.client)));
         }
         if has_panicked {
             tracing::error!(consumer = %self.shared.name, "receiving has panicked and goes on; what it held is redelivered");

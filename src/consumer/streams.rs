@@ -1,12 +1,13 @@
 //! The streams that a consumer depends on: there, and fit for the guarantees.
 
-use super::{ConsumeError, ConsumeErrorKind, ConsumerOptions, ask::Asker, process::DEAD_LETTER_BUDGET};
-use crate::{consumer_name::ConsumerName, dedupe::DedupeStore, subject::Feed, topology::DEAD_LETTER_STREAM};
-use async_nats::jetstream::{
-    ErrorCode,
-    context::GetStreamErrorKind,
-    stream::{Config, DiscardPolicy, RetentionPolicy},
+use super::{
+    ConsumeError, ConsumeErrorKind, ConsumerOptions,
+    ask::Asker,
+    fitness::{forgets_first, takes_no_dead_letter, unfit, written},
+    process::DEAD_LETTER_BUDGET,
 };
+use crate::{consumer_name::ConsumerName, dedupe::DedupeStore, subject::Feed, topology::DEAD_LETTER_STREAM};
+use async_nats::jetstream::{ErrorCode, context::GetStreamErrorKind, stream::Config};
 use std::{sync::Arc, time::Duration};
 use tokio::time::{sleep, timeout};
 
@@ -14,7 +15,16 @@ use tokio::time::{sleep, timeout};
 const SILENCE: Duration = Duration::from_millis(1500);
 const SECOND_ANSWER_WITHIN: Duration = Duration::from_millis(500);
 
-/// Reads both streams and says what is wrong with them; returns how long events are kept, if that is limited.
+/// What is known of the stream of events.
+#[derive(Debug, Default)]
+pub(super) struct Checked {
+    /// How long events are kept, if that is limited.
+    pub(super) max_age: Option<Duration>,
+    /// How many copies there are; zero where it was not looked at.
+    pub(super) replicas: usize,
+}
+
+/// Reads both streams and says what is wrong with them.
 pub(super) async fn check(
     asker: &Asker,
     name: &ConsumerName,
@@ -22,19 +32,22 @@ pub(super) async fn check(
     store: &Arc<dyn DedupeStore>,
     options: &ConsumerOptions,
     retry_budget: Duration,
-) -> Result<Option<Duration>, ConsumeError> {
+) -> Result<Checked, ConsumeError> {
     let events = find(asker, name, feed.stream()).await?;
+    must_fit(unfit(&events))?;
     check_retention(store, options, &events)?;
     let dead_letters = find(asker, name, DEAD_LETTER_STREAM).await?;
+    must_fit(unfit(&dead_letters))?;
     // Only events of this feed are published, redriven ones among them.
-    let budget = if feed == Feed::Strat { retry_budget } else { Duration::ZERO };
-    let problem = unfit(&events, budget)
-        .or_else(|| unfit(&dead_letters, DEAD_LETTER_BUDGET))
-        .or_else(|| forgets_first(&events, &dead_letters));
-    match problem {
-        Some(problem) => Err(ConsumeError::new(ConsumeErrorKind::UnfitStream, problem)),
-        None => Ok((!events.max_age.is_zero()).then_some(events.max_age)),
-    }
+    let unfit = if feed == Feed::Strat { written(&events, retry_budget) } else { None };
+    must_fit(unfit.or_else(|| written(&dead_letters, DEAD_LETTER_BUDGET)))?;
+    must_fit(takes_no_dead_letter(&dead_letters).or_else(|| forgets_first(&events, &dead_letters)))?;
+    let max_age = (!events.max_age.is_zero()).then_some(events.max_age);
+    Ok(Checked { max_age, replicas: events.num_replicas })
+}
+
+fn must_fit(problem: Option<String>) -> Result<(), ConsumeError> {
+    problem.map_or(Ok(()), |problem| Err(ConsumeError::new(ConsumeErrorKind::UnfitStream, problem)))
 }
 
 async fn find(asker: &Asker, name: &ConsumerName, stream: &str) -> Result<Config, ConsumeError> {
@@ -95,50 +108,11 @@ fn check_retention(
     Err(ConsumeError::new(ConsumeErrorKind::StoreRetention, message))
 }
 
-/// What is wrong with a stream to which a message may be repeated for as long as `budget`.
-fn unfit(stream: &Config, budget: Duration) -> Option<String> {
-    let name = &stream.name;
-    let is_limited = stream.max_bytes > 0 || stream.max_messages > 0;
-    let drops_by_subject = stream.max_messages_per_subject > 0
-        && !(stream.discard == DiscardPolicy::New && stream.discard_new_per_subject);
-    if stream.retention != RetentionPolicy::Limits {
-        Some(format!(
-            "{name} has retention {:?}, which removes what others have not seen: create it anew with limits",
-            stream.retention
-        ))
-    } else if drops_by_subject || (is_limited && stream.discard == DiscardPolicy::Old) {
-        Some(format!(
-            "{name} has a limit of size and discards old messages, which nobody may have seen: discard new ones, or \
-             remove the limit"
-        ))
-    } else if stream.duplicate_window <= budget {
-        Some(format!(
-            "{name} has a duplicate window of {:?}, not longer than a message to it is repeated ({budget:?}): lengthen \
-             it",
-            stream.duplicate_window
-        ))
-    } else {
-        None
-    }
-}
-
-fn forgets_first(events: &Config, dead_letters: &Config) -> Option<String> {
-    (age(dead_letters) < age(events)).then(|| {
-        format!(
-            "{} keeps messages {}, but {} {}: lengthen the first",
-            dead_letters.name,
-            kept(dead_letters),
-            events.name,
-            kept(events)
-        )
-    })
-}
-
 /// The age that messages reach, where zero is for ever.
-fn age(stream: &Config) -> Duration {
+pub(super) fn age(stream: &Config) -> Duration {
     if stream.max_age.is_zero() { Duration::MAX } else { stream.max_age }
 }
 
-fn kept(stream: &Config) -> String {
+pub(super) fn kept(stream: &Config) -> String {
     if stream.max_age.is_zero() { "without limit".to_owned() } else { format!("for {:?}", stream.max_age) }
 }

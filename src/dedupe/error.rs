@@ -16,7 +16,7 @@ pub struct StoreError {
 pub enum StoreErrorKind {
     /// The fence is stale: another claimant owns the slot, or nobody does. Nothing was changed.
     Fenced,
-    /// There is no room for another slot.
+    /// There is no room for another slot, or for the store itself.
     Full,
     /// The store did not answer, or not in time; it may have done it.
     Unavailable,

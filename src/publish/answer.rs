@@ -1,5 +1,6 @@
 //! What comes to the inbox of a publish.
 
+use super::{PublishReceipt, failure::Failure};
 use async_nats::{Message, StatusCode, jetstream};
 use serde::Deserialize;
 use std::borrow::Cow;
@@ -57,6 +58,32 @@ impl<'a> Answer<'a> {
             },
         }
     }
+
+    /// The receipt of what is stored, or why nothing is. One that is not [final](is_final) says neither.
+    pub(super) fn receipt(self) -> Result<PublishReceipt, Failure> {
+        self.outcome().unwrap_or_else(|| Err(Failure::unanswered())).map(PublishReceipt::from)
+    }
+
+    /// What is stored, or why nothing is; `None` of one that is not final.
+    pub(super) fn outcome(self) -> Option<Result<Stored<'a>, Failure>> {
+        Some(match self {
+            Self::Stored(Stored { sequence: 0, .. }) => Err(Failure::without_sequence()),
+            Self::Stored(stored) => Ok(stored),
+            Self::Refused(error) => Err(error.into()),
+            Self::NoStream => Err(Failure::without_stream()),
+            Self::Staged | Self::Foreign => return None,
+        })
+    }
+}
+
+/// Whether it is one to a message that is in no batch, or to the last one of a batch.
+pub(super) fn is_final(answer: &Answer<'_>) -> bool {
+    !matches!(answer, Answer::Staged | Answer::Foreign)
+}
+
+/// Whether JetStream may have given it.
+pub(super) fn is_of_jetstream(answer: &Answer<'_>) -> bool {
+    !matches!(answer, Answer::Foreign)
 }
 
 #[cfg(test)]

@@ -1,10 +1,13 @@
 //! Repeating a publish until the broker acknowledges it, refuses it, or the time is up.
 
 use super::{
-    BridgeOptions, Outgoing, PublishError, PublishErrorKind, PublishReceipt, failure::Failure, suppression,
+    BridgeOptions, Outgoing, PublishError, PublishErrorKind, PublishReceipt,
+    answer::{Answer, is_final},
+    failure::Failure,
+    suppression,
 };
 use crate::{
-    connection_watch::{ConnectionWatch, Moment},
+    connection_watch::{ConnectionWatch, Moment, Refusal},
     telemetry::{Emission, PublisherMeter},
 };
 use async_nats::{
@@ -12,12 +15,12 @@ use async_nats::{
     header::NATS_MESSAGE_ID,
     jetstream::{
         self,
-        context::{ContextBuilder, PublishAckFuture},
+        context::{self, ContextBuilder, PublishAckFuture},
         message::{PublishMessage, StreamMessage},
         publish::PublishAck,
     },
 };
-use std::{future::IntoFuture, sync::Arc, time::Duration};
+use std::{error::Error, future::IntoFuture, sync::Arc, time::Duration};
 use tokio::time::{Instant, sleep, timeout_at};
 use tracing::Instrument;
 
@@ -33,7 +36,7 @@ pub(crate) struct Publisher {
 }
 
 /// An attempt that was sent.
-struct Sent {
+pub(super) struct Sent {
     acknowledgement: PublishAckFuture,
     at: Moment,
 }
@@ -81,7 +84,7 @@ impl Publisher {
         let emission = self.begin(&mut message);
         let published = async {
             let sent = self.send(&message, deadline).await;
-            match self.acknowledged(sent, &message.subject, deadline).await {
+            match self.acknowledged(sent, &message, deadline).await {
                 Ok(receipt) if self.is_to_be_verified(&receipt) => {
                     suppression::verify(&self.context, &message, receipt, deadline).await
                 }
@@ -104,18 +107,8 @@ impl Publisher {
         emission
     }
 
-    /// Publishes again what failed for the first time.
-    pub(super) async fn recover(
-        &self,
-        message: Outgoing,
-        failure: Failure,
-        deadline: Instant,
-    ) -> Result<PublishReceipt, PublishError> {
-        self.finish(message, Err(failure), deadline).await
-    }
-
     /// Waits for the acknowledgement, and sends again until it comes or the time is up.
-    async fn finish(
+    pub(super) async fn finish(
         &self,
         message: Outgoing,
         mut sent: Result<Sent, Failure>,
@@ -125,14 +118,13 @@ impl Publisher {
         let mut was_denied = false;
         let mut pauses = Pauses::new();
         loop {
-            let Failure { error, mut try_again } =
-                match self.acknowledged(sent, &message.subject, deadline).await {
-                    Ok(receipt) if self.is_to_be_verified(&receipt) => {
-                        return suppression::verify(&self.context, &message, receipt, deadline).await;
-                    }
-                    Ok(receipt) => return Ok(receipt),
-                    Err(failure) => failure,
-                };
+            let Failure { error, mut try_again } = match self.acknowledged(sent, &message, deadline).await {
+                Ok(receipt) if self.is_to_be_verified(&receipt) => {
+                    return suppression::verify(&self.context, &message, receipt, deadline).await;
+                }
+                Ok(receipt) => return Ok(receipt),
+                Err(failure) => failure,
+            };
             outcome_unknown |= error.is_outcome_unknown();
             if error.kind() == PublishErrorKind::PermissionDenied {
                 // One refusal may be that of an earlier message on this subject, from before a change of permissions.
@@ -140,11 +132,21 @@ impl Publisher {
             }
             let pause = pauses.next_pause();
             if !try_again || Instant::now() + pause >= deadline {
-                return Err(error.with_outcome_unknown(outcome_unknown));
+                return Err(self.explained(error.with_outcome_unknown(outcome_unknown)));
             }
             tracing::debug!(subject = message.subject, %error, "publish is repeated");
             sleep(pause).await;
             sent = self.send(&message, deadline).await;
+        }
+    }
+
+    /// With the reason why there is no connection, if there is none.
+    pub(super) fn explained(&self, error: PublishError) -> PublishError {
+        match error.kind() {
+            PublishErrorKind::TimedOut | PublishErrorKind::Disconnected => {
+                error.or_caused(self.watch.disconnected(&self.context.client()))
+            }
+            _ => error,
         }
     }
 
@@ -167,7 +169,7 @@ impl Publisher {
         }
     }
 
-    async fn send(&self, message: &Outgoing, deadline: Instant) -> Result<Sent, Failure> {
+    pub(super) async fn send(&self, message: &Outgoing, deadline: Instant) -> Result<Sent, Failure> {
         let at = self.watch.now();
         let outgoing =
             PublishMessage::build().payload(message.payload.clone()).headers(message.headers.clone());
@@ -183,22 +185,47 @@ impl Publisher {
     async fn acknowledged(
         &self,
         sent: Result<Sent, Failure>,
-        subject: &str,
+        message: &Outgoing,
         deadline: Instant,
     ) -> Result<PublishReceipt, Failure> {
         let Sent { acknowledgement, at } = sent?;
+        let is_ours = |refused: &Refusal| refused.is_of_publish(&message.subject);
         tokio::select! {
             biased;
-            answer = timeout_at(deadline, acknowledgement.into_future()) => match answer {
-                Ok(answer) => stored(answer?),
-                Err(_elapsed) => Err(Failure::unanswered()),
-            },
-            refusal = self.watch.publish_refusal(at, &self.inbox, |refused| refused.is_of_publish(subject)) => {
+            receipt = self.receipt(acknowledgement, message, deadline) => receipt,
+            refusal = self.watch.publish_refusal(at, &self.inbox, is_ours) => {
                 // An answer that may not come in does not say that nothing was stored.
-                Err(Failure::denied(&refusal, !refusal.is_of_publish(subject)))
+                Err(Failure::denied(&refusal, !is_ours(&refusal)))
             }
         }
     }
+
+    async fn receipt(
+        &self,
+        acknowledgement: PublishAckFuture,
+        message: &Outgoing,
+        deadline: Instant,
+    ) -> Result<PublishReceipt, Failure> {
+        match timeout_at(deadline, acknowledgement.into_future()).await {
+            Err(_elapsed) => Err(Failure::unanswered()),
+            Ok(Ok(acknowledged)) => stored(acknowledged),
+            Ok(Err(error)) if is_foreign(&error) => {
+                // Somebody else was faster, and the answer of JetStream comes to nobody: it is asked again.
+                let sent =
+                    (message.subject.as_str().into(), message.headers.clone(), message.payload.clone());
+                let until = deadline.min(Instant::now() + self.options.attempt_timeout());
+                let answer = self.ask(sent, until, is_final).await;
+                let stored = answer.and_then(|answer| Answer::read(&answer).receipt());
+                stored.map_err(Failure::of_unknown_outcome)
+            }
+            Ok(Err(error)) => Err(error.into()),
+        }
+    }
+}
+
+/// Whether what came cannot be read as an answer of JetStream.
+fn is_foreign(error: &context::PublishError) -> bool {
+    matches!(error.source(), Some(source) if source.is::<serde_json::Error>())
 }
 
 fn stored(acknowledged: PublishAck) -> Result<PublishReceipt, Failure> {

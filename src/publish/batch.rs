@@ -2,7 +2,7 @@
 
 use super::{
     Fact, PublishError, PublishErrorKind, PublishReceipt, Publisher,
-    answer::{Answer, Stored},
+    answer::{Answer, Stored, is_final, is_of_jetstream},
     attempt::Pauses,
     failure::Failure,
     suppression,
@@ -14,7 +14,7 @@ use crate::{
     topology::EVENT_STREAM,
     trace_context,
 };
-use async_nats::{HeaderMap, HeaderName, Message, Request, RequestErrorKind, header};
+use async_nats::{HeaderName, Message, header};
 use futures::{FutureExt, StreamExt, TryStreamExt, stream};
 use std::{
     collections::{HashMap, HashSet},
@@ -113,7 +113,7 @@ impl Publisher {
             }
             let pause = pauses.next_pause();
             if !try_again || Instant::now() + pause >= deadline {
-                return Err(error.with_outcome_unknown(outcome_unknown));
+                return Err(self.explained(error.with_outcome_unknown(outcome_unknown)));
             }
             tracing::debug!(events = facts.len(), %error, "batch is repeated");
             sleep(pause).await;
@@ -151,13 +151,14 @@ impl Publisher {
             headers.insert(HeaderName::from_static("Nats-Batch-Sequence"), number.to_string());
             if number == facts.len() {
                 headers.insert(HeaderName::from_static("Nats-Batch-Commit"), "1");
-                let answer = self.ask(fact, headers, until).await?;
+                let answer = self.ask(fact.with(headers), until, is_final).await?;
                 return committed(&answer, facts.len());
             }
             if number == 1 {
                 // A server that knows batches stores nothing yet. One that does not, behind the one that this
                 // connection is with, is found out before it has stored more.
-                match Answer::read(&self.ask(fact, headers, until).await?) {
+                let answer = self.ask(fact.with(headers), until, is_of_jetstream).await?;
+                match Answer::read(&answer) {
                     Answer::Staged => {}
                     Answer::Stored(_) => return Err(unsupported("stream leader knows no batches", true)),
                     answer => return Err(refused(answer)),
@@ -199,15 +200,10 @@ impl Publisher {
     async fn stored_as(&self, fact: &Fact, until: Instant) -> Result<Option<PublishReceipt>, Failure> {
         let mut headers = fact.headers();
         headers.insert(header::NATS_ROLLUP, "none");
-        let answer = timeout_at(until, self.ask(fact, headers, until)).await;
-        match Answer::read(&answer.map_err(|_elapsed| Failure::unanswered())??) {
-            Answer::Stored(Stored { stream, sequence, is_duplicate, .. }) => {
-                Ok(Some(PublishReceipt::new((*stream).into(), sequence, is_duplicate)))
-            }
+        let answer = self.ask(fact.with(headers), until, is_final).await?;
+        match Answer::read(&answer) {
             Answer::Refused(error) if error.error_code().0 == ROLLUP_FAILED => Ok(None),
-            Answer::Refused(error) => Err(error.into()),
-            Answer::NoStream => Err(Failure::without_stream()),
-            Answer::Staged | Answer::Foreign => Err(Failure::unanswered()),
+            answer => Ok(Some(answer.receipt()?)),
         }
     }
 
@@ -223,20 +219,6 @@ impl Publisher {
         let message = fact.clone().into_outgoing();
         let verified = suppression::verify(&self.context, &message, receipt, deadline).await;
         verified.map_err(|error| Failure { error, try_again: false })
-    }
-
-    async fn ask(&self, fact: &Fact, headers: HeaderMap, until: Instant) -> Result<Message, Failure> {
-        let request = Request::new()
-            .headers(headers)
-            .payload(fact.payload.clone())
-            .timeout(Some(until.saturating_duration_since(Instant::now())));
-        let answer = self.context.client().send_request(fact.subject.clone(), request).await;
-        answer.map_err(|error| match error.kind() {
-            RequestErrorKind::NoResponders => Failure::without_stream(),
-            RequestErrorKind::MaxPayloadExceeded => Failure::too_large(),
-            RequestErrorKind::TimedOut => Failure::unanswered(),
-            RequestErrorKind::InvalidSubject | RequestErrorKind::Other => Failure::disconnected(error),
-        })
     }
 }
 

@@ -21,7 +21,8 @@ pub enum PublishErrorKind {
     Invalid,
     /// Larger than an envelope, a message of this server, or a batch may be. Final.
     TooLarge,
-    /// No acknowledgement came within the retry budget.
+    /// No acknowledgement came within the retry budget. With a [`ConnectionWatch`](crate::ConnectionWatch), the source
+    /// says why there is no connection, if that is the reason.
     TimedOut,
     /// The connection is closed for good.
     Disconnected,
@@ -29,6 +30,9 @@ pub enum PublishErrorKind {
     StreamNotFound,
     /// The stream has reached a limit of its size and refuses what is new.
     StreamFull,
+    /// A limit of the account or the server is reached, such as its storage; the source says which. Nothing more is
+    /// stored until there is room again or the limit is raised.
+    LimitReached,
     /// The server or the stream is there but cannot store at present (no quorum, no resources).
     Unavailable,
     /// The server refused it for a reason that stands in the source.
@@ -54,6 +58,7 @@ impl PublishErrorKind {
             Self::Disconnected => "disconnected",
             Self::StreamNotFound => "stream_not_found",
             Self::StreamFull => "stream_full",
+            Self::LimitReached => "limit_reached",
             Self::Unavailable => "unavailable",
             Self::Rejected => "rejected",
             Self::PermissionDenied => "permission_denied",
@@ -74,6 +79,14 @@ impl PublishError {
 
     pub(crate) fn with_outcome_unknown(mut self, unknown: bool) -> Self {
         self.outcome_unknown = unknown;
+        self
+    }
+
+    /// With a cause, where it has none that says more.
+    pub(super) fn or_caused(mut self, cause: Option<impl Error + Send + Sync + 'static>) -> Self {
+        if self.source.is_none() {
+            self.source = cause.map(Into::into);
+        }
         self
     }
 
@@ -102,6 +115,7 @@ impl fmt::Display for PublishError {
             PublishErrorKind::Disconnected => "connection to the broker is closed",
             PublishErrorKind::StreamNotFound => "no stream takes this subject",
             PublishErrorKind::StreamFull => "stream is full",
+            PublishErrorKind::LimitReached => "limit of the account or the server is reached",
             PublishErrorKind::Unavailable => "stream is not available",
             PublishErrorKind::Rejected => "broker refused the message",
             PublishErrorKind::PermissionDenied => "permission is denied",

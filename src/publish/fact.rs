@@ -79,6 +79,11 @@ impl Fact {
         headers
     }
 
+    /// What is sent with these headers.
+    pub(super) fn with(&self, headers: HeaderMap) -> (Subject, HeaderMap, Bytes) {
+        (self.subject.clone(), headers, self.payload.clone())
+    }
+
     pub(crate) fn into_outgoing(self) -> Outgoing {
         Outgoing { headers: self.headers(), subject: self.subject.to_string(), payload: self.payload }
     }

@@ -1,7 +1,7 @@
 //! What a failed attempt says.
 
 use super::{PublishError, PublishErrorKind};
-use crate::connection_watch::Refusal;
+use crate::{account_limit, connection_watch::Refusal};
 use async_nats::{
     client,
     jetstream::{self, context},
@@ -23,6 +23,11 @@ impl Failure {
             error: PublishError::new(PublishErrorKind::TimedOut).with_outcome_unknown(true),
             try_again: true,
         }
+    }
+
+    /// The same, of a message of which an earlier one may have been stored.
+    pub(super) fn of_unknown_outcome(self) -> Self {
+        Self { error: self.error.with_outcome_unknown(true), ..self }
     }
 
     /// The replicas are about to store it, from an earlier attempt or another publisher of the same fact, and may yet
@@ -101,6 +106,7 @@ fn meaning(answer: &jetstream::Error) -> PublishErrorKind {
     match (answer.error_code().0, answer.code()) {
         (MESSAGE_EXCEEDS_MAXIMUM, _) => PublishErrorKind::TooLarge,
         (STORE_FAILED, _) if is_full => PublishErrorKind::StreamFull,
+        _ if account_limit::is_reached(answer) => PublishErrorKind::LimitReached,
         (_, 503) => PublishErrorKind::Unavailable,
         _ => PublishErrorKind::Rejected,
     }

@@ -1,6 +1,7 @@
 //! Publishing: one message, stored by the stream or refused for a stated reason, within a bounded time.
 
 mod answer;
+mod ask;
 mod attempt;
 mod batch;
 mod cloud_event;

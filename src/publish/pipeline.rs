@@ -1,13 +1,15 @@
 //! Many publishes in flight at once, whose answers come to one inbox.
 
 use super::{
-    Fact, PublishError, PublishReceipt, Publisher,
+    Fact, Outgoing, PublishError, PublishReceipt, Publisher,
     answer::{Answer, Stored},
+    attempt,
     failure::Failure,
     flight::{Flight, Sent},
     suppression,
 };
-use async_nats::{HeaderMap, Message, Subject, Subscriber};
+use crate::telemetry::Emission;
+use async_nats::{Client, Message, Subject, Subscriber};
 use futures::{
     FutureExt, Stream, StreamExt,
     future::BoxFuture,
@@ -16,12 +18,15 @@ use futures::{
 use std::{
     fmt::Write,
     future::poll_fn,
-    pin::{Pin, pin},
+    pin::Pin,
     sync::Arc,
     task::{Context, Poll},
     time::Duration,
 };
-use tokio::time::{Instant, Sleep, sleep_until, timeout_at};
+use tokio::{
+    task::unconstrained,
+    time::{Instant, Sleep, sleep_until},
+};
 use tracing::Instrument;
 
 /// How often it is looked for attempts that nobody will answer. Only while it waits.
@@ -29,7 +34,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 /// Publishes `facts` with at most `max_in_flight` unacknowledged; outcomes come in their order.
 ///
-/// The first attempt of each is sent in order and costs a slot in a ring. One that fails goes the way of a single publish.
+/// The first attempt of each is sent in order and costs a slot in a ring. One that fails, or that has to wait since the
+/// client has no room for it, goes the way of a single publish.
 pub(crate) fn pipelined<S>(
     publisher: Publisher,
     max_in_flight: usize,
@@ -50,6 +56,8 @@ struct Pipeline<S> {
     is_over: bool,
     flight: Flight,
     answers: Option<Answers>,
+    /// First attempts that the client has no room for yet, in their order.
+    waiting: FuturesUnordered<BoxFuture<'static, Waited>>,
     elsewhere: FuturesUnordered<BoxFuture<'static, (u64, Outcome)>>,
     look: Pin<Box<Sleep>>,
     /// The stream that the last receipt names, to name it once.
@@ -57,6 +65,15 @@ struct Pipeline<S> {
 }
 
 type Outcome = Result<PublishReceipt, PublishError>;
+
+/// A first attempt that had to wait, and whether it was sent.
+struct Waited {
+    number: u64,
+    message: Outgoing,
+    emission: Emission,
+    deadline: Instant,
+    sent: Result<attempt::Sent, Failure>,
+}
 
 enum Step {
     Send(Result<Fact, PublishError>),
@@ -73,6 +90,7 @@ impl<S: Stream<Item = Result<Fact, PublishError>> + Send> Pipeline<S> {
             is_over: false,
             flight: Flight::default(),
             answers: None,
+            waiting: FuturesUnordered::new(),
             elsewhere: FuturesUnordered::new(),
             look: Box::pin(sleep_until(Instant::now() + LOOK_EVERY)),
             stream: "".into(),
@@ -82,7 +100,7 @@ impl<S: Stream<Item = Result<Fact, PublishError>> + Send> Pipeline<S> {
     async fn next(&mut self) -> Option<Outcome> {
         loop {
             match poll_fn(|cx| self.poll_step(cx)).await {
-                Step::Send(Ok(fact)) => self.begin(fact).await,
+                Step::Send(Ok(fact)) => self.begin(fact),
                 Step::Send(Err(error)) => self.flight.push_done(Err(error)),
                 Step::Yield(outcome) => return Some(outcome),
                 Step::End => return None,
@@ -93,6 +111,9 @@ impl<S: Stream<Item = Result<Fact, PublishError>> + Send> Pipeline<S> {
     fn poll_step(&mut self, cx: &mut Context<'_>) -> Poll<Step> {
         loop {
             self.take_answers(cx);
+            while let Poll::Ready(Some(waited)) = self.waiting.poll_next_unpin(cx) {
+                self.finish(waited);
+            }
             while let Poll::Ready(Some((number, outcome))) = self.elsewhere.poll_next_unpin(cx) {
                 self.flight.settle(number, outcome);
             }
@@ -117,59 +138,73 @@ impl<S: Stream<Item = Result<Fact, PublishError>> + Send> Pipeline<S> {
         }
     }
 
-    /// Sends the first attempt. Nothing is sent after it before it is on its way.
-    async fn begin(&mut self, fact: Fact) {
+    /// Sends the first attempt, or lets it wait. Nothing is sent after it before it is on its way.
+    fn begin(&mut self, fact: Fact) {
         let at = Instant::now();
         let moment = self.publisher.watch.now();
         let deadline = at + self.publisher.options.retry_budget();
         let emission = fact.emission(&self.publisher.context);
-        let mut headers = fact.headers();
-        emission.travels_in(&mut headers);
-        let sent =
-            self.send(&fact, headers, deadline.min(at + self.publisher.options.attempt_timeout())).await;
         let number = self.flight.next_number();
+        let sent = if self.waiting.is_empty() { self.send(&fact, &emission) } else { None };
         let sending = Sent { fact, emission, moment, at, deadline };
         match sent {
-            Ok(()) => self.flight.push_sent(sending),
-            Err(failure) => {
+            Some(Ok(())) => self.flight.push_sent(sending),
+            Some(Err(failure)) => {
                 self.flight.push_elsewhere();
                 self.repeat(number, sending, failure);
+            }
+            None => {
+                self.flight.push_elsewhere();
+                self.wait(number, sending);
             }
         }
     }
 
-    async fn send(&mut self, fact: &Fact, headers: HeaderMap, until: Instant) -> Result<(), Failure> {
+    /// Sends at once; `None` if the client has no room.
+    fn send(&mut self, fact: &Fact, emission: &Emission) -> Option<Result<(), Failure>> {
         let client = self.publisher.context.client();
         let answers = match &mut self.answers {
             Some(answers) => answers,
-            none => none.insert(Answers::open(&self.publisher, until).await?),
+            none => match Answers::open(&client)? {
+                Ok(answers) => none.insert(answers),
+                Err(failure) => return Some(Err(failure)),
+            },
         };
         let inbox = answers.inbox_of(self.flight.next_number());
+        let mut headers = fact.headers();
+        emission.travels_in(&mut headers);
         let (subject, payload) = (fact.subject.clone(), fact.payload.clone());
-        let mut sending = pin!(client.publish_with_reply_and_headers(subject, inbox, headers, payload));
-        // Usually there is room at once, and no time is needed.
-        if let Some(sent) = sending.as_mut().now_or_never() {
-            return Ok(sent?);
-        }
-        timeout_at(until, sending).await.map_err(|_elapsed| Failure::unanswered())?.map_err(Failure::from)
+        let sent = at_once(client.publish_with_reply_and_headers(subject, inbox, headers, payload))?;
+        Some(sent.map_err(Failure::from))
+    }
+
+    /// Sends as soon as there is room, behind those that have waited longer.
+    fn wait(&mut self, number: u64, sending: Sent) {
+        let publisher = self.publisher.clone();
+        let Sent { fact, emission, deadline, .. } = sending;
+        let waited = async move {
+            let mut message = fact.into_outgoing();
+            emission.travels_in(&mut message.headers);
+            let sent = publisher.send(&message, deadline).await;
+            Waited { number, message, emission, deadline, sent }
+        };
+        // The client lets them in by the order in which they ask, as long as none is made to wait by the runtime.
+        self.waiting.push(unconstrained(waited).boxed());
     }
 
     fn take_answers(&mut self, cx: &mut Context<'_>) {
         while let Some(answers) = &mut self.answers {
             let Poll::Ready(Some(message)) = answers.subscriber.poll_next_unpin(cx) else { return };
             let Some(number) = answers.number(&message) else { continue };
-            let failure = match Answer::read(&message) {
-                Answer::Stored(Stored { sequence: 0, .. }) => Failure::without_sequence(),
-                Answer::Stored(stored) => {
-                    self.stored(number, &stored);
-                    continue;
+            match Answer::read(&message).outcome() {
+                Some(Ok(stored)) => self.stored(number, &stored),
+                Some(Err(failure)) => {
+                    if let Some(sent) = self.flight.take(number) {
+                        self.repeat(number, sent, failure);
+                    }
                 }
-                Answer::Refused(error) => error.into(),
-                Answer::NoStream => Failure::without_stream(),
-                Answer::Staged | Answer::Foreign => continue,
-            };
-            if let Some(sent) = self.flight.take(number) {
-                self.repeat(number, sent, failure);
+                // Of somebody else: that of JetStream is still to come.
+                None => {}
             }
         }
     }
@@ -228,18 +263,30 @@ impl<S: Stream<Item = Result<Fact, PublishError>> + Send> Pipeline<S> {
     }
 
     fn repeat(&mut self, number: u64, sent: Sent, failure: Failure) {
-        let publisher = self.publisher.clone();
         let Sent { fact, emission, deadline, .. } = sent;
+        let mut message = fact.into_outgoing();
+        emission.travels_in(&mut message.headers);
+        self.finish(Waited { number, message, emission, deadline, sent: Err(failure) });
+    }
+
+    /// Goes on as a single publish does.
+    fn finish(&mut self, waited: Waited) {
+        let publisher = self.publisher.clone();
+        let Waited { number, message, emission, deadline, sent } = waited;
         let span = emission.span().clone();
-        let repeated = async move {
-            let mut message = fact.into_outgoing();
-            emission.travels_in(&mut message.headers);
-            let outcome = publisher.recover(message, failure, deadline).await;
+        let finished = async move {
+            let outcome = publisher.finish(message, sent, deadline).await;
             emission.end(&publisher.meter, &outcome);
             (number, outcome)
         };
-        self.elsewhere.push(repeated.instrument(span).boxed());
+        self.elsewhere.push(finished.instrument(span).boxed());
     }
+}
+
+/// What comes of sending something to the client when it has room for it, else `None`.
+fn at_once<T>(sending: impl Future<Output = T>) -> Option<T> {
+    // Or the runtime would make it wait from time to time, so that other tasks run.
+    unconstrained(sending).now_or_never()
 }
 
 /// The inbox of a pipeline, in which every publish has its number.
@@ -250,15 +297,11 @@ struct Answers {
 }
 
 impl Answers {
-    async fn open(publisher: &Publisher, until: Instant) -> Result<Self, Failure> {
-        let client = publisher.context.client();
+    /// Opens it at once; `None` if the client has no room.
+    fn open(client: &Client) -> Option<Result<Self, Failure>> {
         let prefix = format!("{}.", client.new_inbox());
-        match timeout_at(until, client.subscribe(format!("{prefix}*"))).await {
-            Ok(Ok(subscriber)) => Ok(Self { subscriber, prefix }),
-            Ok(Err(error)) => Err(Failure::disconnected(error)),
-            // Nothing was sent. To say that it may have been is safe.
-            Err(_elapsed) => Err(Failure::unanswered()),
-        }
+        let opened = at_once(client.subscribe(format!("{prefix}*")))?;
+        Some(opened.map(|subscriber| Self { subscriber, prefix }).map_err(Failure::disconnected))
     }
 
     fn inbox_of(&self, number: u64) -> Subject {

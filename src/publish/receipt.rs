@@ -1,5 +1,6 @@
 //! What the broker says of a stored message.
 
+use super::answer::Stored;
 use async_nats::jetstream::publish::PublishAck;
 use std::sync::Arc;
 
@@ -43,6 +44,12 @@ impl PublishReceipt {
 impl From<PublishAck> for PublishReceipt {
     fn from(ack: PublishAck) -> Self {
         Self { stream: ack.stream.into(), sequence: ack.sequence, is_duplicate: ack.duplicate }
+    }
+}
+
+impl From<Stored<'_>> for PublishReceipt {
+    fn from(stored: Stored<'_>) -> Self {
+        Self::new((*stored.stream).into(), stored.sequence, stored.is_duplicate)
     }
 }
 

@@ -1,6 +1,7 @@
 //! Why the streams are not what they should be.
 
 use super::Difference;
+use crate::connection_watch::Disconnected;
 use std::{borrow::Cow, error::Error, fmt};
 
 /// Streams that are not, or could not be made, what they should be.
@@ -26,6 +27,8 @@ pub enum TopologyErrorKind {
     Conflict,
     /// Streams differ from what they should be.
     Drift,
+    /// The account or the server may not have more streams, or not as much storage; the source says which.
+    LimitReached,
     /// The broker refused.
     Refused,
     /// The broker did not answer.
@@ -45,6 +48,14 @@ impl TopologyError {
     pub(super) fn caused_by(mut self, source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         self.source = Some(source.into());
         self
+    }
+
+    /// With the reason why there is no connection, if it is one of a broker that does not answer.
+    pub(crate) fn explained(self, disconnected: Option<Disconnected>) -> Self {
+        match disconnected {
+            Some(cause) if self.kind == TopologyErrorKind::Unavailable => self.caused_by(cause),
+            _ => self,
+        }
     }
 
     /// Why.

@@ -5,6 +5,7 @@ mod advisories;
 mod difference;
 mod error;
 mod forwarding;
+mod problem;
 mod provision;
 mod settings;
 mod stream_info;
@@ -13,6 +14,7 @@ pub(crate) use advisories::{advisory_subjects, provision_advisories};
 pub use difference::Difference;
 pub use error::{TopologyError, TopologyErrorKind};
 pub use forwarding::Forwarding;
+pub(crate) use problem::SMALLEST_DEAD_LETTER;
 pub(crate) use provision::check_version;
 pub use settings::{Storage, StreamSettings};
 pub(crate) use stream_info::StreamInfo;
@@ -153,26 +155,9 @@ impl Topology {
         }
     }
 
-    /// What is wrong with the settings themselves, and what to change.
-    fn problem(&self) -> Option<String> {
-        let named = [
-            (EVENT_STREAM, &self.events),
-            (CHOCO_STREAM, &self.choco),
-            (DEAD_LETTER_STREAM, &self.dead_letters),
-        ];
-        if let Some(problem) = named.into_iter().find_map(|(name, settings)| settings.problem(name)) {
-            return Some(problem);
-        }
-        let kept = self.dead_letters.age();
-        let forgets_first = [(EVENT_STREAM, &self.events), (CHOCO_STREAM, &self.choco)]
-            .into_iter()
-            .find(|(_, source)| source.age() > kept);
-        forgets_first.map(|(name, source)| {
-            format!(
-                "{DEAD_LETTER_STREAM} keeps messages for {kept:?}, shorter than the {:?} of {name}: lengthen it",
-                source.age()
-            )
-        })
+    /// Settings of the stream that is forwarded to, with the window that it has unless one is set.
+    fn forwarded(&self) -> StreamSettings {
+        self.choco.forwarded_from(self.events.window())
     }
 
     /// The streams as they should be in this account, in the order in which they depend on each other.
@@ -192,7 +177,7 @@ impl Topology {
         let events = self.events.config(EVENT_STREAM, &["strat.>"], None);
         let events = stream::Config { allow_atomic_publish: self.batches && server_knows_batches, ..events };
         // No subjects of its own: only the broker writes it.
-        let choco = self.choco.config(CHOCO_STREAM, &[], Some(vec![forwarded]));
+        let choco = self.forwarded().config(CHOCO_STREAM, &[], Some(vec![forwarded]));
         let dead_letters = self.dead_letters.config(DEAD_LETTER_STREAM, &["stratt.dlq.>"], None);
         match self.part {
             Part::All => vec![events, choco, dead_letters],

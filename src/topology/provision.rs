@@ -4,6 +4,7 @@ use super::{
     Difference, Topology, TopologyError, TopologyErrorKind,
     difference::{differences, merged},
 };
+use crate::account_limit;
 use async_nats::{
     Client,
     jetstream::{
@@ -102,9 +103,7 @@ pub(super) async fn read(context: &Context, wanted: &Config) -> Result<Option<Co
             GetStreamErrorKind::JetStream(answer) if answer.error_code() == ErrorCode::STREAM_NOT_FOUND => {
                 Ok(None)
             }
-            GetStreamErrorKind::JetStream(answer) => {
-                Err(failed(TopologyErrorKind::Refused, "read", wanted, answer))
-            }
+            GetStreamErrorKind::JetStream(answer) => Err(refused("read", wanted, answer)),
             _ if is_nobody_there(&error) => {
                 let message = "no JetStream here: start nats-server with `-js`";
                 Err(TopologyError::new(TopologyErrorKind::Unavailable, message).caused_by(error))
@@ -127,9 +126,7 @@ async fn create(context: &Context, wanted: &Config) -> Result<Config, TopologyEr
             // Another process was faster; what it made is compared like anything else that was there before.
             CreateStreamErrorKind::JetStream(answer)
                 if answer.error_code() == ErrorCode::STREAM_NAME_EXIST => {}
-            CreateStreamErrorKind::JetStream(answer) => {
-                return Err(failed(TopologyErrorKind::Refused, "created", wanted, answer));
-            }
+            CreateStreamErrorKind::JetStream(answer) => return Err(refused("created", wanted, answer)),
             _ => return Err(failed(TopologyErrorKind::Unavailable, "created", wanted, error)),
         },
     }
@@ -143,9 +140,7 @@ async fn create(context: &Context, wanted: &Config) -> Result<Config, TopologyEr
 async fn update(context: &Context, wanted: &Config, found: Config) -> Result<(), TopologyError> {
     let config = merged(wanted, found);
     context.update_stream(&config).await.map_err(|error| match error.kind() {
-        CreateStreamErrorKind::JetStream(answer) => {
-            failed(TopologyErrorKind::Refused, "updated", wanted, answer)
-        }
+        CreateStreamErrorKind::JetStream(answer) => refused("updated", wanted, answer),
         _ => failed(TopologyErrorKind::Unavailable, "updated", wanted, error),
     })?;
     let left = read(context, wanted).await?.map(|found| differences(wanted, &found)).unwrap_or_default();
@@ -154,6 +149,12 @@ async fn update(context: &Context, wanted: &Config, found: Config) -> Result<(),
     } else {
         Err(TopologyError::differing(TopologyErrorKind::UnsupportedServer, left))
     }
+}
+
+fn refused(verb: &str, stream: &Config, answer: jetstream::Error) -> TopologyError {
+    let is_limit = account_limit::is_reached(&answer);
+    let kind = if is_limit { TopologyErrorKind::LimitReached } else { TopologyErrorKind::Refused };
+    failed(kind, verb, stream, answer)
 }
 
 fn failed(

@@ -3,6 +3,13 @@
 use async_nats::jetstream::stream::{self, DiscardPolicy, RetentionPolicy, StorageType};
 use std::time::Duration;
 
+/// Of a stream that is published to, unless set.
+const DUPLICATE_WINDOW: Duration = Duration::from_secs(120);
+/// Of one that the broker forwards to, unless set.
+const FORWARDED_WINDOW: Duration = Duration::from_secs(60);
+/// The server takes no shorter one.
+const SHORTEST_WINDOW: Duration = Duration::from_millis(100);
+
 /// Where a stream keeps its messages. Complete: JetStream has these two.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Storage {
@@ -21,20 +28,22 @@ pub struct StreamSettings {
     replicas: usize,
     storage: Storage,
     max_age: Duration,
-    duplicate_window: Duration,
+    /// Unset, that of the stream's place in the topology.
+    duplicate_window: Option<Duration>,
     max_bytes: Option<i64>,
     max_messages: Option<i64>,
     max_message_size: Option<i32>,
 }
 
 impl Default for StreamSettings {
-    /// One replica, in a file, for 30 days, a duplicate window of 2 minutes, no limit of size.
+    /// One replica, in a file, for 30 days, no limit of size. A duplicate window of 2 minutes; of the stream that the broker
+    /// forwards to 1 minute, and at most half of that of the events.
     fn default() -> Self {
         Self {
             replicas: 1,
             storage: Storage::File,
             max_age: Duration::from_secs(30 * 24 * 60 * 60),
-            duplicate_window: Duration::from_secs(120),
+            duplicate_window: None,
             max_bytes: None,
             max_messages: None,
             max_message_size: None,
@@ -65,9 +74,13 @@ impl StreamSettings {
     }
 
     /// For how long the broker drops a message with an id that it has stored already.
+    ///
+    /// That of the stream that the broker forwards to must be shorter than that of the events: an event that was forwarded
+    /// late is remembered there for so much longer, and one that is published again after the window would be dropped, or
+    /// hold up all others (nats-server 2.10 and 2.11).
     #[must_use]
     pub fn with_duplicate_window(mut self, window: Duration) -> Self {
-        self.duplicate_window = window;
+        self.duplicate_window = Some(window);
         self
     }
 
@@ -106,8 +119,24 @@ impl StreamSettings {
 
     /// See [`with_duplicate_window`](Self::with_duplicate_window).
     #[must_use]
-    pub fn duplicate_window(&self) -> Duration {
+    pub fn duplicate_window(&self) -> Option<Duration> {
         self.duplicate_window
+    }
+
+    pub(super) fn max_message_size(&self) -> Option<i32> {
+        self.max_message_size
+    }
+
+    /// The window of a stream whose messages have come from publishers.
+    pub(crate) fn window(&self) -> Duration {
+        self.duplicate_window.unwrap_or(DUPLICATE_WINDOW)
+    }
+
+    /// The same settings for a stream that the broker forwards to, from one with such a window.
+    pub(super) fn forwarded_from(&self, origin: Duration) -> Self {
+        let shorter = FORWARDED_WINDOW.min(origin / 2).max(SHORTEST_WINDOW).min(self.age());
+        let window = self.duplicate_window.unwrap_or(shorter);
+        Self { duplicate_window: Some(window), ..self.clone() }
     }
 
     /// The age that messages reach, where zero is for ever.
@@ -119,12 +148,13 @@ impl StreamSettings {
         let limits = [self.max_bytes, self.max_messages, self.max_message_size.map(i64::from)];
         if self.replicas == 0 {
             Some(format!("{stream} has no replicas: ask for at least one"))
-        } else if self.duplicate_window.is_zero() {
+        } else if self.window().is_zero() {
             Some(format!("{stream} has no duplicate window: a repeated publish would be stored twice"))
-        } else if self.duplicate_window > self.age() {
+        } else if self.window() > self.age() {
             Some(format!(
                 "{stream} has a duplicate window of {:?}, longer than its messages are kept ({:?}): shorten it",
-                self.duplicate_window, self.max_age
+                self.window(),
+                self.max_age
             ))
         } else if limits.into_iter().flatten().any(|limit| limit <= 0) {
             Some(format!("{stream} has a limit of size that is not positive: leave it out for no limit"))
@@ -152,7 +182,7 @@ impl StreamSettings {
             },
             num_replicas: self.replicas,
             max_age: self.max_age,
-            duplicate_window: self.duplicate_window,
+            duplicate_window: self.window(),
             max_bytes: self.max_bytes.unwrap_or(-1),
             max_messages: self.max_messages.unwrap_or(-1),
             // Such a limit drops old messages of a subject, whatever `discard` says.

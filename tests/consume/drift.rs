@@ -1,6 +1,8 @@
 //! A durable that exists with other settings, or is changed or deleted while it is in use.
 
-use async_nats::jetstream::consumer::{AckPolicy, Config, DeliverPolicy, IntoConsumerConfig, pull};
+use async_nats::jetstream::consumer::{
+    AckPolicy, Config, DeliverPolicy, IntoConsumerConfig, ReplayPolicy, pull,
+};
 use futures::StreamExt;
 use std::{
     sync::{
@@ -133,6 +135,11 @@ async fn a_durable_that_breaks_a_guarantee_is_not_adopted() {
         (pull::Config { ack_policy: AckPolicy::None, ..good.clone() }, "ack policy None, wanted Explicit"),
         (pull::Config { headers_only: true, ..good.clone() }, "headers only true"),
         (pull::Config { inactive_threshold: SECOND, ..good.clone() }, "inactive threshold 1s, wanted none"),
+        (pull::Config { memory_storage: true, ..good.clone() }, "memory storage true, wanted false"),
+        (
+            pull::Config { replay_policy: ReplayPolicy::Original, ..good.clone() },
+            "replay policy Original, wanted Instant",
+        ),
         (pull::Config { max_batch: 5, ..good.clone() }, "max batch 5, wanted none"),
         (pull::Config { max_expires: SECOND, ..good.clone() }, "max expires 1s, wanted none"),
         (pull::Config { filter_subject: all(), ..good.clone() }, "wanted only events that have a handler"),

@@ -17,6 +17,7 @@
 mod golden;
 mod hostile;
 mod links;
+mod parse_errors;
 mod roundtrip;
 mod schema;
 mod tidy;

@@ -14,6 +14,7 @@
     reason = "tests fail by panicking"
 )]
 
+mod connection_error;
 mod metrics;
 mod secrets;
 mod spans;

@@ -14,10 +14,15 @@
     reason = "tests fail by panicking"
 )]
 
+mod account_limits;
 mod batch;
 mod cloud_events;
+mod foreign_answers;
 mod forwarding;
+mod forwarding_window;
+mod full_channel;
 mod pipelined;
 mod publish;
 mod startup;
+mod stream_settings;
 mod topology;

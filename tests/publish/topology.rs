@@ -37,7 +37,8 @@ async fn the_defaults_are_those_of_the_contract() {
     {
         let config = config(&context, name).await;
         assert_eq!(config.subjects, subjects);
-        assert_eq!((config.max_age, config.duplicate_window), (30 * DAY, Duration::from_mins(2)));
+        let window = Duration::from_mins(if name == CHOCO_STREAM { 1 } else { 2 });
+        assert_eq!((config.max_age, config.duplicate_window), (30 * DAY, window));
         assert_eq!((config.storage, config.discard), (StorageType::File, DiscardPolicy::New));
     }
     let choco = config(&context, CHOCO_STREAM).await.sources.unwrap();
@@ -115,6 +116,7 @@ async fn verifying_only_reads() {
 #[tokio::test]
 async fn settings_that_contradict_each_other_are_refused_before_anything_is_touched() {
     let (_server, bridge, context) = bare().await;
+    let sized = |bytes| StreamSettings::default().with_max_message_size(bytes);
     let topologies = [
         (
             Topology::default().with_dead_letters(StreamSettings::default().with_max_age(DAY)),
@@ -127,6 +129,10 @@ async fn settings_that_contradict_each_other_are_refused_before_anything_is_touc
         (Topology::default().with_replicas(0), "no replicas"),
         (Topology::default().with_max_age(Duration::from_mins(1)), "duplicate window"),
         (Topology::default().with_events(StreamSettings::default().with_max_bytes(0)), "not positive"),
+        (Topology::default().with_dead_letters(sized(4095)), "a dead letter may need 4096"),
+        // Forwarding would stop for good at the first message that is larger.
+        (Topology::default().with_choco(sized(100_000)), "but STRATT_EVENTS has no limit"),
+        (Topology::default().with_events(sized(9000)).with_choco(sized(10_000)), "1024 more"),
     ];
     for (topology, said) in topologies {
         let error = bridge.provision(&topology).await.unwrap_err();

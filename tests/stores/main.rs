@@ -14,6 +14,7 @@
     reason = "tests fail by panicking"
 )]
 
+mod bucket_settings;
 mod clock;
 mod dedupe;
 mod growing_table;

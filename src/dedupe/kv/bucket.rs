@@ -1,11 +1,20 @@
 //! The bucket: compare-and-set, and reading a revision with its age.
 
-use super::{KvStoreOptions, record::Record};
-use crate::dedupe::{StoreError, StoreErrorKind};
+use super::{KvStoreOptions, fitness::must_serve, record::Record};
+use crate::{
+    account_limit,
+    dedupe::{StoreError, StoreErrorKind},
+};
 use async_nats::{
     Client, HeaderMap, HeaderValue, StatusCode,
     connection::State,
-    jetstream::{self, context::ContextBuilder, kv, message::PublishMessage, stream},
+    jetstream::{
+        self,
+        context::{ContextBuilder, CreateKeyValueError, CreateStreamError, CreateStreamErrorKind},
+        kv,
+        message::PublishMessage,
+        stream,
+    },
 };
 use std::{error::Error, time::Duration};
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
@@ -29,9 +38,21 @@ pub(super) async fn create(
         // It exists with other settings, or another process creates it: what counts is what is there.
         Err(error) => find(context, options).await.map_err(|found| match found.kind() {
             StoreErrorKind::Mismatch => found,
+            _ if is_limit(&error) => {
+                let message = "no room for the bucket: a limit of the account is reached";
+                StoreError::new(StoreErrorKind::Full).with_message(message).caused_by(error)
+            }
             _ => unavailable(error),
         }),
     }
+}
+
+fn is_limit(error: &CreateKeyValueError) -> bool {
+    let created = error.source().and_then(|source| source.downcast_ref::<CreateStreamError>());
+    created.is_some_and(|created| match created.kind() {
+        CreateStreamErrorKind::JetStream(answer) => account_limit::is_reached(&answer),
+        _ => false,
+    })
 }
 
 /// The bucket's configuration, if it can serve as a store.
@@ -41,23 +62,8 @@ pub(super) async fn find(
 ) -> Result<stream::Config, StoreError> {
     let stream = context.get_stream(format!("KV_{}", options.bucket)).await.map_err(unavailable)?;
     let config = stream.cached_info().config.clone();
-    must_serve(&config)?;
+    must_serve(&options.bucket, &config)?;
     Ok(config)
-}
-
-/// A bucket that drops old keys when it is full, or takes no writes of its own, would lose what was settled.
-fn must_serve(found: &stream::Config) -> Result<(), StoreError> {
-    let problem = if found.discard == stream::DiscardPolicy::Old {
-        "discards old keys when it is full; wanted discard new"
-    } else if found.mirror.is_some() {
-        "is a mirror, which takes no writes"
-    } else if !found.allow_direct {
-        "does not allow direct gets"
-    } else {
-        return Ok(());
-    };
-    let message = format!("bucket {} {problem}", found.name.trim_start_matches("KV_"));
-    Err(StoreError::new(StoreErrorKind::Mismatch).with_message(message))
 }
 
 /// How long a follower is given to catch up, step by step.
@@ -174,11 +180,13 @@ fn text<'a>(headers: &'a HeaderMap, name: &'static str) -> Option<&'a str> {
 fn refusal(error: jetstream::context::PublishError) -> WriteError {
     const WRONG_LAST_SEQUENCE: [u64; 2] = [10_071, 10_164];
     const STORE_FAILED: u64 = 10_077;
-    let code =
-        error.source().and_then(|source| source.downcast_ref::<jetstream::Error>()).map(|e| e.error_code().0);
-    match code {
+    let answer = error.source().and_then(|source| source.downcast_ref::<jetstream::Error>());
+    let is_full = answer.is_some_and(account_limit::is_reached);
+    match answer.map(|answer| answer.error_code().0) {
         Some(code) if WRONG_LAST_SEQUENCE.contains(&code) => WriteError::Conflict,
-        Some(STORE_FAILED) => WriteError::Store(StoreError::new(StoreErrorKind::Full).caused_by(error)),
+        Some(code) if is_full || code == STORE_FAILED => {
+            WriteError::Store(StoreError::new(StoreErrorKind::Full).caused_by(error))
+        }
         _ => WriteError::Store(unavailable(error)),
     }
 }

@@ -1,6 +1,7 @@
 //! A store in a JetStream key-value bucket.
 
 mod bucket;
+mod fitness;
 mod options;
 mod record;
 
@@ -68,8 +69,8 @@ impl KvStore {
     ///
     /// # Errors
     ///
-    /// [`Mismatch`](StoreErrorKind::Mismatch) when it could lose what was settled, since it discards old keys when it
-    /// is full, or cannot be written or read as a store; [`Unavailable`](StoreErrorKind::Unavailable) when it does not exist or the broker does not answer.
+    /// [`Mismatch`](StoreErrorKind::Mismatch) when it could lose what was settled, such as one that discards old keys when
+    /// it is full, or cannot be written or read as a store; [`Unavailable`](StoreErrorKind::Unavailable) when it does not exist or the broker does not answer.
     ///
     /// # Cancel safety
     ///
