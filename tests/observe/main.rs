@@ -14,6 +14,7 @@
     reason = "tests fail by panicking"
 )]
 
+mod frozen;
 mod metrics;
 mod secrets;
 mod spans;
