@@ -6,6 +6,7 @@ use crate::{
     orchestrator::{Announced, GateDetails, Orchestrator, unknown},
     problem::Problem,
     request::{Body, FreeText, GateOfPath, MAX_BODY, UnitOfPath, required},
+    streams::Streams,
 };
 use axum::{
     Json, Router,
@@ -17,7 +18,7 @@ use axum::{
 };
 use serde::{Deserialize, Serialize};
 use std::{sync::Arc, time::Duration};
-use stratt_event_bridge::{EventBridge, Fingerprint, GateOutcome, ResourceUri, UnitUri, topology::Topology};
+use stratt_event_bridge::{EventBridge, Fingerprint, GateOutcome, ResourceUri, UnitUri};
 use tokio::time::timeout;
 
 /// How long a request may take, the reading of its body included: a caller that sends slowly holds nothing for long.
@@ -28,7 +29,7 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(15);
 pub(crate) struct Service {
     pub(crate) orchestrator: Orchestrator,
     pub(crate) bridge: EventBridge,
-    pub(crate) topology: Topology,
+    pub(crate) streams: Streams,
 }
 
 type App = State<Arc<Service>>;

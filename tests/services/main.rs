@@ -15,7 +15,9 @@
 )]
 
 mod adapter;
+mod connecting;
 mod dead_letter_tool;
 mod interop;
 mod orchestrator;
 mod orchestrator_refuses;
+mod unspoken;
