@@ -36,6 +36,11 @@
 //! Each answer says under `announced` which event was enqueued, or null where the request found what it asks for:
 //! every request may be repeated. The log names the broker; `NATS_URL=... cargo run -p examples --example choco_adapter` listens to it.
 //!
+//! Every answer but those of hyper itself says what is wrong as `application/problem+json`. What is no HTTP (400), has more
+//! than 100 header fields or too long ones (431), or a path of more than 64 KiB (414) never gets here: hyper answers by the
+//! status alone, without a body, and has no place where one could be put in. It closes a connection whose request has no
+//! complete head within `HTTP_READ_TIMEOUT`, without an answer.
+//!
 //! Left to what stands before it: TLS, who may do what, and how many may connect.
 
 mod api;
@@ -49,6 +54,7 @@ mod metrics;
 mod orchestrator;
 mod problem;
 mod request;
+mod serve;
 mod settings;
 mod streams;
 mod unit;
@@ -90,7 +96,7 @@ async fn main() -> Result<(), Failure> {
 
 async fn serve() -> Result<(), Failure> {
     let stop = asked_to_stop()?.boxed().shared();
-    let Settings { http_addr, database: database_url, streams } = Settings::from_env()?;
+    let Settings { http_addr, read_timeout, database: database_url, streams } = Settings::from_env()?;
     let database = Database::open(&database_url).await?;
     // Dropped at the end, after the relay has drained.
     let own_broker =
@@ -113,12 +119,12 @@ async fn serve() -> Result<(), Failure> {
         let _stopped_or_dropped = relay_stopped.await;
     }));
     let orchestrator = Orchestrator { database: database.clone(), metrics, source };
-    let router = api::router(Arc::new(Service { orchestrator, bridge, streams }));
+    let router = api::router(Arc::new(Service { orchestrator, bridge, streams, read_timeout }));
     tracing::info!(url, database = %database_url, broker = %servers, "orchestrator is ready");
 
-    let serving = axum::serve(listener, router).with_graceful_shutdown(stop.clone());
+    let serving = serve::serve(listener, router, read_timeout, stop.clone());
     tokio::select! {
-        served = serving => served?,
+        () = serving => {}
         () = stop.then(|()| sleep(SHUTDOWN_GRACE)) => tracing::warn!("requests were cut off"),
         ended = &mut relay => {
             ended??;

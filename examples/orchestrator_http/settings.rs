@@ -2,7 +2,7 @@
 
 use crate::{Failure, connect::variable, database_url::DatabaseUrl, streams::Streams};
 use clap::Parser;
-use std::{fmt::Display, str::FromStr};
+use std::{fmt::Display, str::FromStr, time::Duration};
 use stratt_event_bridge::topology::Topology;
 
 /// Keeps units and announces what becomes of them, over HTTP.
@@ -13,6 +13,7 @@ pub(crate) struct Arguments {}
 const VARIABLES: &str = "\
 Reads from the environment:
   HTTP_ADDR           where it listens, by default 127.0.0.1:8080
+  HTTP_READ_TIMEOUT   seconds that a caller has to send the head of a request, and as many for its body; by default 10
   DATABASE_URL        postgres://... or sqlite:path, by default a file in the folder for temporary files
   NATS_REPLICAS       how many servers keep each stream, by default 1
   STREAMS             provision (default): creates the streams unless they are there
@@ -23,6 +24,8 @@ Without NATS_URL it starts a nats-server that ends with it.";
 /// Where the service listens, and what it works with.
 pub(crate) struct Settings {
     pub(crate) http_addr: String,
+    /// How long a caller has for the head of a request, and again for its body.
+    pub(crate) read_timeout: Duration,
     pub(crate) database: DatabaseUrl,
     pub(crate) streams: Streams,
 }
@@ -34,6 +37,11 @@ impl Settings {
         let streams = variable("STREAMS")?;
         Ok(Self {
             http_addr: variable("HTTP_ADDR")?.unwrap_or_else(|| "127.0.0.1:8080".into()),
+            read_timeout: Duration::from_secs(parsed(
+                "HTTP_READ_TIMEOUT",
+                "10",
+                "must be a number of seconds",
+            )?),
             database: variable("DATABASE_URL")?
                 .unwrap_or_else(|| format!("sqlite:{}", file.display()))
                 .parse()

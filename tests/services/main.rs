@@ -19,5 +19,6 @@ mod connecting;
 mod dead_letter_tool;
 mod interop;
 mod orchestrator;
+mod orchestrator_limits;
 mod orchestrator_refuses;
 mod unspoken;
