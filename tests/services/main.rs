@@ -18,6 +18,7 @@ mod adapter;
 mod connecting;
 mod dead_letter_tool;
 mod interop;
+mod least_privilege;
 mod orchestrator;
 mod orchestrator_limits;
 mod orchestrator_refuses;
