@@ -17,6 +17,7 @@
 mod adapter;
 mod connecting;
 mod dead_letter_tool;
+mod help;
 mod interop;
 mod least_privilege;
 mod orchestrator;
