@@ -4,8 +4,8 @@
 //! NATS_URL=nats://127.0.0.1:4222 DURABLE=choco-catalogue STREAM=CHOCO_STRATT cargo run -p examples --example choco_adapter
 //! ```
 //!
-//! `--help` lists the variables that it reads. Where it may not create its durable and its bucket, as the user `catalogue` of
-//! the example `permissions`, it uses those that are there.
+//! `--help` lists the variables that it reads. Where it may not create its durable and its bucket, as the
+//! user `catalogue` of the example `permissions`, it uses those that are there.
 
 #[path = "support/connect.rs"]
 mod connect;
@@ -24,8 +24,8 @@ use tracing_subscriber::EnvFilter;
 
 /// How often it says how it is doing.
 const LOOKS_EVERY: Duration = Duration::from_secs(60);
-/// The broker is asked every 5 s and has 2 s to answer: one that was silent for longer than this is not there, whatever the
-/// connection says.
+/// The broker is asked every 5 s and has 2 s to answer: one that was silent for longer than this is not
+/// there, whatever the connection says.
 const BROKER_SILENT: Duration = Duration::from_secs(15);
 
 type Failure = Box<dyn Error + Send + Sync>;
@@ -89,7 +89,8 @@ async fn serve() -> Result<(), Failure> {
     }
 }
 
-/// Opens the bucket, and creates it only where it cannot be opened: the user of a consumer may not create any.
+/// Opens the bucket, and creates it only where it cannot be opened: the user of a consumer may not create
+/// any.
 async fn store(client: &async_nats::Client) -> Result<KvStore, Failure> {
     match KvStore::open(client.clone(), KvStoreOptions::default()).await {
         Err(error) if error.kind() == StoreErrorKind::Unavailable => {

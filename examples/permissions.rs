@@ -4,8 +4,8 @@
 //! cargo run -p examples --example permissions > accounts.conf   # then, in nats-server.conf: include accounts.conf
 //! ```
 //!
-//! Passwords are variables of the configuration or of the server's environment, and never part of what is printed. The
-//! comments say by which variables each example and tool connects as its user.
+//! Passwords are variables of the configuration or of the server's environment, and never part of what is
+//! printed. The comments say by which variables each example and tool connects as its user.
 
 use clap::Parser;
 use std::io::{self, Write};
@@ -21,11 +21,15 @@ const BUCKET: &str = "STRATT_DEDUPE";
 /// Which example runs as which user, and how.
 const PROGRAMS: [(&str, &str, &str); 4] = [
     ("orchestrator-http", "orchestrator", "STREAMS=check"),
-    // Once, so that the bucket and the durable are there, which `catalogue` may not create.
     ("choco_adapter", "deploy", "DURABLE=catalogue STREAM=STRATT_EVENTS"),
     ("choco_adapter", "catalogue", "DURABLE=catalogue STREAM=STRATT_EVENTS"),
     ("dead_letters", "desk", ""),
 ];
+
+const COMMENT: &str = "\
+# `deploy` and `choco-admin` provision the streams of their accounts. Then each program connects as its user by
+# NATS_URL, NATS_PASSWORD and these variables; `choco_adapter` once as `deploy`, which creates its durable and
+# its bucket.";
 
 /// Prints the accounts and users of a typical set-up, to be included in the configuration of nats-server.
 #[derive(Debug, Parser)]
@@ -57,6 +61,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     ];
     let accounts = TwoAccounts::new("STRATT", "CHOCO")?;
     let mut out = io::stdout().lock();
+    writeln!(out, "{COMMENT}")?;
     for (program, user, settings) in PROGRAMS {
         let prefix = inbox(user)?;
         let connects = format!("NATS_USER={user} NATS_INBOX_PREFIX={} {settings}", prefix.prefix());

@@ -1,9 +1,10 @@
 //! The whole flow on a real server, with nothing installed and nothing running: `cargo run --example quickstart --features testing`.
 //!
-//! Starts a nats-server of its own, or connects as the command `nats` does where `NATS_URL` is set, as a user who may do
-//! everything: it has all roles at once. Publishes all seven events and one repeat, and shows a Choco consumer that receives
-//! them from `choco.strat.>`: one event fails twice and then succeeds, one never succeeds, ends in the dead letters, is
-//! redriven and then handled. Ends with the counts, and exit code 1 if one is not as it must be.
+//! Starts a nats-server of its own, or connects as the command `nats` does where `NATS_URL` is set, as a user
+//! who may do everything: it has all roles at once. Publishes all seven events and one repeat, and shows a
+//! Choco consumer that receives them from `choco.strat.>`: one event fails twice and then succeeds, one never
+//! succeeds, ends in the dead letters, is redriven and then handled. Ends with the counts, and exit code 1 if
+//! one is not as it must be.
 #![allow(clippy::print_stdout, reason = "an example is there to be read")]
 
 #[path = "support/connect.rs"]

@@ -8,9 +8,9 @@
 //! cargo run -p examples --example dead_letters -- redrive --all --consumer choco-catalogue --yes  # does it
 //! ```
 //!
-//! `--json` writes one object a line. Connects by the variables that the command `nats` reads, which `--help` lists; the user
-//! `desk` of the example `permissions` may do all of it. Ends with 0 when all is done, 1 when something of it failed, 2 when
-//! it was asked wrongly, and 3 when there is no broker.
+//! `--json` writes one object a line. Connects by the variables that the command `nats` reads, which `--help`
+//! lists; the user `desk` of the example `permissions` may do all of it. Ends with 0 when all is done, 1 when
+//! something of it failed, 2 when it was asked wrongly, and 3 when there is no broker.
 
 mod arguments;
 mod bulk;

@@ -3,7 +3,8 @@
 use sqlx::{postgres::PgConnectOptions, sqlite::SqliteConnectOptions};
 use std::{fmt, str::FromStr};
 
-/// `DATABASE_URL`, taken apart. Displayed, it is what was understood as host, port and database, or as a file.
+/// `DATABASE_URL`, taken apart. Displayed, it is what was understood as host, port and database, or as a
+/// file.
 #[derive(Clone)]
 pub(crate) enum DatabaseUrl {
     Postgres(Box<PgConnectOptions>),
@@ -41,6 +42,11 @@ const PARAMETERS: &[&str] = &[
     "options",
     "password",
     "port",
+    "ssl-ca",
+    "ssl-cert",
+    "ssl-key",
+    "ssl-mode",
+    "ssl-root-cert",
     "sslcert",
     "sslkey",
     "sslmode",
@@ -49,7 +55,8 @@ const PARAMETERS: &[&str] = &[
     "user",
 ];
 
-/// Whether nothing behind the host can be the rest of a password with a slash or the like in it, and all is known.
+/// Whether nothing behind the host can be the rest of a password with a slash or the like in it, and all is
+/// known.
 fn is_plain(rest: &str) -> bool {
     let Some(rest) = rest.strip_prefix("//") else { return false };
     let behind = rest.find(['/', '?', '#']).and_then(|at| rest.get(at..)).unwrap_or_default();

@@ -4,9 +4,9 @@
 //! cargo run -p orchestrator-http
 //! ```
 //!
-//! It keeps units in a file of SQLite and starts a broker of its own, unless it is told where to find others; `--help` lists
-//! the variables that it reads. As a user who may not create streams, such as `orchestrator` of the example `permissions`,
-//! it is told so by `STREAMS=check`.
+//! It keeps units in a file of SQLite and starts a broker of its own, unless it is told where to find others;
+//! `--help` lists the variables that it reads. As a user who may not create streams, such as `orchestrator`
+//! of the example `permissions`, it is told so by `STREAMS=check`.
 //!
 //! In another terminal (`--json` needs curl 7.82):
 //!
@@ -36,10 +36,10 @@
 //! Each answer says under `announced` which event was enqueued, or null where the request found what it asks for:
 //! every request may be repeated. The log names the broker; `NATS_URL=... cargo run -p examples --example choco_adapter` listens to it.
 //!
-//! Every answer but those of hyper itself says what is wrong as `application/problem+json`. What is no HTTP (400), has more
-//! than 100 header fields or too long ones (431), or a path of more than 64 KiB (414) never gets here: hyper answers by the
-//! status alone, without a body, and has no place where one could be put in. It closes a connection whose request has no
-//! complete head within `HTTP_READ_TIMEOUT`, without an answer.
+//! Every answer but those of hyper itself says what is wrong as `application/problem+json`. What is no HTTP
+//! (400), has more than 100 header fields or too long ones (431), or a path of more than 64 KiB (414) never
+//! gets here: hyper answers by the status alone, without a body, and has no place where one could be put in.
+//! It closes a connection whose request has no complete head within `HTTP_READ_TIMEOUT`, without an answer.
 //!
 //! Left to what stands before it: TLS, who may do what, and how many may connect.
 

@@ -17,7 +17,8 @@ use tokio::{
     time::timeout,
 };
 
-/// How long a connection that has no request under way has to send the rest of an answer, when the service stops.
+/// How long a connection that has no request under way has to send the rest of an answer, when the service
+/// stops.
 const LINGER: Duration = Duration::from_millis(500);
 
 /// Serves until `stop`, then answers what is under way. Dropped, it cuts that off.

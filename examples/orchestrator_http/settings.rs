@@ -2,7 +2,7 @@
 
 use crate::{Failure, connect::variable, database_url::DatabaseUrl, streams::Streams};
 use clap::Parser;
-use std::{fmt::Display, str::FromStr, time::Duration};
+use std::{num::NonZero, str::FromStr, time::Duration};
 use stratt_event_bridge::topology::Topology;
 
 /// Keeps units and announces what becomes of them, over HTTP.
@@ -13,7 +13,7 @@ pub(crate) struct Arguments {}
 const VARIABLES: &str = "\
 Reads from the environment:
   HTTP_ADDR           where it listens, by default 127.0.0.1:8080
-  HTTP_READ_TIMEOUT   seconds that a caller has to send the head of a request, and as many for its body; by default 10
+  HTTP_READ_TIMEOUT   seconds for the head of a request to come, and as many for its body; by default 10
   DATABASE_URL        postgres://... or sqlite:path, by default a file in the folder for temporary files
   NATS_REPLICAS       how many servers keep each stream, by default 1
   STREAMS             provision (default): creates the streams unless they are there
@@ -34,14 +34,12 @@ impl Settings {
     pub(crate) fn from_env() -> Result<Self, Failure> {
         let file = std::env::temp_dir().join("orchestrator_http.db");
         let replicas = parsed("NATS_REPLICAS", "1", "must be a number such as 3")?;
+        let read_timeout: NonZero<u32> =
+            parsed("HTTP_READ_TIMEOUT", "10", "must be a number of seconds, 1 or more")?;
         let streams = variable("STREAMS")?;
         Ok(Self {
             http_addr: variable("HTTP_ADDR")?.unwrap_or_else(|| "127.0.0.1:8080".into()),
-            read_timeout: Duration::from_secs(parsed(
-                "HTTP_READ_TIMEOUT",
-                "10",
-                "must be a number of seconds",
-            )?),
+            read_timeout: Duration::from_secs(read_timeout.get().into()),
             database: variable("DATABASE_URL")?
                 .unwrap_or_else(|| format!("sqlite:{}", file.display()))
                 .parse()
@@ -57,7 +55,7 @@ impl Settings {
     }
 }
 
-fn parsed<T: FromStr>(name: &'static str, default: &str, problem: impl Display) -> Result<T, Failure> {
+fn parsed<T: FromStr>(name: &'static str, default: &str, problem: &str) -> Result<T, Failure> {
     let value = variable(name)?;
     let read = value.as_deref().unwrap_or(default).parse();
     read.map_err(|_| format!("{name}: {problem}").into())

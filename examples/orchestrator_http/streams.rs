@@ -16,7 +16,8 @@ pub(crate) enum Streams {
 }
 
 impl Streams {
-    /// Creates what is missing, if that is left to this service. Streams that somebody set up otherwise are not touched.
+    /// Creates what is missing, if that is left to this service. Streams that somebody set up otherwise are
+    /// not touched.
     pub(crate) async fn set_up(&self, bridge: &EventBridge) -> Result<(), Failure> {
         match self {
             Self::Provisioned(topology) => {

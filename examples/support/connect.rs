@@ -1,7 +1,7 @@
 //! Connecting as the command `nats` does: by the same variables of the environment.
 //!
-//! One that is empty counts as not set. What a variable holds is never part of an error: it may be a secret in the wrong
-//! place, such as the seed of an nkey where its file should be named.
+//! One that is empty counts as not set. What a variable holds is never part of an error: it may be a secret
+//! in the wrong place, such as the seed of an nkey where its file should be named.
 
 mod servers;
 
@@ -70,7 +70,8 @@ fn with_user(servers: &Servers, options: ConnectOptions) -> Result<ConnectOption
     Ok(options)
 }
 
-/// async-nats looks at these files only when it has come to TLS: what is missing would be missed on `nats://`.
+/// async-nats looks at these files only when it has come to TLS: what is missing would be missed on
+/// `nats://`.
 fn with_tls(mut options: ConnectOptions) -> Result<ConnectOptions, NotConnected> {
     if let (Some(path), Some(text)) = (variable("NATS_CA")?, file("NATS_CA")?) {
         if !text.contains("-----BEGIN CERTIFICATE-----") {

@@ -1,4 +1,5 @@
-//! The servers of a URL such as `nats://user:password@one:4222,nats://user:password@two:4222`, and who connects to them.
+//! The servers of a URL such as `nats://user:password@one:4222,nats://user:password@two:4222`, and who
+//! connects to them.
 
 use std::{fmt, str::FromStr};
 use stratt_event_bridge::async_nats::ServerAddr;

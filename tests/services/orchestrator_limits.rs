@@ -1,5 +1,5 @@
-//! Callers of the example `orchestrator_http` who send slowly or too much: told so by the right status, and waited for no
-//! longer than the settings say.
+//! Callers of the example `orchestrator_http` who send slowly or too much: told so by the right status, and
+//! waited for no longer than the settings say.
 
 use std::time::{Duration, Instant};
 use support::{Orchestrator, Stage};

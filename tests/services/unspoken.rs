@@ -1,4 +1,5 @@
-//! Credentials that are in the wrong place, or in a URL that is none: no program writes a part of one, at any level of the log.
+//! Credentials that are in the wrong place, or in a URL that is none: no program writes a part of one, at any
+//! level of the log.
 
 use futures::future::join_all;
 use std::{ffi::OsStr, os::unix::ffi::OsStrExt};

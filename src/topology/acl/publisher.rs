@@ -27,8 +27,8 @@ impl Publisher {
         self
     }
 
-    /// May ask whether the stream of events is there, for a service that tells whether it is ready. It then knows the size and
-    /// the settings of that stream, and no event.
+    /// May ask whether the stream of events is there, for a service that tells whether it is ready. It then
+    /// knows the size and the settings of that stream, and no event.
     #[must_use]
     pub fn checking_stream(mut self) -> Self {
         self.checks_stream = true;
