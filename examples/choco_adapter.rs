@@ -4,17 +4,17 @@
 //! NATS_URL=nats://127.0.0.1:4222 DURABLE=choco-catalogue STREAM=CHOCO_STRATT cargo run -p examples --example choco_adapter
 //! ```
 //!
-//! `NATS_URL` is where the broker is; credentials are named as for the command `nats` (`NATS_CREDS`, `NATS_USER`,
-//! `NATS_PASSWORD`, `NATS_CA`, `NATS_CERT`, `NATS_KEY`). `DURABLE` the name of the durable (default `choco-adapter`), `STREAM` the stream
-//! to read (`CHOCO_STRATT`, the default, or `STRATT_EVENTS`). `RUST_LOG` sets the level.
+//! `--help` lists the variables that it reads. Where it may not create its durable and its bucket, as the
+//! user `catalogue` of the example `permissions`, it uses those that are there.
 
 #[path = "support/connect.rs"]
 mod connect;
 
+use clap::Parser;
 use std::{error::Error, pin::pin, sync::Arc, time::Duration};
 use stratt_event_bridge::{
     ConnectionWatch, Delivery, EventBridge, Feed, HandlerError, UnitDeprecated, UnitPublished, async_nats,
-    dedupe::{KvStore, KvStoreOptions},
+    dedupe::{KvStore, KvStoreOptions, StoreError, StoreErrorKind},
 };
 use tokio::{
     signal::unix::{SignalKind, signal},
@@ -24,26 +24,43 @@ use tracing_subscriber::EnvFilter;
 
 /// How often it says how it is doing.
 const LOOKS_EVERY: Duration = Duration::from_secs(60);
+/// The broker is asked every 5 s and has 2 s to answer: one that was silent for longer than this is not
+/// there, whatever the connection says.
+const BROKER_SILENT: Duration = Duration::from_secs(15);
+
+type Failure = Box<dyn Error + Send + Sync>;
+
+/// Consumes unit.published and unit.deprecated until SIGTERM, then drains.
+#[derive(Debug, Parser)]
+#[command(name = "choco_adapter", after_help = format!("{SETTINGS}\n\n{}", connect::VARIABLES))]
+struct Arguments {}
+
+const SETTINGS: &str = "\
+Reads from the environment:
+  DURABLE             name of the durable, by default choco-adapter
+  STREAM              CHOCO_STRATT (default) or STRATT_EVENTS
+  RUST_LOG            level of the log, by default info";
 
 #[tokio::main]
-async fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
+async fn main() -> Result<(), Failure> {
+    Arguments::parse();
     let level = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
     tracing_subscriber::fmt().json().with_env_filter(level).init();
     // Spawned, since a task on a worker thread is quicker than the thread that blocks on it.
     tokio::spawn(serve()).await?.inspect_err(|error| tracing::error!(error, "adapter cannot go on"))
 }
 
-async fn serve() -> Result<(), Box<dyn Error + Send + Sync>> {
-    let url = connect::url();
-    let durable = setting("DURABLE", "choco-adapter");
-    let stream = setting("STREAM", Feed::Choco.stream());
+async fn serve() -> Result<(), Failure> {
+    let servers = connect::servers_or("nats://127.0.0.1:4222")?;
+    let durable = connect::variable("DURABLE")?.unwrap_or_else(|| "choco-adapter".into());
+    let stream = connect::variable("STREAM")?.unwrap_or_else(|| Feed::Choco.stream().into());
     let feed = [Feed::Choco, Feed::Strat].into_iter().find(|feed| feed.stream() == stream);
     let feed = feed.ok_or_else(|| format!("STREAM is {stream}: must be CHOCO_STRATT or STRATT_EVENTS"))?;
     let watch = ConnectionWatch::new();
     let options = async_nats::ConnectOptions::new().name(&durable).event_callback(watch.callback());
-    let client = connect::connect(&url, options).await?;
+    let client = connect::connect(&servers, options).await?;
 
-    let store = KvStore::create(client.clone(), KvStoreOptions::default()).await?;
+    let store = store(&client).await?;
     let bridge = EventBridge::new(client, "choco-adapter:catalogue:0.1.0".parse()?).watching(watch);
     let consumer = bridge
         .consumer(&durable, Arc::new(store))
@@ -52,8 +69,7 @@ async fn serve() -> Result<(), Box<dyn Error + Send + Sync>> {
         .on(remove_from_catalogue)
         .build()
         .await?;
-    let url = connect::without_credentials(&url);
-    tracing::info!(url, durable, stream, "adapter is ready");
+    tracing::info!(url = %servers, durable, stream, "adapter is ready");
     let monitor = consumer.monitor();
     let mut running = pin!(consumer.run(asked_to_stop()?));
     let mut ticks = interval_at(Instant::now() + LOOKS_EVERY, LOOKS_EVERY);
@@ -65,10 +81,28 @@ async fn serve() -> Result<(), Box<dyn Error + Send + Sync>> {
             }
             _ = ticks.tick() => {
                 let status = monitor.status();
-                let (is_working, pending, counts) = (status.is_working(), status.pending(), status.counts());
+                let is_working = status.is_working_within(BROKER_SILENT);
+                let (pending, counts) = (status.pending(), status.counts());
                 tracing::info!(is_working, in_flight = status.in_flight(), pending, ?counts, "adapter looks after events");
             }
         }
+    }
+}
+
+/// Opens the bucket, and creates it only where it cannot be opened: the user of a consumer may not create
+/// any.
+async fn store(client: &async_nats::Client) -> Result<KvStore, Failure> {
+    match KvStore::open(client.clone(), KvStoreOptions::default()).await {
+        Err(error) if error.kind() == StoreErrorKind::Unavailable => {
+            let cause =
+                |error: &StoreError| error.source().map_or_else(|| error.to_string(), ToString::to_string);
+            let opening = cause(&error);
+            let created = KvStore::create(client.clone(), KvStoreOptions::default()).await;
+            Ok(created.map_err(|error| {
+                format!("no dedupe store: it cannot be opened ({opening}), nor created ({})", cause(&error))
+            })?)
+        }
+        opened => Ok(opened?),
     }
 }
 
@@ -94,8 +128,4 @@ fn asked_to_stop() -> std::io::Result<impl Future<Output = ()> + Send> {
             _ = interrupt.recv() => {}
         }
     })
-}
-
-fn setting(name: &str, default: &str) -> String {
-    std::env::var(name).unwrap_or_else(|_| default.to_owned())
 }

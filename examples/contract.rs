@@ -4,17 +4,25 @@
 //! cargo run -p examples --example contract -- tests/golden/schema
 //! ```
 
+use clap::Parser;
 use std::{
-    env, fs,
+    fs,
     io::{self, BufWriter, Write},
     path::{Path, PathBuf},
 };
 use stratt_event_bridge::{EventType, schema};
 
+/// Writes the wire contract for other languages: JSON Schemas and an `AsyncAPI` document.
+#[derive(Debug, Parser)]
+#[command(name = "contract")]
+struct Arguments {
+    /// Folder to write to; created if it does not exist
+    #[arg(value_name = "DIR")]
+    folder: PathBuf,
+}
+
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let folder = PathBuf::from(
-        env::args_os().nth(1).ok_or("which folder? cargo run -p examples --example contract -- DIR")?,
-    );
+    let Arguments { folder } = Arguments::parse();
     fs::create_dir_all(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
     write(&folder, "envelope", &schema::envelope())?;
     for event_type in EventType::ALL {

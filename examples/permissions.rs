@@ -4,8 +4,10 @@
 //! cargo run -p examples --example permissions > accounts.conf   # then, in nats-server.conf: include accounts.conf
 //! ```
 //!
-//! Passwords are variables of the configuration or of the server's environment, and never part of what is printed.
+//! Passwords are variables of the configuration or of the server's environment, and never part of what is
+//! printed. The comments say by which variables each example and tool connects as its user.
 
+use clap::Parser;
 use std::io::{self, Write};
 use stratt_event_bridge::{
     Domain, Feed,
@@ -16,7 +18,26 @@ use stratt_event_bridge::{
 
 const BUCKET: &str = "STRATT_DEDUPE";
 
+/// Which example runs as which user, and how.
+const PROGRAMS: [(&str, &str, &str); 4] = [
+    ("orchestrator-http", "orchestrator", "STREAMS=check"),
+    ("choco_adapter", "deploy", "DURABLE=catalogue STREAM=STRATT_EVENTS"),
+    ("choco_adapter", "catalogue", "DURABLE=catalogue STREAM=STRATT_EVENTS"),
+    ("dead_letters", "desk", ""),
+];
+
+const COMMENT: &str = "\
+# `deploy` and `choco-admin` provision the streams of their accounts. Then each program connects as its user by
+# NATS_URL, NATS_PASSWORD and these variables; `choco_adapter` once as `deploy`, which creates its durable and
+# its bucket.";
+
+/// Prints the accounts and users of a typical set-up, to be included in the configuration of nats-server.
+#[derive(Debug, Parser)]
+#[command(name = "permissions")]
+struct Arguments {}
+
 fn main() -> Result<(), Box<dyn std::error::Error>> {
+    Arguments::parse();
     let inbox = Inbox::of_user;
     let domains = [Domain::try_from("dev")?, Domain::try_from("core")?];
     let catalogue = Consumer::new(Feed::Strat, "catalogue".parse()?).with_kv_store(BUCKET)?;
@@ -25,7 +46,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let deploys =
         catalogue.clone().creating_durable(domains.clone(), stratt_event_bridge::EventType::ALL.to_vec());
     let of_events = [
-        user("orchestrator", &Publisher::of(domains).permissions(&inbox("orchestrator")?)),
+        user("orchestrator", &Publisher::of(domains).checking_stream().permissions(&inbox("orchestrator")?)),
         user("catalogue", &catalogue.permissions(&inbox("catalogue")?)),
         user("desk", &DeadLetterOperator.permissions(&inbox("desk")?)),
         user(
@@ -40,6 +61,12 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     ];
     let accounts = TwoAccounts::new("STRATT", "CHOCO")?;
     let mut out = io::stdout().lock();
+    writeln!(out, "{COMMENT}")?;
+    for (program, user, settings) in PROGRAMS {
+        let prefix = inbox(user)?;
+        let connects = format!("NATS_USER={user} NATS_INBOX_PREFIX={} {settings}", prefix.prefix());
+        writeln!(out, "# {program}: {}", connects.trim_end())?;
+    }
     writeln!(out, "accounts {{")?;
     account(&mut out, "STRATT", "exports", &accounts.exports(), &of_events)?;
     account(&mut out, "CHOCO", "imports", &accounts.imports(), &of_choco)?;

@@ -1,8 +1,10 @@
 //! The whole flow on a real server, with nothing installed and nothing running: `cargo run --example quickstart --features testing`.
 //!
-//! Starts a nats-server of its own (or uses `NATS_URL`, with credentials as the command `nats` reads them), publishes all seven events and one repeat, and shows a Choco
-//! consumer that receives them from `choco.strat.>`: one event fails twice and then succeeds, one never succeeds, ends
-//! in the dead letters, is redriven and then handled. Ends with the counts, and exit code 1 if one is not as it must be.
+//! Starts a nats-server of its own, or connects as the command `nats` does where `NATS_URL` is set, as a user
+//! who may do everything: it has all roles at once. Publishes all seven events and one repeat, and shows a
+//! Choco consumer that receives them from `choco.strat.>`: one event fails twice and then succeeds, one never
+//! succeeds, ends in the dead letters, is redriven and then handled. Ends with the counts, and exit code 1 if
+//! one is not as it must be.
 #![allow(clippy::print_stdout, reason = "an example is there to be read")]
 
 #[path = "support/connect.rs"]
@@ -35,15 +37,21 @@ type Failure = Box<dyn Error + Send + Sync>;
 
 #[tokio::main]
 async fn main() -> Result<ExitCode, Failure> {
+    // No parser, so that whoever runs this first waits for none.
+    if std::env::args_os().len() > 1 {
+        println!("usage: quickstart, without arguments\n\n{}", connect::VARIABLES);
+        return Ok(ExitCode::from(2));
+    }
     let begun = Instant::now();
     let say = move |text: String| println!("{:>6} ms  {text}", begun.elapsed().as_millis());
-    let (_server, url) = server().await?;
+    let server =
+        if connect::variable("NATS_URL")?.is_none() { Some(NatsServer::start().await?) } else { None };
+    let servers = connect::servers_or(server.as_ref().map_or("", NatsServer::url))?;
     // Hears what the server refuses, so that a missing permission is told as what it is.
     let watch = ConnectionWatch::new();
     let options = ConnectOptions::new().event_callback(watch.callback());
-    let client = connect::connect(&url, options).await?;
-    let shown = connect::without_credentials(&url);
-    say(format!("connected to {shown}, nats-server {}", client.server_info().version));
+    let client = connect::connect(&servers, options).await?;
+    say(format!("connected to {servers}, nats-server {}", client.server_info().version));
     let bridge = EventBridge::new(client, "orchestrator-http:quickstart:0.1.0".parse()?).watching(watch);
     bridge.provision(&Topology::default()).await?;
     say("provisioned STRATT_EVENTS -> CHOCO_STRATT and STRATT_DLQ".into());
@@ -104,15 +112,6 @@ impl Counts {
             // Two of the flaky event, two of the hopeless one before its last.
             && (summary.retried, summary.received) == (4, 12)
     }
-}
-
-async fn server() -> Result<(Option<NatsServer>, String), Failure> {
-    if std::env::var_os("NATS_URL").is_some() {
-        return Ok((None, connect::url()));
-    }
-    let server = NatsServer::start().await?;
-    let url = server.url().to_owned();
-    Ok((Some(server), url))
 }
 
 /// All seven events, and the first of them once more.

@@ -1,5 +1,6 @@
 //! What the command line says.
 
+use crate::connect;
 use clap::{Args, CommandFactory, Parser, Subcommand, error::ErrorKind};
 use stratt_event_bridge::{
     ConsumerName, Domain, EventType,
@@ -7,14 +8,13 @@ use stratt_event_bridge::{
 };
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
-const AFTER_HELP: &str = "\
-Connects by NATS_URL, NATS_CREDS, NATS_USER, NATS_PASSWORD, NATS_CA, NATS_CERT and NATS_KEY.
+const CODES: &str = "\
 Ends with 0 when all is done, 1 when something failed, 2 when it was asked wrongly, 3 when there is no broker.";
 
 /// Lists, shows, redrives and discards dead letters of the STRATT event bridge.
 ///
 #[derive(Debug, Parser)]
-#[command(name = "dead_letters", after_help = AFTER_HELP)]
+#[command(name = "dead_letters", after_help = format!("{}\n\n{CODES}", connect::VARIABLES))]
 pub(crate) struct Arguments {
     /// Write one JSON object a line
     #[arg(long, global = true)]

@@ -8,9 +8,9 @@
 //! cargo run -p examples --example dead_letters -- redrive --all --consumer choco-catalogue --yes  # does it
 //! ```
 //!
-//! `--json` writes one object a line. Connects by the variables that the command `nats` reads: `NATS_URL`, `NATS_CREDS`,
-//! `NATS_USER`, `NATS_PASSWORD`, `NATS_CA`, `NATS_CERT`, `NATS_KEY`. Ends with 0 when all is done, 1 when something of
-//! it failed, 2 when it was asked wrongly, and 3 when there is no broker.
+//! `--json` writes one object a line. Connects by the variables that the command `nats` reads, which `--help`
+//! lists; the user `desk` of the example `permissions` may do all of it. Ends with 0 when all is done, 1 when
+//! something of it failed, 2 when it was asked wrongly, and 3 when there is no broker.
 
 mod arguments;
 mod bulk;
@@ -61,7 +61,7 @@ async fn main() -> ExitCode {
 async fn connected() -> Result<DeadLetters, Failure> {
     let watch = ConnectionWatch::new();
     let options = ConnectOptions::new().name("dead-letters").event_callback(watch.callback());
-    let client = connect::connect(&connect::url(), options).await?;
+    let client = connect::connect(&connect::servers_or("nats://127.0.0.1:4222")?, options).await?;
     let source: Source = "dead-letters:tool:0.1.0".parse()?;
     Ok(DeadLetters::new(&EventBridge::new(client, source).watching(watch)))
 }

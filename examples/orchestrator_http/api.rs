@@ -6,21 +6,22 @@ use crate::{
     orchestrator::{Announced, GateDetails, Orchestrator, unknown},
     problem::Problem,
     request::{Body, FreeText, GateOfPath, MAX_BODY, UnitOfPath, required},
+    streams::Streams,
 };
 use axum::{
     Json, Router,
     extract::{DefaultBodyLimit, MatchedPath, Request, State},
     http::StatusCode,
-    middleware::{Next, from_fn, from_fn_with_state},
+    middleware::{Next, from_fn_with_state},
     response::{IntoResponse, Response},
     routing::{get, post},
 };
 use serde::{Deserialize, Serialize};
 use std::{sync::Arc, time::Duration};
-use stratt_event_bridge::{EventBridge, Fingerprint, GateOutcome, ResourceUri, UnitUri, topology::Topology};
+use stratt_event_bridge::{EventBridge, Fingerprint, GateOutcome, ResourceUri, UnitUri};
 use tokio::time::timeout;
 
-/// How long a request may take, the reading of its body included: a caller that sends slowly holds nothing for long.
+/// How long a request may take, beside the reading of its body.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// What the routes work with.
@@ -28,7 +29,9 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(15);
 pub(crate) struct Service {
     pub(crate) orchestrator: Orchestrator,
     pub(crate) bridge: EventBridge,
-    pub(crate) topology: Topology,
+    pub(crate) streams: Streams,
+    /// How long a body may take to come: a caller that sends slowly holds nothing for long.
+    pub(crate) read_timeout: Duration,
 }
 
 type App = State<Arc<Service>>;
@@ -50,13 +53,13 @@ pub(crate) fn router(service: Arc<Service>) -> Router {
             Problem::new(StatusCode::METHOD_NOT_ALLOWED, "path has no such method")
         })
         .layer(DefaultBodyLimit::max(MAX_BODY))
-        .layer(from_fn(in_time))
+        .layer(from_fn_with_state(Arc::clone(&service), in_time))
         .layer(from_fn_with_state(Arc::clone(&service), counted))
         .with_state(service)
 }
 
-async fn in_time(request: Request, next: Next) -> Response {
-    timeout(REQUEST_TIMEOUT, next.run(request)).await.unwrap_or_else(|_elapsed| {
+async fn in_time(State(service): App, request: Request, next: Next) -> Response {
+    timeout(service.read_timeout + REQUEST_TIMEOUT, next.run(request)).await.unwrap_or_else(|_elapsed| {
         let detail = "request took too long; whether it was carried out is unknown, and repeating it is safe";
         Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail).into_response()
     })

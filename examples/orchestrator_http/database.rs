@@ -2,12 +2,12 @@
 
 use crate::{
     Failure,
-    settings::shown,
+    database_url::DatabaseUrl,
     unit::{Status, Unit},
 };
 use sqlx::{
     PgPool, Postgres, Sqlite, SqlitePool,
-    postgres::PgPoolOptions,
+    postgres::{PgConnectOptions, PgPoolOptions},
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions},
 };
 use std::time::Duration;
@@ -63,22 +63,16 @@ macro_rules! on {
 
 impl Database {
     /// Connects, and creates the tables where they are missing.
-    pub(crate) async fn open(url: &str) -> Result<Self, Failure> {
-        let scheme = url.split(':').next().unwrap_or_default();
-        let opened = match scheme {
-            "postgres" | "postgresql" => Self::open_postgres(url).await,
-            "sqlite" => Self::open_sqlite(url).await,
-            _ => {
-                return Err(
-                    format!("DATABASE_URL begins with {scheme:?}: must be postgres: or sqlite:").into()
-                );
-            }
+    pub(crate) async fn open(url: &DatabaseUrl) -> Result<Self, Failure> {
+        let opened = match url.clone() {
+            DatabaseUrl::Postgres(options) => Self::open_postgres(*options).await,
+            DatabaseUrl::Sqlite(options) => Self::open_sqlite(*options).await,
         };
-        opened.map_err(|error| format!("no database at {}: {error}", shown(url)).into())
+        opened.map_err(|error| format!("no database at {url}: {error}").into())
     }
 
-    async fn open_postgres(url: &str) -> Result<Self, Failure> {
-        let pool = PgPoolOptions::new().acquire_timeout(ACQUIRE_TIMEOUT).connect(url).await?;
+    async fn open_postgres(options: PgConnectOptions) -> Result<Self, Failure> {
+        let pool = PgPoolOptions::new().acquire_timeout(ACQUIRE_TIMEOUT).connect_with(options).await?;
         let mut tx = pool.begin().await?;
         sqlx::query(LOCK).bind("orchestrator_http").execute(&mut *tx).await?;
         sqlx::raw_sql(SCHEMA).execute(&mut *tx).await?;
@@ -88,8 +82,8 @@ impl Database {
         Ok(Self::Postgres(pool, outbox))
     }
 
-    async fn open_sqlite(url: &str) -> Result<Self, Failure> {
-        let options = url.parse::<SqliteConnectOptions>()?.create_if_missing(true);
+    async fn open_sqlite(options: SqliteConnectOptions) -> Result<Self, Failure> {
+        let options = options.create_if_missing(true);
         let options = options.journal_mode(SqliteJournalMode::Wal).busy_timeout(ACQUIRE_TIMEOUT);
         let pool = SqlitePoolOptions::new().acquire_timeout(ACQUIRE_TIMEOUT).connect_with(options).await?;
         sqlx::raw_sql(SCHEMA).execute(&pool).await?;

@@ -4,15 +4,9 @@
 //! cargo run -p orchestrator-http
 //! ```
 //!
-//! It keeps units in a file of SQLite and starts a broker of its own, unless it is told where to find others:
-//!
-//! | variable | meaning | default |
-//! |---|---|---|
-//! | `HTTP_ADDR` | where it listens | `127.0.0.1:8080` |
-//! | `DATABASE_URL` | `postgres://...` or `sqlite:path` | `orchestrator_http.db` in the folder for temporary files |
-//! | `NATS_URL` | where the broker is | a nats-server that ends with the service |
-//! | `NATS_REPLICAS` | how many servers keep each stream | 1 |
-//! | `RUST_LOG` | the level of the log | `info` |
+//! It keeps units in a file of SQLite and starts a broker of its own, unless it is told where to find others;
+//! `--help` lists the variables that it reads. As a user who may not create streams, such as `orchestrator`
+//! of the example `permissions`, it is told so by `STREAMS=check`.
 //!
 //! In another terminal (`--json` needs curl 7.82):
 //!
@@ -42,31 +36,39 @@
 //! Each answer says under `announced` which event was enqueued, or null where the request found what it asks for:
 //! every request may be repeated. The log names the broker; `NATS_URL=... cargo run -p examples --example choco_adapter` listens to it.
 //!
+//! Every answer but those of hyper itself says what is wrong as `application/problem+json`. What is no HTTP
+//! (400), has more than 100 header fields or too long ones (431), or a path of more than 64 KiB (414) never
+//! gets here: hyper answers by the status alone, without a body, and has no place where one could be put in.
+//! It closes a connection whose request has no complete head within `HTTP_READ_TIMEOUT`, without an answer.
+//!
 //! Left to what stands before it: TLS, who may do what, and how many may connect.
 
 mod api;
+#[path = "../support/connect.rs"]
+mod connect;
 mod content;
 mod database;
+mod database_url;
 mod health;
 mod metrics;
 mod orchestrator;
 mod problem;
 mod request;
+mod serve;
 mod settings;
+mod streams;
 mod unit;
 
 use api::Service;
+use clap::Parser;
 use database::Database;
 use futures::FutureExt;
 use metrics::Metrics;
 use orchestrator::Orchestrator;
-use settings::{Settings, shown};
+use settings::{Arguments, Settings};
 use std::{error::Error, sync::Arc, time::Duration};
 use stratt_event_bridge::{
-    ConnectionWatch, EventBridge, Source,
-    async_nats::ConnectOptions,
-    testing::NatsServer,
-    topology::{Topology, TopologyErrorKind},
+    ConnectionWatch, EventBridge, Source, async_nats::ConnectOptions, testing::NatsServer,
 };
 use tokio::{
     net::TcpListener,
@@ -85,6 +87,7 @@ const DRAIN_GRACE: Duration = Duration::from_secs(5);
 
 #[tokio::main]
 async fn main() -> Result<(), Failure> {
+    Arguments::parse();
     let level = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
     tracing_subscriber::fmt().json().with_env_filter(level).init();
     // Spawned, since a task on a worker thread is quicker than the thread that blocks on it.
@@ -93,13 +96,18 @@ async fn main() -> Result<(), Failure> {
 
 async fn serve() -> Result<(), Failure> {
     let stop = asked_to_stop()?.boxed().shared();
-    let Settings { http_addr, database_url, nats_url, nats_replicas } = Settings::from_env()?;
+    let Settings { http_addr, read_timeout, database: database_url, streams } = Settings::from_env()?;
     let database = Database::open(&database_url).await?;
     // Dropped at the end, after the relay has drained.
-    let own_broker = if nats_url.is_none() { Some(NatsServer::start().await?) } else { None };
-    let nats_url = own_broker.as_ref().map(|own| own.url().to_owned()).or(nats_url).unwrap_or_default();
-    let topology = Topology::default().with_replicas(nats_replicas);
-    let bridge = connect(&nats_url, &topology).await?;
+    let own_broker =
+        if connect::variable("NATS_URL")?.is_none() { Some(NatsServer::start().await?) } else { None };
+    let servers = connect::servers_or(own_broker.as_ref().map_or("", NatsServer::url))?;
+    let watch = ConnectionWatch::new();
+    let options = ConnectOptions::new().name("orchestrator-http").event_callback(watch.callback());
+    let client = connect::connect(&servers, options).await?;
+    let source: Source = format!("orchestrator-http:publisher:{}", env!("CARGO_PKG_VERSION")).parse()?;
+    let bridge = EventBridge::new(client, source).watching(watch);
+    streams.set_up(&bridge).await?;
     let listener = TcpListener::bind(&http_addr).await;
     let listener = listener.map_err(|error| format!("cannot listen on {http_addr}: {error}"))?;
     let url = format!("http://{}", listener.local_addr()?);
@@ -111,12 +119,12 @@ async fn serve() -> Result<(), Failure> {
         let _stopped_or_dropped = relay_stopped.await;
     }));
     let orchestrator = Orchestrator { database: database.clone(), metrics, source };
-    let router = api::router(Arc::new(Service { orchestrator, bridge, topology }));
-    tracing::info!(url, database = shown(&database_url), broker = shown(&nats_url), "orchestrator is ready");
+    let router = api::router(Arc::new(Service { orchestrator, bridge, streams, read_timeout }));
+    tracing::info!(url, database = %database_url, broker = %servers, "orchestrator is ready");
 
-    let serving = axum::serve(listener, router).with_graceful_shutdown(stop.clone());
+    let serving = serve::serve(listener, router, read_timeout, stop.clone());
     tokio::select! {
-        served = serving => served?,
+        () = serving => {}
         () = stop.then(|()| sleep(SHUTDOWN_GRACE)) => tracing::warn!("requests were cut off"),
         ended = &mut relay => {
             ended??;
@@ -141,24 +149,6 @@ async fn drain(database: &Database) {
     if timeout(DRAIN_GRACE, all_published).await.is_err() {
         tracing::warn!("events are left in the outbox, and published after the next start");
     }
-}
-
-/// Connects, and creates the streams unless they are there. Streams that somebody set up otherwise are not touched.
-async fn connect(url: &str, topology: &Topology) -> Result<EventBridge, Failure> {
-    let watch = ConnectionWatch::new();
-    let connecting = ConnectOptions::new()
-        .name("orchestrator-http")
-        .connection_timeout(Duration::from_secs(5))
-        .event_callback(watch.callback());
-    let client =
-        connecting.connect(url).await.map_err(|error| format!("no broker at {}: {error}", shown(url)))?;
-    let source: Source = format!("orchestrator-http:publisher:{}", env!("CARGO_PKG_VERSION")).parse()?;
-    let bridge = EventBridge::new(client, source).watching(watch);
-    match bridge.verify(topology).await {
-        Err(error) if error.kind() == TopologyErrorKind::NotFound => bridge.provision(topology).await?,
-        verified => verified?,
-    }
-    Ok(bridge)
 }
 
 /// Resolves at SIGTERM, as orchestrators send it, or SIGINT, as terminals do.

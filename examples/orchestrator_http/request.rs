@@ -1,15 +1,16 @@
 //! What is read from a request: every part of it is hostile until it has become a value of the domain.
 
-use crate::problem::Problem;
+use crate::{api::Service, problem::Problem};
 use axum::{
-    body::Bytes,
+    body::{Bytes, HttpBody},
     extract::{FromRequest, FromRequestParts, Path, Request},
     http::{StatusCode, header::CONTENT_TYPE, request::Parts},
 };
 use serde::{Deserialize, Deserializer, de::DeserializeOwned, de::Error};
 use serde_json::error::Category;
-use std::str::FromStr;
+use std::{str::FromStr, sync::Arc};
 use stratt_event_bridge::{GateName, ParseError, RunId, UnitUri};
+use tokio::time::timeout;
 
 /// How large a body may be, in bytes.
 pub(crate) const MAX_BODY: usize = 256 * 1024;
@@ -18,12 +19,21 @@ pub(crate) const MAX_BODY: usize = 256 * 1024;
 #[derive(Debug)]
 pub(crate) struct Body<T>(pub(crate) T);
 
-impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
+impl<T: DeserializeOwned> FromRequest<Arc<Service>> for Body<T> {
     type Rejection = Problem;
 
-    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
+    async fn from_request(request: Request, service: &Arc<Service>) -> Result<Self, Problem> {
         let media_type = request.headers().get(CONTENT_TYPE).cloned();
-        let read = Bytes::from_request(request, state).await;
+        // As far as the caller says how much is to come, nobody waits for it.
+        if usize::try_from(request.body().size_hint().lower()).is_ok_and(|bytes| bytes > MAX_BODY) {
+            let detail = format!("body has more than {MAX_BODY} bytes");
+            return Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, detail));
+        }
+        let read = timeout(service.read_timeout, Bytes::from_request(request, service)).await;
+        let read = read.map_err(|_elapsed| {
+            let limit = service.read_timeout;
+            Problem::new(StatusCode::REQUEST_TIMEOUT, format!("body did not come within {limit:?}"))
+        })?;
         let bytes = read.map_err(|refused| Problem::new(refused.status(), refused.body_text()))?;
         let is_json = media_type.as_ref().and_then(|value| value.to_str().ok()).is_some_and(|value| {
             value.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case("application/json")

@@ -28,6 +28,7 @@ mod stage;
 
 use broker_faults::BrokerFaults;
 use children::Children;
+use clap::Parser;
 use consumer_faults::ConsumerFaults;
 use publishers::Publishers;
 use report::Report;
@@ -42,7 +43,7 @@ async fn main() -> Result<ExitCode, Failure> {
     if let Some(given) = consumer::given() {
         return consumer::run(given).await;
     }
-    let settings = Settings::parse(std::env::args().skip(1))?;
+    let settings = Settings::parse();
     let mut stage = Stage::start(settings).await?;
     println!("soaking for {} min, seed {}, in {}", settings.minutes, settings.seed, stage.folder().display());
     let begun = Instant::now();

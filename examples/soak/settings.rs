@@ -1,31 +1,24 @@
 //! What the command line says.
 
-use crate::Failure;
+use clap::Parser;
 use std::time::Duration;
 
-#[derive(Debug, Clone, Copy)]
+/// A soak: use with everything failing at random, and a ledger in the end.
+#[derive(Debug, Clone, Copy, Parser)]
+#[command(name = "soak")]
 pub struct Settings {
+    /// How long it takes
+    #[arg(long, default_value_t = 1)]
     pub minutes: u32,
+    /// What decides which events and which faults come; random unless set
+    #[arg(long, default_value_t = fastrand::u64(..), hide_default_value = true)]
     pub seed: u64,
-    /// Whether the consumers keep the order of each unit.
+    /// Whether the consumers keep the order of each unit
+    #[arg(long = "ordered")]
     pub is_ordered: bool,
 }
 
 impl Settings {
-    pub fn parse(mut words: impl Iterator<Item = String>) -> Result<Self, Failure> {
-        let mut settings = Self { minutes: 1, seed: fastrand::u64(..), is_ordered: false };
-        while let Some(word) = words.next() {
-            let mut number = || words.next().ok_or_else(|| format!("{word} needs a number"));
-            match word.as_str() {
-                "--minutes" => settings.minutes = number()?.parse()?,
-                "--seed" => settings.seed = number()?.parse()?,
-                "--ordered" => settings.is_ordered = true,
-                _ => return Err(format!("{word} is not known: --minutes N --seed S --ordered").into()),
-            }
-        }
-        Ok(settings)
-    }
-
     pub fn length(&self) -> Duration {
         Duration::from_secs(60) * self.minutes
     }

@@ -1,81 +1,133 @@
 //! Connecting as the command `nats` does: by the same variables of the environment.
 //!
-//! `NATS_URL`, `NATS_CREDS`, `NATS_USER` and `NATS_PASSWORD` (a user without a password is a token), `NATS_CA`,
-//! `NATS_CERT` and `NATS_KEY`. One that is empty counts as not set.
+//! One that is empty counts as not set. What a variable holds is never part of an error: it may be a secret
+//! in the wrong place, such as the seed of an nkey where its file should be named.
 
-use std::{env, error::Error, fmt, io, path::PathBuf, time::Duration};
+mod servers;
+
+use servers::{NoServers, Servers};
+use std::{env, error::Error, fmt, fs, time::Duration};
 use stratt_event_bridge::async_nats::{Client, ConnectError, ConnectOptions};
+
+/// For the help of a program.
+pub(crate) const VARIABLES: &str = "\
+Connects as the command `nats` does:
+  NATS_URL            nats://[user:password@]host:port, several separated by commas
+  NATS_USER           user, or a token if there is no password; what stands in NATS_URL goes before it
+  NATS_PASSWORD       password
+  NATS_CREDS          file with a JWT and its nkey
+  NATS_NKEY           file with the seed of an nkey
+  NATS_CA             file with the authorities to trust; asks for TLS
+  NATS_CERT NATS_KEY  files with the certificate and key of the client; ask for TLS
+  NATS_INBOX_PREFIX   where answers are received, by default _INBOX";
 
 /// How long one server may take to answer.
 const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 
-/// Where the broker is: `NATS_URL`, or this machine.
-pub(crate) fn url() -> String {
-    variable("NATS_URL").unwrap_or_else(|| "nats://127.0.0.1:4222".to_owned())
+/// The servers of `NATS_URL`, or those of `default`.
+pub(crate) fn servers_or(default: &str) -> Result<Servers, NotConnected> {
+    let url = variable("NATS_URL")?;
+    let servers = url.as_deref().unwrap_or(default).parse();
+    servers.map_err(|error: NoServers| wrong("NATS_URL", error.to_string()))
 }
 
-/// Connects to `url` with the credentials that the environment names, on top of `options`.
-pub(crate) async fn connect(url: &str, options: ConnectOptions) -> Result<Client, NotConnected> {
-    let failed = |why| NotConnected { url: without_credentials(url), why };
-    let options = with_credentials(options).await.map_err(|why| failed(Why::Credentials(why)))?;
-    let connecting = options.connection_timeout(ANSWER_WITHIN).connect(url);
-    connecting.await.map_err(|error| failed(Why::Connecting(error)))
-}
-
-async fn with_credentials(mut options: ConnectOptions) -> Result<ConnectOptions, (PathBuf, io::Error)> {
-    if let Some(file) = variable("NATS_CREDS") {
-        let read = options.credentials_file(&file).await;
-        options = read.map_err(|error| (file.into(), error))?;
+/// Connects with the credentials that the environment names, on top of `options`.
+pub(crate) async fn connect(servers: &Servers, options: ConnectOptions) -> Result<Client, NotConnected> {
+    let mut options = with_tls(with_user(servers, options)?)?.connection_timeout(ANSWER_WITHIN);
+    if let Some(prefix) = variable("NATS_INBOX_PREFIX")? {
+        if !is_subject(&prefix) {
+            return Err(wrong(
+                "NATS_INBOX_PREFIX",
+                "must be tokens with dots between them, without wildcards",
+            ));
+        }
+        options = options.custom_inbox_prefix(prefix);
     }
-    options = match (variable("NATS_USER"), variable("NATS_PASSWORD")) {
-        (Some(user), Some(password)) => options.user_and_password(user, password),
-        (Some(token), None) => options.token(token),
-        (None, _) => options,
+    let connecting = options.connect(servers.addresses()).await;
+    connecting.map_err(|error| NotConnected::Connecting { servers: servers.to_string(), error })
+}
+
+fn with_user(servers: &Servers, options: ConnectOptions) -> Result<ConnectOptions, NotConnected> {
+    let login = match (servers.login(), variable("NATS_USER")?) {
+        (Some(login), _) => Some(login),
+        (None, Some(user)) => Some((user, variable("NATS_PASSWORD")?)),
+        (None, None) => None,
     };
-    if let Some(authority) = variable("NATS_CA") {
-        options = options.add_root_certificates(authority.into());
+    let mut options = match login {
+        Some((user, Some(password))) => options.user_and_password(user, password),
+        Some((token, None)) => options.token(token),
+        None => options,
+    };
+    if let Some(credentials) = file("NATS_CREDS")? {
+        let read = options.credentials(&credentials);
+        options = read.map_err(|_| wrong("NATS_CREDS", "names a file without a JWT and its nkey"))?;
     }
-    if let (Some(certificate), Some(key)) = (variable("NATS_CERT"), variable("NATS_KEY")) {
-        options = options.add_client_certificate(certificate.into(), key.into());
+    if let Some(text) = file("NATS_NKEY")? {
+        let seed = text.lines().map(str::trim).find(|line| line.starts_with("SU"));
+        let seed = seed.ok_or_else(|| wrong("NATS_NKEY", "names a file without the seed of a user"))?;
+        options = options.nkey(seed.to_owned());
     }
     Ok(options)
 }
 
-fn variable(name: &str) -> Option<String> {
-    env::var(name).ok().filter(|value| !value.is_empty())
+/// async-nats looks at these files only when it has come to TLS: what is missing would be missed on
+/// `nats://`.
+fn with_tls(mut options: ConnectOptions) -> Result<ConnectOptions, NotConnected> {
+    if let (Some(path), Some(text)) = (variable("NATS_CA")?, file("NATS_CA")?) {
+        if !text.contains("-----BEGIN CERTIFICATE-----") {
+            return Err(wrong("NATS_CA", "names a file without a certificate"));
+        }
+        options = options.add_root_certificates(path.into()).require_tls(true);
+    }
+    let (certificate, key) = (file("NATS_CERT")?, file("NATS_KEY")?);
+    match (certificate.and(variable("NATS_CERT")?), key.and(variable("NATS_KEY")?)) {
+        (Some(certificate), Some(key)) => {
+            options = options.add_client_certificate(certificate.into(), key.into()).require_tls(true);
+        }
+        (None, None) => {}
+        (Some(_), None) => return Err(wrong("NATS_KEY", "is not set, but NATS_CERT is")),
+        (None, Some(_)) => return Err(wrong("NATS_CERT", "is not set, but NATS_KEY is")),
+    }
+    Ok(options)
 }
 
-/// The URL as it may be shown: `nats://user:password@host` has a password, `nats://token@host` is one.
-pub(crate) fn without_credentials(url: &str) -> String {
-    let servers = url.split(',').map(|server| {
-        let (scheme, rest) = server.split_once("://").map_or(("", server), |(scheme, rest)| (scheme, rest));
-        let host = rest.rsplit_once('@').map_or(rest, |(_, host)| host);
-        if scheme.is_empty() { host.to_owned() } else { format!("{scheme}://{host}") }
-    });
-    servers.collect::<Vec<_>>().join(",")
+fn is_subject(text: &str) -> bool {
+    text.split('.')
+        .all(|token| !token.is_empty() && token.bytes().all(|b| b.is_ascii_graphic() && !b"*>".contains(&b)))
 }
 
-/// Nothing answered, or it let nobody in.
+/// A variable of the environment, unless it is empty.
+pub(crate) fn variable(name: &'static str) -> Result<Option<String>, NotConnected> {
+    let Some(value) = env::var_os(name) else { return Ok(None) };
+    let value = value.into_string().map_err(|_| wrong(name, "is not UTF-8"))?;
+    Ok(Some(value).filter(|value| !value.is_empty()))
+}
+
+/// The text of the file that a variable names.
+fn file(variable_name: &'static str) -> Result<Option<String>, NotConnected> {
+    let Some(path) = variable(variable_name)? else { return Ok(None) };
+    let read = fs::read_to_string(path);
+    read.map(Some).map_err(|error| wrong(variable_name, format!("names a file that cannot be read: {error}")))
+}
+
+fn wrong(variable: &'static str, problem: impl Into<String>) -> NotConnected {
+    NotConnected::Setting { variable, problem: problem.into() }
+}
+
+/// Why there is no connection.
 #[derive(Debug)]
-pub(crate) struct NotConnected {
-    url: String,
-    why: Why,
-}
-
-#[derive(Debug)]
-enum Why {
-    Credentials((PathBuf, io::Error)),
-    Connecting(ConnectError),
+pub(crate) enum NotConnected {
+    /// A variable of the environment is not what it must be.
+    Setting { variable: &'static str, problem: String },
+    /// Nothing answered, or it let nobody in.
+    Connecting { servers: String, error: ConnectError },
 }
 
 impl fmt::Display for NotConnected {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let url = &self.url;
-        match &self.why {
-            Why::Credentials((file, error)) => {
-                write!(f, "no broker at {url}: credentials file {} cannot be read: {error}", file.display())
-            }
-            Why::Connecting(error) => write!(f, "no broker at {url}: {error}"),
+        match self {
+            Self::Setting { variable, problem } => write!(f, "{variable}: {problem}"),
+            Self::Connecting { servers, error } => write!(f, "no broker at {servers}: {error}"),
         }
     }
 }

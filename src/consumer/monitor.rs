@@ -60,10 +60,23 @@ impl ConsumerStatus {
         self.seen.phase
     }
 
-    /// Whether it runs, is connected, and has a dedupe store that answers: events are handled as they come.
+    /// Whether it runs, is connected, and has a dedupe store that answers.
+    ///
+    /// A broker that is frozen, or behind a network that loses everything, stays connected for two to three
+    /// minutes. For readiness use [`is_working_within`](Self::is_working_within).
     #[must_use]
     pub fn is_working(&self) -> bool {
         self.phase() == ConsumerPhase::Running && self.is_connected && self.is_store_up()
+    }
+
+    /// Returns whether it [is working](Self::is_working) and the broker has answered a question within this
+    /// time: events are handled as they come.
+    ///
+    /// The broker is asked every 5 s and has 2 s to answer, so that less than 10 s would take a healthy one
+    /// for silent; with 15 s, one answer may be lost.
+    #[must_use]
+    pub fn is_working_within(&self, silence: Duration) -> bool {
+        self.is_working() && self.last_told().is_some_and(|age| age <= silence)
     }
 
     /// Whether the connection to the broker is there.

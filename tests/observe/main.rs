@@ -15,6 +15,7 @@
 )]
 
 mod connection_error;
+mod frozen;
 mod metrics;
 mod secrets;
 mod spans;

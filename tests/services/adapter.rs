@@ -2,19 +2,17 @@
 
 use std::process::Stdio;
 use stratt_event_bridge::Feed;
-use support::{Stage, deprecated, example, published};
+use support::{Stage, deprecated, example, published, without_settings};
 use tokio::process::Command;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn it_handles_events_and_drains_on_sigterm() {
     let stage = Stage::new().await;
-    let adapter = Command::new(example("choco_adapter"))
+    let adapter = without_settings(example("choco_adapter"))
         .env("NATS_URL", stage.server.url())
         .env("DURABLE", "catalogue")
         .env("STREAM", "CHOCO_STRATT")
-        .env_remove("RUST_LOG")
         .stdout(Stdio::piped())
-        .kill_on_drop(true)
         .spawn()
         .unwrap();
     stage.bridge.publish(published("a", 1)).await.unwrap();
@@ -40,8 +38,8 @@ async fn it_handles_events_and_drains_on_sigterm() {
 
 #[tokio::test]
 async fn without_a_broker_it_ends_soon_and_names_the_url() {
-    let adapter = Command::new(example("choco_adapter")).env("NATS_URL", "nats://127.0.0.1:1").output();
-    let output = adapter.await.unwrap();
+    let mut adapter = without_settings(example("choco_adapter"));
+    let output = adapter.env("NATS_URL", "nats://127.0.0.1:1").output().await.unwrap();
     assert!(!output.status.success());
     let said =
         String::from_utf8_lossy(&output.stderr).into_owned() + &String::from_utf8_lossy(&output.stdout);

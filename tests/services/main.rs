@@ -15,7 +15,12 @@
 )]
 
 mod adapter;
+mod connecting;
 mod dead_letter_tool;
+mod help;
 mod interop;
+mod least_privilege;
 mod orchestrator;
+mod orchestrator_limits;
 mod orchestrator_refuses;
+mod unspoken;

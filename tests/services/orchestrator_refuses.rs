@@ -158,3 +158,21 @@ async fn what_does_not_answer_is_named_soon_and_without_its_password() {
     let said = String::from_utf8(output.stdout).unwrap();
     assert!(!output.status.success() && said.contains(&format!("cannot listen on {address}")), "{said}");
 }
+
+#[tokio::test]
+async fn a_setting_that_makes_no_sense_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = format!("sqlite:{}", folder.path().join("orchestrator.db").display());
+    for (name, value) in [
+        ("HTTP_READ_TIMEOUT", "0"),
+        ("HTTP_READ_TIMEOUT", "soon"),
+        ("NATS_REPLICAS", "three"),
+        ("STREAMS", "maybe"),
+    ] {
+        let settings = [("DATABASE_URL", file.as_str()), (name, value)];
+        let output = Orchestrator::command(&settings).output();
+        let output = tokio::time::timeout(support::DEADLINE, output).await.expect("it has started").unwrap();
+        let said = String::from_utf8(output.stdout).unwrap();
+        assert!(!output.status.success() && said.contains(&format!("{name}: must be")), "{name}: {said}");
+    }
+}

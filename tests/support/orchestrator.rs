@@ -1,4 +1,4 @@
-use super::{DEADLINE, orchestrator_http};
+use super::{DEADLINE, orchestrator_http, without_settings};
 use serde_json::Value;
 use std::{
     process::Stdio,
@@ -22,11 +22,8 @@ pub struct Orchestrator {
 
 impl Orchestrator {
     pub fn command(settings: &[(&str, &str)]) -> Command {
-        let mut command = Command::new(orchestrator_http());
-        for foreign in ["NATS_URL", "NATS_REPLICAS", "DATABASE_URL", "RUST_LOG"] {
-            command.env_remove(foreign);
-        }
-        command.env("HTTP_ADDR", "127.0.0.1:0").envs(settings.iter().copied()).kill_on_drop(true);
+        let mut command = without_settings(orchestrator_http());
+        command.env("HTTP_ADDR", "127.0.0.1:0").envs(settings.iter().copied());
         command
     }
 

@@ -65,6 +65,12 @@ pub fn all() -> Vec<Role> {
             work: |bridge, _| publish_verified(bridge).boxed(),
         },
         Role {
+            name: "ready",
+            permissions: Publisher::of(dev()).checking_stream().permissions(&inbox("ready")),
+            prepare: provisioned,
+            work: |bridge, _| publish_when_ready(bridge).boxed(),
+        },
+        Role {
             name: "ordered",
             permissions: ordered.permissions(&inbox("ordered")),
             prepare: with_bucket,
@@ -174,6 +180,11 @@ async fn publish(bridge: EventBridge) {
     let receipts: Vec<_> = bridge.publish_all(stream::iter(envelopes)).try_collect().await.unwrap();
     assert_eq!(receipts.len(), 7);
     bridge.publish(published("again", 9)).await.unwrap();
+}
+
+async fn publish_when_ready(bridge: EventBridge) {
+    jetstream::new(bridge.client().clone()).get_stream(Feed::Strat.stream()).await.unwrap();
+    publish(bridge).await;
 }
 
 async fn publish_verified(bridge: EventBridge) {
