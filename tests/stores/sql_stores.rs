@@ -201,8 +201,8 @@ async fn a_transaction_that_locks_a_slot_holds_up_no_other() {
 
 #[tokio::test]
 async fn what_outlived_the_retention_is_forgotten_and_removed_in_batches() {
-    support::needs!(Postgres);
     const SLOTS: u64 = 2500;
+    support::needs!(Postgres);
     let brief = options().with_retention(Duration::from_secs(3));
     let postgres = PostgresStore::new(PgPool::connect(&database().await).await.unwrap(), brief.clone());
     postgres.migrate().await.unwrap();

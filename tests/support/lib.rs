@@ -7,6 +7,7 @@
     clippy::indexing_slicing,
     clippy::as_conversions,
     clippy::clone_on_ref_ptr,
+    clippy::print_stderr,
     clippy::print_stdout,
     clippy::new_without_default,
     clippy::should_implement_trait,
