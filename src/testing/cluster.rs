@@ -2,6 +2,7 @@
 
 use super::{
     NatsServer, ServerError,
+    process::Server,
     server::{READY_WITHIN, patient},
 };
 use async_nats::Client;

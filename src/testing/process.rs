@@ -1,18 +1,21 @@
-//! A process that ends when ours does.
+//! A process that ends when ours does, and what the servers that run in one have in common.
 
+use super::ServerError;
 use std::{
     io,
+    net::{Ipv4Addr, TcpListener},
     path::Path,
     process::{Child, Command, Stdio},
     time::Duration,
 };
+use tokio::time::{Instant, sleep, timeout};
 
 /// A process that is killed when this is dropped, and also when our own process is killed.
 #[derive(Debug)]
 pub(super) struct Process {
-    pub(super) server: Child,
+    child: Child,
     /// How it is asked to end, if it has something to clear away.
-    farewell: Option<&'static str>,
+    stop_signal: Option<&'static str>,
     /// Reads from a pipe that nobody writes to. When our process ends, however it ends, the pipe closes and the
     /// watchdog kills the server.
     watchdog: Child,
@@ -20,36 +23,44 @@ pub(super) struct Process {
 
 impl Process {
     /// When our process is killed, nobody else removes `folder`: the watchdog does that as well.
-    pub(super) fn guard(server: Child, folder: &Path) -> io::Result<Self> {
-        Self::watched(server, None, folder)
+    pub(super) fn guard(child: Child, folder: &Path) -> io::Result<Self> {
+        Self::watched(child, None, folder)
     }
 
     /// For a server with processes and shared memory of its own: `signal` makes it end them, at once and by itself.
-    pub(super) fn guard_gently(server: Child, signal: &'static str, folder: &Path) -> io::Result<Self> {
-        Self::watched(server, Some(signal), folder)
+    pub(super) fn guard_gently(child: Child, signal: &'static str, folder: &Path) -> io::Result<Self> {
+        Self::watched(child, Some(signal), folder)
     }
 
-    fn watched(mut server: Child, farewell: Option<&'static str>, folder: &Path) -> io::Result<Self> {
+    fn watched(mut child: Child, stop_signal: Option<&'static str>, folder: &Path) -> io::Result<Self> {
         // A gentle end may take a moment, and takes a second at most.
         let script = "read -r _; n=0
             if [ -n \"$2\" ]; then kill \"$2\" \"$0\"
             while kill -0 \"$0\" && [ $n -lt 20 ]; do sleep 0.05; n=$((n+1)); done; fi
             kill -9 \"$0\"; rm -rf \"$1\"";
         let watchdog = Command::new("sh")
-            .args(["-c", script, &server.id().to_string()])
+            .args(["-c", script, &child.id().to_string()])
             .arg(folder)
-            .arg(farewell.unwrap_or_default())
+            .arg(stop_signal.unwrap_or_default())
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn();
         match watchdog {
-            Ok(watchdog) => Ok(Self { server, farewell, watchdog }),
+            Ok(watchdog) => Ok(Self { child, stop_signal, watchdog }),
             Err(error) => {
-                end(&mut server);
+                end(&mut child);
                 Err(error)
             }
         }
+    }
+
+    pub(super) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    fn has_ended(&mut self) -> bool {
+        !matches!(self.child.try_wait(), Ok(None))
     }
 }
 
@@ -57,26 +68,74 @@ impl Drop for Process {
     fn drop(&mut self) {
         // The watchdog first: it must not live to kill whoever gets the server's process id next.
         end(&mut self.watchdog);
-        if let Some(signal) = self.farewell {
-            say_farewell(&mut self.server, signal);
+        if let Some(signal) = self.stop_signal {
+            stop(&mut self.child, signal);
         }
-        end(&mut self.server);
+        end(&mut self.child);
     }
 }
 
-fn end(process: &mut Child) {
+fn end(child: &mut Child) {
     // Both fail only for a process that has ended already.
-    let _killed = process.kill();
-    let _reaped = process.wait();
+    let _killed = child.kill();
+    let _reaped = child.wait();
 }
 
 /// Waits until the process has followed the signal, for a few seconds at most.
-fn say_farewell(process: &mut Child, signal: &str) {
-    let _sent = Command::new("kill").args([signal, &process.id().to_string()]).status();
+fn stop(child: &mut Child, signal: &str) {
+    let _sent = Command::new("kill").args([signal, &child.id().to_string()]).status();
     for _ in 0..1000 {
-        if !matches!(process.try_wait(), Ok(None)) {
+        if !matches!(child.try_wait(), Ok(None)) {
             return;
         }
         std::thread::sleep(Duration::from_millis(5));
     }
+}
+
+/// A server that runs as a process of its own.
+pub(super) trait Server {
+    const NAME: &'static str;
+    /// How long it may take until it answers.
+    const READY_WITHIN: Duration;
+
+    /// `None` while it is killed.
+    fn process(&mut self) -> Option<&mut Process>;
+
+    fn log(&self) -> String;
+
+    /// Whether this very process answers, and is ready.
+    async fn answers(&self) -> bool;
+
+    fn has_ended(&mut self) -> bool {
+        self.process().is_none_or(Process::has_ended)
+    }
+
+    async fn wait_until_ready(&mut self) -> Result<(), ServerError> {
+        let deadline = Instant::now() + Self::READY_WITHIN;
+        loop {
+            if timeout(Duration::from_secs(2), self.answers()).await.is_ok_and(|answers| answers) {
+                return Ok(());
+            }
+            self.must_live(deadline)?;
+            sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    /// Fails, with the end of its log, when it has ended or the time is over.
+    fn must_live(&mut self, deadline: Instant) -> Result<(), ServerError> {
+        if !self.has_ended() && Instant::now() < deadline {
+            return Ok(());
+        }
+        let (name, log) = (Self::NAME, self.log());
+        let lines: Vec<_> = log.lines().collect();
+        let (_, tail) = lines.split_at(lines.len().saturating_sub(10));
+        let tail = tail.join("\n");
+        Err(ServerError::new(format!("{name} did not become ready; the end of its log:\n{tail}")))
+    }
+}
+
+/// A port of the loopback interface that is free now. Another process may take it before the server does.
+pub(super) fn free_port() -> Result<u16, ServerError> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).map_err(ServerError::new)?;
+    Ok(listener.local_addr().map_err(ServerError::new)?.port())
 }

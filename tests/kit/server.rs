@@ -73,6 +73,7 @@ async fn dropped_means_gone() {
 
 #[tokio::test]
 async fn a_postgres_recovers_what_was_committed_and_dropped_means_gone() {
+    support::needs!(Postgres);
     let mut server = Postgres::start().await.unwrap();
     let url = server.database().await.unwrap();
     let mut connection = PgConnection::connect(&url).await.unwrap();

@@ -157,6 +157,7 @@ async fn lag_is_what_the_server_has_left_and_a_store_that_is_down_is_seen() {
 
 #[tokio::test]
 async fn the_backlog_of_an_outbox_is_measured() {
+    support::needs!(Postgres);
     let stage = Stage::new().await;
     stage.context().delete_stream("STRATT_EVENTS").await.unwrap();
     for outbox in Outbox::both(OutboxOptions::default()).await {

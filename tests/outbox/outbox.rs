@@ -34,6 +34,7 @@ async fn announced(stage: &Stage) -> Vec<String> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_committed_is_announced_at_once_and_what_is_rolled_back_never() {
+    support::needs!(Postgres);
     for outbox in Outbox::both(OutboxOptions::default()).await {
         let stage = Stage::new().await;
         let relay = outbox.relay(&stage.bridge);
@@ -65,6 +66,7 @@ async fn what_is_committed_is_announced_at_once_and_what_is_rolled_back_never() 
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_relay_tells_what_it_does_while_it_runs() {
+    support::needs!(Postgres);
     for outbox in Outbox::both(OutboxOptions::default()).await {
         let mut stage = Stage::new().await;
         let relay = outbox.relay(&stage.bridge);
@@ -84,6 +86,7 @@ async fn a_relay_tells_what_it_does_while_it_runs() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_event_that_commits_after_later_ones_is_not_lost() {
+    support::needs!(Postgres);
     let stage = Stage::new().await;
     let url = database().await;
     let outbox = Outbox::postgres(&url, OutboxOptions::default()).await;
@@ -101,6 +104,7 @@ async fn an_event_that_commits_after_later_ones_is_not_lost() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_can_never_be_published_is_set_aside_and_holds_up_nobody() {
+    support::needs!(Postgres);
     for outbox in Outbox::both(OutboxOptions::default()).await {
         let server = NatsServer::builder().config("max_payload: 3000").start().await.unwrap();
         let client = server.connect().await.unwrap();
@@ -158,6 +162,7 @@ async fn an_event_that_is_too_large_for_any_broker_is_refused_before_it_is_commi
 /// Whatever the features are: it is passed on as it is.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_trace_that_a_row_names_travels_with_its_event_if_it_is_one() {
+    support::needs!(Postgres);
     for outbox in Outbox::both(OutboxOptions::default()).await {
         let stage = Stage::new().await;
         let envelopes: Vec<_> = (1..=4).map(|number| envelope("a", number)).collect();
@@ -199,6 +204,7 @@ Nats-Msg-Id: another' WHERE id = 3",
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn of_several_relays_one_publishes_and_another_takes_over() {
+    support::needs!(Postgres);
     for outbox in Outbox::both(OutboxOptions::default()).await {
         let stage = Stage::new().await;
         let mut relays: Vec<_> = (0..3).map(|_| outbox.relay(&stage.bridge)).collect();
@@ -230,6 +236,7 @@ async fn of_several_relays_one_publishes_and_another_takes_over() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_was_sent_is_kept_for_a_while_and_removed() {
+    support::needs!(Postgres);
     for outbox in Outbox::both(OutboxOptions::default().with_keep_sent(Duration::from_secs(1))).await {
         let stage = Stage::new().await;
         let relay = outbox.relay(&stage.bridge);
@@ -245,6 +252,7 @@ async fn what_was_sent_is_kept_for_a_while_and_removed() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_missing_stream_of_one_kind_holds_up_only_its_own_events() {
+    support::needs!(Postgres);
     let stage = Stage::new().await;
     let outbox = Outbox::postgres(&database().await, OutboxOptions::default()).await;
     // Takes the events of `dev` only.
@@ -272,6 +280,7 @@ async fn a_missing_stream_of_one_kind_holds_up_only_its_own_events() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn outages_of_the_database_are_waited_out() {
+    support::needs!(Postgres);
     let stage = Stage::new().await;
     let mut server = Postgres::start().await.unwrap();
     let outbox = Outbox::postgres(server.url(), OutboxOptions::default()).await;
@@ -293,6 +302,7 @@ async fn outages_of_the_database_are_waited_out() {
 
 #[tokio::test]
 async fn without_its_table_a_relay_says_what_to_do() {
+    support::needs!(Postgres);
     let stage = Stage::new().await;
     let pool = PgPool::connect(&database().await).await.unwrap();
     let postgres = PostgresOutbox::new(pool, OutboxOptions::default());
@@ -306,6 +316,7 @@ async fn without_its_table_a_relay_says_what_to_do() {
 
 #[tokio::test]
 async fn several_processes_migrate_at_once_and_tables_may_be_elsewhere() {
+    support::needs!(Postgres);
     let url = database().await;
     let pool = PgPool::connect(&url).await.unwrap();
     sqlx::query("CREATE SCHEMA events").execute(&pool).await.unwrap();

@@ -61,6 +61,7 @@ fn are_each_once_and_in_order(stored: &[(String, String)]) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_backlog_goes_in_batches_and_one_event_that_spoils_its_batch_holds_up_no_other() {
+    support::needs!(Postgres);
     for outbox in Outbox::both(OutboxOptions::default()).await {
         let (stage, _network, bridge) = slow_stage().await;
         let mut envelopes: Vec<_> = (0..EVENTS).map(envelope).collect();
@@ -82,6 +83,7 @@ async fn a_backlog_goes_in_batches_and_one_event_that_spoils_its_batch_holds_up_
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_batch_whose_relay_ended_before_it_was_marked_is_stored_once() {
+    support::needs!(Postgres);
     for outbox in Outbox::both(OutboxOptions::default()).await {
         let (stage, _network, bridge) = slow_stage().await;
         outbox.enqueue(&(0..EVENTS).map(envelope).collect::<Vec<_>>(), true).await;

@@ -172,6 +172,7 @@ async fn nothing_is_lost(database: String, events: usize, units: u64, broker_dea
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn of_20000_events_none_is_lost_or_out_of_order_whatever_is_killed() {
+    support::needs!(Postgres);
     nothing_is_lost(database().await, 5000, 500, 4).await;
 }
 

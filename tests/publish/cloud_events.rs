@@ -78,6 +78,7 @@ fn are_golden(messages: &[StreamMessage], path: &str) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_way_of_publishing_writes_the_golden_headers_and_the_same_bytes() {
+    support::needs!(Postgres);
     let (stage, bridge) = stage().await;
     for (envelope, _) in golden_events() {
         assert!(!bridge.publish_envelope(&envelope).await.unwrap().is_duplicate());
@@ -162,6 +163,7 @@ async fn they_stay_when_an_event_is_forwarded_dead_lettered_and_redriven() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_relay_that_is_to_write_them_sets_aside_what_is_no_envelope() {
+    support::needs!(Postgres);
     let (stage, bridge) = stage().await;
     let outbox = Outbox::both(OutboxOptions::default()).await;
     for (number, outbox) in (0..).zip(&outbox) {

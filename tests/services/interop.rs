@@ -24,6 +24,7 @@ fn read(path: &str) -> String {
 
 #[tokio::test]
 async fn other_languages_hash_the_golden_keys() {
+    support::needs!(Node);
     let golden = "tests/golden/idempotency.json";
     let vectors: Vec<Value> = serde_json::from_str(&read(golden)).unwrap();
     let path = support::root().join(golden);
@@ -48,6 +49,7 @@ fn the_snippets_of_the_docs_are_those_that_run() {
 
 #[tokio::test]
 async fn validators_of_other_languages_see_the_schema_as_ours_does() {
+    support::needs!(Node);
     let mut values: Vec<Value> = EventType::ALL
         .iter()
         .map(|event_type| serde_json::from_str(&read(&format!("tests/golden/{event_type}.json"))).unwrap())
@@ -86,6 +88,7 @@ async fn validators_of_other_languages_see_the_schema_as_ours_does() {
 /// The official schema comes with the packages of the JavaScript peer.
 #[test]
 fn the_asyncapi_document_is_valid_to_the_official_schema() {
+    support::needs!(Node);
     let official = Peer::node_packages().join("@asyncapi/specs/schemas/3.1.0.json");
     let official: Value = serde_json::from_slice(&fs::read(official).unwrap()).unwrap();
     let official = jsonschema::validator_for(&official).unwrap();
@@ -99,6 +102,7 @@ fn the_asyncapi_document_is_valid_to_the_official_schema() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_other_languages_publish_is_handled_or_dead_lettered() {
+    support::needs!(Node);
     let stage = Stage::new().await;
     let handled = Arc::new(Mutex::new(Vec::new()));
     let seen = Arc::clone(&handled);
@@ -147,6 +151,7 @@ fn peers_were_understood(envelopes: &[Envelope]) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn other_languages_handle_repeat_and_dead_letter_what_we_would() {
+    support::needs!(Node);
     let stage = Stage::new().await;
     let peers = [Peer::python(), Peer::node()];
     for peer in &peers {

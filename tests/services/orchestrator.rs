@@ -191,6 +191,7 @@ async fn the_whole_flow_on_sqlite() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_whole_flow_on_postgres() {
+    support::needs!(Postgres);
     the_whole_flow(TestDatabase::postgres().await).await;
 }
 
@@ -212,6 +213,7 @@ async fn one_of_many_announces_on_sqlite() {
 
 #[tokio::test]
 async fn one_of_many_announces_on_postgres() {
+    support::needs!(Postgres);
     one_of_many_announces(TestDatabase::postgres().await).await;
 }
 
@@ -240,6 +242,7 @@ async fn what_cannot_be_announced_is_not_done_on_sqlite() {
 
 #[tokio::test]
 async fn what_cannot_be_announced_is_not_done_on_postgres() {
+    support::needs!(Postgres);
     what_cannot_be_announced_is_not_done(TestDatabase::postgres().await).await;
 }
 
@@ -277,6 +280,7 @@ async fn what_is_committed_survives_a_kill_on_sqlite() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_committed_survives_a_kill_on_postgres() {
+    support::needs!(Postgres);
     what_is_committed_survives_a_kill(TestDatabase::postgres().await).await;
 }
 
@@ -327,6 +331,7 @@ async fn readiness_follows_the_broker_and_its_streams() {
 
 #[tokio::test]
 async fn an_outage_of_the_database_is_told_and_survived() {
+    support::needs!(Postgres);
     let (stage, mut postgres) = (Stage::new().await, Postgres::start().await.unwrap());
     let service = Orchestrator::start(stage.server.url(), postgres.url()).await;
     postgres.kill();

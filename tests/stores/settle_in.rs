@@ -96,6 +96,7 @@ impl Host {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn effect_and_mark_commit_together_or_not_at_all() {
+    support::needs!(Postgres);
     for host in Host::both().await {
         let stage = Stage::new().await;
         let handling = host.clone();
@@ -126,6 +127,7 @@ async fn effect_and_mark_commit_together_or_not_at_all() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_lost_its_claim_cannot_commit() {
+    support::needs!(Postgres);
     for host in Host::both().await {
         let stage = Stage::new().await;
         let handling = host.clone();
@@ -261,6 +263,7 @@ async fn each_event_has_one_effect(host: Host, database: String, events: u64, li
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn each_of_3000_events_has_one_effect_whenever_processes_are_killed() {
+    support::needs!(Postgres);
     let url = database().await;
     each_event_has_one_effect(Host::postgres(&url).await, url, 3000, 8).await;
 }

@@ -152,6 +152,7 @@ fn envelope(number: u64) -> Envelope<UnitPublished> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn events_in_an_outbox_of_version_1_are_published_after_several_migrate_at_once() {
+    support::needs!(Postgres);
     for says_its_version in [false, true] {
         let databases = Databases::of_0_1().await;
         if says_its_version {
@@ -183,6 +184,7 @@ async fn events_in_an_outbox_of_version_1_are_published_after_several_migrate_at
 
 #[tokio::test]
 async fn an_outbox_of_version_1_that_nobody_migrated_is_not_used() {
+    support::needs!(Postgres);
     let databases = Databases::of_0_1().await;
     databases.enqueue_as_0_1(&envelope(1)).await;
     let stage = Stage::new().await;
@@ -206,6 +208,7 @@ async fn an_outbox_of_version_1_that_nobody_migrated_is_not_used() {
 
 #[tokio::test]
 async fn an_outbox_whose_version_was_lost_is_what_it_was() {
+    support::needs!(Postgres);
     let databases = Databases::of_0_1().await;
     let (postgres, sqlite) = databases.outboxes();
     tokio::try_join!(postgres.migrate(), sqlite.migrate()).unwrap();
@@ -232,6 +235,7 @@ async fn an_outbox_whose_version_was_lost_is_what_it_was() {
 
 #[tokio::test]
 async fn who_may_not_change_the_table_is_told_so_and_works_once_its_owner_has() {
+    support::needs!(Postgres);
     let databases = Databases::of_0_1().await;
     let (owner, _) = databases.outboxes();
     databases
@@ -251,6 +255,7 @@ async fn who_may_not_change_the_table_is_told_so_and_works_once_its_owner_has() 
 
 #[tokio::test]
 async fn a_table_that_is_in_use_is_not_waited_for_for_long() {
+    support::needs!(Postgres);
     let databases = Databases::of_0_1().await;
     let (outbox, _) = databases.outboxes();
     databases.enqueue_as_0_1(&envelope(1)).await;
@@ -268,6 +273,7 @@ async fn a_table_that_is_in_use_is_not_waited_for_for_long() {
 
 #[tokio::test]
 async fn stores_without_a_version_remember_what_they_did() {
+    support::needs!(Postgres);
     let databases = Databases::of_0_1().await;
     let (postgres, sqlite) = databases.stores();
     let stores: [&dyn DedupeStore; 2] = [&postgres, &sqlite];
@@ -285,6 +291,7 @@ async fn stores_without_a_version_remember_what_they_did() {
 
 #[tokio::test]
 async fn tables_of_a_newer_program_are_refused_and_not_touched() {
+    support::needs!(Postgres);
     let databases = Databases::of_0_1().await;
     let (postgres, sqlite) = (&databases.postgres, &databases.sqlite);
     postgres
@@ -324,6 +331,7 @@ async fn tables_of_a_newer_program_are_refused_and_not_touched() {
 
 #[tokio::test]
 async fn what_is_made_says_its_version() {
+    support::needs!(Postgres);
     let url = database().await;
     let pool = PgPool::connect(&url).await.unwrap();
     PostgresStore::new(pool.clone(), SqlStoreOptions::default()).migrate().await.unwrap();

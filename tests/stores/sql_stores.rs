@@ -23,7 +23,10 @@ const LEASE: Duration = Duration::from_mins(1);
 
 mod postgres {
     use super::*;
-    stratt_event_bridge::testing::dedupe_conformance!(Arc::new(on_postgres().await));
+    stratt_event_bridge::testing::dedupe_conformance!({
+        support::needs!(Postgres);
+        Arc::new(on_postgres().await)
+    });
 }
 
 mod sqlite {
@@ -64,6 +67,7 @@ async fn both() -> [Arc<dyn DedupeStore>; 2] {
 
 #[tokio::test]
 async fn a_spent_fence_repeats_what_it_did_and_nothing_else() {
+    support::needs!(Postgres);
     for store in both().await {
         let fence = acquire(&*store, &slot(1), LEASE).await;
         store.release(&slot(1), fence).await.unwrap();
@@ -77,6 +81,7 @@ async fn a_spent_fence_repeats_what_it_did_and_nothing_else() {
 
 #[tokio::test]
 async fn hostile_fences_and_leases_change_nothing_and_do_not_panic() {
+    support::needs!(Postgres);
     for store in both().await {
         let longest = acquire(&*store, &slot(1), Duration::MAX).await;
         assert!(matches!(store.claim(&slot(1), LEASE).await.unwrap(), Claim::Held { .. }));
@@ -112,6 +117,7 @@ async fn race(stores: Vec<Arc<dyn DedupeStore>>) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn of_many_processes_one_acquires_each_slot_and_none_waits_for_ever() {
+    support::needs!(Postgres);
     let url = database().await;
     let mut stores: Vec<Arc<dyn DedupeStore>> = Vec::new();
     for _ in 0..4 {
@@ -129,6 +135,7 @@ async fn of_many_processes_one_acquires_each_slot_and_none_waits_for_ever() {
 
 #[tokio::test]
 async fn several_processes_migrate_at_once_and_again() {
+    support::needs!(Postgres);
     let url = database().await;
     let table = SqlStoreOptions::default().with_table("events.dedupe".parse().unwrap());
     let pool = PgPool::connect(&url).await.unwrap();
@@ -159,6 +166,7 @@ async fn several_processes_migrate_at_once_and_again() {
 
 #[tokio::test]
 async fn without_its_table_a_store_says_what_to_do() {
+    support::needs!(Postgres);
     let pool = PgPool::connect(&database().await).await.unwrap();
     let stores: [Arc<dyn DedupeStore>; 2] = [
         Arc::new(PostgresStore::new(pool, options())),
@@ -173,6 +181,7 @@ async fn without_its_table_a_store_says_what_to_do() {
 
 #[tokio::test]
 async fn a_transaction_that_locks_a_slot_holds_up_no_other() {
+    support::needs!(Postgres);
     let url = database().await;
     let store = PostgresStore::new(PgPool::connect(&url).await.unwrap(), options());
     store.migrate().await.unwrap();
@@ -193,6 +202,7 @@ async fn a_transaction_that_locks_a_slot_holds_up_no_other() {
 #[tokio::test]
 async fn what_outlived_the_retention_is_forgotten_and_removed_in_batches() {
     const SLOTS: u64 = 2500;
+    support::needs!(Postgres);
     let brief = options().with_retention(Duration::from_secs(3));
     let postgres = PostgresStore::new(PgPool::connect(&database().await).await.unwrap(), brief.clone());
     postgres.migrate().await.unwrap();
@@ -239,6 +249,7 @@ where
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn it_remembers_across_a_crash_of_the_database_and_fails_while_it_is_down() {
+    support::needs!(Postgres);
     let mut server = Postgres::start().await.unwrap();
     let options = SqlStoreOptions::default().with_operation_timeout(Duration::from_secs(2));
     let store = PostgresStore::new(PgPool::connect(server.url()).await.unwrap(), options);

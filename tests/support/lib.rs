@@ -7,6 +7,7 @@
     clippy::indexing_slicing,
     clippy::as_conversions,
     clippy::clone_on_ref_ptr,
+    clippy::print_stderr,
     clippy::print_stdout,
     clippy::new_without_default,
     clippy::should_implement_trait,
@@ -22,6 +23,7 @@ mod faulty;
 mod load;
 mod log;
 mod metrics;
+mod needs;
 mod orchestrator;
 mod outboxes;
 mod peers;
@@ -41,6 +43,7 @@ pub use faulty::{Call, DiesAfter, Faulty};
 pub use load::Load;
 pub use log::Log;
 pub use metrics::Metrics;
+pub use needs::is_missing;
 pub use orchestrator::{Answer, Orchestrator, post};
 pub use outboxes::{Outbox, Relaying};
 pub use peers::Peer;
@@ -51,6 +54,7 @@ pub use schemas::{validator, validator_of};
 pub use seed::Seed;
 pub use spans::Spans;
 pub use stage::{ClusterStage, NEWEST, Stage, quick, short};
+pub use stratt_event_bridge::testing::Program;
 pub use traces::{Traces, attribute_of};
 
 use std::{

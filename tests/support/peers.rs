@@ -1,4 +1,4 @@
-use super::DEADLINE;
+use super::{DEADLINE, Program};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 use std::{
@@ -12,7 +12,7 @@ use tokio::{process::Command, time::timeout};
 /// The programs of `tests/interop` in one language, with their packages at the pinned versions.
 pub struct Peer {
     name: &'static str,
-    program: &'static str,
+    program: PathBuf,
     extension: &'static str,
     scripts: PathBuf,
     packages: PathBuf,
@@ -30,7 +30,8 @@ impl Peer {
             pip.arg("-r").arg(&pins);
             pip
         });
-        Self { name: "python", program: "python3", extension: "py", scripts, packages, _folder: None }
+        let program = "python3".into();
+        Self { name: "python", program, extension: "py", scripts, packages, _folder: None }
     }
 
     pub fn node() -> Self {
@@ -45,7 +46,7 @@ impl Peer {
         let scripts = folder.path().to_owned();
         Self {
             name: "javascript",
-            program: "node",
+            program: node(),
             extension: "js",
             scripts,
             packages,
@@ -61,7 +62,7 @@ impl Peer {
             for file in ["package.json", "package-lock.json"] {
                 fs::copy(sources.join(file), folder.join(file)).unwrap();
             }
-            let mut npm = std::process::Command::new("npm");
+            let mut npm = npm(&node());
             npm.args(["ci", "--ignore-scripts", "--no-audit", "--no-fund"]).current_dir(folder);
             npm
         });
@@ -74,18 +75,18 @@ impl Peer {
 
     /// Runs the program that publishes and consumes to its end; what it printed.
     pub async fn run(&self, url: &str, arguments: &[&str]) -> Vec<Value> {
-        self.output(Command::new(self.program).arg(self.script("peer")).args(arguments).env("NATS_URL", url))
+        self.output(Command::new(&self.program).arg(self.script("peer")).args(arguments).env("NATS_URL", url))
             .await
     }
 
     /// Which of the values in a file are valid to a schema, as a validator in that language sees it.
     pub async fn validate(&self, schema: &Path, values: &Path) -> Vec<Value> {
-        self.output(Command::new(self.program).arg(self.script("validate")).args([schema, values])).await
+        self.output(Command::new(&self.program).arg(self.script("validate")).args([schema, values])).await
     }
 
     /// The CloudEvents that the official package for this language reads from the messages in a file.
     pub async fn cloud_events(&self, messages: &Path) -> Vec<Value> {
-        self.output(Command::new(self.program).arg(self.script("cloud_events")).arg(messages)).await
+        self.output(Command::new(&self.program).arg(self.script("cloud_events")).arg(messages)).await
     }
 
     fn script(&self, name: &str) -> PathBuf {
@@ -100,7 +101,7 @@ impl Peer {
             .kill_on_drop(true)
             .output();
         let output = timeout(DEADLINE, run).await.expect("the program ends");
-        let output = output.unwrap_or_else(|error| panic!("{}", cannot_run(self.program, &error)));
+        let output = output.unwrap_or_else(|error| panic!("{}: {error}", self.program.display()));
         let said = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "{command:?}: {}\n{said}", output.status);
         let lines = String::from_utf8(output.stdout).unwrap();
@@ -113,12 +114,24 @@ fn sources(language: &str) -> PathBuf {
     super::root().join("tests/interop").join(language)
 }
 
-fn cannot_run(program: &str, reason: &dyn std::fmt::Display) -> String {
-    let needed = match program {
-        "python3" => "python3 with pip is needed: apt-get install python3 python3-pip",
-        _ => "node (18 or newer) with npm is needed: apt-get install nodejs npm",
-    };
-    format!("{program} cannot be run: {reason}\n{needed}")
+fn node() -> PathBuf {
+    Program::Node.find().unwrap()
+}
+
+/// The npm of this very node: a script, to be run by it or to find it on the `PATH`.
+fn npm(node: &Path) -> std::process::Command {
+    let beside = node.parent().unwrap();
+    let script = beside.join("../lib/node_modules/npm/bin/npm-cli.js");
+    if script.is_file() {
+        let mut npm = std::process::Command::new(node);
+        npm.arg(script);
+        return npm;
+    }
+    let mut npm = std::process::Command::new(beside.join("npm"));
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let folders = std::iter::once(beside.to_owned()).chain(std::env::split_paths(&path));
+    npm.env("PATH", std::env::join_paths(folders).unwrap());
+    npm
 }
 
 /// The folder with the packages of these pins, installed by the first process that needs them; others wait for it.
@@ -139,9 +152,9 @@ fn installed(language: &str, pins: &Path, install: impl FnOnce(&Path) -> std::pr
     }
     let mut command = install(&unfinished);
     let program = command.get_program().to_string_lossy().into_owned();
-    let output = command.output().unwrap_or_else(|error| panic!("{}", cannot_run(&program, &error)));
+    let output = command.output().unwrap_or_else(|error| panic!("{program} cannot be run: {error}"));
     let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{command:?}: {}\n{}", output.status, cannot_run(&program, &said));
+    assert!(output.status.success(), "{command:?}: {}\n{said}", output.status);
     fs::rename(&unfinished, &home).unwrap();
     home
 }

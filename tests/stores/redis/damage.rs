@@ -4,6 +4,7 @@ use super::*;
 
 #[tokio::test]
 async fn a_slot_that_cannot_be_read_is_left_as_it_is_and_harms_no_other() {
+    support::needs!(Redis);
     let store = OnServer::start().await;
     let claimant = "0".repeat(32);
     let values = [
@@ -45,6 +46,7 @@ async fn a_slot_that_cannot_be_read_is_left_as_it_is_and_harms_no_other() {
 
 #[tokio::test]
 async fn a_counter_of_fences_that_cannot_be_read_grants_nothing() {
+    support::needs!(Redis);
     let store = OnServer::start().await;
     for value in ["x", "", "-1", "1e300", "99999999999999999999"] {
         store.query::<()>(&["SET", "stratt:dedupe:fence", value]).await;
@@ -60,6 +62,7 @@ async fn a_counter_of_fences_that_cannot_be_read_grants_nothing() {
 
 #[tokio::test]
 async fn a_fence_is_new_after_the_slot_the_counter_or_all_data_is_gone() {
+    support::needs!(Redis);
     let store = OnServer::start().await;
     let mut last = Fence::new(0);
     let (counter, record) = ("stratt:dedupe:fence", key(&slot(1)));

@@ -15,7 +15,10 @@ mod outage;
 
 mod conformance {
     use super::*;
-    stratt_event_bridge::testing::dedupe_conformance!(OnServer::start().await);
+    stratt_event_bridge::testing::dedupe_conformance!({
+        support::needs!(Redis);
+        OnServer::start().await
+    });
 }
 
 const LEASE: Duration = Duration::from_mins(1);
@@ -98,6 +101,7 @@ fn kind<T: std::fmt::Debug>(result: Result<T, StoreError>) -> StoreErrorKind {
 
 #[tokio::test]
 async fn a_spent_fence_repeats_what_it_did_and_nothing_else() {
+    support::needs!(Redis);
     let store = OnServer::start().await;
     let fence = acquire(&*store, &slot(1)).await;
     store.release(&slot(1), fence).await.unwrap();
@@ -112,6 +116,7 @@ async fn a_spent_fence_repeats_what_it_did_and_nothing_else() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn of_many_processes_one_acquires_each_key() {
+    support::needs!(Redis);
     let store = OnServer::start().await;
     let server = store.server.lock().await;
     // Each with a connection of its own, as processes have.
@@ -135,6 +140,7 @@ async fn of_many_processes_one_acquires_each_key() {
 
 #[tokio::test]
 async fn operations_of_many_tasks_share_round_trips_and_each_has_its_own_answer() {
+    support::needs!(Redis);
     let store = OnServer::start().await;
     let calls = || async { evals(&store.query::<String>(&["INFO", "commandstats"]).await) };
     let before = calls().await;
@@ -186,6 +192,7 @@ async fn claim_numbered(store: &OnServer, number: u64) -> Result<Claim, StoreErr
 
 #[tokio::test]
 async fn nothing_stays_for_ever_and_nothing_goes_before_its_lease() {
+    support::needs!(Redis);
     let retention = Duration::from_secs(40);
     let store = OnServer::start_with("", RedisStoreOptions::default().with_retention(retention)).await;
     let short = Duration::from_secs(10);
@@ -223,6 +230,7 @@ async fn nothing_stays_for_ever_and_nothing_goes_before_its_lease() {
 
 #[tokio::test]
 async fn stores_with_different_prefixes_know_nothing_of_each_other() {
+    support::needs!(Redis);
     let store = OnServer::start().await;
     let other = RedisStoreOptions::default().with_prefix("stratt").unwrap();
     let other = RedisStore::open(store.connection.clone(), other).await.unwrap();

@@ -6,6 +6,7 @@ use support::eventually;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn it_remembers_across_a_crash_of_the_server_and_fails_while_it_is_down() {
+    support::needs!(Redis);
     let always = "appendfsync always";
     let options = RedisStoreOptions::default().with_operation_timeout(Duration::from_millis(500));
     let store = OnServer::start_with(always, options).await;
@@ -30,6 +31,7 @@ async fn it_remembers_across_a_crash_of_the_server_and_fails_while_it_is_down() 
 
 #[tokio::test]
 async fn an_operation_that_is_not_answered_ends_in_time_and_the_store_goes_on() {
+    support::needs!(Redis);
     let options = RedisStoreOptions::default().with_operation_timeout(Duration::from_secs(2));
     let store = OnServer::start_with("", options).await;
     store.query::<()>(&["CLIENT", "PAUSE", "60000", "ALL"]).await;
@@ -47,6 +49,7 @@ async fn an_operation_that_is_not_answered_ends_in_time_and_the_store_goes_on() 
 
 #[tokio::test]
 async fn round_trips_that_nobody_looks_after_give_up_their_places_in_time() {
+    support::needs!(Redis);
     let options = RedisStoreOptions::default().with_operation_timeout(Duration::from_millis(200));
     let store = OnServer::start_with("", options).await;
     store.query::<()>(&["CLIENT", "PAUSE", "3000", "ALL"]).await;
@@ -65,6 +68,7 @@ async fn round_trips_that_nobody_looks_after_give_up_their_places_in_time() {
 
 #[tokio::test]
 async fn a_full_memory_takes_no_claim_and_still_the_end_of_what_it_granted() {
+    support::needs!(Redis);
     let store = OnServer::start().await;
     let granted = [
         acquire(&*store, &slot(0)).await,
@@ -99,6 +103,7 @@ async fn a_full_memory_takes_no_claim_and_still_the_end_of_what_it_granted() {
 
 #[tokio::test]
 async fn a_server_that_lost_the_script_gets_it_again() {
+    support::needs!(Redis);
     let store = OnServer::start().await;
     let fence = acquire(&*store, &slot(1)).await;
     store.query::<()>(&["SCRIPT", "FLUSH"]).await;
@@ -111,6 +116,7 @@ async fn a_server_that_lost_the_script_gets_it_again() {
 
 #[tokio::test]
 async fn a_server_that_could_lose_slots_is_refused_and_says_why() {
+    support::needs!(Redis);
     for (config, allowed, wanted) in [
         (
             "maxmemory-policy allkeys-lru",
@@ -153,6 +159,7 @@ async fn a_server_that_could_lose_slots_is_refused_and_says_why() {
 
 #[tokio::test]
 async fn a_server_that_does_not_tell_how_it_is_set_is_taken() {
+    support::needs!(Redis);
     let store = OnServer::start().await;
     store.query::<()>(&["ACL", "SETUSER", "default", "-info"]).await;
     let other = RedisStore::open(store.connection.clone(), RedisStoreOptions::default()).await.unwrap();
