@@ -17,6 +17,7 @@
 mod golden;
 mod hostile;
 mod links;
+mod named;
 mod parse_errors;
 mod roundtrip;
 mod schema;
