@@ -188,7 +188,7 @@ impl<'a> InProcess<'a> {
                 () = self.job.received.hold.disowned() => {}
             }
         }
-        if self.shared.drain.is_cancelled() || self.job.received.hold.is_disowned() {
+        if self.begins_no_more() {
             return Seen::Draining;
         }
         let lease = self.shared.options.lease();
@@ -230,7 +230,16 @@ impl<'a> InProcess<'a> {
         }
     }
 
+    /// Whether nothing may begin any more: shutdown was asked for, or another process may have the event.
+    fn begins_no_more(&self) -> bool {
+        self.shared.drain.is_cancelled() || self.job.received.hold.is_disowned()
+    }
+
     async fn run(&mut self) -> Seen {
+        // The claim took its time.
+        if self.begins_no_more() {
+            return Seen::Draining;
+        }
         // Taken by an earlier run, if it is retried in place.
         let envelope = self.job.envelope.take().or_else(|| self.decode_again());
         let (Some(grant), Some(slot), Some(envelope)) = (self.grant, self.slot.clone(), envelope) else {
@@ -315,7 +324,7 @@ impl<'a> InProcess<'a> {
     fn start_over(&mut self, what: Write) {
         self.log(match what {
             Write::Release(ending) => ending,
-            Write::Settle | Write::Forget(_) => Ending::Abandoned,
+            Write::Settle | Write::Defer | Write::Forget(_) => Ending::Abandoned,
         });
         self.grant = None;
         self.job.received.hold.unclaimed();
@@ -331,6 +340,7 @@ impl<'a> InProcess<'a> {
         let call = match what {
             Write::Settle => store.settle(slot, grant.fence),
             Write::Release(_) => store.release(slot, grant.fence),
+            Write::Defer => store.defer(slot, grant.fence),
             Write::Forget(_) => store.forget(slot, grant.fence),
         };
         let written = self.bounded(call).await;

@@ -18,6 +18,7 @@ mod blocked;
 mod compatibility;
 mod consume;
 mod dead_letters;
+mod deferred;
 mod drift;
 mod expiry;
 mod handler_errors;

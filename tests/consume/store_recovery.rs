@@ -39,6 +39,10 @@ impl DedupeStore for FailsThenPanics {
         self.0.release(slot, fence)
     }
 
+    fn defer<'a>(&'a self, slot: &'a Slot, fence: Fence) -> BoxFuture<'a, Result<(), StoreError>> {
+        self.0.defer(slot, fence)
+    }
+
     fn forget<'a>(&'a self, slot: &'a Slot, fence: Fence) -> BoxFuture<'a, Result<(), StoreError>> {
         self.0.forget(slot, fence)
     }

@@ -28,6 +28,10 @@ pub(super) enum Protocol {
     ClaimsAnew,
     /// Forgets the attempts when it gives up a claim.
     ReleasesByForgetting,
+    /// Counts a run that a shutdown has cut short.
+    DefersByReleasing,
+    /// Forgets the attempts with a run that a shutdown has cut short.
+    DefersByForgetting,
 }
 
 impl Protocol {
@@ -73,9 +77,10 @@ impl Protocol {
             }
             // It is marked already.
             (Self::MarksFirst, Write::Settle) => true,
-            (Self::ReleasesByForgetting, Write::Release(_)) => {
+            (Self::ReleasesByForgetting, Write::Release(_)) | (Self::DefersByForgetting, Write::Defer) => {
                 slot.write(Write::Forget(DeadLetterReason::Rejected), fence)
             }
+            (Self::DefersByReleasing, Write::Defer) => slot.write(Write::Release(Ending::Returned), fence),
             _ => slot.write(what, fence),
         }
     }
