@@ -1,5 +1,6 @@
 //! What the server refuses on a connection, which it tells the connection and not the one who asked.
 
+use crate::log_limit::{LogLimit, limited};
 use async_nats::{Event, ServerError};
 use std::{
     collections::VecDeque,
@@ -41,10 +42,18 @@ pub struct ConnectionWatch {
     inner: Arc<Inner>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Inner {
     refusals: Mutex<Refusals>,
     changed: Notify,
+    lines: LogLimit,
+}
+
+impl Default for Inner {
+    fn default() -> Self {
+        let lines = LogLimit::new("connection");
+        Self { refusals: Mutex::default(), changed: Notify::new(), lines }
+    }
 }
 
 #[derive(Debug, Default)]
@@ -80,8 +89,13 @@ impl ConnectionWatch {
         match event {
             Event::ServerError(ServerError::Other(text)) => {
                 let Some(refusal) = Refusal::parse(text) else { return };
-                tracing::error!(%refusal, "server refuses a subject: the user of this connection lacks a permission");
-                self.lock().record(refusal);
+                let (lines, is_known) = (&self.inner.lines, self.lock().record(refusal.clone()));
+                // One that is refused again and again does not hide another.
+                if is_known {
+                    limited!(lines, error, "server still refuses a subject", %refusal);
+                } else {
+                    limited!(lines, error, "server refuses a subject: the user of this connection lacks a permission", %refusal);
+                }
                 self.inner.changed.notify_waiters();
             }
             // Subscriptions are made anew on a new connection, and refused anew.
@@ -156,13 +170,17 @@ impl ConnectionWatch {
 }
 
 impl Refusals {
-    fn record(&mut self, refusal: Refusal) {
+    /// Returns whether it is known already.
+    fn record(&mut self, refusal: Refusal) -> bool {
         self.count += 1;
+        let before = self.latest.len();
         self.latest.retain(|(_, known)| *known != refusal);
+        let is_known = self.latest.len() < before;
         if self.latest.len() == REMEMBERED {
             self.latest.pop_front();
         }
         self.latest.push_back((self.count, refusal));
+        is_known
     }
 
     fn since(&self, Moment(number): Moment, is_meant: impl Fn(&Refusal) -> bool) -> Option<Refusal> {

@@ -31,6 +31,7 @@ pub mod dedupe;
 
 // Around.
 mod jitter;
+mod log_limit;
 #[cfg(feature = "schema")]
 pub mod schema;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]

@@ -11,6 +11,7 @@ use crate::{
     dedupe::DedupeStore,
     domain::Domain,
     event::{Event, EventType},
+    log_limit::LogLimit,
     subject::Feed,
     telemetry::ConsumerMeter,
     value::ParseError,
@@ -112,6 +113,7 @@ impl ConsumerBuilder {
             self.options.ack_wait = Some(config.ack_wait);
         }
         let vitals = Vitals::new(ConsumerMeter::new(name.as_str(), self.handlers.types()));
+        let lines = Arc::new(LogLimit::new(name.as_str()));
         let shared = Shared {
             name,
             stream: self.feed.stream(),
@@ -124,13 +126,14 @@ impl ConsumerBuilder {
                 in_place: self.options.order == Order::PerUnit,
             },
             // A durable that others change still has an ack wait of at least the lease.
-            holds: Holds::new(client.clone(), self.options.lease()),
+            holds: Holds::new(client.clone(), self.options.lease(), Arc::clone(&lines)),
             client,
             options: self.options,
             store_is_down: false.into(),
             max_age,
             expired: 0.into(),
             vitals,
+            lines,
             drain: CancellationToken::new(),
             cancel: CancellationToken::new(),
         };

@@ -14,6 +14,7 @@ use crate::{
     dead_letter::{DeadLetterReason, Obituary},
     dedupe::{Claim, DedupeStore, Fence, Slot, StoreError, StoreErrorKind},
     envelope::Envelope,
+    log_limit::{LogLimit, limited},
     publish::Publisher,
     telemetry::span::{self, Delivered},
     trace_context,
@@ -54,6 +55,8 @@ pub(super) struct Shared {
     /// How many sequences the stream removed that were still due.
     pub(super) expired: AtomicU64,
     pub(super) vitals: Arc<Vitals>,
+    /// What is logged once for each event or each retry goes through here.
+    pub(super) lines: Arc<LogLimit>,
     /// Shutdown was asked for: no handler starts.
     pub(super) drain: CancellationToken,
     /// The grace is over: running handlers are dropped.
@@ -210,7 +213,7 @@ impl<'a> InProcess<'a> {
                 self.failed_claims = self.failed_claims.saturating_add(1);
                 let error =
                     error.map_or("timed out".to_owned(), |error| HandlerError::retry(error).to_string());
-                tracing::warn!(consumer = %self.shared.name, error, "dedupe store did not answer a claim");
+                limited!(self.shared.lines, warn, "dedupe store did not answer a claim", consumer = %self.shared.name, error);
                 Seen::ClaimFailed { failures: self.failed_claims }
             }
         }
@@ -308,6 +311,7 @@ impl<'a> InProcess<'a> {
             subject: &message.subject,
             headers: message.headers.as_ref(),
             payload: &message.payload,
+            lines: &self.shared.lines,
         };
         let budget_end = Instant::now() + DEAD_LETTER_BUDGET;
         let deadline = self.grant.map_or(budget_end, |grant| grant.lease_end.min(budget_end));
@@ -315,7 +319,7 @@ impl<'a> InProcess<'a> {
             self.shared.cancel.run_until_cancelled(obituary.store(&self.shared.publisher, deadline)).await;
         if let Some(Err(error)) = &stored {
             let cause = error.source().map(ToString::to_string);
-            tracing::error!(consumer = %self.shared.name, sequence, %error, cause, "dead letter could not be stored");
+            limited!(self.shared.lines, error, "dead letter could not be stored", consumer = %self.shared.name, sequence, %error, cause);
         }
         Seen::DeadLettered { reason, stored: matches!(stored, Some(Ok(()))) }
     }
@@ -361,22 +365,22 @@ impl<'a> InProcess<'a> {
             Ending::Abandoned => Some("claim_lost"),
         };
         span::processed(ending.name(), self.position().attempt, failure);
-        let consumer = &self.shared.name;
+        let (consumer, lines) = (&self.shared.name, &self.shared.lines);
         let (sequence, attempt, error) =
             (self.job.received.sequence, self.position().attempt, &*self.job.error);
         match ending {
             Ending::Handled => tracing::debug!(%consumer, sequence, attempt, "event is handled"),
-            Ending::Duplicate => tracing::info!(%consumer, sequence, "duplicate is skipped"),
+            Ending::Duplicate => limited!(lines, info, "duplicate is skipped", %consumer, sequence),
             Ending::Retried(delay) => {
                 self.shared.vitals.meter.retried();
-                tracing::warn!(%consumer, sequence, attempt, error, ?delay, "event is to be retried");
+                limited!(lines, warn, "event is to be retried", %consumer, sequence, attempt, error, ?delay);
             }
             Ending::Postponed(delay) => {
-                tracing::warn!(%consumer, sequence, attempt, ?delay, "dead letter is to be written later");
+                limited!(lines, warn, "dead letter is to be written later", %consumer, sequence, attempt, ?delay);
             }
             Ending::Returned => tracing::debug!(%consumer, sequence, "event is given back at shutdown"),
             Ending::Abandoned => {
-                tracing::warn!(%consumer, sequence, attempt, "claim is lost; the event is left to its owner");
+                limited!(lines, warn, "claim is lost; the event is left to its owner", %consumer, sequence, attempt);
             }
             // Logged where it was stored.
             Ending::DeadLettered(_) => {}

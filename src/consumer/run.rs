@@ -10,6 +10,7 @@ use super::{
     pump::{pump, send},
     takeover,
 };
+use crate::log_limit::limited;
 use std::{
     future::poll_fn,
     pin::Pin,
@@ -75,10 +76,11 @@ impl DurableConsumer {
         // What is pending is known soon after the start.
         look.notify_one();
         let mut shutdown = std::pin::pin!(shutdown);
+        let (client, lines) = (shared.client.clone(), Arc::clone(&shared.lines));
         let puller = tokio::select! {
             // While the connection is away it may take as long as that.
             () = &mut shutdown => return Ok(ConsumeSummary::default()),
-            opened = Puller::open(shared.client.clone(), shared.stream, shared.name.as_str(), &shared.options) => {
+            opened = Puller::open(client, shared.stream, shared.name.as_str(), &shared.options, lines) => {
                 opened.map_err(|error| {
                     ConsumeError::new(ConsumeErrorKind::Unavailable, "inbox cannot be subscribed")
                         .caused_by(error)
@@ -134,20 +136,21 @@ impl Running {
             ));
         }
         if has_panicked {
-            tracing::error!(consumer = %self.shared.name, "receiving has panicked and goes on; what it held is redelivered");
+            limited!(self.shared.lines, error, "receiving has panicked and goes on; what it held is redelivered", consumer = %self.shared.name);
             self.start_pump();
         }
         Ok(())
     }
 
     async fn look_after(&mut self) {
+        self.shared.lines.report();
         let stands_still = {
             let mut intake = self.intake.lock();
             intake.look_after();
             intake.polls_longer_than(STANDSTILL)
         };
         if stands_still {
-            tracing::warn!(consumer = %self.shared.name, "handler blocks its thread");
+            limited!(self.shared.lines, warn, "handler blocks its thread", consumer = %self.shared.name);
             self.start_pump();
         }
         self.begin_if_all_is_here().await;
@@ -217,7 +220,7 @@ impl Running {
 
     async fn flush(&self) {
         let mut outgoing = self.intake.lock().take_outgoing(Vec::new());
-        send(&self.shared.client, &mut outgoing).await;
+        send(&self.shared, &mut outgoing).await;
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::{DeadLetterReason, header};
 use crate::{
+    log_limit::{LogLimit, limited},
     publish::{Outgoing, PublishError, PublishErrorKind, PublishReceipt, Publisher},
     subject::dead_letter_subject,
     telemetry::{
@@ -33,6 +34,8 @@ pub(crate) struct Obituary<'a> {
     pub(crate) subject: &'a str,
     pub(crate) headers: Option<&'a HeaderMap>,
     pub(crate) payload: &'a Bytes,
+    /// Where it is logged.
+    pub(crate) lines: &'a LogLimit,
 }
 
 impl Obituary<'_> {
@@ -47,14 +50,14 @@ impl Obituary<'_> {
         let stored = self.store_by_id(&message_id, publisher, deadline).instrument(span.clone()).await;
         let receipt = stored.inspect_err(|error| span::failed(&span, error.kind().name()))?;
         dead_lettered(&consumer, self.reason);
-        tracing::warn!(
+        limited!(
+            self.lines, warn, "event is dead-lettered",
             parent: &span,
             consumer,
             reason = %self.reason,
             stream,
             sequence,
-            dead_letter = receipt.sequence(),
-            "event is dead-lettered"
+            dead_letter = receipt.sequence()
         );
         Ok(())
     }
@@ -101,11 +104,11 @@ impl Obituary<'_> {
             Ok(stored) => stored.is_some_and(|stored| stored.payload == *self.payload),
             Err(error) => {
                 let cause = error.source().map(ToString::to_string);
-                tracing::warn!(
+                limited!(
+                    self.lines, warn, "dead letter that the broker has cannot be read back, and may be stored a second time",
                     dead_letter = receipt.sequence(),
                     %error,
-                    cause,
-                    "dead letter that the broker has cannot be read back, and may be stored a second time"
+                    cause
                 );
                 false
             }

@@ -16,6 +16,7 @@ use super::{
 use crate::{
     bridge::EventBridge,
     jitter,
+    log_limit::{LogLimit, limited},
     publish::{PublishError, PublishErrorKind, Publisher},
 };
 use async_nats::{Client, connection::State};
@@ -131,6 +132,7 @@ struct Running {
     is_due: bool,
     next_prune: Instant,
     failures: Failures,
+    lines: LogLimit,
 }
 
 /// However it ends, it holds nothing any more.
@@ -149,6 +151,7 @@ struct Failures {
 
 impl Running {
     fn new(relay: OutboxRelay) -> Self {
+        let lines = LogLimit::new(relay.table.name());
         Self {
             flight: Flight::new(relay.publisher.clone()),
             relay,
@@ -162,6 +165,7 @@ impl Running {
             is_due: true,
             next_prune: Instant::now() + jitter::spread(PRUNE_EVERY),
             failures: Failures::default(),
+            lines,
         }
     }
 
@@ -193,8 +197,9 @@ impl Running {
         let Failures { count, last } = std::mem::take(&mut self.failures);
         if let Some(error) = last {
             let cause = error.source().map(ToString::to_string);
-            tracing::warn!(count, %error, cause, "events of the outbox could not be published and are tried again");
+            limited!(self.lines, warn, "events of the outbox could not be published and are tried again", count, %error, cause);
         }
+        self.lines.report();
     }
 
     /// One row of each unit at a time, as long as this relay leads.
@@ -250,11 +255,13 @@ impl Running {
 
     /// Its successors go on: each event stands for itself, and a unit must not wait for ever.
     fn set_aside(&mut self, row: &Row, error: &str) {
-        tracing::error!(
+        limited!(
+            self.lines,
+            error,
+            "event of the outbox can never be published and is set aside",
             id = row.id,
             uri = row.uri,
-            error,
-            "event of the outbox can never be published and is set aside"
+            error
         );
         self.relay.progress.set_aside();
         self.report.set_aside.push((row.id, error.to_owned()));
@@ -298,7 +305,7 @@ impl Running {
             Err(error) if error.kind() == OutboxErrorKind::Mismatch => return Err(error),
             Err(error) => {
                 let cause = error.source().map(ToString::to_string);
-                tracing::warn!(%error, cause, "outbox is not available");
+                limited!(self.lines, warn, "outbox is not available", %error, cause);
                 self.report.extend(report);
                 (self.is_due, self.may_be_more) = (true, true);
                 self.exchange_after = Instant::now() + jitter::spread(TICK);

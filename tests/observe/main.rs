@@ -14,6 +14,7 @@
     reason = "tests fail by panicking"
 )]
 
+mod log_lines;
 mod metrics;
 mod secrets;
 mod spans;
