@@ -30,6 +30,7 @@ pub mod dead_letter;
 pub mod dedupe;
 
 // Around.
+mod connection_log;
 mod jitter;
 mod log_limit;
 #[cfg(feature = "schema")]

@@ -10,7 +10,7 @@ use super::{
     pump::{pump, send},
     takeover,
 };
-use crate::log_limit::limited;
+use crate::{connection_log::ConnectionLog, log_limit::limited};
 use std::{
     future::poll_fn,
     pin::Pin,
@@ -43,6 +43,7 @@ struct Running {
     verdicts: JoinSet<ConsumeError>,
     /// Something unanswered may not be here.
     gather: Arc<Notify>,
+    connection: ConnectionLog,
 }
 
 impl DurableConsumer {
@@ -93,7 +94,9 @@ impl DurableConsumer {
         signs_of_life.spawn(GapWatch { context, shared: Arc::clone(&shared), owed_from: None }.watch());
         let gather = Arc::new(Notify::new());
         let intake = SharedIntake::new(Arc::clone(&shared), puller, look, Arc::clone(&gather));
-        let mut running = Running { consumer: self, shared, intake, pumps: JoinSet::new(), verdicts, gather };
+        let connection = ConnectionLog::new(shared.client.clone());
+        let pumps = JoinSet::new();
+        let mut running = Running { consumer: self, shared, intake, pumps, verdicts, gather, connection };
         let stopped = running.consume(shutdown).await;
         let summary = running.drain().await;
         stopped.map(|()| summary)
@@ -144,6 +147,7 @@ impl Running {
 
     async fn look_after(&mut self) {
         self.shared.lines.report();
+        self.connection.look(&self.shared.lines);
         let stands_still = {
             let mut intake = self.intake.lock();
             intake.look_after();

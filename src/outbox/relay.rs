@@ -15,6 +15,7 @@ use super::{
 };
 use crate::{
     bridge::EventBridge,
+    connection_log::ConnectionLog,
     jitter,
     log_limit::{LogLimit, limited},
     publish::{PublishError, PublishErrorKind, Publisher},
@@ -133,6 +134,7 @@ struct Running {
     next_prune: Instant,
     failures: Failures,
     lines: LogLimit,
+    connection: ConnectionLog,
 }
 
 /// However it ends, it holds nothing any more.
@@ -153,6 +155,7 @@ impl Running {
     fn new(relay: OutboxRelay) -> Self {
         let lines = LogLimit::new(relay.table.name());
         Self {
+            connection: ConnectionLog::new(relay.client.clone()),
             flight: Flight::new(relay.publisher.clone()),
             relay,
             id: Uuid::new_v4(),
@@ -200,6 +203,7 @@ impl Running {
             limited!(self.lines, warn, "events of the outbox could not be published and are tried again", count, %error, cause);
         }
         self.lines.report();
+        self.connection.look(&self.lines);
     }
 
     /// One row of each unit at a time, as long as this relay leads.
