@@ -16,6 +16,7 @@
 
 mod log_lines;
 mod metrics;
+mod paused;
 mod secrets;
 mod spans;
 mod status;
