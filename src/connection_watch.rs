@@ -1,5 +1,6 @@
 //! What is told to a connection and not to the one who asked: what the server refuses, and why it was lost.
 
+use crate::log_limit::{LogLimit, limited};
 use async_nats::{Client, ClientError, Event, ServerError, connection::State};
 use std::{
     borrow::Cow,
@@ -47,12 +48,20 @@ pub struct ConnectionWatch {
     inner: Arc<Inner>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Inner {
     refusals: Mutex<Refusals>,
     /// The last thing that went wrong with the connection itself, since it was there.
     error: Mutex<Option<Cow<'static, str>>>,
     changed: Notify,
+    lines: LogLimit,
+}
+
+impl Default for Inner {
+    fn default() -> Self {
+        let lines = LogLimit::new("connection");
+        Self { refusals: Mutex::default(), error: Mutex::default(), changed: Notify::new(), lines }
+    }
 }
 
 #[derive(Debug, Default)]
@@ -91,7 +100,7 @@ impl ConnectionWatch {
         self.lock().is_wired = true;
         match event {
             Event::ServerError(ServerError::Other(text)) => match Refusal::parse(text) {
-                Some(refusal) => self.hear(refusal),
+                Some(refusal) => self.hear(&refusal),
                 None => self.lost(text.clone()),
             },
             Event::ServerError(ServerError::AuthorizationViolation) => self.lost("authorization violation"),
@@ -108,9 +117,14 @@ impl ConnectionWatch {
         }
     }
 
-    fn hear(&self, refusal: Refusal) {
-        tracing::error!(%refusal, "server refuses a subject: the user of this connection lacks a permission");
-        self.lock().record(refusal);
+    fn hear(&self, refusal: &Refusal) {
+        let (lines, is_known) = (&self.inner.lines, self.lock().record(refusal.clone()));
+        // One that is refused again and again does not hide another.
+        if is_known {
+            limited!(lines, error, "server still refuses a subject", %refusal);
+        } else {
+            limited!(lines, error, "server refuses a subject: the user of this connection lacks a permission", %refusal);
+        }
         self.inner.changed.notify_waiters();
     }
 
@@ -219,13 +233,17 @@ impl std::fmt::Display for Disconnected {
 impl std::error::Error for Disconnected {}
 
 impl Refusals {
-    fn record(&mut self, refusal: Refusal) {
+    /// Returns whether it is known already.
+    fn record(&mut self, refusal: Refusal) -> bool {
         self.count += 1;
+        let before = self.latest.len();
         self.latest.retain(|(_, known)| *known != refusal);
+        let is_known = self.latest.len() < before;
         if self.latest.len() == REMEMBERED {
             self.latest.pop_front();
         }
         self.latest.push_back((self.count, refusal));
+        is_known
     }
 
     fn since(&self, Moment(number): Moment, is_meant: impl Fn(&Refusal) -> bool) -> Option<Refusal> {

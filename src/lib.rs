@@ -31,7 +31,9 @@ pub mod dedupe;
 
 // Around.
 mod account_limit;
+mod connection_log;
 mod jitter;
+mod log_limit;
 #[cfg(feature = "schema")]
 pub mod schema;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]

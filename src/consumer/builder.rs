@@ -22,6 +22,7 @@ use crate::{
     dedupe::DedupeStore,
     domain::Domain,
     event::{Event, EventType},
+    log_limit::LogLimit,
     subject::Feed,
     telemetry::ConsumerMeter,
     value::ParseError,
@@ -128,6 +129,7 @@ impl ConsumerBuilder {
             self.options.ack_wait = Some(config.ack_wait);
         }
         let vitals = Vitals::new(ConsumerMeter::new(name.as_str(), self.handlers.types()));
+        let lines = Arc::new(LogLimit::new(name.as_str()));
         let shared = Shared {
             name,
             stream: self.feed.stream(),
@@ -140,7 +142,7 @@ impl ConsumerBuilder {
                 in_place: self.options.order == Order::PerUnit,
             },
             // A durable that others change still has an ack wait of at least the lease.
-            holds: Holds::new(client.clone(), self.options.lease()),
+            holds: Holds::new(client.clone(), self.options.lease(), Arc::clone(&lines)),
             client,
             options: self.options,
             postponed: Postponed::default(),
@@ -150,6 +152,7 @@ impl ConsumerBuilder {
             arrivals: Arrivals::default(),
             expired: 0.into(),
             vitals,
+            lines,
             drain: CancellationToken::new(),
             cancel: CancellationToken::new(),
         };

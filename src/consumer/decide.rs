@@ -66,6 +66,8 @@ pub(crate) enum Outcome {
 pub(crate) enum Write {
     Settle,
     Release(Ending),
+    /// It is no fault of the event that it was not handled, and costs no attempt.
+    Defer,
     Forget(DeadLetterReason),
 }
 
@@ -140,7 +142,7 @@ const WRITE_PAUSE: Duration = Duration::from_millis(200);
 pub(crate) fn decide(policy: &Policy, at: Position, seen: Seen) -> Step {
     match seen {
         Seen::Invalid => Step::DeadLetter(DeadLetterReason::Invalid),
-        Seen::Draining => Step::End(Ending::Returned),
+        Seen::Draining => hand_back(at),
         Seen::Claimed(claim) => after_claim(policy, at, claim),
         Seen::ClaimFailed { failures } => {
             let pause = CLAIM_PAUSE.saturating_mul(1 << failures.min(6)).min(LONGEST_CLAIM_PAUSE);
@@ -179,7 +181,7 @@ fn after_handler(policy: &Policy, at: Position, outcome: Outcome) -> Step {
             Step::DeadLetter(DeadLetterReason::Exhausted)
         }
         Outcome::Failed(asked) => give_back(at, Ending::Retried(asked.unwrap_or_else(|| policy.delay(at)))),
-        Outcome::Cancelled => give_back(at, Ending::Returned),
+        Outcome::Cancelled => hand_back(at),
     }
 }
 
@@ -192,6 +194,7 @@ fn after_write(policy: &Policy, what: Write, written: Written) -> Step {
         }
         (Written::Done, Write::Settle) => Step::End(Ending::Handled),
         (Written::Done, Write::Release(ending)) => Step::End(ending),
+        (Written::Done, Write::Defer) => Step::End(Ending::Returned),
         (Written::Done, Write::Forget(reason)) => Step::End(Ending::DeadLettered(reason)),
         (Written::Failed { lease_is_over: false }, what) => Step::Write { what, after: WRITE_PAUSE },
         // It keeps its place until it is known what became of it.
@@ -205,6 +208,11 @@ fn after_write(policy: &Policy, what: Write, written: Written) -> Step {
 
 fn give_back(at: Position, ending: Ending) -> Step {
     if at.is_claimed { write(Write::Release(ending)) } else { Step::End(ending) }
+}
+
+/// For another process, or this one when it starts again, to handle.
+fn hand_back(at: Position) -> Step {
+    if at.is_claimed { write(Write::Defer) } else { Step::End(Ending::Returned) }
 }
 
 fn write(what: Write) -> Step {

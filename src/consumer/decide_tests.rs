@@ -107,7 +107,8 @@ fn a_dead_letter_is_forgotten_before_it_is_terminated() {
 
 #[test]
 fn whoever_lost_the_claim_tells_the_server_nothing() {
-    let writes = [Write::Settle, Write::Release(Ending::Returned), Write::Forget(DeadLetterReason::Rejected)];
+    let release = Write::Release(Ending::Retried(Duration::ZERO));
+    let writes = [Write::Settle, release, Write::Defer, Write::Forget(DeadLetterReason::Rejected)];
     for what in writes {
         for written in [Written::Fenced, Written::Failed { lease_is_over: true }] {
             let step = decide(&policy(), claimed(1), Seen::Wrote(what, written));
@@ -122,8 +123,12 @@ fn whoever_lost_the_claim_tells_the_server_nothing() {
 #[test]
 fn shutdown_gives_messages_back() {
     assert_eq!(decide(&policy(), UNCLAIMED, Seen::Draining), Step::End(Ending::Returned));
-    let cancelled = decide(&policy(), claimed(1), Seen::Handled(Outcome::Cancelled));
-    assert_eq!(cancelled, write(Write::Release(Ending::Returned)));
+    // With the attempt, where one was counted.
+    for seen in [Seen::Draining, Seen::Handled(Outcome::Cancelled)] {
+        assert_eq!(decide(&policy(), claimed(3), seen), write(Write::Defer));
+    }
+    let deferred = Seen::Wrote(Write::Defer, Written::Done);
+    assert_eq!(decide(&policy(), claimed(3), deferred), Step::End(Ending::Returned));
 }
 
 #[test]

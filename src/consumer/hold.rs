@@ -1,5 +1,6 @@
 //! Keeping held messages alive, so that the server does not redeliver what waits or runs here.
 
+use crate::log_limit::{LogLimit, limited};
 use async_nats::{Client, Subject};
 use std::{
     collections::HashSet,
@@ -25,6 +26,7 @@ pub(super) struct Holds {
     places: Mutex<Places>,
     /// Tells those that wait that their message is not certain to be theirs any more.
     disowned: Notify,
+    lines: Arc<LogLimit>,
 }
 
 /// Who is held where. A place that was left is the next one to be taken.
@@ -51,7 +53,7 @@ struct Held {
 const NEVER: u64 = u64::MAX;
 
 impl Holds {
-    pub(super) fn new(client: Client, lease: Duration) -> Arc<Self> {
+    pub(super) fn new(client: Client, lease: Duration, lines: Arc<LogLimit>) -> Arc<Self> {
         let every = (lease / 4).max(Duration::from_millis(10));
         Arc::new(Self {
             client,
@@ -59,6 +61,7 @@ impl Holds {
             epoch: Instant::now(),
             places: Mutex::default(),
             disowned: Notify::new(),
+            lines,
         })
     }
 
@@ -115,7 +118,7 @@ impl Holds {
             let now = ticks.tick().await;
             for reply in self.due(self.nanos(now)) {
                 if let Err(error) = self.client.publish(reply, "+WPI".into()).await {
-                    tracing::warn!(%error, "sign of life could not be sent");
+                    limited!(self.lines, warn, "sign of life could not be sent", %error);
                 }
             }
         }

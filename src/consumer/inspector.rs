@@ -32,6 +32,7 @@ pub(super) struct Inspector {
     built: Config,
     /// The fields that were warned about.
     told: HashSet<&'static str>,
+    is_paused: bool,
 }
 
 impl Inspector {
@@ -42,6 +43,7 @@ impl Inspector {
             needs: Needs::new(consumer.feed, &shared.handlers, &shared.options),
             built: consumer.config.clone(),
             told: HashSet::new(),
+            is_paused: false,
             shared,
         }
     }
@@ -61,7 +63,9 @@ impl Inspector {
             let (drift, gone) = match timeout(ANSWER_WITHIN, info).await {
                 Ok(Ok(found)) => {
                     let info = found.cached_info();
-                    self.shared.vitals.told(info.num_pending, info.num_ack_pending);
+                    let pause = info.pause_remaining.filter(|_| info.paused);
+                    self.shared.vitals.told(info.num_pending, info.num_ack_pending, pause);
+                    self.is_paused(pause);
                     (self.judge(&info.config), None)
                 }
                 Ok(Err(error)) => (None, self.gone(&error)),
@@ -74,6 +78,19 @@ impl Inspector {
                 Some(verdict) => return verdict,
                 None => was_gone = is_gone,
             }
+        }
+    }
+
+    /// Logs the beginning and the end of a pause.
+    fn is_paused(&mut self, pause: Option<Duration>) {
+        let (consumer, was_paused) =
+            (&self.shared.name, std::mem::replace(&mut self.is_paused, pause.is_some()));
+        match pause {
+            Some(remaining) if !was_paused => {
+                tracing::warn!(%consumer, ?remaining, "durable is paused: nothing is delivered until that is over");
+            }
+            None if was_paused => tracing::info!(%consumer, "durable is not paused any more"),
+            _ => {}
         }
     }
 

@@ -11,7 +11,7 @@ use super::{
     reply::answer,
     sequence::{Entered, Entrant, Sequencer},
 };
-use crate::{ack_subject::AckSubject, envelope::Envelope, event::Event};
+use crate::{ack_subject::AckSubject, envelope::Envelope, event::Event, log_limit::limited};
 use async_nats::{Message, message::OutboundMessage};
 use futures::future::BoxFuture;
 use std::{
@@ -176,7 +176,7 @@ impl Intake {
 
     fn received(&mut self, message: Message, now: Instant) {
         let Some(received) = self.hold(message, now) else {
-            tracing::warn!(consumer = %self.shared.name, "message without an ack subject is dropped");
+            limited!(self.shared.lines, warn, "message without an ack subject is dropped", consumer = %self.shared.name);
             return;
         };
         self.summary.received += 1;
@@ -208,7 +208,7 @@ impl Intake {
             && let Some(last) = self.last_delivery.replace(delivery)
             && delivery != last.wrapping_add(1)
         {
-            tracing::warn!(consumer = %self.shared.name, last, delivery, "deliveries were lost; nothing begins until they come again");
+            limited!(self.shared.lines, warn, "deliveries were lost; nothing begins until they come again", consumer = %self.shared.name, last, delivery);
             self.gather();
         }
         let hold = self.shared.holds.hold(sequence, reply.clone(), now);
@@ -327,7 +327,7 @@ impl Intake {
         let holds = Arc::clone(&self.shared.holds);
         let waiting = self.sequencer.take_waiting_behind(|place| holds.has_stalled(place));
         if !waiting.is_empty() {
-            tracing::error!(consumer = %self.shared.name, waiting = waiting.len(), "handler blocks its thread; what waits behind it is given back");
+            limited!(self.shared.lines, error, "handler blocks its thread; what waits behind it is given back", consumer = %self.shared.name, waiting = waiting.len());
         }
         let later = Ending::Postponed(self.shared.options.ack_wait());
         for job in waiting {

@@ -53,7 +53,7 @@ impl Job {
         let span = span::settle(self.received.delivered(shared), verb);
         if let Ending::DeadLettered(reason) = ending {
             self.received.hold.disown();
-            let terminated = terminate(&shared.client, self.received.reply.clone(), reason.as_str());
+            let terminated = terminate(shared, self.received.reply.clone(), reason.as_str());
             Box::pin(terminated.instrument(span)).await;
         }
     }

@@ -57,10 +57,18 @@ impl ConsumerStatus {
     /// What it is doing.
     #[must_use]
     pub fn phase(&self) -> ConsumerPhase {
-        self.seen.phase
+        if self.pause_remaining().is_some() { ConsumerPhase::Paused } else { self.seen.phase }
     }
 
-    /// Whether it runs, is connected, and has a dedupe store that answers.
+    /// Returns for how long its durable stays paused, if it runs and somebody has paused it (nats-server 2.11 and newer).
+    /// As the server said at [`last_told`](Self::last_told): a pause that somebody begins, changes or ends is noticed within 5 s.
+    #[must_use]
+    pub fn pause_remaining(&self) -> Option<Duration> {
+        let told = self.seen.told.filter(|_| self.seen.phase == ConsumerPhase::Running)?;
+        told.pause?.checked_sub(told.at.elapsed()).filter(|left| !left.is_zero())
+    }
+
+    /// Whether it runs, is connected, is not paused, and has a dedupe store that answers: events are handled as they come.
     ///
     /// A broker that is frozen, or behind a network that loses everything, stays connected for two to three
     /// minutes. For readiness use [`is_working_within`](Self::is_working_within).
@@ -128,5 +136,33 @@ impl ConsumerStatus {
     #[must_use]
     pub fn last_told(&self) -> Option<Duration> {
         Some(self.seen.told?.at.elapsed())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::consumer::vitals::Told;
+    use tokio::time::Instant;
+
+    #[test]
+    fn a_pause_ends_without_another_word_of_the_server() {
+        let status = |phase, pause| {
+            let at = Instant::now().checked_sub(Duration::from_secs(3)).unwrap();
+            let told = Told { at, pending: 0, unanswered: 0, pause: Some(Duration::from_secs(pause)) };
+            let counts = ConsumeSummary::default();
+            let seen = Seen { phase, counts, in_flight: 0, is_store_up: true, told: Some(told) };
+            ConsumerStatus { seen, is_connected: true }
+        };
+        let paused = status(ConsumerPhase::Running, 60);
+        assert_eq!((paused.phase(), paused.is_working()), (ConsumerPhase::Paused, false));
+        assert!(paused.pause_remaining().is_some_and(|left| left <= Duration::from_secs(57)));
+        let over = status(ConsumerPhase::Running, 3);
+        assert_eq!(
+            (over.phase(), over.is_working(), over.pause_remaining()),
+            (ConsumerPhase::Running, true, None)
+        );
+        let ended = status(ConsumerPhase::Ended, 60);
+        assert_eq!((ended.phase(), ended.pause_remaining()), (ConsumerPhase::Ended, None));
     }
 }

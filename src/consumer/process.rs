@@ -18,6 +18,7 @@ use crate::{
     dead_letter::{DeadLetterReason, header::printable},
     dedupe::{Claim, DedupeStore, Fence, Slot, StoreError, StoreErrorKind},
     envelope::Envelope,
+    log_limit::{LogLimit, limited},
     publish::Publisher,
     telemetry::span::{self, Delivered},
     trace_context,
@@ -61,6 +62,8 @@ pub(super) struct Shared {
     /// How many sequences the stream removed that were still due.
     pub(super) expired: AtomicU64,
     pub(super) vitals: Arc<Vitals>,
+    /// What is logged once for each event or each retry goes through here.
+    pub(super) lines: Arc<LogLimit>,
     /// Shutdown was asked for: no handler starts.
     pub(super) drain: CancellationToken,
     /// The grace is over: running handlers are dropped.
@@ -202,7 +205,7 @@ impl<'a> InProcess<'a> {
                 () = self.job.received.hold.disowned() => {}
             }
         }
-        if self.shared.drain.is_cancelled() || self.job.received.hold.is_disowned() {
+        if self.begins_no_more() {
             return Seen::Draining;
         }
         let lease = self.shared.options.lease();
@@ -224,7 +227,7 @@ impl<'a> InProcess<'a> {
                 self.failed_claims = self.failed_claims.saturating_add(1);
                 let error =
                     error.map_or("timed out".to_owned(), |error| HandlerError::retry(error).to_string());
-                tracing::warn!(consumer = %self.shared.name, error, "dedupe store did not answer a claim");
+                limited!(self.shared.lines, warn, "dedupe store did not answer a claim", consumer = %self.shared.name, error);
                 Seen::ClaimFailed { failures: self.failed_claims }
             }
         }
@@ -244,7 +247,16 @@ impl<'a> InProcess<'a> {
         }
     }
 
+    /// Whether nothing may begin any more: shutdown was asked for, or another process may have the event.
+    fn begins_no_more(&self) -> bool {
+        self.shared.drain.is_cancelled() || self.job.received.hold.is_disowned()
+    }
+
     async fn run(&mut self) -> Seen {
+        // The claim took its time.
+        if self.begins_no_more() {
+            return Seen::Draining;
+        }
         // Taken by an earlier run, if it is retried in place.
         let envelope = self.job.envelope.take().or_else(|| self.decode_again());
         let (Some(grant), Some(slot), Some(envelope)) = (self.grant, self.slot.clone(), envelope) else {
@@ -305,7 +317,7 @@ impl<'a> InProcess<'a> {
     fn start_over(&mut self, what: Write) {
         self.log(match what {
             Write::Release(ending) => ending,
-            Write::Settle | Write::Forget(_) => Ending::Abandoned,
+            Write::Settle | Write::Defer | Write::Forget(_) => Ending::Abandoned,
         });
         self.grant = None;
         self.job.received.hold.unclaimed();
@@ -321,6 +333,7 @@ impl<'a> InProcess<'a> {
         let call = match what {
             Write::Settle => store.settle(slot, grant.fence),
             Write::Release(_) => store.release(slot, grant.fence),
+            Write::Defer => store.defer(slot, grant.fence),
             Write::Forget(_) => store.forget(slot, grant.fence),
         };
         let written = self.bounded(call).await;
@@ -341,22 +354,22 @@ impl<'a> InProcess<'a> {
             Ending::Abandoned => Some("claim_lost"),
         };
         span::processed(ending.name(), self.position().attempt, failure);
-        let consumer = &self.shared.name;
+        let (consumer, lines) = (&self.shared.name, &self.shared.lines);
         let (sequence, attempt) = (self.job.received.sequence, self.position().attempt);
         match ending {
             Ending::Handled => tracing::debug!(%consumer, sequence, attempt, "event is handled"),
-            Ending::Duplicate => tracing::info!(%consumer, sequence, "duplicate is skipped"),
+            Ending::Duplicate => limited!(lines, info, "duplicate is skipped", %consumer, sequence),
             Ending::Retried(delay) => {
                 self.shared.vitals.meter.retried();
                 let error = printable(&self.job.error);
-                tracing::warn!(%consumer, sequence, attempt, error, ?delay, "event is to be retried");
+                limited!(lines, warn, "event is to be retried", %consumer, sequence, attempt, error, ?delay);
             }
             Ending::Postponed(delay) => {
-                tracing::warn!(%consumer, sequence, attempt, ?delay, "dead letter is to be written later");
+                limited!(lines, warn, "dead letter is to be written later", %consumer, sequence, attempt, ?delay);
             }
             Ending::Returned => tracing::debug!(%consumer, sequence, "event is given back at shutdown"),
             Ending::Abandoned => {
-                tracing::warn!(%consumer, sequence, attempt, "claim is lost; the event is left to its owner");
+                limited!(lines, warn, "claim is lost; the event is left to its owner", %consumer, sequence, attempt);
             }
             // Logged where it was stored.
             Ending::DeadLettered(_) => {}

@@ -7,6 +7,7 @@
 //! up and made again.
 
 use super::{ConsumerOptions, Order, takeover::GROUP};
+use crate::log_limit::{LogLimit, limited};
 use async_nats::{
     Client, HeaderValue, Message, StatusCode, Subject, Subscriber, connection::State,
     message::OutboundMessage,
@@ -14,7 +15,7 @@ use async_nats::{
 use futures::StreamExt;
 use serde::Serialize;
 use std::{
-    sync::atomic::Ordering,
+    sync::{Arc, atomic::Ordering},
     task::{Context, Poll, ready},
     time::Duration,
 };
@@ -49,6 +50,7 @@ pub(super) struct Puller {
     /// How long the server keeps a request open.
     expires: Duration,
     pin: Option<Pin>,
+    lines: Arc<LogLimit>,
 }
 
 /// The place of this process on a durable that serves one process at a time.
@@ -104,6 +106,7 @@ impl Puller {
         stream: &str,
         consumer: &str,
         options: &ConsumerOptions,
+        lines: Arc<LogLimit>,
     ) -> Result<Self, async_nats::SubscribeError> {
         let inbox = client.new_inbox();
         let arrivals = client.subscribe(format!("{inbox}.*")).await?;
@@ -126,6 +129,7 @@ impl Puller {
             not_before,
             expires,
             pin,
+            lines,
         })
     }
 
@@ -214,7 +218,7 @@ impl Puller {
                 Arrival::Status
             }
             _ => {
-                tracing::warn!(%status, description, "request for messages was ended by the server");
+                limited!(self.lines, warn, "request for messages was ended by the server", %status, description);
                 self.end_all(now + PAUSE);
                 Arrival::Status
             }

@@ -7,7 +7,8 @@ use super::{
     intake::{SharedIntake, Turn},
     process::Shared,
 };
-use async_nats::{Client, client::traits::Publisher, message::OutboundMessage};
+use crate::log_limit::limited;
+use async_nats::{client::traits::Publisher, message::OutboundMessage};
 use futures::poll;
 use std::{future::poll_fn, sync::Arc, task::Poll};
 use tokio::task::coop::unconstrained;
@@ -19,13 +20,13 @@ pub(super) async fn pump(number: u64, intake: SharedIntake, shared: Arc<Shared>)
     while unconstrained(poll_fn(|cx| intake.lock().poll_turn(number, cx))).await == Turn::Work {
         work(number, &intake, &shared).await;
         outgoing = intake.lock().take_outgoing(outgoing);
-        send(&shared.client, &mut outgoing).await;
+        send(&shared, &mut outgoing).await;
         // The task of the connection was woken on this thread, and no other thread takes it from here: before a
         // handler is polled that might block, it has to run.
         let_others_run().await;
     }
     let mut rest = intake.lock().take_outgoing(outgoing);
-    send(&shared.client, &mut rest).await;
+    send(&shared, &mut rest).await;
 }
 
 /// Unlike the `yield_now` of tokio it does not look for input and output before, which costs more than a turn saves.
@@ -55,10 +56,10 @@ async fn work(number: u64, intake: &SharedIntake, shared: &Arc<Shared>) {
 }
 
 /// Tells the server; nothing is sent here that the server would not miss, and be told again.
-pub(super) async fn send(client: &Client, outgoing: &mut Vec<OutboundMessage>) {
+pub(super) async fn send(shared: &Shared, outgoing: &mut Vec<OutboundMessage>) {
     for message in outgoing.drain(..) {
-        if let Err(error) = client.publish_message(message).await {
-            tracing::warn!(%error, "answer to a delivery could not be sent");
+        if let Err(error) = shared.client.publish_message(message).await {
+            limited!(shared.lines, warn, "answer to a delivery could not be sent", %error);
         }
     }
 }

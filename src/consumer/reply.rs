@@ -1,8 +1,8 @@
 //! Telling the server how a delivery ended.
 
-use super::decide::Ending;
-use crate::dead_letter::FILED;
-use async_nats::{Client, Subject, message::OutboundMessage};
+use super::{decide::Ending, process::Shared};
+use crate::{dead_letter::FILED, log_limit::limited};
+use async_nats::{Subject, message::OutboundMessage};
 use bytes::Bytes;
 use std::time::Duration;
 
@@ -40,12 +40,13 @@ fn nak(delay: Duration) -> Bytes {
 
 /// Ends the deliveries of an event whose dead letter is stored. Confirmed, since a dead-lettered event that comes back is
 /// attempted from the start; the copy of its dead letter would be dropped by its message id.
-pub(super) async fn terminate(client: &Client, to: Subject, reason: &str) {
-    let request = client.request(to, format!("+TERM {FILED}{reason}").into());
+pub(super) async fn terminate(shared: &Shared, to: Subject, reason: &str) {
+    let request = shared.client.request(to, format!("+TERM {FILED}{reason}").into());
     let failed = match tokio::time::timeout(CONFIRM_TIMEOUT, request).await {
         Ok(Ok(_)) => return,
         Ok(Err(error)) => error.kind().to_string(),
         Err(elapsed) => elapsed.to_string(),
     };
-    tracing::warn!(error = failed, "termination of a dead-lettered event was not confirmed");
+    let consumer = &shared.name;
+    limited!(shared.lines, warn, "termination of a dead-lettered event was not confirmed", %consumer, error = failed);
 }

@@ -9,6 +9,7 @@ use super::{
     pump::{pump, send},
     takeover,
 };
+use crate::{connection_log::ConnectionLog, log_limit::limited};
 use std::{
     future::poll_fn,
     pin::Pin,
@@ -41,6 +42,7 @@ struct Running {
     verdicts: JoinSet<ConsumeError>,
     /// Something unanswered may not be here.
     gather: Arc<Notify>,
+    connection: ConnectionLog,
 }
 
 impl DurableConsumer {
@@ -75,10 +77,11 @@ impl DurableConsumer {
         // What is pending is known soon after the start.
         look.notify_one();
         let mut shutdown = std::pin::pin!(shutdown);
+        let (client, lines) = (shared.client.clone(), Arc::clone(&shared.lines));
         let puller = tokio::select! {
             // While the connection is away it may take as long as that.
             () = &mut shutdown => return Ok(ConsumeSummary::default()),
-            opened = Puller::open(shared.client.clone(), shared.stream, shared.name.as_str(), &shared.options) => {
+            opened = Puller::open(client, shared.stream, shared.name.as_str(), &shared.options, lines) => {
                 opened.map_err(|error| {
                     ConsumeError::new(ConsumeErrorKind::Unavailable, "inbox cannot be subscribed")
                         .caused_by(error)
@@ -90,7 +93,9 @@ impl DurableConsumer {
         verdicts.spawn(gap::watch(self.context.clone(), Arc::clone(&shared)));
         let gather = Arc::new(Notify::new());
         let intake = SharedIntake::new(Arc::clone(&shared), puller, look, Arc::clone(&gather));
-        let mut running = Running { consumer: self, shared, intake, pumps: JoinSet::new(), verdicts, gather };
+        let connection = ConnectionLog::new(shared.client.clone());
+        let pumps = JoinSet::new();
+        let mut running = Running { consumer: self, shared, intake, pumps, verdicts, gather, connection };
         let stopped = running.consume(shutdown).await;
         let summary = running.drain().await;
         stopped.map(|()| summary)
@@ -132,20 +137,22 @@ impl Running {
             return Err(closed.explained(self.consumer.watch.disconnected(&self.shared.client)));
         }
         if has_panicked {
-            tracing::error!(consumer = %self.shared.name, "receiving has panicked and goes on; what it held is redelivered");
+            limited!(self.shared.lines, error, "receiving has panicked and goes on; what it held is redelivered", consumer = %self.shared.name);
             self.start_pump();
         }
         Ok(())
     }
 
     async fn look_after(&mut self) {
+        self.shared.lines.report();
+        self.connection.look(&self.shared.lines);
         let stands_still = {
             let mut intake = self.intake.lock();
             intake.look_after();
             intake.polls_longer_than(STANDSTILL)
         };
         if stands_still {
-            tracing::warn!(consumer = %self.shared.name, "handler blocks its thread");
+            limited!(self.shared.lines, warn, "handler blocks its thread", consumer = %self.shared.name);
             self.start_pump();
         }
         self.begin_if_all_is_here().await;
@@ -215,7 +222,7 @@ impl Running {
 
     async fn flush(&self) {
         let mut outgoing = self.intake.lock().take_outgoing(Vec::new());
-        send(&self.shared.client, &mut outgoing).await;
+        send(&self.shared, &mut outgoing).await;
     }
 }
 

@@ -2,7 +2,10 @@
 
 use super::{ConsumeSummary, process::Shared};
 use crate::telemetry::ConsumerMeter;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::Ordering};
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::Ordering},
+    time::Duration,
+};
 use tokio::time::Instant;
 
 /// What is known of a consumer, brought up to date by its loop.
@@ -27,6 +30,8 @@ pub(super) struct Told {
     pub(super) at: Instant,
     pub(super) pending: u64,
     pub(super) unanswered: u64,
+    /// How long the durable stays paused from then on, if it is.
+    pub(super) pause: Option<Duration>,
 }
 
 /// What a consumer is doing.
@@ -37,6 +42,9 @@ pub enum ConsumerPhase {
     Built,
     /// It asks for events and handles them.
     Running,
+    /// Somebody has paused its durable: it asks for events, and the server delivers none until the pause ends. When
+    /// that is, [`pause_remaining`](crate::ConsumerStatus::pause_remaining) returns.
+    Paused,
     /// It asks for nothing more, and ends what it has begun.
     Draining,
     /// It does not run any more.
@@ -76,10 +84,10 @@ impl Vitals {
         (seen.counts, seen.in_flight, seen.is_store_up) = (counts, in_flight, is_store_up);
     }
 
-    pub(super) fn told(&self, pending: u64, unanswered: usize) {
+    pub(super) fn told(&self, pending: u64, unanswered: usize, pause: Option<Duration>) {
         self.meter.pending(pending);
         let unanswered = u64::try_from(unanswered).unwrap_or(u64::MAX);
-        self.lock().told = Some(Told { at: Instant::now(), pending, unanswered });
+        self.lock().told = Some(Told { at: Instant::now(), pending, unanswered, pause });
     }
 
     pub(super) fn seen(&self) -> Seen {

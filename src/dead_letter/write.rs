@@ -2,6 +2,7 @@
 
 use super::{DeadLetterReason, READ_WITHIN, header};
 use crate::{
+    log_limit::{LogLimit, limited},
     publish::{Outgoing, PublishError, PublishErrorKind, PublishReceipt, Publisher},
     subject::dead_letter_subject,
     telemetry::{
@@ -33,6 +34,8 @@ pub(crate) struct Obituary<'a> {
     pub(crate) subject: &'a str,
     pub(crate) headers: Option<&'a HeaderMap>,
     pub(crate) payload: &'a Bytes,
+    /// Where it is logged.
+    pub(crate) lines: &'a LogLimit,
 }
 
 /// What a record does without, because it would be more than the broker takes.
@@ -67,15 +70,15 @@ impl Obituary<'_> {
         dead_lettered(&consumer, self.reason);
         // What is wrong with an invalid event may quote it, and nothing of what events hold is logged: its dead letter tells.
         let error = (self.reason != DeadLetterReason::Invalid).then(|| header::printable(self.error));
-        tracing::warn!(
+        limited!(
+            self.lines, warn, "event is dead-lettered",
             parent: &span,
             consumer,
             reason = %self.reason,
             stream,
             sequence,
             dead_letter = receipt.sequence(),
-            error,
-            "event is dead-lettered"
+            error
         );
         Ok(())
     }
@@ -128,11 +131,11 @@ impl Obituary<'_> {
             }
             Err(error) => {
                 let cause = error.source().map(ToString::to_string);
-                tracing::warn!(
+                limited!(
+                    self.lines, warn, "dead letter that the broker has cannot be read back, and may be stored a second time",
                     dead_letter = receipt.sequence(),
                     %error,
-                    cause,
-                    "dead letter that the broker has cannot be read back, and may be stored a second time"
+                    cause
                 );
                 false
             }

@@ -46,6 +46,15 @@ enum Status {
     Settled,
 }
 
+/// What a write does to the count of attempts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Attempts {
+    Kept,
+    /// That of the claim that writes.
+    TakenBack,
+    Forgotten,
+}
+
 impl Default for MemoryStore {
     fn default() -> Self {
         Self::with_capacity(Self::DEFAULT_CAPACITY)
@@ -79,13 +88,7 @@ impl MemoryStore {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn write(
-        &self,
-        slot: &Slot,
-        fence: Fence,
-        status: Status,
-        attempts: Option<u32>,
-    ) -> Result<(), StoreError> {
+    fn write(&self, slot: &Slot, fence: Fence, status: Status, attempts: Attempts) -> Result<(), StoreError> {
         let mut state = self.lock();
         let fenced = || StoreError::new(StoreErrorKind::Fenced);
         let entry = state.slots.get_mut(slot).filter(|entry| entry.fence == fence).ok_or_else(fenced)?;
@@ -93,14 +96,18 @@ impl MemoryStore {
             (Status::Held { .. }, _) => {}
             // Repeated, since the answer was lost.
             (Status::Settled, Status::Settled) => return Ok(()),
-            (Status::Free, Status::Free) if attempts.is_none_or(|kept| kept == entry.attempts) => {
+            (Status::Free, Status::Free) if attempts != Attempts::Forgotten || entry.attempts == 0 => {
                 return Ok(());
             }
             _ => return Err(fenced()),
         }
         let is_settled = matches!(status, Status::Settled);
         entry.status = status;
-        entry.attempts = attempts.unwrap_or(entry.attempts);
+        entry.attempts = match attempts {
+            Attempts::Kept => entry.attempts,
+            Attempts::TakenBack => entry.attempts.saturating_sub(1),
+            Attempts::Forgotten => 0,
+        };
         if is_settled {
             state.settled.push_back(slot.clone());
         }
@@ -170,15 +177,19 @@ impl DedupeStore for MemoryStore {
     }
 
     fn settle<'a>(&'a self, slot: &'a Slot, fence: Fence) -> BoxFuture<'a, Result<(), StoreError>> {
-        async move { self.write(slot, fence, Status::Settled, None) }.boxed()
+        async move { self.write(slot, fence, Status::Settled, Attempts::Kept) }.boxed()
     }
 
     fn release<'a>(&'a self, slot: &'a Slot, fence: Fence) -> BoxFuture<'a, Result<(), StoreError>> {
-        async move { self.write(slot, fence, Status::Free, None) }.boxed()
+        async move { self.write(slot, fence, Status::Free, Attempts::Kept) }.boxed()
+    }
+
+    fn defer<'a>(&'a self, slot: &'a Slot, fence: Fence) -> BoxFuture<'a, Result<(), StoreError>> {
+        async move { self.write(slot, fence, Status::Free, Attempts::TakenBack) }.boxed()
     }
 
     fn forget<'a>(&'a self, slot: &'a Slot, fence: Fence) -> BoxFuture<'a, Result<(), StoreError>> {
-        async move { self.write(slot, fence, Status::Free, Some(0)) }.boxed()
+        async move { self.write(slot, fence, Status::Free, Attempts::Forgotten) }.boxed()
     }
 
     /// Without a limit of time: until the process ends, or the store is full.

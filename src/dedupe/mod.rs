@@ -41,8 +41,9 @@ use std::{fmt::Debug, time::Duration};
 /// - A settled slot is settled for good: beyond its lease, and until [`retention`](Self::retention) is over.
 /// - A lease is never cut short. When it is over, the next claim acquires. A claim whose future was dropped lapses
 ///   like any other.
-/// - `attempt` counts the claims granted, across releases and lapsed leases, until the slot is forgotten.
-/// - Every grant has a new fence. Settling, releasing or forgetting with a stale one is
+/// - `attempt` counts the claims granted, across releases and lapsed leases, until the slot is forgotten. A defer takes
+///   its own claim back from that count, once however often it is repeated, and never below zero.
+/// - Every grant has a new fence. Settling, releasing, deferring or forgetting with a stale one is
 ///   [`Fenced`](StoreErrorKind::Fenced) and changes nothing. Repeating one that succeeded, because its answer was
 ///   lost, succeeds.
 /// - A claim that finds the slot held by its own [claimant](Slot::claimant) is granted again, with a new fence, a
@@ -63,6 +64,9 @@ pub trait DedupeStore: Debug + Send + Sync + 'static {
 
     /// The event was not handled: the slot is free at once, and the count of attempts stays.
     fn release<'a>(&'a self, slot: &'a Slot, fence: Fence) -> BoxFuture<'a, Result<(), StoreError>>;
+
+    /// The event was not handled, through no fault of its own: the slot is free at once, and the attempt is taken back.
+    fn defer<'a>(&'a self, slot: &'a Slot, fence: Fence) -> BoxFuture<'a, Result<(), StoreError>>;
 
     /// The event was dead-lettered: the slot is free and attempts are back to zero, so that a redrive starts afresh.
     fn forget<'a>(&'a self, slot: &'a Slot, fence: Fence) -> BoxFuture<'a, Result<(), StoreError>>;

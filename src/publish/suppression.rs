@@ -1,13 +1,20 @@
 //! Whether a message that the broker dropped as a duplicate is stored indeed.
 
 use super::{Outgoing, PublishError, PublishErrorKind, PublishReceipt};
-use crate::envelope::Envelope;
+use crate::{
+    envelope::Envelope,
+    log_limit::{LogLimit, limited},
+};
 use async_nats::jetstream::{
     Context,
     message::StreamMessage,
     stream::{RawMessageErrorKind, Stream},
 };
+use std::sync::LazyLock;
 use tokio::time::{Instant, timeout_at};
+
+/// Of all publishers of the process: each caller is told what became of its own event.
+static LINES: LazyLock<LogLimit> = LazyLock::new(|| LogLimit::new("publishing"));
 
 /// Reads what the broker has in place of `message`. Anybody who may write to the stream can store something else under
 /// the same message id first, which makes the broker drop ours.
@@ -20,11 +27,13 @@ pub(super) async fn verify(
     match timeout_at(deadline, read(context, &receipt)).await {
         Ok(Ok(Some(stored))) if is_same(&stored, message) => Ok(receipt),
         Ok(Ok(_)) => {
-            tracing::error!(
+            limited!(
+                LINES,
+                error,
+                "publish is suppressed: something else is stored under its message id",
                 subject = message.subject,
                 stream = receipt.stream(),
-                sequence = receipt.sequence(),
-                "publish is suppressed: something else is stored under its message id"
+                sequence = receipt.sequence()
             );
             Err(PublishError::new(PublishErrorKind::Suppressed))
         }

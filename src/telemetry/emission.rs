@@ -2,12 +2,16 @@
 
 use super::{Begun, PublisherMeter, span};
 use crate::{
+    log_limit::{LogLimit, limited},
     publish::{PublishError, PublishReceipt},
     trace_context,
 };
 use async_nats::{HeaderMap, jetstream::Context};
-use std::fmt::Display;
+use std::{fmt::Display, sync::LazyLock};
 use tracing::Span;
+
+/// Of all publishers of the process: each caller is told what became of its own event.
+static LINES: LazyLock<LogLimit> = LazyLock::new(|| LogLimit::new("publishing"));
 
 /// A publish that is under way.
 #[derive(Debug)]
@@ -51,7 +55,7 @@ impl Emission {
                     .record("stratt.duplicate", receipt.is_duplicate());
                 if receipt.is_duplicate() {
                     let (stream, sequence) = (receipt.stream(), receipt.sequence());
-                    tracing::info!(parent: &self.span, stream, sequence, "broker skips a duplicate");
+                    limited!(LINES, info, "broker skips a duplicate", parent: &self.span, stream, sequence);
                 }
             }
             Err(error) => span::failed(&self.span, error.kind().name()),

@@ -4,6 +4,10 @@
 //! own, so one store may serve all.
 #![allow(clippy::missing_errors_doc, reason = "each fails with the violation of what its first line says")]
 
+mod defer;
+
+pub use defer::{defer_never_goes_below_zero, defer_reopens, defer_takes_one_attempt_back};
+
 use crate::{
     ConsumerName, Event, IdempotencyKey, UnitPublished,
     dedupe::{Claim, DedupeStore, Fence, Slot, StoreError, StoreErrorKind},
@@ -132,9 +136,12 @@ pub async fn settled_is_final(store: Store) -> Verdict {
         must(claim == Claim::Settled, || format!("a settled slot was {claim:?}"))?;
     }
     let _refused = store.release(&slot, fence).await;
+    let _refused = store.defer(&slot, fence).await;
     let _refused = store.forget(&slot, fence).await;
     let claim = store.claim(&other_claimant(&slot), LONG).await?;
-    must(claim == Claim::Settled, || format!("a settled slot was {claim:?} after a release and a forget"))
+    must(claim == Claim::Settled, || {
+        format!("a settled slot was {claim:?} after a release, a defer and a forget")
+    })
 }
 
 /// A settled slot stays settled when the lease it was claimed with is over.
@@ -226,7 +233,7 @@ pub async fn lapsed_claim_may_settle(store: Store) -> Verdict {
     must(claim == Claim::Settled, || format!("a slot that was settled late was {claim:?}"))
 }
 
-/// Whoever lost the claim cannot settle, release or forget, and changes nothing by trying.
+/// Whoever lost the claim cannot settle, release, defer or forget, and changes nothing by trying.
 pub async fn stale_fence_changes_nothing(store: Store) -> Verdict {
     let slot = fresh()?;
     let (stale, _) = acquire(&store, &slot, SHORT).await?;
@@ -234,8 +241,9 @@ pub async fn stale_fence_changes_nothing(store: Store) -> Verdict {
     let (fence, attempt) = acquire_in_time(&store, &heir).await?;
     must_be_fenced(store.settle(&slot, stale).await, "settle")?;
     must_be_fenced(store.release(&slot, stale).await, "release")?;
+    must_be_fenced(store.defer(&slot, stale).await, "defer")?;
     must_be_fenced(store.forget(&slot, stale).await, "forget")?;
-    must_be_held(&store, &slot, "after three stale writes").await?;
+    must_be_held(&store, &slot, "after four stale writes").await?;
     store.release(&heir, fence).await?;
     must_be_fenced(store.settle(&slot, stale).await, "settle of a free slot")?;
     let (_, next) = acquire(&store, &other_claimant(&slot), LONG).await?;
@@ -342,6 +350,9 @@ macro_rules! dedupe_conformance {
             settle_may_be_repeated
             release_reopens
             release_keeps_the_attempts
+            defer_reopens
+            defer_takes_one_attempt_back
+            defer_never_goes_below_zero
             forget_resets_the_attempts
             attempts_count_claims
             lease_lapses

@@ -75,8 +75,8 @@ async fn headers_near_the_limit_of_a_stream_are_left_out() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_larger_of_headers_and_bytes_is_left_out_first() {
     let stage = Stage::new().await;
-    limit_letters(&stage, 4_000).await;
     let running = rejecting(&stage).await;
+    limit_letters(&stage, 4_000).await;
     let cases = [(100, 100), (100, 5_000), (5_000, 100), (5_000, 6_000)];
     for (headers, payload) in cases {
         store(&stage, headers, payload).await;
@@ -101,8 +101,8 @@ async fn the_larger_of_headers_and_bytes_is_left_out_first() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_event_without_bytes_is_redriven_under_its_key() {
     let stage = Stage::new().await;
-    limit_letters(&stage, 2_000).await;
     let running = rejecting(&stage).await;
+    limit_letters(&stage, 2_000).await;
     let event = published("a", 1);
     let key = event.idempotency_key();
     let envelope = Envelope::builder(event, source()).meta("note", "n".repeat(3_000)).build().unwrap();

@@ -19,6 +19,7 @@ mod blocked;
 mod compatibility;
 mod consume;
 mod dead_letters;
+mod deferred;
 mod drift;
 mod expiry;
 mod gaps;

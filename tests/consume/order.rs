@@ -153,7 +153,8 @@ async fn two_processes_keep_the_order_of_each_unit_while_they_are_killed_in_turn
         let many = usize::try_from(total).unwrap() * kill / 5;
         eventually("runs", || async { runs.lock().unwrap().len() }, |runs| *runs > many).await;
         // The one that works is killed, and another is started.
-        let working = runs.lock().unwrap().last().map(process).unwrap();
+        let last = || async { runs.lock().unwrap().last().map(process).unwrap() };
+        let working = eventually("one that lives works", last, |last| children.contains_key(last)).await;
         children.remove(&working).unwrap().kill().await.unwrap();
         let child = child(&url);
         children.insert(child.id().unwrap(), child);

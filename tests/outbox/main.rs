@@ -14,6 +14,7 @@
     reason = "tests fail by panicking"
 )]
 
+mod log_lines;
 mod outbox;
 mod outbox_batches;
 mod outbox_deaths;

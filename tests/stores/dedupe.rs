@@ -62,6 +62,10 @@ impl DedupeStore for WithServer {
         self.kv.release(slot, fence)
     }
 
+    fn defer<'a>(&'a self, slot: &'a Slot, fence: Fence) -> BoxFuture<'a, Result<(), StoreError>> {
+        self.kv.defer(slot, fence)
+    }
+
     fn forget<'a>(&'a self, slot: &'a Slot, fence: Fence) -> BoxFuture<'a, Result<(), StoreError>> {
         self.kv.forget(slot, fence)
     }

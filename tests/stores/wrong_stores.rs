@@ -25,6 +25,13 @@ enum Fault {
     ReleaseDoesNothing,
     ReleaseResetsAttempts,
     ForgetKeepsAttempts,
+    DeferDoesNothing,
+    DefersOnce,
+    DeferKeepsAttempts,
+    DeferForgetsAttempts,
+    RepeatedDeferTakesMore,
+    DeferGoesBelowZero,
+    DeferIsUnfenced,
     LapseResetsAttempts,
     NeverLapses,
     LapsesEarly,
@@ -46,6 +53,7 @@ struct Wrong {
     /// The newest fence of each slot, for faults that need to know it.
     newest: Mutex<HashMap<Slot, (Fence, Instant, u32)>>,
     settles: Mutex<HashMap<Slot, u32>>,
+    defers: Mutex<HashMap<Slot, u32>>,
 }
 
 impl Wrong {
@@ -55,6 +63,7 @@ impl Wrong {
             right: MemoryStore::new(),
             newest: Mutex::default(),
             settles: Mutex::default(),
+            defers: Mutex::default(),
         })
     }
 
@@ -70,6 +79,23 @@ impl Wrong {
 
     fn newest(&self, slot: &Slot) -> Option<(Fence, Instant, u32)> {
         self.newest.lock().unwrap().get(slot).copied()
+    }
+
+    fn defers_of(&self, slot: &Slot) -> u32 {
+        self.defers.lock().unwrap().get(slot).copied().unwrap_or_default()
+    }
+
+    async fn defer_wrongly(&self, slot: &Slot, fence: Fence) -> Result<(), StoreError> {
+        let before = self.defers_of(slot);
+        self.defers.lock().unwrap().insert(slot.clone(), before + 1);
+        match self.fault {
+            Fault::DeferDoesNothing => Ok(()),
+            Fault::DefersOnce if before > 0 => Err(StoreError::new(StoreErrorKind::Fenced)),
+            Fault::DeferKeepsAttempts | Fault::DeferGoesBelowZero => self.right.release(slot, fence).await,
+            Fault::DeferForgetsAttempts => self.right.forget(slot, fence).await,
+            Fault::DeferIsUnfenced => self.right.defer(slot, self.newest(slot).unwrap().0).await,
+            _ => self.right.defer(slot, fence).await,
+        }
     }
 
     async fn claim_wrongly(&self, slot: &Slot, lease: Duration) -> Result<Claim, StoreError> {
@@ -126,7 +152,13 @@ impl Wrong {
         let claim = self.right.claim(slot, lease).await?;
         let Claim::Acquired { fence, attempt } = claim else { return Ok(claim) };
         self.newest.lock().unwrap().insert(slot.clone(), (fence, Instant::now() + lease, attempt));
-        let attempt = if self.fault == Fault::CountsFromZero { attempt - 1 } else { attempt };
+        let attempt = match self.fault {
+            Fault::CountsFromZero => attempt - 1,
+            // As an unsigned number does that is not stopped at zero.
+            Fault::DeferGoesBelowZero => attempt.wrapping_sub(self.defers_of(slot)),
+            Fault::RepeatedDeferTakesMore => attempt - self.defers_of(slot).saturating_sub(1),
+            _ => attempt,
+        };
         Ok(Claim::Acquired { fence, attempt })
     }
 }
@@ -166,6 +198,10 @@ impl DedupeStore for Wrong {
         .boxed()
     }
 
+    fn defer<'a>(&'a self, slot: &'a Slot, fence: Fence) -> BoxFuture<'a, Result<(), StoreError>> {
+        async move { self.defer_wrongly(&self.bent(slot), fence).await }.boxed()
+    }
+
     fn forget<'a>(&'a self, slot: &'a Slot, fence: Fence) -> BoxFuture<'a, Result<(), StoreError>> {
         async move {
             match self.fault {
@@ -198,6 +234,13 @@ async fn every_behaviour_can_fail() {
     must_fail(conformance::settle_may_be_repeated, Fault::SettlesOnce).await;
     must_fail(conformance::release_reopens, Fault::ReleaseDoesNothing).await;
     must_fail(conformance::release_keeps_the_attempts, Fault::ReleaseResetsAttempts).await;
+    must_fail(conformance::defer_reopens, Fault::DeferDoesNothing).await;
+    must_fail(conformance::defer_reopens, Fault::DefersOnce).await;
+    must_fail(conformance::defer_takes_one_attempt_back, Fault::DeferKeepsAttempts).await;
+    must_fail(conformance::defer_takes_one_attempt_back, Fault::DeferForgetsAttempts).await;
+    must_fail(conformance::defer_takes_one_attempt_back, Fault::RepeatedDeferTakesMore).await;
+    must_fail(conformance::defer_never_goes_below_zero, Fault::DeferGoesBelowZero).await;
+    must_fail(conformance::stale_fence_changes_nothing, Fault::DeferIsUnfenced).await;
     must_fail(conformance::forget_resets_the_attempts, Fault::ForgetKeepsAttempts).await;
     must_fail(conformance::attempts_count_claims, Fault::LapseResetsAttempts).await;
     must_fail(conformance::lease_lapses, Fault::MarksFirst).await;

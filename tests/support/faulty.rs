@@ -16,6 +16,7 @@ pub enum Call {
     Claim,
     Settle,
     Release,
+    Defer,
     Forget,
 }
 
@@ -146,6 +147,10 @@ impl DedupeStore for Faulty {
 
     fn release<'a>(&'a self, slot: &'a Slot, fence: Fence) -> BoxFuture<'a, Result<(), StoreError>> {
         self.call(Call::Release, self.right.release(slot, fence)).boxed()
+    }
+
+    fn defer<'a>(&'a self, slot: &'a Slot, fence: Fence) -> BoxFuture<'a, Result<(), StoreError>> {
+        self.call(Call::Defer, self.right.defer(slot, fence)).boxed()
     }
 
     fn forget<'a>(&'a self, slot: &'a Slot, fence: Fence) -> BoxFuture<'a, Result<(), StoreError>> {

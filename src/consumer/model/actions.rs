@@ -178,9 +178,16 @@ impl Successors<'_> {
         let mut done = self.from;
         done.history.effects += 1;
         self.seen("handles the event", done, worker, Seen::Handled(Outcome::Done));
-        let failed = Seen::Handled(Outcome::Failed(None));
-        self.seen("fails to handle the event", self.from, worker, failed);
-        self.seen("rejects the event", self.from, worker, Seen::Handled(Outcome::Rejected));
+        let max_attempts = self.rules.policy.max_attempts;
+        let blamed = |faults: u32| {
+            let mut state = self.from;
+            state.history.faults_of_event = (state.history.faults_of_event + faults).min(max_attempts);
+            state
+        };
+        let (failed, rejected) = (blamed(1), blamed(max_attempts));
+        self.seen("fails to handle the event", failed, worker, Seen::Handled(Outcome::Failed(None)));
+        self.seen("rejects the event", rejected, worker, Seen::Handled(Outcome::Rejected));
+        self.seen("is told to shut down after the claim", self.from, worker, Seen::Draining);
         self.seen("drops the handler", self.from, worker, Seen::Handled(Outcome::Cancelled));
     }
 
@@ -206,6 +213,7 @@ impl Successors<'_> {
             (false, _) => "is fenced",
             (true, Write::Settle) => "settles",
             (true, Write::Release(_)) => "releases",
+            (true, Write::Defer) => "defers",
             (true, Write::Forget(_)) => "forgets",
         };
         self.seen(label, state, worker, Seen::Wrote(what, written));
@@ -243,8 +251,11 @@ impl Successors<'_> {
         let before = state.slot;
         let is_done = self.rules.protocol.write(&mut state.slot, what, fence);
         state.history.is_stale_write_done |= before != state.slot && before.fence != fence;
-        if matches!(what, Write::Forget(_)) && before != state.slot {
-            state.history.runs = 0;
+        match what {
+            _ if before == state.slot => {}
+            Write::Forget(_) => state.history.runs = 0,
+            Write::Defer => state.history.runs -= 1,
+            Write::Settle | Write::Release(_) => {}
         }
         is_done
     }

@@ -12,7 +12,7 @@ mod search;
 mod state;
 mod store;
 
-use super::decide::{Ending, Policy, Step};
+use super::decide::{Ending, Policy, Step, Write};
 use actions::Rules;
 use properties::Violation;
 use protocol::Protocol;
@@ -44,6 +44,8 @@ fn keeps_every_promise(in_place: bool, most_faults: u8) {
     assert!(reaches(|state| state.message == Message::Acked && state.history.effects == 1));
     assert!(reaches(|state| state.message == Message::Termed && state.history.effects == 0));
     assert!(reaches(|state| state.history.effects == 2));
+    let defers = Step::Write { what: Write::Defer, after: Duration::ZERO };
+    assert!(explored.keys().any(|state| state.workers.iter().flatten().any(|at| at.step == defers)));
 }
 
 #[test]
@@ -76,9 +78,13 @@ fn every_wrong_protocol_is_found_out() {
         (Protocol::ClaimsAnew, Violation::RefusedItsOwn),
         (Protocol::ReleasesByForgetting, Violation::TooManyRuns),
         (Protocol::ForgetsDecisions, Violation::DecidedAgain),
+        (Protocol::DefersByReleasing, Violation::Blameless),
+        (Protocol::DefersByForgetting, Violation::TooManyRuns),
     ];
     for (protocol, violation) in wrong {
-        let found = explore(&rules(protocol, false, 2)).expect_err("no flaw is found");
+        // Attempts in place need no deliveries, of which there are few.
+        let in_place = protocol == Protocol::DefersByForgetting;
+        let found = explore(&rules(protocol, in_place, 2)).expect_err("no flaw is found");
         println!("{protocol:?}: {found:?}");
         assert_eq!(found.violation, violation, "{protocol:?}: {found:?}");
     }

@@ -15,6 +15,8 @@ pub(super) enum Violation {
     StaleWrite,
     /// More attempts than allowed.
     TooManyRuns,
+    /// A dead letter of an event that has done less wrong, crashes and failed calls included, than it may.
+    Blameless,
     /// The owner of a claim whose answer was lost was told that another has it.
     RefusedItsOwn,
     /// A worker ran the handler of an event that it had decided to dead-letter.
@@ -29,11 +31,13 @@ pub(super) fn violation(state: &State, max_attempts: u32) -> Option<Violation> {
         Message::Termed => !state.is_dead_lettered,
         Message::Pending | Message::Unanswered => false,
     };
+    let blame = history.faults_of_event + u32::from(history.faults());
     let checks = [
         (is_lost, Violation::Lost),
         (history.effects > 1 + history.deaths, Violation::RepeatedEffect),
         (history.is_stale_write_done, Violation::StaleWrite),
         (history.runs > max_attempts, Violation::TooManyRuns),
+        (state.is_dead_lettered && blame < max_attempts, Violation::Blameless),
         (history.is_lost_grant_refused, Violation::RefusedItsOwn),
         (history.is_decided_again, Violation::DecidedAgain),
     ];

@@ -30,6 +30,10 @@ pub(super) enum Protocol {
     ReleasesByForgetting,
     /// Forgets why it wanted to dead-letter an event.
     ForgetsDecisions,
+    /// Counts a run that a shutdown has cut short.
+    DefersByReleasing,
+    /// Forgets the attempts with a run that a shutdown has cut short.
+    DefersByForgetting,
 }
 
 impl Protocol {
@@ -76,9 +80,10 @@ impl Protocol {
             }
             // It is marked already.
             (Self::MarksFirst, Write::Settle) => true,
-            (Self::ReleasesByForgetting, Write::Release(_)) => {
+            (Self::ReleasesByForgetting, Write::Release(_)) | (Self::DefersByForgetting, Write::Defer) => {
                 slot.write(Write::Forget(DeadLetterReason::Rejected), fence)
             }
+            (Self::DefersByReleasing, Write::Defer) => slot.write(Write::Release(Ending::Returned), fence),
             _ => slot.write(what, fence),
         }
     }

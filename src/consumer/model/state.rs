@@ -66,8 +66,10 @@ pub(super) struct History {
     pub(super) deaths: u8,
     /// Answers of the store, the broker and the dead-letter stream that were lost, and calls that were not carried out.
     pub(super) failed_calls: u8,
-    /// Grants that led to a run since the slot was forgotten.
+    /// Grants that led to a run since the slot was forgotten, and that were not deferred.
     pub(super) runs: u32,
+    /// What the event has done wrong: each failure is one, and a rejection is as many as there are attempts.
+    pub(super) faults_of_event: u32,
     pub(super) is_stale_write_done: bool,
     pub(super) is_lost_grant_refused: bool,
     pub(super) is_decided_again: bool,
@@ -87,6 +89,7 @@ impl State {
             deaths: 0,
             failed_calls: 0,
             runs: 0,
+            faults_of_event: 0,
             is_stale_write_done: false,
             is_lost_grant_refused: false,
             is_decided_again: false,

@@ -37,18 +37,23 @@ impl Record {
 
     /// Whether the write was done, now or before; otherwise its fence is stale.
     pub(super) fn write(&mut self, what: Write, fence: u64) -> bool {
-        let (status, attempts) = match what {
-            Write::Settle => (Status::Settled, self.attempts),
-            Write::Release(_) => (Status::Free, self.attempts),
-            Write::Forget(_) => (Status::Free, 0),
-        };
         if fence != self.fence {
             return false;
         }
-        if matches!(self.status, Status::Held { .. }) {
-            (self.status, self.attempts) = (status, attempts);
+        match (self.status, what) {
+            (Status::Held { .. }, _) => {
+                (self.status, self.attempts) = match what {
+                    Write::Settle => (Status::Settled, self.attempts),
+                    Write::Release(_) => (Status::Free, self.attempts),
+                    Write::Defer => (Status::Free, self.attempts.saturating_sub(1)),
+                    Write::Forget(_) => (Status::Free, 0),
+                };
+                true
+            }
+            (Status::Settled, Write::Settle) | (Status::Free, Write::Release(_) | Write::Defer) => true,
+            (Status::Free, Write::Forget(_)) => self.attempts == 0,
+            (Status::Settled | Status::Free, _) => false,
         }
-        (self.status, self.attempts) == (status, attempts)
     }
 }
 
@@ -100,6 +105,7 @@ mod tests {
                     let written = match what {
                         Write::Settle => store.settle(slot, real),
                         Write::Release(_) => store.release(slot, real),
+                        Write::Defer => store.defer(slot, real),
                         Write::Forget(_) => store.forget(slot, real),
                     };
                     let written = written.now_or_never().unwrap().map_err(|error| error.kind());
@@ -112,8 +118,8 @@ mod tests {
 
     #[test]
     fn the_model_answers_as_the_memory_store_does() {
-        let writes =
-            [Write::Settle, Write::Release(Ending::Returned), Write::Forget(DeadLetterReason::Rejected)];
+        let release = Write::Release(Ending::Returned);
+        let writes = [Write::Settle, release, Write::Defer, Write::Forget(DeadLetterReason::Rejected)];
         let claims = [(0, false), (0, true), (1, false), (1, true)];
         let calls: Vec<_> = claims
             .map(|(claimant, lapses)| Call::Claim { claimant, lapses })
@@ -128,7 +134,7 @@ mod tests {
                 .flat_map(|played| calls.iter().map(move |call| [played.as_slice(), &[*call]].concat()))
                 .collect();
         }
-        assert_eq!(sequences.len(), 10_000);
+        assert_eq!(sequences.len(), 20_736);
         for sequence in sequences {
             play(&sequence);
         }

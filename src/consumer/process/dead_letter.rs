@@ -4,6 +4,7 @@ use super::{DEAD_LETTER_BUDGET, InProcess, Received, Seen};
 use crate::{
     consumer::postponed::Decision,
     dead_letter::{DeadLetterReason, Obituary},
+    log_limit::limited,
 };
 use std::error::Error;
 use tokio::time::Instant;
@@ -21,6 +22,7 @@ impl InProcess<'_> {
             subject: &message.subject,
             headers: message.headers.as_ref(),
             payload: &message.payload,
+            lines: &self.shared.lines,
         };
         let budget_end = Instant::now() + DEAD_LETTER_BUDGET;
         let deadline = self.grant.map_or(budget_end, |grant| grant.lease_end.min(budget_end));
@@ -28,7 +30,7 @@ impl InProcess<'_> {
             self.shared.cancel.run_until_cancelled(obituary.store(&self.shared.publisher, deadline)).await;
         if let Some(Err(error)) = &stored {
             let cause = error.source().map(ToString::to_string);
-            tracing::error!(consumer = %self.shared.name, sequence, %error, cause, "dead letter could not be stored");
+            limited!(self.shared.lines, error, "dead letter could not be stored", consumer = %self.shared.name, sequence, %error, cause);
         }
         let stored = matches!(stored, Some(Ok(())));
         if !stored {

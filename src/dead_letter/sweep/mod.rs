@@ -11,6 +11,7 @@ pub use summary::SweepSummary;
 use super::{DeadLetterReason, Obituary};
 use crate::{
     bridge::EventBridge,
+    log_limit::{LogLimit, limited},
     publish::Publisher,
     subject::Feed,
     topology::{
@@ -28,7 +29,7 @@ use async_nats::{
     },
 };
 use futures::StreamExt;
-use std::{error::Error, time::Duration};
+use std::{error::Error, sync::Arc, time::Duration};
 use tokio::time::{Instant, sleep};
 
 /// How long the server keeps a request for an advisory open; so long a shutdown waits for what is on its way.
@@ -69,6 +70,7 @@ pub struct Sweeper {
     context: jetstream::Context,
     publisher: Publisher,
     feed: Feed,
+    lines: Arc<LogLimit>,
 }
 
 impl Sweeper {
@@ -77,7 +79,8 @@ impl Sweeper {
     pub fn new(bridge: &EventBridge, feed: Feed) -> Self {
         let client = bridge.client().clone();
         let context = jetstream::new(client.clone());
-        Self { client, context, publisher: bridge.publisher().clone(), feed }
+        let lines = Arc::new(LogLimit::new(format!("sweeper of {}", feed.stream())));
+        Self { client, context, publisher: bridge.publisher().clone(), feed, lines }
     }
 
     /// Creates the stream of advisories, `STRATT_ADVISORIES`, for both feeds, or changes what differs. From then on the
@@ -119,6 +122,7 @@ impl Sweeper {
         let mut shutdown = std::pin::pin!(shutdown);
         let mut is_asked_to_stop = false;
         while !is_asked_to_stop {
+            self.lines.report();
             let answer = {
                 let mut asked = std::pin::pin!(next(&durable));
                 tokio::select! {
@@ -134,7 +138,7 @@ impl Sweeper {
                 Ok(Some(message)) => self.sweep(&message, &mut summary).await,
                 Ok(None) => {}
                 Err(error) => {
-                    tracing::warn!(error, "sweeper could not ask for advisories");
+                    limited!(self.lines, warn, "sweeper could not ask for advisories", error);
                     sleep(PAUSE).await;
                     durable = self.found_again(durable).await?;
                 }
@@ -194,14 +198,14 @@ impl Sweeper {
                 Ok(false) => (AckKind::Ack, &mut summary.gone),
                 Err(error) => {
                     let (consumer, sequence) = (advisory.consumer, advisory.sequence);
-                    tracing::error!(consumer, sequence, error, "dead letter could not be filed");
+                    limited!(self.lines, error, "dead letter could not be filed", consumer, sequence, error);
                     (AckKind::Nak(Some(POSTPONE)), &mut summary.postponed)
                 }
             },
         };
         *counter += 1;
         if let Err(error) = message.ack_with(answer).await {
-            tracing::warn!(error, "answer to an advisory could not be sent");
+            limited!(self.lines, warn, "answer to an advisory could not be sent", error);
         }
     }
 
@@ -210,12 +214,14 @@ impl Sweeper {
         let (stream, consumer) = (self.feed.stream(), advisory.consumer.as_str());
         let Some(event) = original::read(&self.context, stream, advisory).await? else {
             let (sequence, reason) = (advisory.sequence, advisory.error());
-            tracing::error!(
+            limited!(
+                self.lines,
+                error,
+                "event was given up and is gone from its stream",
                 consumer,
                 stream,
                 sequence,
-                reason,
-                "event was given up and is gone from its stream"
+                reason
             );
             return Ok(false);
         };
@@ -229,6 +235,7 @@ impl Sweeper {
             subject: &event.subject,
             headers: Some(&event.headers),
             payload: &event.payload,
+            lines: &self.lines,
         };
         obituary.store(&self.publisher, Instant::now() + STORE_WITHIN).await?;
         Ok(true)

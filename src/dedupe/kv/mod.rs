@@ -139,12 +139,19 @@ impl KvStore {
         }
     }
 
-    async fn free(&self, slot: &Slot, fence: Fence) -> Result<(), StoreError> {
+    /// Frees the slot, with as many attempts as `counted` makes of those it has.
+    async fn free(
+        &self,
+        slot: &Slot,
+        fence: Fence,
+        counted: impl FnOnce(u32) -> u32,
+    ) -> Result<(), StoreError> {
         let fenced = || StoreError::new(StoreErrorKind::Fenced);
         let found = self.bucket.read_since(&key(slot), fence.get()).await?.ok_or_else(fenced)?;
         match found.record {
             Record::Held { attempt, .. } if found.revision == fence.get() => {
-                self.replace(slot, fence, Record::Free { attempt, fence: fence.get() }).await
+                let free = Record::Free { attempt: counted(attempt), fence: fence.get() };
+                self.replace(slot, fence, free).await
             }
             Record::Free { fence: freed, .. } if freed == fence.get() => Ok(()),
             _ if found.revision < fence.get() => Err(StoreError::new(StoreErrorKind::Unavailable)),
@@ -167,7 +174,11 @@ impl DedupeStore for KvStore {
     }
 
     fn release<'a>(&'a self, slot: &'a Slot, fence: Fence) -> BoxFuture<'a, Result<(), StoreError>> {
-        self.bucket.in_time(self.free(slot, fence)).boxed()
+        self.bucket.in_time(self.free(slot, fence, |attempt| attempt)).boxed()
+    }
+
+    fn defer<'a>(&'a self, slot: &'a Slot, fence: Fence) -> BoxFuture<'a, Result<(), StoreError>> {
+        self.bucket.in_time(self.free(slot, fence, |attempt| attempt.saturating_sub(1))).boxed()
     }
 
     fn forget<'a>(&'a self, slot: &'a Slot, fence: Fence) -> BoxFuture<'a, Result<(), StoreError>> {

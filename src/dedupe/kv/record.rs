@@ -16,7 +16,7 @@ pub(super) enum Record {
         attempt: u32,
         lease_ms: u64,
     },
-    /// Released or forgotten by the grant of `fence`, after so many attempts.
+    /// Released, deferred or forgotten by the grant of `fence`, after so many attempts.
     Free {
         attempt: u32,
         fence: u64,

@@ -120,6 +120,10 @@ impl DedupeStore for RedisStore {
         self.write(slot, What::Release(fence)).boxed()
     }
 
+    fn defer<'a>(&'a self, slot: &'a Slot, fence: Fence) -> BoxFuture<'a, Result<(), StoreError>> {
+        self.write(slot, What::Defer(fence)).boxed()
+    }
+
     fn forget<'a>(&'a self, slot: &'a Slot, fence: Fence) -> BoxFuture<'a, Result<(), StoreError>> {
         self.write(slot, What::Forget(fence)).boxed()
     }

@@ -19,6 +19,7 @@ pub(super) enum What {
     Claim { claimant: Uuid, lease: Duration },
     Settle(Fence),
     Release(Fence),
+    Defer(Fence),
     Forget(Fence),
 }
 
@@ -50,6 +51,7 @@ impl Op {
             }
             What::Settle(fence) => ("settle", fence),
             What::Release(fence) => ("release", fence),
+            What::Defer(fence) => ("defer", fence),
             What::Forget(fence) => ("forget", fence),
         };
         command.arg(name).arg(fence.get()).arg("");

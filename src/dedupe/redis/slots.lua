@@ -2,7 +2,7 @@
 --
 -- KEYS: the counter of fences, then the slot of each operation.
 -- ARGV: the retention in ms; then three for each operation: `claim`, the claimant and the lease in ms; or `settle`,
---   `release` or `forget`, the fence and nothing.
+--   `release`, `defer` or `forget`, the fence and nothing.
 -- Answers one line for each: `acquired FENCE ATTEMPT`, `held MICROSECONDS`, `settled`, `done`, `fenced`, `corrupt` or
 --   `failed ERROR`.
 --
@@ -102,6 +102,11 @@ local function write(key, name, fence)
   if granted ~= fence then return 'fenced' end
   local wanted = '1 settled ' .. fence
   if name == 'release' then wanted = '1 free ' .. attempt .. ' ' .. fence end
+  -- Of a slot that is free the attempt was taken back, when this was done before.
+  if name == 'defer' then
+    if state == 'held' then attempt = text(math.max(attempt - 1, 0)) end
+    wanted = '1 free ' .. attempt .. ' ' .. fence
+  end
   if name == 'forget' then wanted = '1 free 0 ' .. fence end
   -- Repeated, since the answer was lost.
   if found == wanted then return 'done' end

@@ -21,7 +21,19 @@ pub(super) struct WriteOp {
 pub(super) enum Write {
     Settle,
     Release,
+    Defer,
     Forget,
+}
+
+impl Write {
+    /// How many attempts are taken back, at most as many as there are.
+    pub(super) fn taken_back(self) -> i32 {
+        match self {
+            Self::Settle | Self::Release => 0,
+            Self::Defer => 1,
+            Self::Forget => i32::MAX,
+        }
+    }
 }
 
 /// What came of a write.
@@ -144,7 +156,7 @@ pub(super) fn not_written(op: &WriteOp, seen: Option<Seen>) -> Written {
     };
     match (seen.state, op.what) {
         (state::HELD, _) => Written::Busy,
-        (state::SETTLED, Write::Settle) | (state::FREE, Write::Release) => Written::Done,
+        (state::SETTLED, Write::Settle) | (state::FREE, Write::Release | Write::Defer) => Written::Done,
         (state::FREE, Write::Forget) if seen.attempts == 0 => Written::Done,
         _ => Written::Fenced,
     }

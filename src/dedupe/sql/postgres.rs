@@ -246,7 +246,7 @@ impl Slots {
             // A fence beyond what a sequence can make is nobody's.
             .bind(batch.iter().map(|op| i64::try_from(op.fence.get()).unwrap_or(-1)).collect::<Vec<_>>())
             .bind(batch.iter().map(|op| op.what != Write::Settle).collect::<Vec<_>>())
-            .bind(batch.iter().map(|op| op.what == Write::Forget).collect::<Vec<_>>())
+            .bind(batch.iter().map(|op| op.what.taken_back()).collect::<Vec<_>>())
             .bind(ONCE)
             .persistent(self.prepares)
             .fetch_all(&mut *connection)
@@ -313,6 +313,10 @@ impl DedupeStore for PostgresStore {
 
     fn release<'a>(&'a self, slot: &'a Slot, fence: Fence) -> BoxFuture<'a, Result<(), StoreError>> {
         self.engine.write(slot, fence, Write::Release).boxed()
+    }
+
+    fn defer<'a>(&'a self, slot: &'a Slot, fence: Fence) -> BoxFuture<'a, Result<(), StoreError>> {
+        self.engine.write(slot, fence, Write::Defer).boxed()
     }
 
     fn forget<'a>(&'a self, slot: &'a Slot, fence: Fence) -> BoxFuture<'a, Result<(), StoreError>> {

@@ -190,8 +190,8 @@ impl Slots {
         connection: &mut SqliteConnection,
     ) -> Result<Vec<Written>, StoreError> {
         let asked = batch.iter().map(|WriteOp { slot, fence, what }| {
-            let (is_freed, is_forgotten) = (*what != Write::Settle, *what == Write::Forget);
-            json!([slot.consumer().as_str(), slot.key(), fence.get(), is_freed, is_forgotten])
+            let is_freed = *what != Write::Settle;
+            json!([slot.consumer().as_str(), slot.key(), fence.get(), is_freed, what.taken_back()])
         });
         let written: Vec<i64> = sqlx::query_scalar(AssertSqlSafe(Arc::clone(&self.statements.write)))
             .bind(asked.collect::<Value>().to_string())
@@ -253,6 +253,10 @@ impl DedupeStore for SqliteStore {
 
     fn release<'a>(&'a self, slot: &'a Slot, fence: Fence) -> BoxFuture<'a, Result<(), StoreError>> {
         self.engine.write(slot, fence, Write::Release).boxed()
+    }
+
+    fn defer<'a>(&'a self, slot: &'a Slot, fence: Fence) -> BoxFuture<'a, Result<(), StoreError>> {
+        self.engine.write(slot, fence, Write::Defer).boxed()
     }
 
     fn forget<'a>(&'a self, slot: &'a Slot, fence: Fence) -> BoxFuture<'a, Result<(), StoreError>> {

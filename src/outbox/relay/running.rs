@@ -7,7 +7,9 @@ use super::{
     lanes::{Lanes, OF_EACH_UNIT},
 };
 use crate::{
+    connection_log::ConnectionLog,
     jitter,
+    log_limit::{LogLimit, limited},
     outbox::{
         OutboxError, OutboxErrorKind,
         row::Row,
@@ -59,6 +61,8 @@ pub(super) struct Running {
     is_due: bool,
     next_prune: Instant,
     failures: Failures,
+    lines: LogLimit,
+    connection: ConnectionLog,
 }
 
 /// However it ends, it holds nothing any more.
@@ -79,7 +83,9 @@ impl Running {
     pub(super) fn new(relay: OutboxRelay) -> Self {
         let mut ticks = interval(TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let lines = LogLimit::new(relay.table.name());
         Self {
+            connection: ConnectionLog::new(relay.client.clone()),
             flight: Flight::new(relay.publisher.clone()),
             relay,
             id: Uuid::new_v4(),
@@ -95,6 +101,7 @@ impl Running {
             is_due: true,
             next_prune: Instant::now() + jitter::spread(PRUNE_EVERY),
             failures: Failures::default(),
+            lines,
         }
     }
 
@@ -164,8 +171,10 @@ impl Running {
         let Failures { count, last } = std::mem::take(&mut self.failures);
         if let Some(error) = last {
             let cause = error.source().map(ToString::to_string);
-            tracing::warn!(count, %error, cause, "events of the outbox could not be published and are tried again");
+            limited!(self.lines, warn, "events of the outbox could not be published and are tried again", count, %error, cause);
         }
+        self.lines.report();
+        self.connection.look(&self.lines);
     }
 
     /// One row of each unit at a time, as long as this relay leads.
@@ -221,11 +230,13 @@ impl Running {
 
     /// Its successors go on: each event stands for itself, and a unit must not wait for ever.
     fn set_aside(&mut self, row: &Row, error: &str) {
-        tracing::error!(
+        limited!(
+            self.lines,
+            error,
+            "event of the outbox can never be published and is set aside",
             id = row.id,
             uri = row.uri,
-            error,
-            "event of the outbox can never be published and is set aside"
+            error
         );
         self.relay.progress.set_aside();
         self.report.set_aside.push((row.id, error.to_owned()));
@@ -256,7 +267,7 @@ impl Running {
                 } else {
                     self.marked.push(report);
                 }
-                self.take_turn(turn);
+                self.take_turn(&turn);
                 Ok(())
             }
             Err(error) => {
@@ -267,7 +278,7 @@ impl Running {
         }
     }
 
-    fn take_turn(&mut self, turn: Turn) {
+    fn take_turn(&mut self, turn: &Turn) {
         match turn {
             Turn::Leads { since, pruned } => {
                 if self.leads_until.is_none() {
@@ -275,9 +286,9 @@ impl Running {
                     tracing::info!(relay = %self.id, outbox, "this relay publishes the outbox");
                     self.may_be_more = true;
                 }
-                self.leads_until = Some(since + LEASE);
+                self.leads_until = Some(*since + LEASE);
                 if let Some(pruned) = pruned {
-                    let pause = if pruned < PRUNE_BATCH { PRUNE_EVERY } else { Duration::ZERO };
+                    let pause = if *pruned < PRUNE_BATCH { PRUNE_EVERY } else { Duration::ZERO };
                     self.next_prune = Instant::now() + jitter::spread(pause);
                 }
             }
@@ -334,7 +345,7 @@ impl Running {
             return Err(error);
         }
         let cause = error.source().map(ToString::to_string);
-        tracing::warn!(%error, cause, "outbox is not available");
+        limited!(self.lines, warn, "outbox is not available", %error, cause);
         self.exchange_after = Instant::now() + jitter::spread(TICK);
         Ok(())
     }

@@ -61,6 +61,14 @@ impl DedupeStore for WitnessStore {
         .boxed()
     }
 
+    fn defer<'a>(&'a self, slot: &'a Slot, fence: Fence) -> BoxFuture<'a, Result<(), StoreError>> {
+        async move {
+            self.store.defer(slot, fence).await?;
+            self.journal.freed(slot.key(), fence).map_err(unwritten)
+        }
+        .boxed()
+    }
+
     fn forget<'a>(&'a self, slot: &'a Slot, fence: Fence) -> BoxFuture<'a, Result<(), StoreError>> {
         async move {
             self.store.forget(slot, fence).await?;

@@ -71,6 +71,10 @@ impl DedupeStore for OnServer {
         self.store.release(slot, fence)
     }
 
+    fn defer<'a>(&'a self, slot: &'a Slot, fence: Fence) -> BoxFuture<'a, Result<(), StoreError>> {
+        self.store.defer(slot, fence)
+    }
+
     fn forget<'a>(&'a self, slot: &'a Slot, fence: Fence) -> BoxFuture<'a, Result<(), StoreError>> {
         self.store.forget(slot, fence)
     }

@@ -106,15 +106,15 @@ SELECT taken.fence, taken.attempts, CASE WHEN NOT has_expired THEN state END,
 FROM asked LEFT JOIN seen USING (n) LEFT JOIN taken USING (n)
 ORDER BY n";
 
-/// Writes many slots at once: $1 consumers, $2 keys, $3 fences, $4 whether it becomes free, $5 whether its attempts are
-/// forgotten, $6 [`ONCE`]. Answers the fences of those that are written. A row that another transaction has locked is
+/// Writes many slots at once: $1 consumers, $2 keys, $3 fences, $4 whether it becomes free, $5 how many attempts are
+/// taken back, $6 [`ONCE`]. Answers the fences of those that are written. A row that another transaction has locked is
 /// left.
 const WRITE: &str = "
 WITH own AS MATERIALIZED (
-    SELECT is_freed, is_forgotten, place
+    SELECT is_freed, taken_back, place
     FROM generate_series(1, $6) AS once
-    CROSS JOIN unnest($1::text[], $2::bytea[], $3::bigint[], $4::boolean[], $5::boolean[])
-        AS asked (consumer, key, fence, is_freed, is_forgotten)
+    CROSS JOIN unnest($1::text[], $2::bytea[], $3::bigint[], $4::boolean[], $5::integer[])
+        AS asked (consumer, key, fence, is_freed, taken_back)
     CROSS JOIN LATERAL (
         SELECT slot.ctid AS place FROM {table} AS slot
         WHERE slot.key = asked.key AND slot.consumer = asked.consumer AND slot.fence = asked.fence AND slot.state = 1
@@ -123,7 +123,7 @@ WITH own AS MATERIALIZED (
 )
 UPDATE {table} AS slot SET claimant = NULL, since = clock_timestamp(),
     state = CASE WHEN is_freed THEN 0 ELSE 2 END,
-    attempts = CASE WHEN is_forgotten THEN 0 ELSE attempts END
+    attempts = greatest(attempts - taken_back, 0)
 FROM own WHERE slot.ctid = own.place AND slot.ctid = ANY (ARRAY(SELECT place FROM own))
 RETURNING slot.fence";
 

@@ -70,14 +70,14 @@ FROM (
 ) AS asked CROSS JOIN {table} AS slot ON slot.key = asked.key AND slot.consumer = asked.consumer
 WHERE slot.since > {now} - ?2";
 
-/// Writes many slots at once: ?1 array of [consumer, key, fence, becomes free, attempts are forgotten]. Answers the
+/// Writes many slots at once: ?1 array of [consumer, key, fence, becomes free, attempts taken back]. Answers the
 /// fences of those that are written.
 const WRITE: &str = "
 UPDATE {table} AS slot SET claimant = NULL, since = {now},
-    state = iif(asked.is_freed, 0, 2), attempts = iif(asked.is_forgotten, 0, attempts)
+    state = iif(asked.is_freed, 0, 2), attempts = max(attempts - asked.taken_back, 0)
 FROM (
     SELECT value ->> 0 AS consumer, value ->> 1 AS key, value ->> 2 AS fence,
-        value ->> 3 AS is_freed, value ->> 4 AS is_forgotten
+        value ->> 3 AS is_freed, value ->> 4 AS taken_back
     FROM json_each(?1)
 ) AS asked
 WHERE slot.fence = asked.fence AND slot.key = asked.key AND slot.consumer = asked.consumer AND slot.state = 1
