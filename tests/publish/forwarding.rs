@@ -96,7 +96,8 @@ async fn what_the_broker_says_of_a_source_that_stalls_is_passed_on() {
     assert_eq!(receipts.filter(|receipt| std::future::ready(receipt.is_ok())).count().await, 1000);
     let seen = || async { choco.forwarding().await.unwrap() };
     let stalled = eventually("error", seen, |seen| seen.error().is_some()).await;
-    assert!(stalled.is_stalled() && stalled.lag() > 0, "{stalled:?}");
+    // The lag is no sign: the broker may say 0 of a source that stalls.
+    assert!(stalled.is_stalled(), "{stalled:?}");
     assert!(stalled.error().unwrap().contains("flow control"), "{stalled:?}");
 }
 
