@@ -76,6 +76,7 @@ impl Publisher {
     }
 
     /// Makes one attempt, which ends then at the latest: for callers that repeat it themselves.
+    #[cfg(all(feature = "outbox", any(feature = "postgres", feature = "sqlite")))]
     pub(crate) async fn publish_once(
         &self,
         mut message: Outgoing,
