@@ -69,7 +69,7 @@ impl OutboxRelay {
     ///
     /// # Errors
     ///
-    /// [`Mismatch`](OutboxErrorKind::Mismatch) when the table is missing, [`Disconnected`](OutboxErrorKind::Disconnected)
+    /// [`Mismatch`](super::OutboxErrorKind::Mismatch) when the table is missing, [`Disconnected`](super::OutboxErrorKind::Disconnected)
     /// when the connection to the broker is closed for good.
     ///
     /// # Cancel safety
