@@ -1,12 +1,15 @@
 //! The shared suite for dedupe stores: one function, and one test, for each behaviour of the contract.
 //!
 //! [`dedupe_conformance!`](crate::testing::dedupe_conformance) turns it into tests. Each behaviour uses keys of its
-//! own, so one store may serve all.
+//! own, so one store may serve all. [`retention_is_the_slots_own`] and [`fences_never_start_again`] take more than one
+//! store, and are called by hand.
 #![allow(clippy::missing_errors_doc, reason = "each fails with the violation of what its first line says")]
 
 mod defer;
+mod several;
 
 pub use defer::{defer_never_goes_below_zero, defer_reopens, defer_takes_one_attempt_back};
+pub use several::{fences_never_start_again, retention_is_the_slots_own};
 
 use crate::{
     ConsumerName, Event, IdempotencyKey, UnitPublished,

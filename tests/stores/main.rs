@@ -16,11 +16,18 @@
 
 mod bucket_settings;
 mod clock;
+mod database_faults;
 mod dedupe;
 mod growing_table;
+mod half_made;
+mod recreated;
 mod redis;
+mod retention;
 mod settle_in;
+mod skew;
 mod sql_schema;
 mod sql_stores;
 mod store_faults;
+mod table_names;
+mod wrong_backends;
 mod wrong_stores;

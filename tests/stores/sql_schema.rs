@@ -10,7 +10,7 @@ use stratt_event_bridge::{
 use support::{Outbox, Relaying, Stage, database, eventually, published, source, sqlite_pool};
 
 /// As version 0.1 made them.
-const ON_POSTGRES: &str = "
+pub(super) const ON_POSTGRES: &str = "
 CREATE TABLE stratt_outbox (
     id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     uri text NOT NULL,
@@ -41,7 +41,7 @@ CREATE TABLE stratt_dedupe (
 ) WITH (fillfactor = 70);
 CREATE UNIQUE INDEX stratt_dedupe_by_fence ON stratt_dedupe (fence);";
 
-const ON_SQLITE: &str = "
+pub(super) const ON_SQLITE: &str = "
 CREATE TABLE stratt_outbox (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
     uri TEXT NOT NULL,

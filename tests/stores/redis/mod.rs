@@ -11,6 +11,7 @@ use stratt_event_bridge::{
 use support::{eventually, published};
 
 mod damage;
+mod failover;
 mod outage;
 
 mod conformance {
