@@ -10,3 +10,52 @@ pub(crate) fn is_other_schema(error: &sqlx::Error) -> bool {
         is_undefined || error.message().starts_with("no such ") || error.message().contains("has no column")
     })
 }
+
+/// Whether a statement lost against another transaction, and may be run again at once.
+pub(crate) fn is_conflict(error: &sqlx::Error) -> bool {
+    /// Serialization failure, deadlock detected.
+    const CONFLICTS: [&str; 2] = ["40001", "40P01"];
+    let code = error.as_database_error().and_then(sqlx::error::DatabaseError::code);
+    code.is_some_and(|code| CONFLICTS.contains(&&*code))
+}
+
+#[cfg(feature = "postgres")]
+pub(crate) use postgres::{acquire, begin, why_unreachable};
+
+#[cfg(feature = "postgres")]
+mod postgres {
+    use sqlx::{ConnectOptions, Connection, Error, PgPool, Postgres, Transaction, pool::PoolConnection};
+    use std::time::Duration;
+    use tokio::time::timeout;
+
+    /// How long it may take to find out why there is no connection.
+    const PATIENCE: Duration = Duration::from_millis(250);
+
+    /// Takes a connection of the pool. Where none is to be had in time, the error is that of one which is tried by itself.
+    pub(crate) async fn acquire(pool: &PgPool) -> Result<PoolConnection<Postgres>, Error> {
+        match pool.acquire().await {
+            Err(Error::PoolTimedOut) => Err(why_unreachable(pool).await.unwrap_or(Error::PoolTimedOut)),
+            acquired => acquired,
+        }
+    }
+
+    /// Begins a transaction on a connection of [`acquire`].
+    pub(crate) async fn begin(pool: &PgPool) -> Result<Transaction<'static, Postgres>, Error> {
+        match pool.begin().await {
+            Err(Error::PoolTimedOut) => Err(why_unreachable(pool).await.unwrap_or(Error::PoolTimedOut)),
+            begun => begun,
+        }
+    }
+
+    /// Returns why the database takes no connection, if it takes none: a pool tries again for as long as it may, and then
+    /// says no more than that it has.
+    pub(crate) async fn why_unreachable(pool: &PgPool) -> Option<Error> {
+        match timeout(PATIENCE, pool.connect_options().connect()).await.ok()? {
+            Err(error) => Some(error),
+            Ok(connection) => {
+                let _ended = timeout(PATIENCE, connection.close()).await;
+                None
+            }
+        }
+    }
+}

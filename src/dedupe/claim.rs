@@ -1,6 +1,7 @@
 //! The answer to a claim.
 
 use std::time::Duration;
+use time::OffsetDateTime;
 
 /// The answer to a claim. Complete: a slot is the claimant's, another's, or done with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,6 +31,13 @@ impl Fence {
     #[must_use]
     pub const fn new(revision: u64) -> Self {
         Self(revision)
+    }
+
+    /// Returns a revision that fences may begin with in a backend that is made now: the time in microseconds. It is greater
+    /// than what another one granted that was there before, since that had the same beginning and granted less than a
+    /// million in a second.
+    pub(super) fn beginning() -> u64 {
+        u64::try_from(OffsetDateTime::now_utc().unix_timestamp_nanos() / 1000).unwrap_or_default()
     }
 
     /// The revision.

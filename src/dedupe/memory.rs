@@ -75,7 +75,8 @@ impl MemoryStore {
     /// A store with room for `capacity` slots; 0 counts as 1.
     #[must_use]
     pub fn with_capacity(capacity: usize) -> Self {
-        Self { capacity: capacity.max(1), state: Mutex::default() }
+        let state = State { last_fence: Fence::beginning(), ..State::default() };
+        Self { capacity: capacity.max(1), state: Mutex::new(state) }
     }
 
     /// How many slots were evicted to make room for others.

@@ -22,7 +22,8 @@ pub enum OutboxErrorKind {
     Mismatch,
     /// A newer program has made the table; the source names the versions.
     Newer,
-    /// The table, or one beside it, is something else, such as that of a dedupe store; the source names it and the cure.
+    /// Something else has the name of the table or of what is made beside it, such as a dedupe store. Nothing was touched;
+    /// the source names it and the cure.
     Occupied,
     /// The database did not answer, or refused; the source says more.
     Unavailable,
@@ -61,6 +62,7 @@ impl From<MigrateError> for OutboxError {
         match error {
             MigrateError::Database(error) => error.into(),
             MigrateError::Newer(newer) => Self::caused(OutboxErrorKind::Newer, newer),
+            MigrateError::Occupied(occupied) => Self::caused(OutboxErrorKind::Occupied, occupied),
         }
     }
 }
@@ -72,7 +74,7 @@ impl fmt::Display for OutboxError {
             OutboxErrorKind::TooLarge => "envelope is too large",
             OutboxErrorKind::Mismatch => "outbox table is missing or of an older version: call migrate()",
             OutboxErrorKind::Newer => "outbox table is of a newer version than this program knows",
-            OutboxErrorKind::Occupied => "table of the outbox is something else",
+            OutboxErrorKind::Occupied => "name of the outbox's table belongs to something else",
             OutboxErrorKind::Unavailable => "outbox database is not available",
             OutboxErrorKind::Disconnected => "connection to the broker is closed",
         })

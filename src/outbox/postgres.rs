@@ -5,7 +5,7 @@ mod statements;
 use super::{
     OutboxError, OutboxOptions, OutboxRelay, OutboxStatus,
     row::{Columns, Entry, Row},
-    table::{ADDED, Exchange, LEASE, Look, PRUNE_BATCH, Report, Signals, Table, Turn, VERSION},
+    table::{ADDED, Exchange, LEASE, Look, OWNER, PRUNE_BATCH, Report, Signals, Table, Turn, VERSION},
 };
 use crate::{
     bridge::EventBridge,
@@ -19,7 +19,7 @@ use sqlx::{
     AssertSqlSafe, PgPool, Postgres, Transaction,
     postgres::{PgConnection, PgListener},
 };
-use statements::{LEAD, Statements};
+use statements::{LEAD, PARTS, Statements};
 use std::{sync::Arc, time::Duration};
 use tokio::time::{Instant, sleep};
 use uuid::Uuid;
@@ -72,14 +72,16 @@ impl PostgresOutbox {
     /// Creates the tables and indexes where they are missing, and adds what is missing in a table of an
     /// [older version](crate::docs::outbox#another-version), whose rows it keeps. Several processes may do so at once.
     ///
-    /// Where they are of this version nothing is changed, and no right to create is needed. The host then needs `INSERT`
+    /// Where nothing is missing nothing is changed, and no right to create is needed. The host then needs `INSERT`
     /// and `SELECT` on the table, and the relay `SELECT`, `UPDATE` and `DELETE` on it and all four on `{table}_relay`.
     ///
     /// # Errors
     ///
     /// [`Unavailable`](super::OutboxErrorKind::Unavailable) when the database does not answer or refuses, or when a
     /// transaction keeps an older table from being changed for more than 3 s;
-    /// [`Newer`](super::OutboxErrorKind::Newer) when a newer program has made the table, and nothing is touched.
+    /// [`Newer`](super::OutboxErrorKind::Newer) when a newer program has made the table, and
+    /// [`Occupied`](super::OutboxErrorKind::Occupied) when something else has its name, such as a dedupe store: then nothing
+    /// is touched.
     ///
     /// # Cancel safety
     ///
@@ -87,15 +89,8 @@ impl PostgresOutbox {
     pub async fn migrate(&self) -> Result<(), OutboxError> {
         let Events { pool, statements, .. } = &*self.table;
         let Statements { table, create, .. } = statements;
-        let schema = Schema { table, version: VERSION, create, added: &ADDED };
-        sql_schema::postgres::migrate(pool, schema).await?;
-        let lacks_index = sqlx::query_scalar(AssertSqlSafe(Arc::clone(&statements.lacks_index)));
-        if lacks_index.persistent(false).fetch_one(pool).await? {
-            let mut tx = pool.begin().await?;
-            sqlx::raw_sql(AssertSqlSafe(Arc::clone(&statements.add_index))).execute(&mut *tx).await?;
-            tx.commit().await?;
-        }
-        Ok(())
+        let schema = Schema { table, owner: OWNER, version: VERSION, create, added: &ADDED, parts: &PARTS };
+        Ok(sql_schema::postgres::migrate(pool, schema).await?)
     }
 
     /// Announces an event when the host's transaction commits, and not at all if it does not.

@@ -5,7 +5,7 @@ mod statements;
 use super::{
     OutboxError, OutboxOptions, OutboxRelay, OutboxStatus,
     row::{Columns, Entry, Row},
-    table::{ADDED, Exchange, LEASE, Look, PRUNE_BATCH, Report, Signals, Table, Turn, VERSION},
+    table::{ADDED, Exchange, LEASE, Look, OWNER, PRUNE_BATCH, Report, Signals, Table, Turn, VERSION},
 };
 use crate::{
     bridge::EventBridge,
@@ -15,7 +15,7 @@ use crate::{
 };
 use futures::{FutureExt, future::BoxFuture};
 use sqlx::{AssertSqlSafe, Sqlite, SqlitePool, Transaction, sqlite::SqliteConnection};
-use statements::Statements;
+use statements::{PARTS, Statements};
 use std::{sync::Arc, time::Duration};
 use tokio::{
     sync::Notify,
@@ -49,7 +49,9 @@ impl SqliteOutbox {
     /// # Errors
     ///
     /// [`Unavailable`](super::OutboxErrorKind::Unavailable) when the database is busy for too long or refuses;
-    /// [`Newer`](super::OutboxErrorKind::Newer) when a newer program has made the table, and nothing is touched.
+    /// [`Newer`](super::OutboxErrorKind::Newer) when a newer program has made the table, and
+    /// [`Occupied`](super::OutboxErrorKind::Occupied) when something else has its name, such as a dedupe store: then nothing
+    /// is touched.
     ///
     /// # Cancel safety
     ///
@@ -57,7 +59,7 @@ impl SqliteOutbox {
     pub async fn migrate(&self) -> Result<(), OutboxError> {
         let Events { pool, statements, .. } = &*self.table;
         let Statements { table, create, .. } = statements;
-        let schema = Schema { table, version: VERSION, create, added: &ADDED };
+        let schema = Schema { table, owner: OWNER, version: VERSION, create, added: &ADDED, parts: &PARTS };
         Ok(sql_schema::sqlite::migrate(pool, schema).await?)
     }
 

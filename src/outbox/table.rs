@@ -1,6 +1,7 @@
 //! What a relay asks of the database.
 
 use super::{OutboxError, row::Row};
+use crate::sql_schema::Part;
 use futures::future::BoxFuture;
 use std::{fmt::Debug, sync::Arc, time::Duration};
 use tokio::{sync::Notify, time::Instant};
@@ -14,7 +15,12 @@ pub(super) const PRUNE_BATCH: u64 = 1000;
 /// The newest version of the table, which is the one that statements are written for.
 pub(super) const VERSION: i64 = 2;
 /// What version 2 has added: the trace that a row belongs to, as its two headers.
-pub(super) const ADDED: [&str; 2] = ["traceparent", "tracestate"];
+pub(super) const ADDED: [&str; 2] = ["traceparent text", "tracestate text"];
+/// Whose the tables are, in errors.
+pub(super) const OWNER: &str = "an outbox";
+/// What the tables are recognised by.
+pub(super) const EVENTS: Part = Part::table("", &["uri", "message_id", "payload"]);
+pub(super) const RELAY: Part = Part::table("_relay", &["holder", "until"]);
 
 /// What waits in an outbox.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

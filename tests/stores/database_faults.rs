@@ -1,54 +1,52 @@
 //! Databases that refuse: transactions that conflict, and connections that are not taken.
 
-use futures::future::join_all;
 use sqlx::{Executor, PgPool, postgres::PgPoolOptions};
-use std::{error::Error, net::TcpListener, sync::Arc, time::Duration};
+use std::{error::Error, net::TcpListener, time::Duration};
 use stratt_event_bridge::{
     Event,
     dedupe::{Claim, DedupeStore, PostgresStore, Slot, SqlStoreOptions},
     outbox::{OutboxOptions, PostgresOutbox},
 };
-use support::{database, published};
+use support::{database, eventually, published};
 
 const LEASE: Duration = Duration::from_mins(1);
 
-/// Several processes claim and settle the same slots while every statement is a serializable transaction.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn conflicts_of_serializable_transactions_fail_no_call() {
-    const PROCESSES: usize = 4;
-    const SLOTS: u64 = 300;
+fn slot() -> Slot {
+    Slot::new("tests".parse().unwrap(), published("a", 1).idempotency_key())
+}
+
+/// A database in which every statement is a serializable transaction.
+async fn serializable() -> PgPool {
     let url = database().await;
     let host = PgPool::connect(&url).await.unwrap();
     let name: String = sqlx::query_scalar("SELECT current_database()::text").fetch_one(&host).await.unwrap();
-    let serializable =
-        format!("ALTER DATABASE \"{name}\" SET default_transaction_isolation = 'serializable'");
-    host.execute(sqlx::AssertSqlSafe(serializable)).await.unwrap();
-    let mut calls = Vec::new();
-    for process in 0..PROCESSES {
-        let options = SqlStoreOptions::default().with_operation_timeout(Duration::from_secs(20));
-        let store = Arc::new(PostgresStore::new(PgPool::connect(&url).await.unwrap(), options));
-        store.migrate().await.unwrap();
-        for number in 0..SLOTS {
-            let store = Arc::clone(&store);
-            let number = if process % 2 == 0 { number } else { SLOTS - 1 - number };
-            calls.push(tokio::spawn(async move {
-                let slot = Slot::new("tests".parse().unwrap(), published("a", number).idempotency_key());
-                match store.claim(&slot, LEASE).await? {
-                    Claim::Acquired { fence, .. } => store.settle(&slot, fence).await.map(|()| 1),
-                    _ => Ok(0),
-                }
-            }));
-        }
-    }
-    let (mut handled, mut failed) = (0, Vec::new());
-    for call in join_all(calls).await {
-        match call.unwrap() {
-            Ok(settled) => handled += settled,
-            Err(error) => failed.push(format!("{error}: {:?}", error.source())),
-        }
-    }
-    assert!(failed.is_empty(), "{} calls failed, such as {}", failed.len(), failed[0]);
-    assert_eq!(handled, SLOTS);
+    let alter = format!("ALTER DATABASE \"{name}\" SET default_transaction_isolation = 'serializable'");
+    host.execute(sqlx::AssertSqlSafe(alter)).await.unwrap();
+    PgPool::connect(&url).await.unwrap()
+}
+
+/// Another process inserts the slot, and commits when the claim has begun to wait for it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_claim_that_lost_a_serializable_race_is_repeated() {
+    let pool = serializable().await;
+    let options = SqlStoreOptions::default().with_operation_timeout(Duration::from_secs(20));
+    let store = PostgresStore::new(pool.clone(), options);
+    store.migrate().await.unwrap();
+    let mut other = pool.begin().await.unwrap();
+    let insert = "INSERT INTO stratt_dedupe (consumer, key, claimant, state, attempts, fence, since)
+        VALUES ('tests', $1, gen_random_uuid(), 1, 1, nextval('stratt_dedupe_fence'), now() + interval '1 minute')";
+    let insert = sqlx::query(insert).bind(slot().key().as_bytes().to_vec());
+    insert.execute(&mut *other).await.unwrap();
+    let claim = tokio::spawn(async move { store.claim(&slot(), LEASE).await });
+    let waiting = || async {
+        let waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted AND pid IN (
+            SELECT pid FROM pg_stat_activity WHERE datname = current_database())";
+        sqlx::query_scalar::<_, i64>(waiting).fetch_one(&pool).await.unwrap()
+    };
+    eventually("waiting", waiting, |waiting| *waiting > 0).await;
+    other.commit().await.unwrap();
+    let claim = claim.await.unwrap();
+    assert!(matches!(claim, Ok(Claim::Held { .. })), "{claim:?}");
 }
 
 fn causes(error: &(dyn Error + 'static)) -> String {
@@ -64,11 +62,10 @@ async fn a_refused_connection_is_named_by_its_cause() {
     let pool = pool.connect_lazy(&format!("postgres://someone:s3cret@{nobody}/nothing")).unwrap();
     let store =
         PostgresStore::new(pool.clone(), SqlStoreOptions::default().with_operation_timeout(patience / 2));
-    let slot = Slot::new("tests".parse().unwrap(), published("a", 1).idempotency_key());
     let outbox = PostgresOutbox::new(pool, OutboxOptions::default());
     for error in [
         causes(&store.migrate().await.unwrap_err()),
-        causes(&store.claim(&slot, LEASE).await.unwrap_err()),
+        causes(&store.claim(&slot(), LEASE).await.unwrap_err()),
         causes(&store.purge().await.unwrap_err()),
         causes(&outbox.migrate().await.unwrap_err()),
     ] {

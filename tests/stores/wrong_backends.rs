@@ -109,6 +109,10 @@ impl DedupeStore for Shared {
         .boxed()
     }
 
+    fn defer<'a>(&'a self, slot: &'a Slot, fence: Fence) -> BoxFuture<'a, Result<(), StoreError>> {
+        async move { self.backend.slots.defer(&self.named(slot), self.known(fence)).await }.boxed()
+    }
+
     fn forget<'a>(&'a self, slot: &'a Slot, fence: Fence) -> BoxFuture<'a, Result<(), StoreError>> {
         async move { self.backend.slots.forget(&self.named(slot), self.known(fence)).await }.boxed()
     }
@@ -154,6 +158,10 @@ impl DedupeStore for Frozen {
 
     fn release<'a>(&'a self, slot: &'a Slot, fence: Fence) -> BoxFuture<'a, Result<(), StoreError>> {
         self.after.release(slot, fence)
+    }
+
+    fn defer<'a>(&'a self, slot: &'a Slot, fence: Fence) -> BoxFuture<'a, Result<(), StoreError>> {
+        self.after.defer(slot, fence)
     }
 
     fn forget<'a>(&'a self, slot: &'a Slot, fence: Fence) -> BoxFuture<'a, Result<(), StoreError>> {

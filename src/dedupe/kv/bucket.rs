@@ -1,39 +1,55 @@
 //! The bucket: compare-and-set, and reading a revision with its age.
 
-use super::{KvStoreOptions, fitness::must_serve, record::Record};
+use super::{
+    KvStoreOptions,
+    fitness::must_serve,
+    record::Record,
+    server_time::{Asked, ServerTime},
+};
 use crate::{
     account_limit,
-    dedupe::{StoreError, StoreErrorKind},
+    dedupe::{Fence, StoreError, StoreErrorKind},
+    value::{ParseError, is_token},
 };
 use async_nats::{
     Client, HeaderMap, HeaderValue, StatusCode,
     connection::State,
     jetstream::{
         self,
-        context::{ContextBuilder, CreateKeyValueError, CreateStreamError, CreateStreamErrorKind},
-        kv,
+        context::{ContextBuilder, CreateStreamError, CreateStreamErrorKind},
         message::PublishMessage,
+        response::Response,
         stream,
     },
 };
+use serde::Deserialize;
 use std::{error::Error, time::Duration};
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
-/// The bucket is created, unless it exists; its configuration is read back either way.
+/// Creates the bucket, unless it exists; its configuration is read back either way.
 pub(super) async fn create(
     context: &jetstream::Context,
     options: &KvStoreOptions,
-) -> Result<stream::Config, StoreError> {
-    let config = kv::Config {
-        bucket: options.bucket.clone(),
-        history: 1,
+) -> Result<Found, StoreError> {
+    must_be_a_name(&options.bucket)?;
+    // As `create_key_value` makes it, but for the first revision: revisions are fences, and must not begin again when the
+    // bucket is made anew.
+    let config = stream::Config {
+        name: format!("KV_{}", options.bucket),
+        subjects: vec![format!("$KV.{}.>", options.bucket)],
+        max_messages_per_subject: 1,
         max_age: options.retention,
         max_bytes: options.max_bytes.unwrap_or(-1),
         num_replicas: options.replicas,
         storage: options.storage(),
-        ..kv::Config::default()
+        allow_rollup: true,
+        deny_delete: true,
+        allow_direct: true,
+        discard: stream::DiscardPolicy::New,
+        first_sequence: Some(Fence::beginning()),
+        ..stream::Config::default()
     };
-    match context.create_key_value(config).await {
+    match context.create_stream(config).await {
         Ok(_) => find(context, options).await,
         // It exists with other settings, or another process creates it: what counts is what is there.
         Err(error) => find(context, options).await.map_err(|found| match found.kind() {
@@ -47,23 +63,61 @@ pub(super) async fn create(
     }
 }
 
-fn is_limit(error: &CreateKeyValueError) -> bool {
-    let created = error.source().and_then(|source| source.downcast_ref::<CreateStreamError>());
-    created.is_some_and(|created| match created.kind() {
-        CreateStreamErrorKind::JetStream(answer) => account_limit::is_reached(&answer),
-        _ => false,
-    })
+fn must_be_a_name(bucket: &str) -> Result<(), StoreError> {
+    if is_token(bucket, 255, |b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-') {
+        return Ok(());
+    }
+    let error = ParseError::new("bucket name", "must be 1 to 255 of A-Z a-z 0-9 _ -", bucket);
+    Err(StoreError::new(StoreErrorKind::Mismatch).with_message(error.to_string()))
 }
 
-/// The bucket's configuration, if it can serve as a store.
+fn is_limit(error: &CreateStreamError) -> bool {
+    match error.kind() {
+        CreateStreamErrorKind::JetStream(answer) => account_limit::is_reached(&answer),
+        _ => false,
+    }
+}
+
+/// A bucket that can serve as a store, and the time of the broker.
+pub(super) struct Found {
+    pub(super) config: stream::Config,
+    pub(super) time: ServerTime,
+}
+
+/// Finds the bucket, if it can serve as a store.
 pub(super) async fn find(
     context: &jetstream::Context,
     options: &KvStoreOptions,
-) -> Result<stream::Config, StoreError> {
-    let stream = context.get_stream(format!("KV_{}", options.bucket)).await.map_err(unavailable)?;
-    let config = stream.cached_info().config.clone();
+) -> Result<Found, StoreError> {
+    must_be_a_name(&options.bucket)?;
+    let (Info { config, .. }, told, asked) = info(context, &options.bucket).await?;
     must_serve(&options.bucket, &config)?;
-    Ok(config)
+    Ok(Found { config, time: ServerTime::new(told, asked, options.skew_margin) })
+}
+
+/// What the broker says of the bucket. Read as JSON: the type of async-nats has no place for the time.
+#[derive(Deserialize)]
+struct Info {
+    config: stream::Config,
+    /// When it was asked, by its own clock.
+    ts: String,
+}
+
+/// Asks for the bucket, and with it for the time.
+async fn info(
+    context: &jetstream::Context,
+    bucket: &str,
+) -> Result<(Info, OffsetDateTime, Asked), StoreError> {
+    let before = OffsetDateTime::now_utc();
+    let answer = context.request(format!("STREAM.INFO.KV_{bucket}"), &()).await.map_err(unavailable)?;
+    let asked = Asked { before, after: OffsetDateTime::now_utc() };
+    match answer {
+        Response::Ok::<Info>(info) => {
+            let told = OffsetDateTime::parse(&info.ts, &Rfc3339).map_err(unavailable)?;
+            Ok((info, told, asked))
+        }
+        Response::Err { error } => Err(unavailable(error)),
+    }
 }
 
 /// How long a follower is given to catch up, step by step.
@@ -75,13 +129,14 @@ pub(super) struct Bucket {
     client: Client,
     context: jetstream::Context,
     timeout: Duration,
+    time: ServerTime,
 }
 
 /// What is stored for a slot now, as far as the server that was asked knows.
 #[derive(Debug)]
 pub(super) struct Entry {
     pub(super) revision: u64,
-    pub(super) age: Duration,
+    pub(super) written: OffsetDateTime,
     pub(super) record: Record,
 }
 
@@ -93,9 +148,23 @@ pub(super) enum WriteError {
 }
 
 impl Bucket {
-    pub(super) fn new(client: Client, options: &KvStoreOptions) -> Self {
-        let context = ContextBuilder::new().timeout(options.operation_timeout).build(client.clone());
-        Self { name: options.bucket.clone(), client, context, timeout: options.operation_timeout }
+    pub(super) fn new(client: Client, options: &KvStoreOptions, time: ServerTime) -> Self {
+        let timeout = options.operation_timeout;
+        let context = ContextBuilder::new().timeout(timeout).build(client.clone());
+        Self { name: options.bucket.clone(), client, context, timeout, time }
+    }
+
+    /// Returns how long ago this was, by the clock of the broker that also wrote down when it was.
+    pub(super) async fn age(&self, written: OffsetDateTime) -> Duration {
+        // What was measured before is good enough where there is no answer, and not worth the rest of the operation.
+        if self.time.is_due()
+            && let Ok(Ok((_, told, asked))) =
+                tokio::time::timeout(self.timeout / 4, info(&self.context, &self.name)).await
+        {
+            self.time.measured(told, asked);
+        }
+        // From the future, where another server has written whose clock is ahead.
+        Duration::try_from(self.time.now() - written).unwrap_or_default()
     }
 
     /// Runs an operation within its time.
@@ -134,9 +203,7 @@ impl Bucket {
             return Err(unavailable("direct get answered without sequence or timestamp"));
         };
         let record = if is_deleted(&headers) { Record::DELETED } else { Record::decode(&message.payload)? };
-        // A revision from the future is a new one by a clock that is ahead of ours.
-        let age = Duration::try_from(OffsetDateTime::now_utc() - written).unwrap_or_default();
-        Ok(Some(Entry { revision, age, record }))
+        Ok(Some(Entry { revision, written, record }))
     }
 
     /// Reads until the server that answers knows of `revision`, which was granted; a follower may lag behind.

@@ -4,12 +4,13 @@ mod bucket;
 mod fitness;
 mod options;
 mod record;
+mod server_time;
 
 pub use options::KvStoreOptions;
 
 use super::{Claim, DedupeStore, Fence, Slot, StoreError, StoreErrorKind};
 use async_nats::{Client, jetstream};
-use bucket::{Bucket, Entry, WriteError};
+use bucket::{Bucket, Entry, Found, WriteError};
 use futures::{FutureExt, future::BoxFuture};
 use record::Record;
 use std::time::Duration;
@@ -17,9 +18,13 @@ use std::time::Duration;
 /// A store in a JetStream key-value bucket, shared by all processes of a consumer.
 ///
 /// Every slot is one key; every change is a compare-and-set on its revision, which is also the fence. Nothing is
-/// granted on the strength of a read alone. The age of a revision, by the server's timestamp against this machine's
-/// clock, tells when a lease is over; the skew margin of the options is added, so that clocks may differ by as much
-/// without an overlap. The bucket's maximum age is the retention.
+/// granted on the strength of a read alone. The age of a revision tells when a lease is over: by the server's timestamp
+/// against the server's time, which is asked for when the bucket is opened and every half minute that it is needed. The
+/// clock of this machine may be wrong; those of the servers of a cluster may differ by the skew margin of the options, which
+/// is added to each lease, without an overlap. The bucket's maximum age is the retention.
+///
+/// Revisions begin at the time when the bucket is created, so that none is used again after it was deleted. In a bucket that
+/// somebody else creates they begin where that one lets them.
 ///
 /// ```no_run
 /// use std::sync::Arc;
@@ -58,9 +63,9 @@ impl KvStore {
     /// Dropping the future may leave the bucket created; creating it again is harmless.
     pub async fn create(client: Client, options: KvStoreOptions) -> Result<Self, StoreError> {
         let context = jetstream::new(client.clone());
-        let config = bucket::create(&context, &options).await?;
-        options.check(&config)?;
-        Ok(Self::over(client, &options, config.max_age))
+        let found = bucket::create(&context, &options).await?;
+        options.check(&found.config)?;
+        Ok(Self::over(client, &options, found))
     }
 
     /// Opens a bucket that exists, whatever its age, size, storage and replicas: its maximum age is the retention.
@@ -77,13 +82,14 @@ impl KvStore {
     /// Only reads: dropping the future has no effect.
     pub async fn open(client: Client, options: KvStoreOptions) -> Result<Self, StoreError> {
         let context = jetstream::new(client.clone());
-        let config = bucket::find(&context, &options).await?;
-        Ok(Self::over(client, &options, config.max_age))
+        let found = bucket::find(&context, &options).await?;
+        Ok(Self::over(client, &options, found))
     }
 
-    fn over(client: Client, options: &KvStoreOptions, max_age: Duration) -> Self {
+    fn over(client: Client, options: &KvStoreOptions, Found { config, time }: Found) -> Self {
+        let max_age = config.max_age;
         Self {
-            bucket: Bucket::new(client, options),
+            bucket: Bucket::new(client, options, time),
             // A maximum age of zero is none.
             retention: (!max_age.is_zero()).then_some(max_age),
             skew_margin: options.skew_margin,
@@ -100,7 +106,7 @@ impl KvStore {
                 Err(WriteError::Conflict) => {}
                 Err(WriteError::Store(error)) => return Err(error),
             }
-            let Some(Entry { revision, age, record }) = self.bucket.read(&key).await? else {
+            let Some(Entry { revision, written, record }) = self.bucket.read(&key).await? else {
                 (expected, attempt) = (0, 1);
                 continue;
             };
@@ -109,11 +115,14 @@ impl KvStore {
                 Record::Free { attempt: made, .. } => {
                     (expected, attempt) = (revision, made.saturating_add(1));
                 }
-                Record::Held { claimant, attempt: made, lease_ms } => {
+                // The answer to this very claim was lost.
+                Record::Held { claimant, attempt: made, .. } if claimant == slot.claimant() => {
+                    (expected, attempt) = (revision, made);
+                }
+                Record::Held { attempt: made, lease_ms, .. } => {
                     let ends_at = Duration::from_millis(lease_ms).saturating_add(self.skew_margin);
+                    let age = self.bucket.age(written).await;
                     match ends_at.checked_sub(age).filter(|left| !left.is_zero()) {
-                        // The answer to this very claim was lost.
-                        _ if claimant == slot.claimant() => (expected, attempt) = (revision, made),
                         None => (expected, attempt) = (revision, made.saturating_add(1)),
                         Some(left) => return Ok(Claim::Held { retry_in: left }),
                     }

@@ -67,7 +67,8 @@ impl KvStoreOptions {
         self
     }
 
-    /// By how much this machine's clock may differ from the server's before leases overlap.
+    /// By how much the clocks of the servers of a cluster may differ before leases overlap. Each lease is kept for as much
+    /// longer. Where the clock of this process differs by more from the server's, that is logged, and changes nothing.
     #[must_use]
     pub fn with_skew_margin(mut self, margin: Duration) -> Self {
         self.skew_margin = margin;

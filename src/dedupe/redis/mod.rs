@@ -1,12 +1,14 @@
 //! A store in Redis.
 
 mod check;
+mod demoted;
 mod options;
 mod script;
 
 pub use options::RedisStoreOptions;
 
 use super::{Claim, DedupeStore, Fence, Slot, StoreError, StoreErrorKind, coalesce::Coalescer};
+use demoted::Leaving;
 use futures::{FutureExt, future::BoxFuture};
 use redis::aio::ConnectionManager;
 use script::{Answer, Op, Script, What};
@@ -28,8 +30,9 @@ const MAX_ROUNDS: NonZeroUsize = NonZeroUsize::new(2).unwrap();
 /// set back.
 ///
 /// The host owns the connection, with its TLS and credentials. It is a [`ConnectionManager`], since that one connects
-/// again by itself when the server was away; a plain multiplexed connection would end with the server. What Redis can
-/// forget, and how to set it, is told in [`docs::dedupe`](crate::docs::dedupe).
+/// again by itself when the server was away; a plain multiplexed connection would end with the server. A server that takes
+/// no writes any more, such as a primary that was demoted, is left: the connection is ended, and the new one leads to the
+/// primary if the address does. What Redis can forget, and how to set it, is told in [`docs::dedupe`](crate::docs::dedupe).
 ///
 /// ```no_run
 /// use std::sync::Arc;
@@ -70,10 +73,15 @@ impl RedisStore {
             check::check(&mut connection, &options).await?;
             Script::load(&mut connection, &options.prefix, options.retention).await
         });
-        let script = Arc::new(script.await?);
+        let (script, leaving) = (Arc::new(script.await?), Arc::new(Leaving::default()));
         let run = move |ops: Vec<Op>| {
-            let (script, mut connection) = (Arc::clone(&script), connection.clone());
-            in_time(time, async move { script.run(&mut connection, &ops).await })
+            let (script, leaving, mut connection) =
+                (Arc::clone(&script), Arc::clone(&leaving), connection.clone());
+            in_time(time, async move {
+                let answered = script.run(&mut connection, &ops).await;
+                leaving.after(&answered, &mut connection).await;
+                answered
+            })
         };
         Ok(Self { options, coalescer: Coalescer::new(MAX_BATCH, MAX_ROUNDS, run) })
     }

@@ -131,7 +131,8 @@ for i = 2, #KEYS do
 end
 -- Nothing is written before what may be refused: a full memory, where nothing was granted, must not fail the writes.
 if is_granted then
-  redis.call('SET', KEYS[1], text(counter), 'PX', ARGV[1])
+  -- It does not expire: other stores may remember for longer than this one.
+  redis.call('SET', KEYS[1], text(counter))
 end
 for i = 2, #KEYS do
   local at = i * 3 - 4

@@ -4,8 +4,12 @@ use super::{
     PURGE_BATCH,
     batch::{ClaimOp, Distinct, Write, WriteOp, Written},
 };
-use crate::dedupe::{Claim, Fence, Slot, StoreError, StoreErrorKind, coalesce::Coalescer};
+use crate::{
+    dedupe::{Claim, Fence, Slot, StoreError, StoreErrorKind, coalesce::Coalescer},
+    sql_error,
+};
 use std::{
+    error::Error,
     fmt::Debug,
     num::NonZeroUsize,
     sync::{Arc, Mutex, PoisonError},
@@ -25,14 +29,22 @@ pub(super) trait Table: Debug + Send + Sync + 'static {
         batch: &Distinct<WriteOp>,
     ) -> impl Future<Output = Result<Vec<Written>, StoreError>> + Send;
 
-    /// Removes the oldest expired slots, [`PURGE_BATCH`] at most, and says how many.
-    fn purge(&self) -> impl Future<Output = Result<u64, StoreError>> + Send;
+    /// Returns the retentions that slots have, each once, in the unit of the table.
+    fn retentions(&self) -> impl Future<Output = Result<Vec<i64>, StoreError>> + Send;
+
+    /// Removes those of the oldest slots of one retention that have outlived it, `limit` at most, and returns how many.
+    fn purge(&self, retention: i64, limit: i64) -> impl Future<Output = Result<u64, StoreError>> + Send;
+
+    /// Returns why the database is not to be reached, if that can be found out.
+    fn why_unreachable(&self) -> impl Future<Output = Option<sqlx::Error>> + Send;
 }
 
 /// How many slots go in one statement.
 const MAX_BATCH: NonZeroUsize = NonZeroUsize::new(256).unwrap();
 /// Statements of one kind that run at once. A second one would halve the batches and contend for the same disk.
 const MAX_ROUNDS: NonZeroUsize = NonZeroUsize::MIN;
+/// How often a statement that lost against another transaction is run again.
+const MOST_CONFLICTS: u32 = 10;
 /// How often expired slots are looked for, as long as there are few.
 const PURGE_EVERY: Duration = Duration::from_secs(60);
 
@@ -54,7 +66,7 @@ impl<T: Table> Engine<T> {
             let (table, purging) = (Arc::clone(&claimed), Arc::clone(&purging));
             async move {
                 let batch = Distinct::claims(ops);
-                let claims = in_time(limit, table.claim(&batch)).await?;
+                let claims = in_time(limit, &*table, repeated(|| table.claim(&batch))).await?;
                 purging.beside_claims(&*table, limit).await;
                 batch.answer(&claims)
             }
@@ -63,7 +75,7 @@ impl<T: Table> Engine<T> {
             let table = Arc::clone(&written);
             async move {
                 let batch = Distinct::writes(ops);
-                batch.answer(&in_time(limit, table.write(&batch)).await?)
+                batch.answer(&in_time(limit, &*table, repeated(|| table.write(&batch))).await?)
             }
         });
         Self { table, operation_timeout, claims, writes }
@@ -78,19 +90,58 @@ impl<T: Table> Engine<T> {
     }
 
     pub(super) async fn purge(&self) -> Result<u64, StoreError> {
-        in_time(self.operation_timeout, self.table.purge()).await
+        in_time(self.operation_timeout, &*self.table, purge(&*self.table)).await
     }
+}
+
+/// Removes slots that have outlived their own retention, [`PURGE_BATCH`] at most, and returns how many.
+async fn purge(table: &impl Table) -> Result<u64, StoreError> {
+    let mut purged = 0;
+    for retention in table.retentions().await? {
+        let room = PURGE_BATCH.saturating_sub_unsigned(purged);
+        if room > 0 {
+            purged += repeated(|| table.purge(retention, room)).await?;
+        }
+    }
+    Ok(purged)
+}
+
+/// Runs a statement again that lost against another transaction: it changed nothing, and may find now what it lost to.
+async fn repeated<T, F>(statement: impl Fn() -> F) -> Result<T, StoreError>
+where
+    F: Future<Output = Result<T, StoreError>>,
+{
+    for _conflict in 0..MOST_CONFLICTS {
+        match statement().await {
+            Err(error) if is_conflict(&error) => {}
+            ended => return ended,
+        }
+    }
+    statement().await
+}
+
+fn is_conflict(error: &StoreError) -> bool {
+    let source = error.source().and_then(|source| source.downcast_ref());
+    source.is_some_and(sql_error::is_conflict)
 }
 
 /// Ends a round trip in time: while it lasts, callers wait behind it.
 async fn in_time<T>(
     limit: Duration,
+    table: &impl Table,
     work: impl Future<Output = Result<T, StoreError>>,
 ) -> Result<T, StoreError> {
-    timeout(limit, work).await.map_err(|elapsed| {
-        let message = format!("database did not answer within {limit:?}");
-        StoreError::new(StoreErrorKind::Unavailable).with_message(message).caused_by(elapsed)
-    })?
+    let elapsed = match timeout(limit, work).await {
+        Ok(ended) => return ended,
+        Err(elapsed) => elapsed,
+    };
+    let message = format!("database did not answer within {limit:?}");
+    let error = StoreError::new(StoreErrorKind::Unavailable).with_message(message);
+    // The pool tries to connect for longer than that, and keeps to itself what for.
+    Err(match table.why_unreachable().await {
+        Some(cause) => error.caused_by(cause),
+        None => error.caused_by(elapsed),
+    })
 }
 
 /// When expired slots are looked for again.
@@ -109,7 +160,7 @@ impl Purging {
         if !self.is_due() {
             return;
         }
-        match in_time(limit, table.purge()).await {
+        match in_time(limit, table, purge(table)).await {
             // There are more: they go as fast as new slots come.
             Ok(purged) if purged >= PURGE_BATCH.unsigned_abs() => self.look_again_after(Duration::ZERO),
             Ok(_) => {}

@@ -19,6 +19,7 @@ pub use sqlite::SqliteStore;
 
 use super::{StoreError, StoreErrorKind};
 use crate::{sql_error::is_other_schema, sql_schema::MigrateError};
+use std::time::Duration;
 
 /// How a slot stands in its table.
 mod state {
@@ -27,8 +28,18 @@ mod state {
     pub(super) const SETTLED: i64 = 2;
 }
 
-/// How many expired slots a statement removes.
+/// How many expired slots are removed at once.
 const PURGE_BATCH: i64 = 1000;
+/// The version of the table: the second one has added for each slot how long it is remembered.
+const VERSION: i64 = 2;
+/// Whose the table is, in errors.
+const OWNER: &str = "a dedupe store";
+
+/// How long slots are remembered that do not say it, since version 1 wrote them: as long as the store that migrates
+/// remembers, and no less than by default.
+fn of_version_1(retention: Duration) -> Duration {
+    retention.max(SqlStoreOptions::DEFAULT_RETENTION)
+}
 
 /// What an error of the database means for a store.
 fn failed(error: sqlx::Error) -> StoreError {
@@ -50,6 +61,9 @@ fn not_migrated(error: MigrateError) -> StoreError {
         MigrateError::Database(error) => failed(error),
         MigrateError::Newer(newer) => {
             StoreError::new(StoreErrorKind::Mismatch).with_message(newer.to_string())
+        }
+        MigrateError::Occupied(occupied) => {
+            StoreError::new(StoreErrorKind::Mismatch).with_message(occupied.to_string())
         }
     }
 }

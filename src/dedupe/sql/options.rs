@@ -18,7 +18,7 @@ impl Default for SqlStoreOptions {
     fn default() -> Self {
         Self {
             table: None,
-            retention: Duration::from_secs(30 * 24 * 60 * 60),
+            retention: Self::DEFAULT_RETENTION,
             operation_timeout: Duration::from_secs(3),
             #[cfg(feature = "postgres")]
             prepares: true,
@@ -27,6 +27,8 @@ impl Default for SqlStoreOptions {
 }
 
 impl SqlStoreOptions {
+    pub(super) const DEFAULT_RETENTION: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+
     /// The table; a schema named with it must exist.
     #[must_use]
     pub fn with_table(mut self, table: TableName) -> Self {
@@ -34,7 +36,8 @@ impl SqlStoreOptions {
         self
     }
 
-    /// How long a settled slot is remembered, and how long the attempts of one that is not are counted.
+    /// How long a settled slot is remembered, and how long the attempts of one that is not are counted. It is written with
+    /// each slot that is claimed, and says nothing of those of other stores on the table.
     #[must_use]
     pub fn with_retention(mut self, retention: Duration) -> Self {
         self.retention = retention;

@@ -3,20 +3,21 @@
 mod statements;
 
 use super::{
-    PURGE_BATCH, SqlStoreOptions,
+    OWNER, SqlStoreOptions, VERSION,
     batch::{ClaimOp, Distinct, Seen, Write, WriteOp, Written, granted, micros, not_granted, not_written},
     engine::{Engine, Table},
-    failed, not_migrated,
+    failed, not_migrated, of_version_1,
 };
 use crate::{
     consumer::Delivery,
     dedupe::{Claim, DedupeStore, Fence, Slot, StoreError, StoreErrorKind},
     event::Event,
+    sql_error,
     sql_schema::{self, Schema},
 };
 use futures::{FutureExt, future::BoxFuture};
 use sqlx::{AssertSqlSafe, PgPool, Postgres, Transaction, postgres::PgConnection};
-use statements::{ONCE, Statements};
+use statements::{ONCE, PARTS, Statements};
 use std::{
     collections::{HashMap, HashSet},
     sync::Arc,
@@ -58,24 +59,29 @@ impl PostgresStore {
         Self { engine: Arc::new(Engine::new(slots, operation_timeout)) }
     }
 
-    /// Creates the table, its sequence and its index where they are missing. Several processes may do so at once.
+    /// Creates the table, its sequence and its index, each where it is missing, and adds what is missing in a table of an
+    /// [older version](crate::docs::dedupe#another-version), whose slots it keeps. Several processes may do so at once.
     ///
-    /// Where they exist nothing is changed, and no right to create is needed: an operator may have run it before. The
+    /// Where nothing is missing nothing is changed, and no right to create is needed: an operator may have run it before. The
     /// consumer then needs `SELECT`, `INSERT`, `UPDATE` and `DELETE` on the table and `USAGE` on the sequence.
     ///
     /// # Errors
     ///
-    /// [`Unavailable`](crate::dedupe::StoreErrorKind::Unavailable) when the database does not answer or refuses;
-    /// [`Mismatch`](crate::dedupe::StoreErrorKind::Mismatch) when a newer program has made the table, and nothing is
-    /// touched.
+    /// [`Unavailable`](crate::dedupe::StoreErrorKind::Unavailable) when the database does not answer or refuses, or when a
+    /// transaction keeps an older table from being changed for more than 3 s;
+    /// [`Mismatch`](crate::dedupe::StoreErrorKind::Mismatch) when a newer program has made the table, or when something else
+    /// has its name, such as an outbox: then nothing is touched.
     ///
     /// # Cancel safety
     ///
     /// It is one transaction: dropping the future leaves all of it or nothing.
     pub async fn migrate(&self) -> Result<(), StoreError> {
-        let Slots { pool, statements, .. } = &*self.engine.table;
+        let Slots { pool, statements, retention, .. } = &*self.engine.table;
         let Statements { table, create, .. } = statements;
-        let schema = Schema { table, version: 1, create, added: &[] };
+        let added = format!("retention bigint NOT NULL DEFAULT {}", micros(of_version_1(*retention)));
+        let create = &create.replace("{retention}", &added);
+        let schema =
+            Schema { table, owner: OWNER, version: VERSION, create, added: &[&added], parts: &PARTS };
         sql_schema::postgres::migrate(pool, schema).await.map_err(not_migrated)
     }
 
@@ -122,7 +128,8 @@ impl PostgresStore {
         written.into_iter().try_for_each(Written::into_result)
     }
 
-    /// Removes slots that have outlived the retention, the oldest first and at most 1,000 of them, and says how many.
+    /// Removes slots that have outlived the retention of the store that claimed them, the oldest first and at most 1,000 of
+    /// them, and returns how many.
     ///
     /// Claims do this by themselves, once a minute and as often as there is more; there is no need to call it.
     ///
@@ -155,7 +162,7 @@ struct Slots {
 
 impl Table for Slots {
     async fn claim(&self, batch: &Distinct<ClaimOp>) -> Result<Vec<Claim>, StoreError> {
-        let mut connection = self.pool.acquire().await.map_err(failed)?;
+        let mut connection = sql_error::acquire(&self.pool).await.map_err(failed)?;
         let mut made = self.make(batch, &mut connection).await?.into_iter().peekable();
         // Should one be missed here, it is claimed below by its own claimant.
         let fences: Vec<_> = batch.iter().map(|op| made.next_if(|row| is_of(row, &op.slot))).collect();
@@ -170,18 +177,29 @@ impl Table for Slots {
     }
 
     async fn write(&self, batch: &Distinct<WriteOp>) -> Result<Vec<Written>, StoreError> {
-        let mut connection = self.pool.acquire().await.map_err(failed)?;
+        let mut connection = sql_error::acquire(&self.pool).await.map_err(failed)?;
         self.write_on(batch, &mut connection).await
     }
 
-    async fn purge(&self) -> Result<u64, StoreError> {
+    async fn retentions(&self) -> Result<Vec<i64>, StoreError> {
+        let mut connection = sql_error::acquire(&self.pool).await.map_err(failed)?;
+        let retentions = sqlx::query_scalar(AssertSqlSafe(Arc::clone(&self.statements.retentions)));
+        retentions.persistent(false).fetch_all(&mut *connection).await.map_err(failed)
+    }
+
+    async fn purge(&self, retention: i64, limit: i64) -> Result<u64, StoreError> {
+        let mut connection = sql_error::acquire(&self.pool).await.map_err(failed)?;
         let purged = sqlx::query(AssertSqlSafe(Arc::clone(&self.statements.purge)))
-            .bind(PURGE_BATCH)
-            .bind(micros(self.retention))
+            .bind(limit)
+            .bind(retention)
             .persistent(false)
-            .execute(&self.pool)
+            .execute(&mut *connection)
             .await;
         Ok(purged.map_err(failed)?.rows_affected())
+    }
+
+    async fn why_unreachable(&self) -> Option<sqlx::Error> {
+        sql_error::why_unreachable(&self.pool).await
     }
 }
 
@@ -198,6 +216,7 @@ impl Slots {
             .bind(batch.iter().map(|op| op.slot.claimant()).collect::<Vec<_>>())
             .bind(batch.iter().map(|op| micros(op.lease)).collect::<Vec<_>>())
             .bind(ONCE)
+            .bind(micros(self.retention))
             .persistent(self.prepares)
             .fetch_all(connection)
             .await

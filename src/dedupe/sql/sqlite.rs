@@ -3,10 +3,10 @@
 mod statements;
 
 use super::{
-    PURGE_BATCH, SqlStoreOptions,
+    OWNER, SqlStoreOptions, VERSION,
     batch::{ClaimOp, Distinct, Seen, Write, WriteOp, Written, granted, micros, not_granted, not_written},
     engine::{Engine, Table},
-    failed, not_migrated,
+    failed, not_migrated, of_version_1,
 };
 use crate::{
     consumer::Delivery,
@@ -17,7 +17,7 @@ use crate::{
 use futures::{FutureExt, future::BoxFuture};
 use serde_json::{Value, json};
 use sqlx::{AssertSqlSafe, Sqlite, SqlitePool, Transaction, sqlite::SqliteConnection};
-use statements::Statements;
+use statements::{PARTS, Statements};
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 /// A store in a table of SQLite 3.38 or newer, over a pool that the host owns: for consumers of one machine.
@@ -59,21 +59,26 @@ impl SqliteStore {
         Self { engine: Arc::new(Engine::new(slots, operation_timeout)) }
     }
 
-    /// Creates the table if it is missing, and beside it `{table}_schema`, which says its version. Several processes may do so at once.
+    /// Creates the table and its index, each where it is missing, and beside them `{table}_schema`, which says their version;
+    /// adds what is missing in a table of an [older version](crate::docs::dedupe#another-version), whose slots it keeps.
+    /// Several processes may do so at once.
     ///
     /// # Errors
     ///
     /// [`Unavailable`](crate::dedupe::StoreErrorKind::Unavailable) when the database is busy for too long or refuses;
-    /// [`Mismatch`](crate::dedupe::StoreErrorKind::Mismatch) when a newer program has made the table, and nothing is
-    /// touched.
+    /// [`Mismatch`](crate::dedupe::StoreErrorKind::Mismatch) when a newer program has made the table, or when something else
+    /// has its name, such as an outbox: then nothing is touched.
     ///
     /// # Cancel safety
     ///
     /// It is one transaction: dropping the future leaves all of it or nothing.
     pub async fn migrate(&self) -> Result<(), StoreError> {
-        let Slots { pool, statements, .. } = &*self.engine.table;
+        let Slots { pool, statements, retention } = &*self.engine.table;
         let Statements { table, create, .. } = statements;
-        let schema = Schema { table, version: 1, create, added: &[] };
+        let added = format!("retention INTEGER NOT NULL DEFAULT {}", micros(of_version_1(*retention)) / 1000);
+        let create = &create.replace("{retention}", &added);
+        let schema =
+            Schema { table, owner: OWNER, version: VERSION, create, added: &[&added], parts: &PARTS };
         sql_schema::sqlite::migrate(pool, schema).await.map_err(not_migrated)
     }
 
@@ -103,7 +108,8 @@ impl SqliteStore {
         written.into_iter().try_for_each(Written::into_result)
     }
 
-    /// Removes slots that have outlived the retention, the oldest first and at most 1,000 of them, and says how many.
+    /// Removes slots that have outlived the retention of the store that claimed them, the oldest first and at most 1,000 of
+    /// them, and returns how many.
     ///
     /// Claims do this by themselves, once a minute and as often as there is more; there is no need to call it.
     ///
@@ -145,13 +151,23 @@ impl Table for Slots {
         self.write_on(batch, &mut connection).await
     }
 
-    async fn purge(&self) -> Result<u64, StoreError> {
+    async fn retentions(&self) -> Result<Vec<i64>, StoreError> {
+        let retentions = sqlx::query_scalar(AssertSqlSafe(Arc::clone(&self.statements.retentions)));
+        retentions.fetch_all(&self.pool).await.map_err(failed)
+    }
+
+    async fn purge(&self, retention: i64, limit: i64) -> Result<u64, StoreError> {
         let purged = sqlx::query(AssertSqlSafe(Arc::clone(&self.statements.purge)))
-            .bind(PURGE_BATCH)
-            .bind(self.retention_millis())
+            .bind(limit)
+            .bind(retention)
             .execute(&self.pool)
             .await;
         Ok(purged.map_err(failed)?.rows_affected())
+    }
+
+    /// A file is opened at once or not at all, and the pool returns why.
+    async fn why_unreachable(&self) -> Option<sqlx::Error> {
+        None
     }
 }
 
@@ -167,7 +183,7 @@ impl Slots {
         let rows: Vec<(String, String, i64, i64)> =
             sqlx::query_as(AssertSqlSafe(Arc::clone(&self.statements.claim)))
                 .bind(asked.collect::<Value>().to_string())
-                .bind(self.retention_millis())
+                .bind(micros(self.retention) / 1000)
                 .fetch_all(&mut *connection)
                 .await
                 .map_err(failed)?;
@@ -221,7 +237,6 @@ impl Slots {
         let rows: Vec<(String, String, i64, i64, i64, i64)> =
             sqlx::query_as(AssertSqlSafe(Arc::clone(&self.statements.look)))
                 .bind(asked.collect::<Value>().to_string())
-                .bind(self.retention_millis())
                 .fetch_all(connection)
                 .await
                 .map_err(failed)?;
@@ -230,10 +245,6 @@ impl Slots {
             ((key, consumer), Seen { state, fence, attempts, left })
         });
         Ok(seen.collect())
-    }
-
-    fn retention_millis(&self) -> i64 {
-        micros(self.retention) / 1000
     }
 }
 

@@ -1,5 +1,10 @@
 //! The statements of the outbox.
 
+use crate::{
+    outbox::table::{EVENTS, RELAY},
+    sql_schema::Part,
+    table_name::{fill, split},
+};
 use std::sync::Arc;
 
 /// What is told when nobody leads any more.
@@ -11,8 +16,6 @@ pub(super) struct Statements {
     pub(super) table: String,
     pub(super) channel: String,
     pub(super) create: Arc<str>,
-    pub(super) lacks_index: Arc<str>,
-    pub(super) add_index: Arc<str>,
     pub(super) enqueue: Arc<str>,
     pub(super) sent: Arc<str>,
     pub(super) set_aside: Arc<str>,
@@ -25,15 +28,11 @@ pub(super) struct Statements {
 
 impl Statements {
     pub(super) fn of(table: &str) -> Self {
-        // An index is in the schema of its table without being told so.
-        let index = table.rsplit('.').next().unwrap_or_default();
-        let made = |statement: &str| statement.replace("{table}", table).replace("{index}", index).into();
+        let made = |statement: &str| fill(statement, table).into();
         Self {
             table: table.into(),
-            channel: format!("{index}_wake"),
+            channel: format!("{}_wake", split(table).1),
             create: made(CREATE),
-            lacks_index: made(LACKS_INDEX),
-            add_index: made(ADD_INDEX),
             enqueue: made(ENQUEUE),
             sent: made(SENT),
             set_aside: made(SET_ASIDE),
@@ -46,21 +45,29 @@ impl Statements {
     }
 }
 
+/// What [`CREATE`] makes.
+pub(super) const PARTS: [Part; 5] =
+    [EVENTS, RELAY, Part::index("_unsent"), Part::index("_pending"), Part::index("_sent")];
+
+/// An index is in the schema of its table without being told so. No id is used again after the table was dropped: a relay
+/// that goes on would take a new row for the one that it has published.
 const CREATE: &str = "
-CREATE TABLE {table} (
-    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+CREATE TABLE IF NOT EXISTS {table} (
+    id bigint GENERATED ALWAYS AS IDENTITY (START WITH {start}) PRIMARY KEY,
     uri text NOT NULL,
     subject text NOT NULL,
     message_id text NOT NULL,
     payload bytea NOT NULL,
     state smallint NOT NULL DEFAULT 0 CHECK (state BETWEEN 0 AND 2),
     since timestamptz NOT NULL DEFAULT clock_timestamp(),
-    error text
+    error text,
+    traceparent text,
+    tracestate text
 );
-CREATE INDEX {index}_unsent ON {table} (state, id) WHERE state <> 1;
-CREATE INDEX {index}_pending ON {table} (id) WHERE state = 0;
-CREATE INDEX {index}_sent ON {table} (id) WHERE state = 1;
-CREATE TABLE {table}_relay (
+CREATE INDEX IF NOT EXISTS {bare}_unsent ON {table} (state, id) WHERE state <> 1;
+CREATE INDEX IF NOT EXISTS {bare}_pending ON {table} (id) WHERE state = 0;
+CREATE INDEX IF NOT EXISTS {bare}_sent ON {table} (id) WHERE state = 1;
+CREATE TABLE IF NOT EXISTS {table}_relay (
     is_one boolean PRIMARY KEY DEFAULT true CHECK (is_one),
     holder uuid NOT NULL,
     until timestamptz NOT NULL
@@ -69,25 +76,13 @@ COMMENT ON COLUMN {table}.state IS '0 pending, 1 sent, 2 set aside';
 COMMENT ON COLUMN {table}.since IS 'when it was enqueued, sent or set aside';
 COMMENT ON TABLE {table}_relay IS 'the relay at work, and until when it is without a sign of life';";
 
-/// Tables that were made before the index was: an index is in the schema of its table.
-const LACKS_INDEX: &str = "
-SELECT NOT EXISTS (
-    SELECT FROM pg_index JOIN pg_class AS index ON index.oid = indexrelid
-    WHERE indrelid = '{table}'::regclass AND index.relname = '{index}_pending'
-)";
-
-const ADD_INDEX: &str = "
-SET LOCAL lock_timeout = '3s';
-SELECT pg_advisory_xact_lock(hashtextextended('stratt migrate {table}', 0));
-CREATE INDEX IF NOT EXISTS {index}_pending ON {table} (id) WHERE state = 0;";
-
 /// A notification is sent when the host's transaction commits, once however many events it has.
 const ENQUEUE: &str = "
 WITH queued AS (
     INSERT INTO {table} (uri, subject, message_id, payload, traceparent, tracestate)
     VALUES ($1, $2, $3, $4, $5, $6) RETURNING id
 )
-SELECT pg_notify('{index}_wake', '') FROM queued";
+SELECT pg_notify('{bare}_wake', '') FROM queued";
 
 const SENT: &str = "UPDATE {table} SET state = 1, since = clock_timestamp() WHERE id = ANY($1) AND state = 0";
 
@@ -127,7 +122,7 @@ DELETE FROM {table} WHERE id IN (
 
 const STEP_DOWN: &str = "
 WITH left_behind AS (DELETE FROM {table}_relay WHERE holder = $1 RETURNING is_one)
-SELECT pg_notify('{index}_wake', 'lead') FROM left_behind";
+SELECT pg_notify('{bare}_wake', 'lead') FROM left_behind";
 
 const STATUS: &str = "
 SELECT count(*) FILTER (WHERE state = 0), count(*) FILTER (WHERE state = 2),

@@ -1,5 +1,10 @@
 //! The statements of the outbox.
 
+use crate::{
+    outbox::table::{EVENTS, RELAY},
+    sql_schema::Part,
+    table_name::fill,
+};
 use std::sync::Arc;
 
 /// The statements of an outbox, made for its table once.
@@ -19,13 +24,7 @@ pub(super) struct Statements {
 
 impl Statements {
     pub(super) fn of(table: &str) -> Self {
-        let (schema, bare) = table
-            .rsplit_once('.')
-            .map_or((String::new(), table), |(schema, bare)| (format!("{schema}."), bare));
-        let made = |statement: &str| {
-            let statement = statement.replace("{table}", table).replace("{now}", NOW);
-            statement.replace("{schema}", &schema).replace("{bare}", bare).into()
-        };
+        let made = |statement: &str| fill(statement, table).replace("{now}", NOW).into();
         Self {
             table: table.into(),
             create: made(CREATE),
@@ -44,7 +43,11 @@ impl Statements {
 /// Milliseconds since 1970, which is what the clock of SQLite can tell. Rounded, since days are fractions here.
 const NOW: &str = "CAST((julianday('now') - 2440587.5) * 86400000 + 0.5 AS INTEGER)";
 
-/// An index is in the schema that its own name says, and so is the table it is on.
+/// What [`CREATE`] makes.
+pub(super) const PARTS: [Part; 4] = [EVENTS, RELAY, Part::index("_unsent"), Part::index("_sent")];
+
+/// An index is in the schema that its own name says, and so is the table it is on. No id is used again after the table was
+/// dropped: ids begin at the time.
 const CREATE: &str = "
 CREATE TABLE IF NOT EXISTS {table} (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -54,10 +57,14 @@ CREATE TABLE IF NOT EXISTS {table} (
     payload BLOB NOT NULL,
     state INTEGER NOT NULL DEFAULT 0 CHECK (state BETWEEN 0 AND 2), -- 0 pending, 1 sent, 2 set aside
     since INTEGER NOT NULL, -- ms since 1970: when it was enqueued, sent or set aside
-    error TEXT
+    error TEXT,
+    traceparent TEXT,
+    tracestate TEXT
 ) STRICT;
-CREATE INDEX IF NOT EXISTS {schema}{bare}_unsent ON {bare} (state, id) WHERE state <> 1;
-CREATE INDEX IF NOT EXISTS {schema}{bare}_sent ON {bare} (id) WHERE state = 1;
+INSERT INTO {schema}sqlite_sequence (name, seq) SELECT '{bare}', {now} * 1000
+WHERE NOT EXISTS (SELECT 1 FROM {schema}sqlite_sequence WHERE name = '{bare}');
+CREATE INDEX IF NOT EXISTS {schema}{bare}_unsent ON \"{bare}\" (state, id) WHERE state <> 1;
+CREATE INDEX IF NOT EXISTS {schema}{bare}_sent ON \"{bare}\" (id) WHERE state = 1;
 CREATE TABLE IF NOT EXISTS {table}_relay (
     is_one INTEGER PRIMARY KEY CHECK (is_one = 1),
     holder TEXT NOT NULL,
@@ -122,10 +129,6 @@ mod tests {
         let pool = SqlitePool::connect("sqlite::memory:").await.unwrap();
         let statements = Statements::of("stratt_outbox");
         sqlx::raw_sql(AssertSqlSafe(Arc::clone(&statements.create))).execute(&pool).await.unwrap();
-        for column in crate::outbox::table::ADDED {
-            let add = format!("ALTER TABLE stratt_outbox ADD COLUMN {column} TEXT");
-            sqlx::query(AssertSqlSafe(add)).execute(&pool).await.unwrap();
-        }
         let Statements { enqueue, sent, set_aside, take_lead, pending, prune, step_down, status, .. } =
             statements;
         for statement in [enqueue, sent, set_aside, take_lead, pending, prune, step_down, status] {

@@ -124,6 +124,7 @@ async fn a_settle_leaves_a_demoted_primary_too() {
     *address.leads_to.lock().unwrap() = self::address(&new);
     order(&old, &["REPLICAOF", "127.0.0.1", "1"]).await;
     let settle = || async { store.settle(&slot(1), fence).await.map_err(|error| error.kind()) };
-    eventually("settle", settle, |settled| *settled == Err(StoreErrorKind::Fenced)).await;
+    let settled = eventually("settle", settle, |settled| *settled == Err(StoreErrorKind::Fenced)).await;
+    settled.unwrap_err();
     acquire(&store, &slot(2)).await;
 }

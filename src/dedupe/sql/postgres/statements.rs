@@ -3,7 +3,10 @@
 //! Each slot is looked up by itself, in an index: joined otherwise, a table that is small beside the batch is read from
 //! end to end, as is one that has grown since it was analysed. `LATERAL` with `LIMIT` or `FOR UPDATE` leaves no choice,
 //! and rows that were locked are found again by their place.
+//!
+//! A table may have any name, and the names of the parts of a statement would hide it: those end in `$`, which no table's does.
 
+use crate::{sql_schema::Part, table_name::fill};
 use std::sync::Arc;
 
 /// The statements of a store, made for its table once.
@@ -15,14 +18,13 @@ pub(super) struct Statements {
     pub(super) claim: Arc<str>,
     pub(super) look: Arc<str>,
     pub(super) write: Arc<str>,
+    pub(super) retentions: Arc<str>,
     pub(super) purge: Arc<str>,
 }
 
 impl Statements {
     pub(super) fn of(table: &str) -> Self {
-        // An index is in the schema of its table without being told so.
-        let index = table.rsplit('.').next().unwrap_or_default();
-        let made = |statement: &str| statement.replace("{table}", table).replace("{index}", index).into();
+        let made = |statement: &str| fill(statement, table).into();
         Self {
             table: table.into(),
             create: made(CREATE),
@@ -30,16 +32,24 @@ impl Statements {
             claim: made(CLAIM),
             look: made(LOOK),
             write: made(WRITE),
+            retentions: made(RETENTIONS),
             purge: made(PURGE),
         }
     }
 }
 
-/// A settled row is written without touching an index, in the room that its page has left: `fence` is indexed, and
-/// `since` is not. What was claimed long ago has a low fence, so `fence` is also the order in which rows expire.
+/// What [`CREATE`] makes.
+pub(super) const PARTS: [Part; 3] =
+    [Part::table("", &["consumer", "key", "fence"]), Part::sequence("_fence"), Part::index("_by_age")];
+
+/// A settled row is written without touching an index, in the room that its page has left: `retention` and `fence` are
+/// indexed and stay as they were claimed, and `since` is not. What was claimed long ago has a low fence, so of slots with one
+/// retention that is also the order in which they expire.
+///
+/// `{retention}` is the definition of its column. The sequence is not the table's own: it stays when that is dropped.
 const CREATE: &str = "
-CREATE SEQUENCE {table}_fence;
-CREATE TABLE {table} (
+CREATE SEQUENCE IF NOT EXISTS {table}_fence START WITH {start};
+CREATE TABLE IF NOT EXISTS {table} (
     consumer text COLLATE \"C\" NOT NULL,
     key bytea NOT NULL,
     claimant uuid,
@@ -47,18 +57,20 @@ CREATE TABLE {table} (
     attempts integer NOT NULL CHECK (attempts >= 0),
     fence bigint NOT NULL CHECK (fence > 0),
     since timestamptz NOT NULL,
+    {retention},
     PRIMARY KEY (key, consumer)
 ) WITH (fillfactor = 70);
-CREATE UNIQUE INDEX {index}_by_fence ON {table} (fence);
+CREATE INDEX IF NOT EXISTS {bare}_by_age ON {table} (retention, fence);
 COMMENT ON COLUMN {table}.state IS '0 free, 1 held, 2 settled';
-COMMENT ON COLUMN {table}.since IS 'end of the lease while held, else when it was settled or freed';";
+COMMENT ON COLUMN {table}.since IS 'end of the lease while held, else when it was settled or freed';
+COMMENT ON COLUMN {table}.retention IS 'how long it is remembered after that, in microseconds';";
 
 /// Claims many slots at once that are not there: $1 consumers, $2 keys, $3 claimants, $4 leases in microseconds, $5
-/// [`ONCE`]. Answers those that it made, in their order. Who inserts the same one at the same time is waited for, in the
+/// [`ONCE`], $6 retention in microseconds. Answers those that it made, in their order. Who inserts the same one at the same time is waited for, in the
 /// order of the keys: so there is no circle of waiting.
 const MAKE: &str = "
-INSERT INTO {table} AS slot (consumer, key, claimant, state, attempts, fence, since)
-SELECT consumer, key, claimant, 1, 1, nextval('{table}_fence'), clock_timestamp() + lease * interval '1 microsecond'
+INSERT INTO {table} AS slot (consumer, key, claimant, state, attempts, fence, since, retention)
+SELECT consumer, key, claimant, 1, 1, nextval('{table}_fence'), clock_timestamp() + lease * interval '1 microsecond', $6
 FROM generate_series(1, $5) AS once
 CROSS JOIN unnest($1::text[], $2::bytea[], $3::uuid[], $4::bigint[]) AS asked (consumer, key, claimant, lease)
 LEFT JOIN LATERAL (
@@ -69,48 +81,50 @@ ON CONFLICT (key, consumer) DO NOTHING
 RETURNING slot.key, slot.consumer, slot.fence";
 
 /// Claims many slots at once that are there: $1 consumers, $2 keys, $3 claimants, $4 leases, $5 retention, both in
-/// microseconds. Answers for each the fence and the attempt of a grant, else the state of the slot and what is left of
+/// microseconds. What a slot was claimed with says whether it has expired. Answers for each the fence and the attempt of a grant, else the state of the slot and what is left of
 /// the lease.
 ///
 /// `seen` is what there is, in the snapshot of the statement. `open` are the rows that may be taken, by their newest
 /// version, and locked; one that another transaction has locked is skipped, and found held.
 const CLAIM: &str = "
-WITH asked AS MATERIALIZED (
+WITH asked$ AS MATERIALIZED (
     SELECT * FROM unnest($1::text[], $2::bytea[], $3::uuid[], $4::bigint[]) WITH ORDINALITY
         AS asked (consumer, key, claimant, lease, n)
-), seen AS MATERIALIZED (
-    SELECT n, state, since, since <= clock_timestamp() - $5 * interval '1 microsecond' AS has_expired
-    FROM asked CROSS JOIN LATERAL (
-        SELECT state, since FROM {table} AS slot WHERE slot.key = asked.key AND slot.consumer = asked.consumer LIMIT 1
+), seen$ AS MATERIALIZED (
+    SELECT n, state, since, since + retention * interval '1 microsecond' <= clock_timestamp() AS has_expired
+    FROM asked$ AS asked CROSS JOIN LATERAL (
+        SELECT state, since, retention FROM {table} AS slot
+        WHERE slot.key = asked.key AND slot.consumer = asked.consumer LIMIT 1
     ) AS slot
-), open AS MATERIALIZED (
-    SELECT asked.*, place, attempt FROM asked CROSS JOIN LATERAL (
+), open$ AS MATERIALIZED (
+    SELECT asked.*, place, attempt FROM asked$ AS asked CROSS JOIN LATERAL (
         SELECT slot.ctid AS place,
-            CASE WHEN slot.since <= clock_timestamp() - $5 * interval '1 microsecond' THEN 1
+            CASE WHEN slot.since + slot.retention * interval '1 microsecond' <= clock_timestamp() THEN 1
                 WHEN slot.state = 1 AND slot.claimant = asked.claimant THEN slot.attempts
                 ELSE least(slot.attempts, 2147483646) + 1 END AS attempt
         FROM {table} AS slot
         WHERE slot.key = asked.key AND slot.consumer = asked.consumer AND (slot.state = 0
             OR slot.state = 1 AND (slot.claimant = asked.claimant OR slot.since <= clock_timestamp())
-            OR slot.since <= clock_timestamp() - $5 * interval '1 microsecond')
+            OR slot.since + slot.retention * interval '1 microsecond' <= clock_timestamp())
         FOR UPDATE SKIP LOCKED
     ) AS slot
-), taken AS (
+), taken$ AS (
     UPDATE {table} AS slot SET claimant = open.claimant, state = 1, attempts = open.attempt,
-        fence = nextval('{table}_fence'), since = clock_timestamp() + open.lease * interval '1 microsecond'
-    FROM open WHERE slot.ctid = open.place AND slot.ctid = ANY (ARRAY(SELECT place FROM open))
+        fence = nextval('{table}_fence'), since = clock_timestamp() + open.lease * interval '1 microsecond',
+        retention = $5
+    FROM open$ AS open WHERE slot.ctid = open.place AND slot.ctid = ANY (ARRAY(SELECT place FROM open$))
     RETURNING open.n, slot.fence, slot.attempts
 )
 SELECT taken.fence, taken.attempts, CASE WHEN NOT has_expired THEN state END,
     ceil(extract(epoch FROM since - clock_timestamp()) * 1000000)::bigint
-FROM asked LEFT JOIN seen USING (n) LEFT JOIN taken USING (n)
+FROM asked$ LEFT JOIN seen$ USING (n) LEFT JOIN taken$ AS taken USING (n)
 ORDER BY n";
 
 /// Writes many slots at once: $1 consumers, $2 keys, $3 fences, $4 whether it becomes free, $5 how many attempts are
 /// taken back, $6 [`ONCE`]. Answers the fences of those that are written. A row that another transaction has locked is
 /// left.
 const WRITE: &str = "
-WITH own AS MATERIALIZED (
+WITH own$ AS MATERIALIZED (
     SELECT is_freed, taken_back, place
     FROM generate_series(1, $6) AS once
     CROSS JOIN unnest($1::text[], $2::bytea[], $3::bigint[], $4::boolean[], $5::integer[])
@@ -124,7 +138,7 @@ WITH own AS MATERIALIZED (
 UPDATE {table} AS slot SET claimant = NULL, since = clock_timestamp(),
     state = CASE WHEN is_freed THEN 0 ELSE 2 END,
     attempts = greatest(attempts - taken_back, 0)
-FROM own WHERE slot.ctid = own.place AND slot.ctid = ANY (ARRAY(SELECT place FROM own))
+FROM own$ AS own WHERE slot.ctid = own.place AND slot.ctid = ANY (ARRAY(SELECT place FROM own$))
 RETURNING slot.fence";
 
 /// Looks at many slots: $1 consumers, $2 keys. Answers the fence, the state and the attempts of each that is there.
@@ -139,16 +153,27 @@ FROM unnest($1::text[], $2::bytea[]) AS asked (consumer, key) CROSS JOIN LATERAL
 /// is kept may be of a time when the table was so small that it was best read from end to end, and stays as it grows.
 pub(super) const ONCE: i32 = 1;
 
-/// Removes those of the $1 oldest slots that are older than $2 microseconds. One that is just being claimed again is
-/// locked, or has another date.
+/// The retentions that slots have, each once, in microseconds: as many looks into the index.
+const RETENTIONS: &str = "
+WITH RECURSIVE kept$ AS (
+    SELECT min(retention) AS retention FROM {table}
+    UNION ALL
+    SELECT (SELECT min(slot.retention) FROM {table} AS slot WHERE slot.retention > kept$.retention)
+    FROM kept$ WHERE kept$.retention IS NOT NULL
+)
+SELECT retention FROM kept$ WHERE retention IS NOT NULL";
+
+/// Removes those of the $1 oldest slots with a retention of $2 microseconds that have outlived it. One that is just being
+/// claimed again is locked, or has another date.
 const PURGE: &str = "
-WITH oldest AS MATERIALIZED (
-    SELECT fence FROM {table} ORDER BY fence LIMIT $1
-), due AS MATERIALIZED (
-    SELECT place FROM oldest CROSS JOIN LATERAL (
+WITH oldest$ AS MATERIALIZED (
+    SELECT fence FROM {table} WHERE retention = $2 ORDER BY fence LIMIT $1
+), due$ AS MATERIALIZED (
+    SELECT place FROM oldest$ AS oldest CROSS JOIN LATERAL (
         SELECT slot.ctid AS place FROM {table} AS slot
-        WHERE slot.fence = oldest.fence AND slot.since <= clock_timestamp() - $2 * interval '1 microsecond'
+        WHERE slot.retention = $2 AND slot.fence = oldest.fence
+            AND slot.since + slot.retention * interval '1 microsecond' <= clock_timestamp()
         FOR UPDATE SKIP LOCKED
     ) AS slot
 )
-DELETE FROM {table} AS slot WHERE slot.ctid = ANY (ARRAY(SELECT place FROM due))";
+DELETE FROM {table} AS slot WHERE slot.ctid = ANY (ARRAY(SELECT place FROM due$))";

@@ -1,5 +1,6 @@
 //! The statements of the store.
 
+use crate::{sql_schema::Part, table_name::fill};
 use std::sync::Arc;
 
 /// The statements of a store, made for its table once.
@@ -10,18 +11,20 @@ pub(super) struct Statements {
     pub(super) claim: Arc<str>,
     pub(super) look: Arc<str>,
     pub(super) write: Arc<str>,
+    pub(super) retentions: Arc<str>,
     pub(super) purge: Arc<str>,
 }
 
 impl Statements {
     pub(super) fn of(table: &str) -> Self {
-        let made = |statement: &str| statement.replace("{table}", table).replace("{now}", NOW).into();
+        let made = |statement: &str| fill(statement, table).replace("{now}", NOW).into();
         Self {
             table: table.into(),
             create: made(CREATE),
             claim: made(CLAIM),
             look: made(LOOK),
             write: made(WRITE),
+            retentions: made(RETENTIONS),
             purge: made(PURGE),
         }
     }
@@ -30,8 +33,15 @@ impl Statements {
 /// Milliseconds since 1970, which is what the clock of SQLite can tell. Rounded, since days are fractions here.
 const NOW: &str = "CAST((julianday('now') - 2440587.5) * 86400000 + 0.5 AS INTEGER)";
 
+/// What [`CREATE`] makes.
+pub(super) const PARTS: [Part; 2] = [Part::table("", &["consumer", "key", "fence"]), Part::index("_by_age")];
+
 /// A row that is claimed is written anew: its number, which is never used twice, is the fence. What was claimed long
-/// ago has a low fence, so that is also the order in which rows expire.
+/// ago has a low fence, so of rows with one retention that is also the order in which they expire, and every index ends in
+/// it.
+///
+/// `{retention}` is the definition of its column. Numbers begin at the time, so that none is used again after the table was
+/// dropped.
 const CREATE: &str = "
 CREATE TABLE IF NOT EXISTS {table} (
     fence INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -41,34 +51,38 @@ CREATE TABLE IF NOT EXISTS {table} (
     state INTEGER NOT NULL CHECK (state BETWEEN 0 AND 2), -- 0 free, 1 held, 2 settled
     attempts INTEGER NOT NULL CHECK (attempts BETWEEN 0 AND 2147483647),
     since INTEGER NOT NULL, -- ms since 1970: end of the lease while held, else when it was settled or freed
+    {retention}, -- ms that it is remembered after that
     UNIQUE (key, consumer)
-) STRICT";
+) STRICT;
+CREATE INDEX IF NOT EXISTS {schema}{bare}_by_age ON \"{bare}\" (retention);
+INSERT INTO {schema}sqlite_sequence (name, seq) SELECT '{bare}', {now} * 1000
+WHERE NOT EXISTS (SELECT 1 FROM {schema}sqlite_sequence WHERE name = '{bare}');";
 
 /// Claims many slots at once: ?1 array of [consumer, key, claimant, lease], ?2 retention, both in milliseconds. Answers
-/// those that are granted.
+/// those that are granted. What a slot was claimed with says whether it has expired.
 const CLAIM: &str = "
-INSERT OR REPLACE INTO {table} (consumer, key, claimant, state, attempts, since)
+INSERT OR REPLACE INTO {table} (consumer, key, claimant, state, attempts, since, retention)
 SELECT asked.consumer, asked.key, asked.claimant, 1,
-    CASE WHEN slot.fence IS NULL OR slot.since <= {now} - ?2 THEN 1
+    CASE WHEN slot.fence IS NULL OR slot.since + slot.retention <= {now} THEN 1
         WHEN slot.state = 1 AND slot.claimant = asked.claimant THEN slot.attempts
         ELSE min(slot.attempts, 2147483646) + 1 END,
-    {now} + asked.lease
+    {now} + asked.lease, ?2
 FROM (
     SELECT value ->> 0 AS consumer, value ->> 1 AS key, value ->> 2 AS claimant, value ->> 3 AS lease
     FROM json_each(?1)
 ) AS asked LEFT JOIN {table} AS slot ON slot.key = asked.key AND slot.consumer = asked.consumer
 WHERE slot.fence IS NULL OR slot.state = 0
     OR slot.state = 1 AND (slot.claimant = asked.claimant OR slot.since <= {now})
-    OR slot.since <= {now} - ?2
+    OR slot.since + slot.retention <= {now}
 RETURNING key, consumer, fence, attempts";
 
-/// Looks at many slots: ?1 array of [consumer, key], ?2 retention. What has expired is not there.
+/// Looks at many slots: ?1 array of [consumer, key]. What has expired is not there.
 const LOOK: &str = "
 SELECT slot.key, slot.consumer, state, fence, attempts, since - {now}
 FROM (
     SELECT value ->> 0 AS consumer, value ->> 1 AS key FROM json_each(?1)
 ) AS asked CROSS JOIN {table} AS slot ON slot.key = asked.key AND slot.consumer = asked.consumer
-WHERE slot.since > {now} - ?2";
+WHERE slot.since + slot.retention > {now}";
 
 /// Writes many slots at once: ?1 array of [consumer, key, fence, becomes free, attempts taken back]. Answers the
 /// fences of those that are written.
@@ -83,8 +97,19 @@ FROM (
 WHERE slot.fence = asked.fence AND slot.key = asked.key AND slot.consumer = asked.consumer AND slot.state = 1
 RETURNING fence";
 
-/// Removes those of the ?1 oldest slots that are older than ?2 milliseconds.
+/// The retentions that slots have, each once, in milliseconds: as many looks into the index.
+const RETENTIONS: &str = "
+WITH RECURSIVE kept$ (retention) AS (
+    SELECT min(retention) FROM {table}
+    UNION ALL
+    SELECT (SELECT min(slot.retention) FROM {table} AS slot WHERE slot.retention > kept$.retention)
+    FROM kept$ WHERE kept$.retention IS NOT NULL
+)
+SELECT retention FROM kept$ WHERE retention IS NOT NULL";
+
+/// Removes those of the ?1 oldest slots with a retention of ?2 milliseconds that have outlived it.
 const PURGE: &str = "
 DELETE FROM {table} WHERE fence IN (
-    SELECT fence FROM (SELECT fence, since FROM {table} ORDER BY fence LIMIT ?1) WHERE since <= {now} - ?2
+    SELECT fence FROM (SELECT fence, since FROM {table} WHERE retention = ?2 ORDER BY fence LIMIT ?1)
+    WHERE since + ?2 <= {now}
 )";
