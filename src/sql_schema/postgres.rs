@@ -51,14 +51,16 @@ pub(crate) async fn migrate(pool: &PgPool, schema: Schema<'_>) -> Result<(), Mig
         }
     }
     let start: i64 = sqlx::query_scalar(START).persistent(false).fetch_one(&mut *tx).await?;
-    let mut change = create.replace("{start}", &start.to_string());
-    if exists {
+    let create = create.replace("{start}", &start.to_string());
+    let add = if exists {
         // They are there where only the comment was lost, as in a copy without comments.
-        let add = |column| format!("ALTER TABLE {quoted} ADD COLUMN IF NOT EXISTS {column};\n");
-        let add: String = added.iter().map(add).collect();
-        change = format!("{GIVE_UP_AFTER}\n{add}{change}");
-    }
-    change.push_str(&format!("\nCOMMENT ON TABLE {quoted} IS '{MARK}{version}';"));
+        let add = |column| format!("ALTER TABLE {quoted} ADD COLUMN IF NOT EXISTS {column};");
+        let add: Vec<_> = added.iter().map(add).collect();
+        format!("{GIVE_UP_AFTER}\n{}", add.join("\n"))
+    } else {
+        String::new()
+    };
+    let change = format!("{add}\n{create}\nCOMMENT ON TABLE {quoted} IS '{MARK}{version}';");
     sqlx::raw_sql(AssertSqlSafe(change)).execute(&mut *tx).await?;
     Ok(tx.commit().await?)
 }

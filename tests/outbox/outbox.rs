@@ -118,7 +118,7 @@ async fn what_can_never_be_published_is_set_aside_and_holds_up_nobody() {
         outbox
             .run(
                 "INSERT INTO stratt_outbox (uri, subject, message_id, payload, since)
-                 SELECT uri, 'strat.>', message_id, payload, since FROM stratt_outbox WHERE id = 1",
+                 SELECT uri, 'strat.>', message_id, payload, since FROM stratt_outbox WHERE id = (SELECT min(id) FROM stratt_outbox)",
             )
             .await;
         outbox
@@ -126,7 +126,7 @@ async fn what_can_never_be_published_is_set_aside_and_holds_up_nobody() {
                 "INSERT INTO stratt_outbox (uri, subject, message_id, payload, since)
                  SELECT uri, subject, 'a line
  break', payload, since
-                 FROM stratt_outbox WHERE id = 1",
+                 FROM stratt_outbox WHERE id = (SELECT min(id) FROM stratt_outbox)",
             )
             .await;
         let relay = outbox.relay(&bridge);
@@ -170,19 +170,19 @@ async fn the_trace_that_a_row_names_travels_with_its_event_if_it_is_one() {
         let parent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
         for statement in [
             "UPDATE stratt_outbox SET traceparent = '00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01'",
-            "UPDATE stratt_outbox SET tracestate = 'a=1' WHERE id = 1",
-            "UPDATE stratt_outbox SET traceparent = traceparent || '-', tracestate = 'a=1' WHERE id = 2",
+            "UPDATE stratt_outbox SET tracestate = 'a=1' WHERE id = (SELECT min(id) FROM stratt_outbox)",
+            "UPDATE stratt_outbox SET traceparent = traceparent || '-', tracestate = 'a=1' WHERE id = (SELECT min(id) + 1 FROM stratt_outbox)",
             "UPDATE stratt_outbox SET tracestate = 'a=1
-Nats-Msg-Id: another' WHERE id = 3",
+Nats-Msg-Id: another' WHERE id = (SELECT min(id) + 2 FROM stratt_outbox)",
         ] {
             outbox.run(statement).await;
         }
         match &outbox {
             Outbox::Postgres(..) => {
-                outbox.run("UPDATE stratt_outbox SET tracestate = repeat('x', 30000) WHERE id = 4").await;
+                outbox.run("UPDATE stratt_outbox SET tracestate = repeat('x', 30000) WHERE id = (SELECT min(id) + 3 FROM stratt_outbox)").await;
             }
             Outbox::Sqlite(..) => {
-                outbox.run("UPDATE stratt_outbox SET tracestate = hex(zeroblob(15000)) WHERE id = 4").await;
+                outbox.run("UPDATE stratt_outbox SET tracestate = hex(zeroblob(15000)) WHERE id = (SELECT min(id) + 3 FROM stratt_outbox)").await;
             }
         }
         let relay = outbox.relay(&stage.bridge);

@@ -28,6 +28,7 @@ async fn serializable() -> PgPool {
 /// Another process inserts the slot, and commits when the claim has begun to wait for it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_claim_that_lost_a_serializable_race_is_repeated() {
+    support::needs!(Postgres);
     let pool = serializable().await;
     let options = SqlStoreOptions::default().with_operation_timeout(Duration::from_secs(20));
     let store = PostgresStore::new(pool.clone(), options);

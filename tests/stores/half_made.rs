@@ -39,6 +39,7 @@ async fn works(store: &dyn DedupeStore, number: u64) {
 
 #[tokio::test]
 async fn a_store_in_postgres_is_repaired_in_place() {
+    support::needs!(Postgres);
     let pool = PgPool::connect(&database().await).await.unwrap();
     let store = PostgresStore::new(pool.clone(), SqlStoreOptions::default());
     store.migrate().await.unwrap();
@@ -83,6 +84,7 @@ async fn a_store_in_sqlite_is_repaired_in_place() {
 
 #[tokio::test]
 async fn an_outbox_in_postgres_is_repaired_in_place() {
+    support::needs!(Postgres);
     let pool = PgPool::connect(&database().await).await.unwrap();
     let outbox = PostgresOutbox::new(pool.clone(), OutboxOptions::default());
     outbox.migrate().await.unwrap();
@@ -127,6 +129,7 @@ async fn an_outbox_in_sqlite_is_repaired_in_place() {
 /// A relay that knew the rows of the table before would mark those of the new one as sent.
 #[tokio::test]
 async fn rows_of_an_outbox_that_is_made_anew_have_new_ids() {
+    support::needs!(Postgres);
     let (pool, lite) = (PgPool::connect(&database().await).await.unwrap(), sqlite_pool().await);
     let postgres = PostgresOutbox::new(pool.clone(), OutboxOptions::default());
     let sqlite = SqliteOutbox::new(lite.clone(), OutboxOptions::default());

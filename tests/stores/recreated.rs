@@ -22,6 +22,7 @@ fn shared(store: impl DedupeStore) -> Arc<dyn DedupeStore> {
 
 #[tokio::test]
 async fn fences_in_postgres_do_not_start_again() {
+    support::needs!(Postgres);
     for lost in [
         "DROP TABLE stratt_dedupe",
         "DROP TABLE stratt_dedupe; DROP SEQUENCE stratt_dedupe_fence",
@@ -70,6 +71,7 @@ async fn fences_in_a_bucket_do_not_start_again() {
 
 #[tokio::test]
 async fn fences_in_redis_do_not_start_again() {
+    support::needs!(Redis);
     let server = Redis::start().await.unwrap();
     let client = redis::Client::open(server.url()).unwrap();
     let connection: ConnectionManager = client.get_connection_manager().await.unwrap();

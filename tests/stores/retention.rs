@@ -48,6 +48,7 @@ async fn settle(store: &dyn DedupeStore, slot: &Slot) {
 
 #[tokio::test]
 async fn slots_in_postgres_outlive_a_briefer_store() {
+    support::needs!(Postgres);
     let (_, [lasting, brief]) = postgres([30 * DAY, BRIEF]).await;
     conformance::retention_is_the_slots_own(Arc::new(lasting), Arc::new(brief)).await.unwrap();
 }
@@ -60,6 +61,7 @@ async fn slots_in_sqlite_outlive_a_briefer_store() {
 
 #[tokio::test]
 async fn slots_in_redis_outlive_a_briefer_store() {
+    support::needs!(Redis);
     let server = Redis::start().await.unwrap();
     let client = redis::Client::open(server.url()).unwrap();
     let connection: ConnectionManager = client.get_connection_manager().await.unwrap();
@@ -77,9 +79,10 @@ async fn slots_in_redis_outlive_a_briefer_store() {
 
 /// Settles more slots than a purge looks at in `lasting`, and some in `brief`; once those are over, `lasting` is asked to
 /// remove them, and then `brief`, and neither removes what is remembered.
-async fn purges<S: DedupeStore, F: Future<Output = u64>>(lasting: &S, brief: &S, purge: impl Fn(S) -> F)
+async fn purges<S, F>(lasting: &S, brief: &S, purge: impl Fn(S) -> F)
 where
-    S: Clone,
+    S: DedupeStore + Clone,
+    F: Future<Output = u64>,
 {
     join_all((0..1200).map(|number| async move { settle(lasting, &slot(number)).await })).await;
     join_all((2000..2030).map(|number| async move { settle(brief, &slot(number)).await })).await;
@@ -93,6 +96,7 @@ where
 
 #[tokio::test]
 async fn a_purge_in_postgres_removes_what_is_over_by_its_own() {
+    support::needs!(Postgres);
     let (_, [lasting, brief]) = postgres([30 * DAY, BRIEF]).await;
     purges(&lasting, &brief, |store| async move { store.purge().await.unwrap() }).await;
 }
@@ -106,6 +110,7 @@ async fn a_purge_in_sqlite_removes_what_is_over_by_its_own() {
 /// What version 1 wrote says nothing: it is remembered for 30 days, or as long as the store that migrates remembers.
 #[tokio::test]
 async fn what_version_1_settled_is_remembered_for_30_days() {
+    support::needs!(Postgres);
     for (migrates_with, remembered, forgotten) in [(BRIEF, 29, 31), (60 * DAY, 59, 61)] {
         let pool = PgPool::connect(&database().await).await.unwrap();
         let lite = sqlite_pool().await;

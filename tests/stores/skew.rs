@@ -9,7 +9,7 @@ use stratt_event_bridge::{
 use support::{Log, ShiftedTimes, eventually, published};
 use tokio::time::Instant;
 
-const LEASE: Duration = Duration::from_secs(60);
+const LEASE: Duration = Duration::from_mins(1);
 const MARGIN: Duration = Duration::from_millis(100);
 const TEN_MINUTES: time::Duration = time::Duration::minutes(10);
 

@@ -9,6 +9,8 @@ use stratt_event_bridge::{
 };
 use support::{Outbox, Relaying, Stage, database, eventually, published, source, sqlite_pool};
 
+const LEASE: std::time::Duration = std::time::Duration::from_mins(1);
+
 /// As version 0.1 made them.
 pub(super) const ON_POSTGRES: &str = "
 CREATE TABLE stratt_outbox (
@@ -126,6 +128,16 @@ impl Databases {
             .execute(&self.sqlite)
             .await
             .unwrap();
+    }
+
+    async fn settle_as_0_1(&self, slot: &Slot) {
+        let on_postgres = "INSERT INTO stratt_dedupe (consumer, key, state, attempts, fence, since)
+            VALUES ('tests', $1, 2, 1, nextval('stratt_dedupe_fence'), now())";
+        let on_postgres = sqlx::query(on_postgres).bind(slot.key().as_bytes().to_vec());
+        on_postgres.execute(&self.postgres).await.unwrap();
+        let on_sqlite = "INSERT INTO stratt_dedupe (consumer, key, state, attempts, since)
+            VALUES ('tests', ?1, 2, 1, unixepoch() * 1000)";
+        sqlx::query(on_sqlite).bind(slot.key().to_string()).execute(&self.sqlite).await.unwrap();
     }
 
     fn stores(&self) -> (PostgresStore, SqliteStore) {
@@ -272,20 +284,34 @@ async fn a_table_that_is_in_use_is_not_waited_for_for_long() {
 }
 
 #[tokio::test]
-async fn stores_without_a_version_remember_what_they_did() {
+async fn a_store_of_version_1_that_nobody_migrated_is_not_used() {
     support::needs!(Postgres);
     let databases = Databases::of_0_1().await;
     let (postgres, sqlite) = databases.stores();
     let stores: [&dyn DedupeStore; 2] = [&postgres, &sqlite];
     let slot = Slot::new("tests".parse().unwrap(), published("a", 1).idempotency_key());
-    let lease = std::time::Duration::from_mins(1);
     for store in stores {
-        let Claim::Acquired { fence, .. } = store.claim(&slot, lease).await.unwrap() else { panic!("held") };
-        store.settle(&slot, fence).await.unwrap();
+        let error = store.claim(&slot, LEASE).await.unwrap_err();
+        assert_eq!(error.kind(), StoreErrorKind::Mismatch, "{error:?}");
+        assert!(error.to_string().contains("migrate()"), "{error}");
     }
+}
+
+#[tokio::test]
+async fn stores_of_version_1_remember_after_several_migrate_at_once() {
+    support::needs!(Postgres);
+    let databases = Databases::of_0_1().await;
+    let (postgres, sqlite) = databases.stores();
+    let stores: [&dyn DedupeStore; 2] = [&postgres, &sqlite];
+    let slot = |number| Slot::new("tests".parse().unwrap(), published("a", number).idempotency_key());
+    databases.settle_as_0_1(&slot(1)).await;
     tokio::try_join!(postgres.migrate(), postgres.migrate(), sqlite.migrate(), sqlite.migrate()).unwrap();
+    // By a process of before that is still there.
+    databases.settle_as_0_1(&slot(2)).await;
     for store in stores {
-        assert_eq!(store.claim(&slot, lease).await.unwrap(), Claim::Settled, "{store:?}");
+        for number in [1, 2] {
+            assert_eq!(store.claim(&slot(number), LEASE).await.unwrap(), Claim::Settled, "{store:?}");
+        }
     }
 }
 
@@ -297,7 +323,7 @@ async fn tables_of_a_newer_program_are_refused_and_not_touched() {
     postgres
         .execute(
         "DROP TABLE stratt_outbox_relay; COMMENT ON TABLE stratt_outbox IS 'stratt-event-bridge schema 3';
-         COMMENT ON TABLE stratt_dedupe IS 'stratt-event-bridge schema 2'",
+         COMMENT ON TABLE stratt_dedupe IS 'stratt-event-bridge schema 3'",
     )
     .await
     .unwrap();
@@ -305,7 +331,7 @@ async fn tables_of_a_newer_program_are_refused_and_not_touched() {
         .execute(
             "DROP TABLE stratt_outbox_relay;
              CREATE TABLE stratt_outbox_schema (version INTEGER); INSERT INTO stratt_outbox_schema VALUES (3);
-             CREATE TABLE stratt_dedupe_schema (version INTEGER); INSERT INTO stratt_dedupe_schema VALUES (2)",
+             CREATE TABLE stratt_dedupe_schema (version INTEGER); INSERT INTO stratt_dedupe_schema VALUES (3)",
         )
         .await
         .unwrap();
@@ -320,7 +346,7 @@ async fn tables_of_a_newer_program_are_refused_and_not_touched() {
     for refused in [on_postgres.migrate().await, on_sqlite.migrate().await] {
         let error = refused.unwrap_err();
         assert_eq!(error.kind(), StoreErrorKind::Mismatch, "{error:?}");
-        assert!(error.to_string().contains("version 2"), "{error}");
+        assert!(error.to_string().contains("version 3"), "{error}");
     }
     let relay = "SELECT count(*) FROM pg_class WHERE relname = 'stratt_outbox_relay'";
     let on_postgres: i64 = sqlx::query_scalar(relay).fetch_one(&databases.postgres).await.unwrap();
@@ -337,12 +363,12 @@ async fn what_is_made_says_its_version() {
     PostgresStore::new(pool.clone(), SqlStoreOptions::default()).migrate().await.unwrap();
     let comment = "SELECT obj_description('stratt_dedupe'::regclass, 'pg_class')";
     let comment: Option<String> = sqlx::query_scalar(comment).fetch_one(&pool).await.unwrap();
-    assert_eq!(comment.as_deref(), Some("stratt-event-bridge schema 1"));
+    assert_eq!(comment.as_deref(), Some("stratt-event-bridge schema 2"));
     let pool = sqlite_pool().await;
     for _again in 0..2 {
         SqliteStore::new(pool.clone(), SqlStoreOptions::default()).migrate().await.unwrap();
     }
     let versions: Vec<i64> =
         sqlx::query_scalar("SELECT version FROM stratt_dedupe_schema").fetch_all(&pool).await.unwrap();
-    assert_eq!(versions, [1]);
+    assert_eq!(versions, [2]);
 }

@@ -41,6 +41,7 @@ async fn works(store: &dyn DedupeStore) {
 
 #[tokio::test]
 async fn a_store_may_be_named_by_a_word_of_sql() {
+    support::needs!(Postgres);
     let (pool, lite) = (PgPool::connect(&database().await).await.unwrap(), sqlite_pool().await);
     pool.execute("CREATE SCHEMA \"user\"").await.unwrap();
     // Words of SQL, and of the statements of the store.
@@ -84,6 +85,7 @@ async fn a_store_may_be_named_by_a_word_of_sql() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_outbox_may_be_named_by_a_word_of_sql() {
+    support::needs!(Postgres);
     let (pool, lite) = (PgPool::connect(&database().await).await.unwrap(), sqlite_pool().await);
     pool.execute("CREATE SCHEMA \"table\"").await.unwrap();
     let stage = Stage::new().await;
@@ -112,6 +114,7 @@ async fn an_outbox_may_be_named_by_a_word_of_sql() {
 
 #[tokio::test]
 async fn an_outbox_does_not_take_the_table_of_a_store() {
+    support::needs!(Postgres);
     for (of_the_store, of_the_outbox) in [("a", "a"), ("a_relay", "a")] {
         let (pool, lite) = (PgPool::connect(&database().await).await.unwrap(), sqlite_pool().await);
         let on_postgres = PostgresStore::new(pool.clone(), store_in(of_the_store));
@@ -137,6 +140,7 @@ async fn an_outbox_does_not_take_the_table_of_a_store() {
 
 #[tokio::test]
 async fn a_store_does_not_take_the_table_of_an_outbox() {
+    support::needs!(Postgres);
     for (of_the_outbox, of_the_store) in [("a", "a"), ("a", "a_relay"), ("a_by_age", "a")] {
         let (pool, lite) = (PgPool::connect(&database().await).await.unwrap(), sqlite_pool().await);
         let on_postgres = PostgresOutbox::new(pool.clone(), outbox_in(of_the_outbox));
@@ -161,6 +165,7 @@ async fn a_store_does_not_take_the_table_of_an_outbox() {
 /// A sequence, an index, a view or a table of the host's own.
 #[tokio::test]
 async fn a_store_takes_nothing_of_somebody_else() {
+    support::needs!(Postgres);
     for (made, taken) in [
         ("CREATE TABLE a (id integer)", "a"),
         ("CREATE VIEW a AS SELECT 1 AS fence", "a"),

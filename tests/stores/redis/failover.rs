@@ -86,29 +86,34 @@ async fn goes_on_at_the_new_primary(protocol: &str, demote: &[&[&str]]) {
 
 #[tokio::test]
 async fn a_store_leaves_a_primary_that_was_demoted() {
+    support::needs!(Redis);
     // A replica of nobody who answers.
     goes_on_at_the_new_primary("", &[&["REPLICAOF", "127.0.0.1", "1"]]).await;
 }
 
 #[tokio::test]
 async fn a_store_leaves_a_demoted_primary_on_resp3() {
+    support::needs!(Redis);
     goes_on_at_the_new_primary("/?protocol=resp3", &[&["REPLICAOF", "127.0.0.1", "1"]]).await;
 }
 
 #[tokio::test]
 async fn a_store_leaves_a_replica_that_serves_nothing_stale() {
+    support::needs!(Redis);
     let stale = ["CONFIG", "SET", "replica-serve-stale-data", "no"];
     goes_on_at_the_new_primary("", &[&stale, &["REPLICAOF", "127.0.0.1", "1"]]).await;
 }
 
 #[tokio::test]
 async fn a_store_leaves_a_primary_that_lost_its_replicas() {
+    support::needs!(Redis);
     goes_on_at_the_new_primary("", &[&["CONFIG", "SET", "min-replicas-to-write", "1"]]).await;
 }
 
 /// With a settle as the first that finds it out, and for a user who may do no more than a store needs.
 #[tokio::test]
 async fn a_settle_leaves_a_demoted_primary_too() {
+    support::needs!(Redis);
     let (old, new) = (Redis::start().await.unwrap(), Redis::start().await.unwrap());
     for server in [&old, &new] {
         let rights = "on nopass resetkeys ~stratt:dedupe:* nocommands +evalsha +eval +script|load +info +get +set \
