@@ -38,12 +38,13 @@ use std::{fmt::Debug, time::Duration};
 ///
 /// - The first claim of a slot acquires it; another claimant's is held while the lease lasts. Of many at once, one
 ///   acquires.
-/// - A settled slot is settled for good: beyond its lease, and until [`retention`](Self::retention) is over.
+/// - A settled slot is settled for good: beyond its lease, and until the [`retention`](Self::retention) of the store that
+///   claimed it is over, whatever other stores on its backend are set to.
 /// - A lease is never cut short. When it is over, the next claim acquires. A claim whose future was dropped lapses
 ///   like any other.
 /// - `attempt` counts the claims granted, across releases and lapsed leases, until the slot is forgotten. A defer takes
 ///   its own claim back from that count, once however often it is repeated, and never below zero.
-/// - Every grant has a new fence. Settling, releasing, deferring or forgetting with a stale one is
+/// - Every grant has a new fence, also after the backend was lost and made anew. Settling, releasing, deferring or forgetting with a stale one is
 ///   [`Fenced`](StoreErrorKind::Fenced) and changes nothing. Repeating one that succeeded, because its answer was
 ///   lost, succeeds.
 /// - A claim that finds the slot held by its own [claimant](Slot::claimant) is granted again, with a new fence, a

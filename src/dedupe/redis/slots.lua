@@ -16,6 +16,7 @@ local now = time[1] * 1000000 + time[2]
 -- Numbers are doubles: beyond this they are not exact. Microseconds reach it in the year 2255.
 local LARGEST = 9000000000000000
 local MOST_ATTEMPTS = 4294967295
+local YEAR = 31536000000
 
 local function number(text, largest)
   local value = tonumber(text)
@@ -131,8 +132,8 @@ for i = 2, #KEYS do
 end
 -- Nothing is written before what may be refused: a full memory, where nothing was granted, must not fail the writes.
 if is_granted then
-  -- It does not expire: other stores may remember for longer than this one.
-  redis.call('SET', KEYS[1], text(counter))
+  -- Other stores count on it that may remember for longer than this one.
+  redis.call('SET', KEYS[1], text(counter), 'PX', text(math.max(retention, YEAR)))
 end
 for i = 2, #KEYS do
   local at = i * 3 - 4
