@@ -44,9 +44,9 @@ use std::{fmt::Debug, time::Duration};
 ///   like any other.
 /// - `attempt` counts the claims granted, across releases and lapsed leases, until the slot is forgotten. A defer takes
 ///   its own claim back from that count, once however often it is repeated, and never below zero.
-/// - Every grant has a new fence, also after the backend was lost and made anew. Settling, releasing, deferring or forgetting with a stale one is
-///   [`Fenced`](StoreErrorKind::Fenced) and changes nothing. Repeating one that succeeded, because its answer was
-///   lost, succeeds.
+/// - Every grant has a new fence, also after the backend was lost and made anew. Settling, releasing, deferring or
+///   forgetting with a stale one is [`Fenced`](StoreErrorKind::Fenced) and changes nothing. Repeating one that
+///   succeeded, because its answer was lost, succeeds.
 /// - A claim that finds the slot held by its own [claimant](Slot::claimant) is granted again, with a new fence, a
 ///   fresh lease and the same attempt: the answer to the first was lost. So it is after the lease, while nobody else
 ///   has claimed the slot.

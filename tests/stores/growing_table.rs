@@ -23,6 +23,30 @@ async fn a_table_is_not_read_from_end_to_end_whatever_was_planned_before_it_grew
     }
 }
 
+#[tokio::test]
+async fn a_purge_reads_no_table_from_end_to_end() {
+    support::needs!(Postgres);
+    let url = database().await;
+    let host = PgPool::connect(&url).await.unwrap();
+    let pool = PgPoolOptions::new().max_connections(1).connect(&url).await.unwrap();
+    let options = SqlStoreOptions::default().with_operation_timeout(Duration::from_secs(20));
+    let store = PostgresStore::new(pool.clone(), options);
+    store.migrate().await.unwrap();
+    host.execute("ALTER TABLE stratt_dedupe SET (autovacuum_enabled = false)").await.unwrap();
+    // Old ones that are remembered, and behind them some that are over.
+    let grow = "INSERT INTO stratt_dedupe (consumer, key, state, attempts, fence, since, retention)
+         SELECT 'others', sha256(n::text::bytea), 2, 1, nextval('stratt_dedupe_fence'), now() - interval '1 day',
+            CASE WHEN n <= $1 THEN 2592000000000 ELSE 1000000 END
+         FROM generate_series(1, $1 + 30) AS n";
+    sqlx::query(grow).bind(GROWN).execute(&host).await.unwrap();
+    assert_eq!(store.purge().await.unwrap(), 30);
+    assert_eq!(store.purge().await.unwrap(), 0);
+    pool.close().await;
+    eventually("looks by index", || reads(&host), |(_, by_index)| *by_index > 2).await;
+    let (read, _) = reads(&host).await;
+    assert!(read < GROWN, "{read} rows were read one after the other");
+}
+
 /// Uses a table while it is tiny, lets it grow, and uses it again over the same connections.
 async fn grown_table(is_prepared: bool) -> PgPool {
     let url = database().await;

@@ -39,8 +39,6 @@ impl Provisioner {
             .bucket_streams
             .iter()
             .flat_map(|stream| ["INFO", "CREATE"].into_iter().map(move |verb| about_stream(verb, stream)));
-        // The client asks what the account can do before it creates a bucket.
-        let account = (!self.bucket_streams.is_empty()).then(|| "$JS.API.INFO".to_owned());
-        Permissions::new(streams.chain(buckets).chain(account), inbox)
+        Permissions::new(streams.chain(buckets), inbox)
     }
 }

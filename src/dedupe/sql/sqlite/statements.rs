@@ -113,3 +113,27 @@ DELETE FROM {table} WHERE fence IN (
     SELECT fence FROM (SELECT fence, since FROM {table} WHERE retention = ?2 ORDER BY fence LIMIT ?1)
     WHERE since + ?2 <= {now}
 )";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use sqlx::{AssertSqlSafe, SqlitePool};
+
+    /// SQLite plans without looking at the rows, so that an empty table shows what a table of millions gets.
+    #[tokio::test]
+    async fn no_statement_reads_the_whole_table() {
+        let pool = SqlitePool::connect("sqlite::memory:").await.unwrap();
+        let Statements { create, claim, look, write, retentions, purge, .. } =
+            Statements::of("stratt_dedupe");
+        let create = create.replace("{retention}", "retention INTEGER NOT NULL");
+        sqlx::raw_sql(AssertSqlSafe(create)).execute(&pool).await.unwrap();
+        for statement in [claim, look, write, retentions, purge] {
+            let explain = AssertSqlSafe(format!("EXPLAIN QUERY PLAN {statement}"));
+            let plan: Vec<(i64, i64, i64, String)> = sqlx::query_as(explain).fetch_all(&pool).await.unwrap();
+            for (.., step) in plan {
+                let is_whole = step.starts_with("SCAN stratt_dedupe") || step.starts_with("SCAN slot");
+                assert!(!is_whole, "{step}: {statement}");
+            }
+        }
+    }
+}
