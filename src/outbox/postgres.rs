@@ -1,6 +1,7 @@
 //! An outbox in a table of PostgreSQL.
 
-#[cfg(all(test, feature = "testing"))]
+#[cfg(test)]
+#[cfg(feature = "testing")]
 mod plan_tests;
 mod statements;
 

@@ -1,7 +1,6 @@
 //! Units that hold up no other: those whose events cannot be published, and those with many.
 
 use async_nats::jetstream::stream;
-use std::time::Duration;
 use stratt_event_bridge::{
     Envelope, Feed, UnitPublished, async_nats, outbox::OutboxOptions, topology::EVENT_STREAM,
 };
@@ -60,24 +59,6 @@ async fn a_unit_that_cannot_be_published_spoils_no_batch() {
         good_is_published(&outbox).await;
         let summary = relay.stop().await;
         assert_eq!((summary.published, outbox.status().await.pending), (3000, 1));
-    }
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_unit_with_many_events_holds_up_no_other() {
-    support::needs!(Postgres);
-    for outbox in Outbox::both(OutboxOptions::default()).await {
-        let stage = Stage::new().await;
-        let (network, bridge) = stage.through_proxy(Duration::from_secs(5)).await;
-        // A broker that is 10 ms away.
-        network.delay(Duration::from_millis(5));
-        let many: Vec<_> = (0..4000).map(|number| envelope("many", number)).collect();
-        outbox.enqueue(&many, true).await;
-        outbox.enqueue(&[envelope("good", 1)], true).await;
-        let relay = outbox.relay(&bridge);
-        good_is_published(&outbox).await;
-        assert!(outbox.status().await.pending > 3000, "{:?}", outbox.status().await);
-        relay.abort();
     }
 }
 

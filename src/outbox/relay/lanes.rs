@@ -21,7 +21,7 @@ const RETRIES: usize = 250;
 /// With so many units backing off the broker has failed, not they: nothing more is asked for.
 const MANY: usize = 10_000;
 /// When a unit that nothing was found of any more counts as one that has never failed.
-const FORGOTTEN_AFTER: Duration = Duration::from_mins(5);
+const FORGOTTEN_AFTER: Duration = Duration::from_secs(300);
 
 /// The rows that a relay holds.
 ///

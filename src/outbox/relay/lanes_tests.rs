@@ -93,7 +93,9 @@ async fn few_units_are_tried_again_at_once() {
     let rows: Vec<_> = (0..1000).map(|id| row(id, &id.to_string())).collect();
     lanes.add(rows.clone());
     while lanes.next().is_some() {}
-    rows.iter().for_each(|row| lanes.failed(row));
+    for row in &rows {
+        lanes.failed(row);
+    }
     assert_eq!((lanes.len(), lanes.blocked().len()), (0, 1000));
     tokio::time::advance(BACKOFF * 2).await;
     let blocked = lanes.blocked();
