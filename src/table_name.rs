@@ -55,6 +55,7 @@ pub(crate) fn split(table: &str) -> (&str, &str) {
 }
 
 /// Returns the name as it stands in statements.
+#[cfg(feature = "postgres")]
 pub(crate) fn quoted(table: &str) -> String {
     fill("{table}", table)
 }

@@ -1,11 +1,14 @@
 //! An outbox in a table of PostgreSQL.
 
+#[cfg(test)]
+#[cfg(feature = "testing")]
+mod plan_tests;
 mod statements;
 
 use super::{
     OutboxError, OutboxOptions, OutboxRelay, OutboxStatus,
     row::{Columns, Entry, Row},
-    table::{ADDED, Exchange, LEASE, Look, OWNER, PRUNE_BATCH, Report, Signals, Table, Turn, VERSION},
+    table::{ADDED, LEASE, Look, OWNER, PRUNE_BATCH, Report, Signals, Table, VERSION},
 };
 use crate::{
     bridge::EventBridge,
@@ -15,10 +18,7 @@ use crate::{
     sql_schema::{self, Schema},
 };
 use futures::{FutureExt, future::BoxFuture};
-use sqlx::{
-    AssertSqlSafe, PgPool, Postgres, Transaction,
-    postgres::{PgConnection, PgListener},
-};
+use sqlx::{AssertSqlSafe, PgPool, Postgres, Transaction, postgres::PgListener};
 use statements::{LEAD, PARTS, Statements};
 use std::{sync::Arc, time::Duration};
 use tokio::time::{Instant, sleep};
@@ -158,30 +158,6 @@ struct Events {
 }
 
 impl Events {
-    async fn write(&self, report: Report, connection: &mut PgConnection) -> Result<(), OutboxError> {
-        if !report.sent.is_empty() {
-            let sent = sqlx::query(AssertSqlSafe(Arc::clone(&self.statements.sent))).bind(report.sent);
-            sent.persistent(false).execute(&mut *connection).await?;
-        }
-        if !report.set_aside.is_empty() {
-            let (ids, errors): (Vec<i64>, Vec<String>) = report.set_aside.into_iter().unzip();
-            let set_aside =
-                sqlx::query(AssertSqlSafe(Arc::clone(&self.statements.set_aside))).bind(ids).bind(errors);
-            set_aside.persistent(false).execute(connection).await?;
-        }
-        Ok(())
-    }
-
-    async fn prune(&self, connection: &mut PgConnection) -> Result<u64, OutboxError> {
-        let pruned = sqlx::query(AssertSqlSafe(Arc::clone(&self.statements.prune)))
-            .bind(i64::try_from(PRUNE_BATCH).unwrap_or(i64::MAX))
-            .bind(micros(self.keep_sent))
-            .persistent(false)
-            .execute(connection)
-            .await?;
-        Ok(pruned.rows_affected())
-    }
-
     async fn listen(&self, signals: &Signals) -> Result<(), sqlx::Error> {
         let mut listener = PgListener::connect_with(&self.pool).await?;
         listener.listen(&self.statements.channel).await?;
@@ -214,22 +190,33 @@ impl Table for Events {
         .boxed()
     }
 
-    fn exchange(&self, exchange: Exchange) -> BoxFuture<'_, Result<Turn, OutboxError>> {
+    fn lead(&self, relay: Uuid) -> BoxFuture<'_, Result<Option<Instant>, OutboxError>> {
         async move {
-            let mut tx = self.pool.begin().await?;
-            self.write(exchange.report, &mut tx).await?;
+            // Waiting for a connection does not count.
+            let mut connection = self.pool.acquire().await?;
             let since = Instant::now();
             let lead = sqlx::query(AssertSqlSafe(Arc::clone(&self.statements.take_lead)))
-                .bind(exchange.relay)
+                .bind(relay)
                 .bind(micros(LEASE))
                 .persistent(false);
-            if lead.fetch_optional(&mut *tx).await?.is_none() {
-                tx.commit().await?;
-                return Ok(Turn::Waits);
+            let leads = lead.fetch_optional(&mut *connection).await?.is_some();
+            Ok(leads.then_some(since))
+        }
+        .boxed()
+    }
+
+    fn mark(&self, report: Report) -> BoxFuture<'_, Result<(), OutboxError>> {
+        async move {
+            if !report.sent.is_empty() {
+                let sent = sqlx::query(AssertSqlSafe(Arc::clone(&self.statements.sent))).bind(report.sent);
+                sent.persistent(false).execute(&self.pool).await?;
             }
-            let pruned = if exchange.prunes { Some(self.prune(&mut tx).await?) } else { None };
-            tx.commit().await?;
-            Ok(Turn::Leads { since, pruned })
+            if !report.set_aside.is_empty() {
+                let (ids, errors): (Vec<i64>, Vec<String>) = report.set_aside.into_iter().unzip();
+                let set_aside = sqlx::query(AssertSqlSafe(Arc::clone(&self.statements.set_aside)));
+                set_aside.bind(ids).bind(errors).persistent(false).execute(&self.pool).await?;
+            }
+            Ok(())
         }
         .boxed()
     }
@@ -237,15 +224,28 @@ impl Table for Events {
     fn look(&self, look: Look) -> BoxFuture<'_, Result<Vec<Row>, OutboxError>> {
         async move {
             let rows: Vec<Columns> = sqlx::query_as(AssertSqlSafe(Arc::clone(&self.statements.pending)))
-                .bind(count(look.rows))
+                .bind(whole(look.rows))
                 .bind(look.held)
                 .bind(look.blocked)
-                .bind(count(look.of_each_unit))
-                .bind(count(look.bytes))
+                .bind(whole(look.of_each_unit))
+                .bind(whole(look.bytes))
                 .persistent(false)
                 .fetch_all(&self.pool)
                 .await?;
             Ok(rows.into_iter().map(Row::from).collect())
+        }
+        .boxed()
+    }
+
+    fn prune(&self) -> BoxFuture<'_, Result<u64, OutboxError>> {
+        async move {
+            let pruned = sqlx::query(AssertSqlSafe(Arc::clone(&self.statements.prune)))
+                .bind(PRUNE_BATCH)
+                .bind(micros(self.keep_sent))
+                .persistent(false)
+                .execute(&self.pool)
+                .await?;
+            Ok(pruned.rows_affected())
         }
         .boxed()
     }
@@ -272,8 +272,8 @@ impl Table for Events {
     }
 }
 
-fn count(number: usize) -> i64 {
-    i64::try_from(number).unwrap_or(i64::MAX)
+fn whole(count: usize) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
 }
 
 fn micros(time: Duration) -> i64 {

@@ -4,6 +4,7 @@
 mod backlog;
 mod flight;
 mod group;
+mod jobs;
 mod lanes;
 mod pace;
 mod progress;
@@ -17,11 +18,8 @@ use crate::{bridge::EventBridge, publish::Publisher};
 use async_nats::Client;
 pub use progress::RelayProgress;
 use running::Running;
-use std::{sync::Arc, time::Duration};
-use tokio::{task::JoinSet, time::timeout};
-
-/// How long what is committed already, then the last acknowledgements, and then the last marks may take at shutdown.
-const AT_THE_END: Duration = Duration::from_secs(5);
+use std::sync::Arc;
+use tokio::task::JoinSet;
 
 /// Publishes the events of an outbox.
 ///
@@ -85,12 +83,7 @@ impl OutboxRelay {
         watching.spawn(backlog::measure(Arc::clone(&self.table)));
         let mut running = Running::new(self);
         let stopped = running.publish_until(shutdown, &signals).await;
-        if stopped.is_ok() && timeout(AT_THE_END, running.publish_the_rest(&signals)).await.is_err() {
-            tracing::warn!(
-                "not all that is committed could be published in time; it is left to the next relay"
-            );
-        }
-        running.finish().await;
+        running.finish(stopped.is_ok()).await;
         stopped.map(|()| running.relay.progress.summary())
     }
 }

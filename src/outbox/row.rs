@@ -10,6 +10,7 @@ use crate::{
     subject::{Address, Feed},
     trace_context::StoredTrace,
 };
+use bytes::Bytes;
 
 /// What is written for an envelope.
 pub(super) struct Entry {
@@ -49,7 +50,8 @@ pub(super) struct Row {
     pub(super) uri: String,
     pub(super) subject: String,
     pub(super) message_id: String,
-    pub(super) payload: Vec<u8>,
+    /// Shared with what is published of it.
+    pub(super) payload: Bytes,
     /// That of the transaction.
     pub(super) trace: Option<StoredTrace>,
 }
@@ -60,7 +62,7 @@ pub(super) type Columns = (i64, String, String, String, Vec<u8>, Option<String>,
 impl From<Columns> for Row {
     fn from((id, uri, subject, message_id, payload, parent, state): Columns) -> Self {
         let trace = StoredTrace::read(parent.as_deref(), state.as_deref());
-        Self { id, uri, subject, message_id, payload, trace }
+        Self { id, uri, subject, message_id, payload: payload.into(), trace }
     }
 }
 

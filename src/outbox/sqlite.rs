@@ -1,11 +1,13 @@
 //! An outbox in a table of SQLite.
 
+#[cfg(test)]
+mod plan_tests;
 mod statements;
 
 use super::{
     OutboxError, OutboxOptions, OutboxRelay, OutboxStatus,
     row::{Columns, Entry, Row},
-    table::{ADDED, Exchange, LEASE, Look, OWNER, PRUNE_BATCH, Report, Signals, Table, Turn, VERSION},
+    table::{ADDED, LEASE, Look, OWNER, PRUNE_BATCH, Report, Signals, Table, VERSION},
 };
 use crate::{
     bridge::EventBridge,
@@ -14,7 +16,7 @@ use crate::{
     sql_schema::{self, Schema},
 };
 use futures::{FutureExt, future::BoxFuture};
-use sqlx::{AssertSqlSafe, Sqlite, SqlitePool, Transaction, sqlite::SqliteConnection};
+use sqlx::{AssertSqlSafe, Sqlite, SqlitePool, Transaction};
 use statements::{PARTS, Statements};
 use std::{sync::Arc, time::Duration};
 use tokio::{
@@ -134,27 +136,6 @@ struct Events {
 const LOOKS: [u64; 10] = [0, 1, 1, 2, 4, 8, 16, 64, 256, 640];
 
 impl Events {
-    async fn write(&self, report: Report, connection: &mut SqliteConnection) -> Result<(), OutboxError> {
-        if !report.sent.is_empty() {
-            let sent = sqlx::query(AssertSqlSafe(Arc::clone(&self.statements.sent)));
-            sent.bind(json(report.sent)).execute(&mut *connection).await?;
-        }
-        if !report.set_aside.is_empty() {
-            let set_aside = sqlx::query(AssertSqlSafe(Arc::clone(&self.statements.set_aside)));
-            set_aside.bind(json(report.set_aside)).execute(connection).await?;
-        }
-        Ok(())
-    }
-
-    async fn prune(&self, connection: &mut SqliteConnection) -> Result<u64, OutboxError> {
-        let pruned = sqlx::query(AssertSqlSafe(Arc::clone(&self.statements.prune)))
-            .bind(i64::try_from(PRUNE_BATCH).unwrap_or(i64::MAX))
-            .bind(millis(self.keep_sent))
-            .execute(connection)
-            .await?;
-        Ok(pruned.rows_affected())
-    }
-
     /// A signal comes before its commit: it is looked again and again, and less and less often.
     async fn look_for_rows(&self, signals: &Signals) {
         loop {
@@ -195,21 +176,32 @@ impl Table for Events {
         .boxed()
     }
 
-    fn exchange(&self, exchange: Exchange) -> BoxFuture<'_, Result<Turn, OutboxError>> {
+    fn lead(&self, relay: Uuid) -> BoxFuture<'_, Result<Option<Instant>, OutboxError>> {
         async move {
-            let mut tx = self.pool.begin_with("BEGIN IMMEDIATE").await?;
-            self.write(exchange.report, &mut tx).await?;
+            // Waiting for a connection does not count.
+            let mut connection = self.pool.acquire().await?;
             let since = Instant::now();
             let lead = sqlx::query(AssertSqlSafe(Arc::clone(&self.statements.take_lead)))
-                .bind(exchange.relay.to_string())
+                .bind(relay.to_string())
                 .bind(millis(LEASE));
-            if lead.fetch_optional(&mut *tx).await?.is_none() {
-                tx.commit().await?;
-                return Ok(Turn::Waits);
+            // To its end, which is where it is committed.
+            let leads = !lead.fetch_all(&mut *connection).await?.is_empty();
+            Ok(leads.then_some(since))
+        }
+        .boxed()
+    }
+
+    fn mark(&self, report: Report) -> BoxFuture<'_, Result<(), OutboxError>> {
+        async move {
+            if !report.sent.is_empty() {
+                let sent = sqlx::query(AssertSqlSafe(Arc::clone(&self.statements.sent)));
+                sent.bind(json(report.sent)).execute(&self.pool).await?;
             }
-            let pruned = if exchange.prunes { Some(self.prune(&mut tx).await?) } else { None };
-            tx.commit().await?;
-            Ok(Turn::Leads { since, pruned })
+            if !report.set_aside.is_empty() {
+                let set_aside = sqlx::query(AssertSqlSafe(Arc::clone(&self.statements.set_aside)));
+                set_aside.bind(json(report.set_aside)).execute(&self.pool).await?;
+            }
+            Ok(())
         }
         .boxed()
     }
@@ -217,14 +209,26 @@ impl Table for Events {
     fn look(&self, look: Look) -> BoxFuture<'_, Result<Vec<Row>, OutboxError>> {
         async move {
             let rows: Vec<Columns> = sqlx::query_as(AssertSqlSafe(Arc::clone(&self.statements.pending)))
-                .bind(count(look.rows))
+                .bind(whole(look.rows))
                 .bind(json(look.held))
                 .bind(json(look.blocked))
-                .bind(count(look.of_each_unit))
-                .bind(count(look.bytes))
+                .bind(whole(look.of_each_unit))
+                .bind(whole(look.bytes))
                 .fetch_all(&self.pool)
                 .await?;
             Ok(rows.into_iter().map(Row::from).collect())
+        }
+        .boxed()
+    }
+
+    fn prune(&self) -> BoxFuture<'_, Result<u64, OutboxError>> {
+        async move {
+            let pruned = sqlx::query(AssertSqlSafe(Arc::clone(&self.statements.prune)))
+                .bind(PRUNE_BATCH)
+                .bind(millis(self.keep_sent))
+                .execute(&self.pool)
+                .await?;
+            Ok(pruned.rows_affected())
         }
         .boxed()
     }
@@ -252,8 +256,8 @@ fn json(value: impl serde::Serialize) -> String {
     serde_json::to_string(&value).unwrap_or_default()
 }
 
-fn count(number: usize) -> i64 {
-    i64::try_from(number).unwrap_or(i64::MAX)
+fn whole(count: usize) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
 }
 
 fn millis(time: Duration) -> i64 {

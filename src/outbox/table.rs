@@ -10,7 +10,7 @@ use uuid::Uuid;
 /// How long a relay leads without a sign of life, by the database's clock.
 pub(super) const LEASE: Duration = Duration::from_secs(5);
 /// How many sent rows a statement removes.
-pub(super) const PRUNE_BATCH: u64 = 1000;
+pub(super) const PRUNE_BATCH: i64 = 1000;
 
 /// The newest version of the table, which is the one that statements are written for.
 pub(super) const VERSION: i64 = 2;
@@ -52,23 +52,14 @@ pub(super) struct Report {
     pub(super) set_aside: Vec<(i64, String)>,
 }
 
-/// What a relay reports, while it asks for the lead.
-#[derive(Debug, Clone)]
-pub(super) struct Exchange {
-    pub(super) relay: Uuid,
-    pub(super) report: Report,
-    /// Whether sent rows that were kept long enough are to be removed.
-    pub(super) prunes: bool,
-}
-
 /// Which pending rows a relay wants.
 #[derive(Debug, Clone)]
 pub(super) struct Look {
-    /// How many rows it has room for.
+    /// How many it has room for.
     pub(super) rows: usize,
-    /// How many bytes of payload. The row that goes beyond it is the last.
+    /// How many bytes of payload it has room for; the row that exceeds them is the last.
     pub(super) bytes: usize,
-    /// How many rows of one unit.
+    /// How many of one unit.
     pub(super) of_each_unit: usize,
     /// Rows it has already.
     pub(super) held: Vec<i64>,
@@ -76,26 +67,23 @@ pub(super) struct Look {
     pub(super) blocked: Vec<String>,
 }
 
-/// The answer to an exchange: what was reported is written in any case.
-#[derive(Debug)]
-pub(super) enum Turn {
-    /// This relay leads for [`LEASE`].
-    Leads {
-        /// By its own clock, no later than by the database's.
-        since: Instant,
-        /// How many sent rows were removed, if that was asked for.
-        pruned: Option<u64>,
-    },
-    /// Another relay leads.
-    Waits,
-}
-
-/// The table of an outbox. Each call is a transaction of its own: its future may be dropped.
+/// The table of an outbox. The future of each call may be dropped: what it writes is written whole, or not at all, and may be
+/// written again.
+///
+/// The calls run side by side. None waits for another, so that the lease is renewed however long a read or a mark takes.
 pub(super) trait Table: Debug + Send + Sync + 'static {
-    fn exchange(&self, exchange: Exchange) -> BoxFuture<'_, Result<Turn, OutboxError>>;
+    /// Takes the lead or keeps it, for [`LEASE`] from the returned moment, which is no later than the database's own; `None` if
+    /// another relay leads.
+    fn lead(&self, relay: Uuid) -> BoxFuture<'_, Result<Option<Instant>, OutboxError>>;
 
-    /// Reads the oldest pending rows, apart from the exchange: however long it takes, the lease is renewed meanwhile.
+    /// Marks what became of rows, whoever leads.
+    fn mark(&self, report: Report) -> BoxFuture<'_, Result<(), OutboxError>>;
+
+    /// Reads the oldest pending rows that are wanted, of each unit an unbroken sequence.
     fn look(&self, look: Look) -> BoxFuture<'_, Result<Vec<Row>, OutboxError>>;
+
+    /// Removes sent rows that were kept long enough, [`PRUNE_BATCH`] at most, and returns how many.
+    fn prune(&self) -> BoxFuture<'_, Result<u64, OutboxError>>;
 
     /// As it stands in statements.
     fn name(&self) -> &str;

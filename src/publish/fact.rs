@@ -43,11 +43,11 @@ impl Fact {
     pub(crate) fn written(
         subject: String,
         key: IdempotencyKey,
-        payload: Vec<u8>,
+        payload: Bytes,
         trace: Option<StoredTrace>,
     ) -> Self {
         let trace = trace.map(Box::new);
-        Self { subject: subject.into(), key, payload: payload.into(), cloud_event: None, trace }
+        Self { subject: subject.into(), key, payload, cloud_event: None, trace }
     }
 
     /// The same, as a CloudEvent.

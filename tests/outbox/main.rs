@@ -21,3 +21,7 @@ mod outbox_deaths;
 mod outbox_fairness;
 mod outbox_growth;
 mod outbox_traces;
+mod shutdown;
+mod slow_database;
+mod starvation;
+mod upgrade;

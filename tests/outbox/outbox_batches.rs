@@ -16,7 +16,7 @@ const UNITS: u64 = 1000;
 const EVENTS: u64 = 3 * UNITS;
 
 /// A server that takes batches and no large messages, and a way to it on which a thousand events take long enough.
-async fn slow_stage() -> (Stage, FaultProxy, EventBridge) {
+pub(super) async fn slow_stage() -> (Stage, FaultProxy, EventBridge) {
     let server = NatsServer::builder().version(support::NEWEST).config("max_payload: 3000");
     let stage = Stage::on(server.start().await.unwrap()).await;
     stage.bridge.provision(&Topology::default().with_batches(true)).await.unwrap();

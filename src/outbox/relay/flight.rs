@@ -33,12 +33,17 @@ impl Flight {
 
     /// Publishes rows until then at the latest.
     pub(super) fn begin(&mut self, rows: Vec<(Row, Fact)>, until: Instant) {
-        self.rows += rows.len();
-        if self.pace.is_worth_a_batch(rows.len()) {
-            self.batches += 1;
-            self.groups.push(Group::batch(self.publisher.clone(), rows, until).boxed());
-            return;
+        if !self.pace.is_worth_a_batch(rows.len()) {
+            return self.begin_each(rows, until);
         }
+        self.rows += rows.len();
+        self.batches += 1;
+        self.groups.push(Group::batch(self.publisher.clone(), rows, until).boxed());
+    }
+
+    /// Publishes rows until then at the latest, and none of them in a batch.
+    pub(super) fn begin_each(&mut self, rows: Vec<(Row, Fact)>, until: Instant) {
+        self.rows += rows.len();
         for row in rows {
             self.groups.push(Group::single(self.publisher.clone(), row, until, self.rows).boxed());
         }

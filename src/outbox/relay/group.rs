@@ -44,7 +44,10 @@ impl Group {
     /// A batch that is refused says nothing about most of its rows: each is then published by itself.
     pub(super) async fn batch(publisher: Publisher, rows: Vec<(Row, Fact)>, until: Instant) -> Self {
         let facts: Vec<_> = rows.iter().map(|(_, fact)| fact.clone()).collect();
-        match publisher.publish_batch_until(&facts, until).await {
+        // One row that nobody takes is repeated with all others until then, and they need the rest of the time.
+        let now = Instant::now();
+        let half = now + until.saturating_duration_since(now) / 2;
+        match publisher.publish_batch_until(&facts, half).await {
             Ok(receipts) => {
                 let rows = rows.into_iter().map(|(row, _)| row);
                 Self { published: rows.zip(receipts.into_iter().map(Ok)).collect(), took: Took::Batch }

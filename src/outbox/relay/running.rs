@@ -1,9 +1,12 @@
 //! The work of a relay: a step starts what can be started, and takes the next result.
 
+mod shutdown;
+
 use super::{
-    AT_THE_END, OutboxRelay,
+    OutboxRelay,
     flight::Flight,
     group::Published,
+    jobs::{Answer, Jobs},
     lanes::{Lanes, OF_EACH_UNIT},
 };
 use crate::{
@@ -13,32 +16,23 @@ use crate::{
     outbox::{
         OutboxError, OutboxErrorKind,
         row::Row,
-        table::{Exchange, LEASE, Look, PRUNE_BATCH, Report, Signals, Table, Turn},
+        table::{LEASE, Look, PRUNE_BATCH, Report, Signals},
     },
     publish::{PublishError, PublishErrorKind},
 };
 use async_nats::connection::State;
-use futures::{
-    FutureExt,
-    future::{BoxFuture, Fuse, FusedFuture},
-};
 use std::{error::Error, sync::Arc, time::Duration};
-use tokio::time::{Instant, Interval, MissedTickBehavior, error::Elapsed, interval, timeout};
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval};
 use uuid::Uuid;
 
 /// How many events a relay holds at most, published and waiting together.
 const WINDOW: usize = 1000;
-/// How many bytes of payload may wait. It is less with large events than with a thousand usual ones.
-const BYTES: usize = 8 * 1024 * 1024;
-/// How often it looks for what it was not told of, gives a sign of life, or asks whether it may lead.
+/// How many bytes of their payload, and one event more. Events of the usual size are far from it.
+const WINDOW_BYTES: usize = 8 * 1024 * 1024;
+/// How often it looks for what it was not told of, renews its lease, or asks whether it may lead.
 const TICK: Duration = Duration::from_secs(1);
 /// How often it looks for sent events that were kept long enough, as long as there are few.
 const PRUNE_EVERY: Duration = Duration::from_secs(10);
-/// How long the database may take for an exchange, or for a look.
-const EXCHANGE_TIMEOUT: Duration = Duration::from_secs(10);
-
-type Exchanged = (Report, Result<Turn, OutboxError>);
-type Looked = Result<Vec<Row>, OutboxError>;
 
 pub(super) struct Running {
     pub(super) relay: OutboxRelay,
@@ -47,19 +41,18 @@ pub(super) struct Running {
     leads_until: Option<Instant>,
     lanes: Lanes,
     flight: Flight,
-    exchange: Fuse<BoxFuture<'static, Exchanged>>,
-    look: Fuse<BoxFuture<'static, Looked>>,
-    /// What was marked since the look began, which may bring it all the same: it is held until then.
-    marked: Vec<Report>,
-    ticks: Interval,
+    jobs: Jobs,
     /// The database has failed, and is not asked again before.
-    exchange_after: Instant,
+    asks_after: Instant,
     report: Report,
     /// There may be rows that it does not have.
     may_be_more: bool,
-    /// Whether the lead is to be asked for, or a sign of life to be given.
+    /// How many bytes a look may bring: less, after one that took too long.
+    look_bytes: usize,
+    /// Whether the lead is to be asked for, or the lease to be renewed.
     is_due: bool,
     next_prune: Instant,
+    ticks: Interval,
     failures: Failures,
     lines: LogLimit,
     connection: ConnectionLog,
@@ -87,19 +80,18 @@ impl Running {
         Self {
             connection: ConnectionLog::new(relay.client.clone()),
             flight: Flight::new(relay.publisher.clone()),
+            jobs: Jobs::new(Arc::clone(&relay.table)),
             relay,
             id: Uuid::new_v4(),
             leads_until: None,
             lanes: Lanes::default(),
-            exchange: Fuse::terminated(),
-            look: Fuse::terminated(),
-            marked: Vec::new(),
-            ticks,
-            exchange_after: Instant::now(),
+            asks_after: Instant::now(),
             report: Report::default(),
             may_be_more: true,
+            look_bytes: WINDOW_BYTES,
             is_due: true,
             next_prune: Instant::now() + jitter::spread(PRUNE_EVERY),
+            ticks,
             failures: Failures::default(),
             lines,
         }
@@ -114,56 +106,26 @@ impl Running {
         loop {
             tokio::select! {
                 () = &mut shutdown => return Ok(()),
-                stepped = self.step(signals) => stepped?,
+                () = signals.rows.notified() => self.may_be_more = true,
+                () = signals.lead.notified() => self.is_due = true,
+                stepped = self.step() => stepped?,
             }
         }
-    }
-
-    /// Publishes what is committed and can be published now.
-    pub(super) async fn publish_the_rest(&mut self, signals: &Signals) {
-        self.may_be_more = true;
-        // Of what backs off, nothing is brought; of what is committed later, nobody knows.
-        while self.can_publish() && (self.may_be_more || !self.look.is_terminated() || self.lanes.len() > 0) {
-            if self.step(signals).await.is_err() {
-                return;
-            }
-        }
-    }
-
-    fn can_publish(&self) -> bool {
-        let is_connected = self.relay.client.connection_state() == State::Connected;
-        is_connected && self.leads() && Instant::now() >= self.exchange_after
-    }
-
-    fn leads(&self) -> bool {
-        self.leads_until.is_some_and(|until| Instant::now() < until)
     }
 
     /// Starts what can be started, and takes the next result.
     ///
     /// Cancel safe: nothing is lost when the future is dropped.
-    async fn step(&mut self, signals: &Signals) -> Result<(), OutboxError> {
+    async fn step(&mut self) -> Result<(), OutboxError> {
         self.start_publishing();
-        self.start_exchange();
-        self.start_look();
+        self.start_jobs();
         self.relay.progress.holds(self.lanes.len());
         tokio::select! {
-            Some(published) = self.flight.next() => self.all_published(published),
-            exchanged = &mut self.exchange, if !self.exchange.is_terminated() => self.exchanged(exchanged),
-            looked = &mut self.look, if !self.look.is_terminated() => self.looked(looked),
-            () = signals.rows.notified() => {
-                self.may_be_more = true;
-                Ok(())
-            }
-            () = signals.lead.notified() => {
-                self.is_due = true;
-                Ok(())
-            }
-            _ = self.ticks.tick() => {
-                self.tick();
-                Ok(())
-            }
+            Some(published) = self.flight.next() => self.all_published(published)?,
+            answer = self.jobs.next() => self.answered(answer)?,
+            _ = self.ticks.tick() => self.tick(),
         }
+        Ok(())
     }
 
     fn tick(&mut self) {
@@ -177,11 +139,20 @@ impl Running {
         self.connection.look(&self.lines);
     }
 
+    fn leads(&self) -> bool {
+        self.leads_until.is_some_and(|until| Instant::now() < until)
+    }
+
+    /// Another relay may lead by now, and has these rows.
+    fn give_up(&mut self) {
+        self.lanes.give_up_waiting();
+        self.jobs.drop_look();
+    }
+
     /// One row of each unit at a time, as long as this relay leads.
     fn start_publishing(&mut self) {
         let Some(leads_until) = self.leads_until.filter(|_| self.leads()) else {
-            // Another relay may lead by now, and has these rows.
-            self.lanes.give_up_waiting();
+            self.give_up();
             return;
         };
         // What is sent while disconnected waits in the client, and goes out when nobody waits for it any more.
@@ -191,14 +162,17 @@ impl Running {
         if self.flight.waits_for_batch() {
             return;
         }
-        let mut rows = Vec::new();
+        let (mut rows, mut failing) = (Vec::new(), Vec::new());
         while let Some(row) = self.lanes.next() {
             match row.clone().into_fact(self.relay.publisher.writes_cloud_events()) {
                 Err(error) => self.set_aside(&row, error),
+                Ok(fact) if self.lanes.is_failing(&row.uri) => failing.push((row, fact)),
                 Ok(fact) => rows.push((row, fact)),
             }
         }
         self.flight.begin(rows, leads_until);
+        // One of them would spoil a batch again.
+        self.flight.begin_each(failing, leads_until);
     }
 
     fn all_published(&mut self, published: Vec<Published>) -> Result<(), OutboxError> {
@@ -243,153 +217,99 @@ impl Running {
         self.lanes.done(row);
     }
 
-    /// One at a time: what is acknowledged meanwhile is marked together by the next.
-    fn start_exchange(&mut self) {
+    /// Each one at a time: what is acknowledged while rows are marked is marked together after them.
+    fn start_jobs(&mut self) {
         let now = Instant::now();
-        let has_reason = !self.report.is_empty() || self.is_due;
-        if !self.exchange.is_terminated() || !has_reason || now < self.exchange_after {
+        if now < self.asks_after {
             return;
         }
-        let exchange = Exchange { prunes: self.leads() && now >= self.next_prune, ..self.next_exchange() };
-        self.is_due = false;
-        self.exchange = in_time(Arc::clone(&self.relay.table), exchange).boxed().fuse();
-    }
-
-    fn next_exchange(&mut self) -> Exchange {
-        Exchange { relay: self.id, report: std::mem::take(&mut self.report), prunes: false }
-    }
-
-    fn exchanged(&mut self, (report, turn): Exchanged) -> Result<(), OutboxError> {
-        match turn {
-            Ok(turn) => {
-                if self.look.is_terminated() {
-                    self.lanes.forget(&report);
-                } else {
-                    self.marked.push(report);
-                }
-                self.take_turn(&turn);
-                Ok(())
-            }
-            Err(error) => {
-                self.report.extend(report);
-                self.is_due = true;
-                self.database_failed(error)
+        if self.is_due && !self.jobs.asks_for_lead() {
+            self.is_due = false;
+            self.jobs.ask_for_lead(self.id);
+        }
+        if !self.report.is_empty() && !self.jobs.marks() {
+            self.jobs.mark(std::mem::take(&mut self.report));
+        }
+        if self.leads() {
+            self.start_look();
+            if now >= self.next_prune && !self.jobs.prunes() {
+                self.jobs.prune();
             }
         }
     }
 
-    fn take_turn(&mut self, turn: &Turn) {
-        match turn {
-            Turn::Leads { since, pruned } => {
-                if self.leads_until.is_none() {
-                    let outbox = self.relay.table.name();
-                    tracing::info!(relay = %self.id, outbox, "this relay publishes the outbox");
-                    self.may_be_more = true;
-                }
-                self.leads_until = Some(*since + LEASE);
-                if let Some(pruned) = pruned {
-                    let pause = if *pruned < PRUNE_BATCH { PRUNE_EVERY } else { Duration::ZERO };
-                    self.next_prune = Instant::now() + jitter::spread(pause);
-                }
-            }
-            Turn::Waits => {
-                if self.leads_until.take().is_some() {
-                    tracing::warn!(relay = %self.id, "another relay publishes the outbox");
-                }
-                self.lanes.give_up_waiting();
-            }
-        }
-    }
-
-    /// Reads what is pending, one look at a time, while the exchanges go on.
     fn start_look(&mut self) {
-        let (rows, bytes) =
-            (WINDOW.saturating_sub(self.lanes.len()), BYTES.saturating_sub(self.lanes.bytes()));
-        let has_room = rows >= WINDOW / 4 && bytes >= BYTES / 4 && self.lanes.can_take_more();
-        let is_wanted = self.may_be_more && self.leads() && has_room;
-        if !self.look.is_terminated() || !is_wanted || Instant::now() < self.exchange_after {
+        let rows = WINDOW.saturating_sub(self.lanes.len());
+        let bytes = WINDOW_BYTES.saturating_sub(self.lanes.bytes());
+        let has_room = rows >= WINDOW / 4 && bytes >= WINDOW_BYTES / 4;
+        if !self.may_be_more || !has_room || self.jobs.looks() {
             return;
         }
-        let (held, blocked) = (self.lanes.held(), self.lanes.blocked());
-        let look = Look { rows, bytes, of_each_unit: OF_EACH_UNIT, held, blocked };
         self.may_be_more = false;
-        let table = Arc::clone(&self.relay.table);
-        self.look = async move { timeout(EXCHANGE_TIMEOUT, table.look(look)).await.unwrap_or_else(too_late) }
-            .boxed()
-            .fuse();
+        if self.lanes.can_take_more() {
+            let (blocked, held) = (self.lanes.blocked(), self.lanes.held());
+            let bytes = bytes.min(self.look_bytes);
+            self.jobs.look(Look { rows, bytes, of_each_unit: OF_EACH_UNIT, held, blocked });
+        }
     }
 
-    fn looked(&mut self, looked: Looked) -> Result<(), OutboxError> {
-        let result = match looked {
-            Ok(rows) => {
+    fn answered(&mut self, answer: Answer) -> Result<(), OutboxError> {
+        match answer {
+            Answer::Lead(since) => self.led(since),
+            Answer::Marked(report) => self.lanes.forget(&report),
+            Answer::Found(rows) => {
+                self.look_bytes = (self.look_bytes * 2).min(WINDOW_BYTES);
                 self.may_be_more |= !rows.is_empty();
-                // Another relay may lead by now, and has these rows.
-                if self.leads() {
-                    self.lanes.add(rows);
-                }
-                Ok(())
+                self.lanes.add(rows);
             }
-            Err(error) => {
-                self.may_be_more = true;
-                self.database_failed(error)
+            Answer::Pruned(count) => {
+                let pause = if count < PRUNE_BATCH.unsigned_abs() { PRUNE_EVERY } else { Duration::ZERO };
+                self.next_prune = Instant::now() + jitter::spread(pause);
             }
-        };
-        for report in self.marked.drain(..) {
-            self.lanes.forget(&report);
+            Answer::NotMarked(report, error) => {
+                self.report.extend(report);
+                return self.failed(error);
+            }
+            Answer::NotFound(error) => {
+                self.look_bytes = (self.look_bytes / 2).max(1);
+                return self.failed(error);
+            }
+            Answer::Failed(error) => return self.failed(error),
         }
-        result
-    }
-
-    fn database_failed(&mut self, error: OutboxError) -> Result<(), OutboxError> {
-        if error.kind() == OutboxErrorKind::Mismatch {
-            return Err(error);
-        }
-        let cause = error.source().map(ToString::to_string);
-        limited!(self.lines, warn, "outbox is not available", %error, cause);
-        self.exchange_after = Instant::now() + jitter::spread(TICK);
         Ok(())
     }
 
-    /// Bounded: a broker or a database that is away must not keep the service from ending.
-    pub(super) async fn finish(&mut self) {
-        let under_way = async {
-            while let Some(published) = self.flight.next().await {
-                // What has failed is left to the next relay.
-                let _is_known = self.all_published(published);
+    fn failed(&mut self, error: OutboxError) -> Result<(), OutboxError> {
+        if error.kind() == OutboxErrorKind::Mismatch {
+            return Err(error);
+        }
+        // Once, for all that was asked for together.
+        if Instant::now() >= self.asks_after {
+            let cause = error.source().map(ToString::to_string);
+            limited!(self.lines, warn, "outbox is not available", %error, cause);
+        }
+        (self.is_due, self.may_be_more) = (true, true);
+        self.asks_after = Instant::now() + jitter::spread(TICK);
+        Ok(())
+    }
+
+    fn led(&mut self, since: Option<Instant>) {
+        let Some(since) = since else {
+            if self.leads_until.take().is_some() {
+                tracing::warn!(relay = %self.id, "another relay publishes the outbox");
             }
+            return self.give_up();
         };
-        let _all_ended = timeout(AT_THE_END, under_way).await;
-        match timeout(AT_THE_END, self.mark_the_last()).await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => {
-                tracing::warn!(%error, "last events could not be marked; they are published again");
-            }
-            Err(_elapsed) => {
-                tracing::warn!("last events could not be marked in time; they are published again");
-            }
+        if !self.leads() {
+            // Another relay may have led in between.
+            self.give_up();
         }
+        if self.leads_until.is_none() {
+            let outbox = self.relay.table.name();
+            tracing::info!(relay = %self.id, outbox, "this relay publishes the outbox");
+        }
+        self.leads_until = Some(since + LEASE);
+        // Where an answer takes that long, the next is asked for at once.
+        self.is_due |= since.elapsed() >= TICK;
     }
-
-    async fn mark_the_last(&mut self) -> Result<(), OutboxError> {
-        if !self.exchange.is_terminated() {
-            let (report, turn) = (&mut self.exchange).await;
-            if turn.is_err() {
-                self.report.extend(report);
-            }
-        }
-        if !self.report.is_empty() {
-            let exchange = self.next_exchange();
-            self.relay.table.exchange(exchange).await?;
-        }
-        self.relay.table.step_down(self.id).await
-    }
-}
-
-async fn in_time(table: Arc<dyn Table>, exchange: Exchange) -> Exchanged {
-    let report = exchange.report.clone();
-    (report, timeout(EXCHANGE_TIMEOUT, table.exchange(exchange)).await.unwrap_or_else(too_late))
-}
-
-fn too_late<T>(elapsed: Elapsed) -> Result<T, OutboxError> {
-    Err(OutboxError::caused(OutboxErrorKind::Unavailable, elapsed))
 }

@@ -1,0 +1,94 @@
+//! What each statement reads of a table with a million rows.
+
+use super::{micros, statements::Statements, whole};
+use crate::{
+    outbox::{OutboxOptions, PostgresOutbox},
+    testing::Postgres,
+};
+use sqlx::{AssertSqlSafe, PgPool, Row, postgres::PgArguments, query::Query};
+use std::time::Duration;
+use uuid::Uuid;
+
+type Statement = Query<'static, sqlx::Postgres, PgArguments>;
+
+/// The sent rows come first, as they do.
+const FILL: &str = "
+INSERT INTO stratt_outbox (uri, subject, message_id, payload, state)
+SELECT 'strat://dev/rule/u' || n % 5000 || '@1.0.0', '', '', '', CASE WHEN n <= $1 THEN 1 ELSE 0 END
+FROM generate_series(1, 1000000) AS n";
+
+/// A million rows, so many of them sent.
+async fn filled(sent: i32) -> PgPool {
+    let pool = PgPool::connect(&Postgres::shared().await.unwrap().database().await.unwrap()).await.unwrap();
+    PostgresOutbox::new(pool.clone(), OutboxOptions::default()).migrate().await.unwrap();
+    let quick = "ALTER TABLE stratt_outbox SET (autovacuum_enabled = false);
+        ALTER TABLE stratt_outbox SET UNLOGGED";
+    sqlx::raw_sql(quick).execute(&pool).await.unwrap();
+    sqlx::query(FILL).bind(sent).execute(&pool).await.unwrap();
+    pool
+}
+
+/// The indexes by which the table itself is read; one that is read whole is "all".
+async fn reads(pool: &PgPool, statement: &str, bind: impl FnOnce(Statement) -> Statement) -> Vec<String> {
+    let explain = format!("EXPLAIN (COSTS OFF) {statement}");
+    let plan = bind(sqlx::query(AssertSqlSafe(explain))).persistent(false).fetch_all(pool).await.unwrap();
+    let mut reads = Vec::new();
+    for line in plan {
+        let line: String = line.get(0);
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let after =
+            |word: &str| words.iter().position(|w| *w == word).and_then(|at| words.get(at + 1)).copied();
+        match after("using").or_else(|| after("on").filter(|_| line.contains("Bitmap Index Scan"))) {
+            Some(index) => reads.push(index.trim_start_matches("stratt_outbox_").to_owned()),
+            None if line.contains("Seq Scan on stratt_outbox ")
+                || line.ends_with("Seq Scan on stratt_outbox") =>
+            {
+                reads.push("all".to_owned());
+            }
+            None => {}
+        }
+    }
+    reads
+}
+
+/// Without a backlog and with a long one, before the planner knows anything of the table, and after.
+#[tokio::test]
+async fn no_statement_reads_more_rows_than_it_needs() {
+    for sent in [999_980, 850_000] {
+        let pool = filled(sent).await;
+        check(&pool, &format!("{sent} sent")).await;
+        sqlx::raw_sql("VACUUM ANALYZE stratt_outbox").execute(&pool).await.unwrap();
+        check(&pool, &format!("{sent} sent, analyzed")).await;
+    }
+}
+
+async fn check(pool: &PgPool, case: &str) {
+    let Statements { enqueue, sent, set_aside, take_lead, pending, prune, step_down, status, .. } =
+        Statements::of("stratt_outbox");
+    // The planner may take any of these: with the ids, each leads to their rows and no others.
+    let by_id = ["pkey", "pending", "unsent"];
+    let ids: Vec<i64> = (999_000..1_000_000).collect();
+    let looks = [(Vec::new(), Vec::new()), (ids.clone(), vec!["strat://dev/rule/u7@1.0.0".to_owned(); 1000])];
+    for (held, blocked) in looks {
+        let bind =
+            |q: Statement| q.bind(1000_i64).bind(held).bind(blocked).bind(100_i64).bind(whole(1 << 23));
+        assert_eq!(reads(pool, &pending, bind).await, ["pending"], "{case}");
+    }
+    let marks = reads(pool, &sent, |q| q.bind(ids.clone())).await;
+    assert!(marks.len() == 1 && by_id.contains(&&*marks[0]), "{marks:?} {case}");
+    let errors = vec![String::new(); ids.len()];
+    let marks = reads(pool, &set_aside, |q| q.bind(ids.clone()).bind(errors)).await;
+    assert!(marks.len() == 1 && by_id.contains(&&*marks[0]), "{marks:?} {case}");
+    let oldest = reads(pool, &prune, |q| q.bind(1000_i64).bind(micros(Duration::from_secs(60)))).await;
+    assert_eq!(oldest, ["sent", "pkey"], "{case}");
+    let counted = reads(pool, &status, |q| q).await;
+    assert!(counted == ["unsent"] || counted == ["pending"], "{counted:?} {case}");
+    let enqueue = reads(pool, &enqueue, |q| {
+        q.bind("").bind("").bind("").bind(Vec::<u8>::new()).bind(None::<String>).bind(None::<String>)
+    });
+    assert!(enqueue.await.is_empty(), "{case}");
+    // One row, of a table of its own.
+    assert!(reads(pool, &take_lead, |q| q.bind(Uuid::nil()).bind(1_i64)).await.is_empty(), "{case}");
+    let step_down = reads(pool, &step_down, |q| q.bind(Uuid::nil())).await;
+    assert!(step_down.is_empty() || step_down == ["relay_pkey"], "{step_down:?} {case}");
+}
