@@ -14,6 +14,7 @@
     reason = "tests fail by panicking"
 )]
 
+mod exporter;
 mod golden;
 mod hostile;
 mod links;

@@ -76,12 +76,13 @@ async fn large_events_are_held_by_the_byte() {
         eventually("status", || outbox.status(), |status| status.pending == 0).await;
         stage.server.kill();
         enqueue_large(&outbox, 200).await;
-        // 8 MiB, and one event more.
+        // 8 MiB and one event more at most; it asks for more only while a quarter of that is free.
         let held = || async { relay.progress.backlog() };
-        eventually("held", held, |held| *held >= 34).await;
+        eventually("held", held, |held| *held >= 26).await;
         let begun = Instant::now();
         while begun.elapsed() < Duration::from_secs(2) {
-            assert_eq!(held().await, 34);
+            let held = held().await;
+            assert!((26..=34).contains(&held), "{held} events are held");
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
         stage.server.restart().await.unwrap();
