@@ -10,6 +10,7 @@ mod event;
 mod fingerprint;
 mod idempotency;
 mod source;
+mod stored;
 mod subject;
 mod uri;
 mod value;

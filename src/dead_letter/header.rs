@@ -16,7 +16,7 @@ pub(crate) const TIME: &str = "Strat-Dead-Letter-Time";
 pub(crate) const PAYLOAD_OMITTED: &str = "Strat-Dead-Letter-Payload-Omitted";
 /// Present with [`PAYLOAD_OMITTED`]: the [`digest`] of the original bytes.
 pub(crate) const PAYLOAD_DIGEST: &str = "Strat-Dead-Letter-Payload-Digest";
-/// Present when the original headers did not fit: how many bytes they had.
+/// Present when the original headers did not fit, or could not be read: how many bytes they had.
 pub(crate) const HEADERS_OMITTED: &str = "Strat-Dead-Letter-Headers-Omitted";
 /// On an event that was redriven: the stream, sequence and consumer of its dead letter.
 pub(crate) const REDRIVEN: &str = "Strat-Dead-Letter-Redriven";

@@ -112,7 +112,8 @@ impl DeadLetter {
         header::get(&self.headers, header::PAYLOAD_DIGEST)
     }
 
-    /// Whether the headers of the event were too many to be stored. A redrive publishes the event without them.
+    /// Whether the headers of the event were too many to be stored, or could not be read. A redrive publishes the event
+    /// without them.
     #[must_use]
     pub fn are_headers_omitted(&self) -> bool {
         self.headers.get(header::HEADERS_OMITTED).is_some()

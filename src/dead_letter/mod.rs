@@ -14,7 +14,7 @@ pub use filter::DeadLetterFilter;
 pub use letter::DeadLetter;
 pub use reason::DeadLetterReason;
 pub use sweep::{SweepError, SweepErrorKind, SweepSummary, Sweeper};
-pub(crate) use write::Obituary;
+pub(crate) use write::{Headers, Obituary};
 
 use crate::{bridge::EventBridge, publish::Publisher, topology::DEAD_LETTER_STREAM};
 use async_nats::jetstream::{

@@ -2,13 +2,14 @@
 
 use super::{
     DeadLetter, DeadLetterError, DeadLetterErrorKind, DeadLetterFilter, DeadLetters, READ_WITHIN, header,
-    is_not_found, unavailable,
+    unavailable,
 };
 use crate::{
     domain::Domain,
     envelope::Envelope,
     event::EventType,
     publish::{Outgoing, PublishReceipt},
+    stored::Stored,
     subject::Address,
 };
 use async_nats::{HeaderMap, header::NATS_MESSAGE_ID};
@@ -110,16 +111,9 @@ impl DeadLetters {
             return Ok(letter.payload().clone());
         }
         let gone = || DeadLetterError::new(DeadLetterErrorKind::PayloadGone, sequence);
-        let stream = self
-            .context
-            .get_stream_no_info(letter.stream())
-            .await
-            .map_err(|error| unavailable(sequence, error))?;
-        let payload = match stream.get_raw_message(letter.stream_sequence()).await {
-            Ok(message) => message.payload,
-            Err(error) if is_not_found(&error.kind()) => return Err(gone()),
-            Err(error) => return Err(unavailable(sequence, error)),
-        };
+        let stored = Stored::at(&self.context, letter.stream(), letter.stream_sequence()).await;
+        let stored = stored.map_err(|error| unavailable(sequence, error))?;
+        let payload = stored.ok_or_else(gone)?.payload;
         // A stream that was recreated has another event there.
         match letter.payload_digest() {
             Some(digest) if digest != header::digest(&payload) => Err(gone()),

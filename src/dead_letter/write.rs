@@ -32,13 +32,40 @@ pub(crate) struct Obituary<'a> {
     pub(crate) stream: &'a str,
     pub(crate) sequence: u64,
     pub(crate) subject: &'a str,
-    pub(crate) headers: Option<&'a HeaderMap>,
+    pub(crate) headers: Headers<'a>,
     pub(crate) payload: &'a Bytes,
     /// Where it is logged.
     pub(crate) lines: &'a LogLimit,
 }
 
-/// What a record does without, because it would be more than the broker takes.
+/// The headers of a message that is dead-lettered.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Headers<'a> {
+    None,
+    Are(&'a HeaderMap),
+    /// They cannot be read, and so cannot be written.
+    Unreadable {
+        bytes: usize,
+    },
+}
+
+impl Headers<'_> {
+    fn size(self) -> usize {
+        match self {
+            Self::None => 0,
+            Self::Are(headers) => header::size(headers),
+            Self::Unreadable { bytes } => bytes,
+        }
+    }
+}
+
+impl<'a> From<Option<&'a HeaderMap>> for Headers<'a> {
+    fn from(headers: Option<&'a HeaderMap>) -> Self {
+        headers.map_or(Self::None, Self::Are)
+    }
+}
+
+/// What a record does without, because it would be more than the broker takes, or cannot be written.
 #[derive(Debug, Clone, Copy)]
 struct LeftOut {
     headers: bool,
@@ -107,8 +134,9 @@ impl Obituary<'_> {
         publisher: &Publisher,
         deadline: Instant,
     ) -> Result<PublishReceipt, PublishError> {
-        let (headers, payload) = (self.headers.map_or(0, header::size), self.payload.len());
-        let mut left_out = LeftOut { headers: headers > MOST_HEADERS, payload: false };
+        let (headers, payload) = (self.headers.size(), self.payload.len());
+        let are_unreadable = matches!(self.headers, Headers::Unreadable { .. });
+        let mut left_out = LeftOut { headers: are_unreadable || headers > MOST_HEADERS, payload: false };
         loop {
             let stored = publisher.publish_until(self.record(message_id, left_out), deadline).await;
             let is_too_large = stored.as_ref().is_err_and(|error| error.kind() == PublishErrorKind::TooLarge);
@@ -143,11 +171,12 @@ impl Obituary<'_> {
     }
 
     fn record(&self, message_id: &str, left_out: LeftOut) -> Outgoing {
-        let original = self.headers.filter(|_| !left_out.headers);
-        let mut headers = original.map(header::of_event).unwrap_or_default();
+        let mut headers = match self.headers {
+            Headers::Are(original) if !left_out.headers => header::of_event(original),
+            _ => HeaderMap::new(),
+        };
         if left_out.headers {
-            let size = self.headers.map_or(0, header::size);
-            header::set(&mut headers, header::HEADERS_OMITTED, &size.to_string());
+            header::set(&mut headers, header::HEADERS_OMITTED, &self.headers.size().to_string());
         }
         if left_out.payload {
             header::set(&mut headers, header::PAYLOAD_OMITTED, &self.payload.len().to_string());

@@ -20,7 +20,7 @@ impl InProcess<'_> {
             stream: self.shared.stream,
             sequence: *sequence,
             subject: &message.subject,
-            headers: message.headers.as_ref(),
+            headers: message.headers.as_ref().into(),
             payload: &message.payload,
             lines: &self.shared.lines,
         };

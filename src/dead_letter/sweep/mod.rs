@@ -8,7 +8,7 @@ mod summary;
 pub use error::{SweepError, SweepErrorKind};
 pub use summary::SweepSummary;
 
-use super::{DeadLetterReason, Obituary};
+use super::{DeadLetterReason, Headers, Obituary};
 use crate::{
     bridge::EventBridge,
     log_limit::{LogLimit, limited},
@@ -233,7 +233,10 @@ impl Sweeper {
             stream,
             sequence: advisory.sequence,
             subject: &event.subject,
-            headers: Some(&event.headers),
+            headers: match &event.headers {
+                Some(headers) => Headers::Are(headers),
+                None => Headers::Unreadable { bytes: event.header.len() },
+            },
             payload: &event.payload,
             lines: &self.lines,
         };

@@ -1,9 +1,8 @@
 //! The event that an advisory speaks of.
 
 use super::advisory::Advisory;
-use async_nats::jetstream::{
-    self, Context, ErrorCode, context::RequestError, message::StreamMessage, stream::LastRawMessageErrorKind,
-};
+use crate::stored::Stored;
+use async_nats::jetstream::{self, Context, ErrorCode, context::RequestError};
 use serde::Deserialize;
 use std::error::Error;
 use time::{OffsetDateTime, serde::rfc3339};
@@ -26,7 +25,7 @@ pub(super) async fn read(
     context: &Context,
     stream: &'static str,
     advisory: &Advisory,
-) -> Result<Option<StreamMessage>, Box<dyn Error + Send + Sync>> {
+) -> Result<Option<Stored>, Box<dyn Error + Send + Sync>> {
     let asked: Result<Answer, RequestError> = context.request(format!("STREAM.INFO.{stream}"), &()).await;
     match asked? {
         Answer::Error { error } if error.error_code() == ErrorCode::STREAM_NOT_FOUND => return Ok(None),
@@ -35,10 +34,5 @@ pub(super) async fn read(
         Answer::Info { created } if created > advisory.time => return Ok(None),
         Answer::Info { .. } => {}
     }
-    let stream = context.get_stream_no_info(stream).await?;
-    match stream.get_raw_message(advisory.sequence).await {
-        Ok(message) => Ok(Some(message)),
-        Err(error) if matches!(error.kind(), LastRawMessageErrorKind::NoMessageFound) => Ok(None),
-        Err(error) => Err(error.into()),
-    }
+    Stored::at(context, stream, advisory.sequence).await
 }

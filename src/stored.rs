@@ -1,0 +1,76 @@
+//! A message as it is stored, whatever its headers are.
+
+use async_nats::{
+    HeaderMap,
+    jetstream::{Context, ErrorCode, message::StreamMessage, response::Response, stream::RawMessage},
+};
+use bytes::Bytes;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use std::error::Error;
+
+/// A message that was read from its stream.
+#[derive(Debug)]
+pub(crate) struct Stored {
+    pub(crate) sequence: u64,
+    pub(crate) subject: String,
+    /// The headers as they are sent; empty where there are none.
+    pub(crate) header: Bytes,
+    /// The same as async-nats reads them; `None` if it cannot.
+    pub(crate) headers: Option<HeaderMap>,
+    pub(crate) payload: Bytes,
+}
+
+#[derive(Debug, Deserialize)]
+struct Answer {
+    message: RawMessage,
+}
+
+impl Stored {
+    /// The message at `sequence`; `None` if there is none.
+    pub(crate) async fn at(
+        context: &Context,
+        stream: &str,
+        sequence: u64,
+    ) -> Result<Option<Self>, Box<dyn Error + Send + Sync>> {
+        Self::ask(context, stream, json!({ "seq": sequence })).await
+    }
+
+    /// The first message from `sequence` on whose subject matches `filter`; `None` if there is none.
+    pub(crate) async fn next(
+        context: &Context,
+        stream: &str,
+        sequence: u64,
+        filter: &str,
+    ) -> Result<Option<Self>, Box<dyn Error + Send + Sync>> {
+        Self::ask(context, stream, json!({ "seq": sequence, "next_by_subj": filter })).await
+    }
+
+    /// The answer is JSON. A direct get would send the headers as they are, and those that async-nats cannot read cut the
+    /// connection.
+    async fn ask(
+        context: &Context,
+        stream: &str,
+        what: Value,
+    ) -> Result<Option<Self>, Box<dyn Error + Send + Sync>> {
+        match context.request(format!("STREAM.MSG.GET.{stream}"), &what).await? {
+            Response::Ok(Answer { message }) => Self::decode(message).map(Some),
+            Response::Err { error } if error.error_code() == ErrorCode::NO_MESSAGE_FOUND => Ok(None),
+            Response::Err { error } => Err(error.into()),
+        }
+    }
+
+    fn decode(raw: RawMessage) -> Result<Self, Box<dyn Error + Send + Sync>> {
+        // As the payload of a message without headers, any text is decoded and not read.
+        let decoded = |text: String| {
+            StreamMessage::try_from(RawMessage { payload: text, headers: None, ..raw.clone() })
+                .map(|message| message.payload)
+        };
+        let header = raw.headers.clone().map_or(Ok(Bytes::new()), decoded)?;
+        let payload = decoded(raw.payload.clone())?;
+        let RawMessage { sequence, ref subject, .. } = raw;
+        let subject = subject.clone();
+        let headers = StreamMessage::try_from(raw).ok().map(|message| message.headers);
+        Ok(Self { sequence, subject, header, headers, payload })
+    }
+}
