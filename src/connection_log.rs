@@ -45,6 +45,7 @@ impl ConnectionLog {
     }
 }
 
-fn connects(client: &Client) -> u64 {
+/// How often the client has connected: once, and once more after each loss.
+pub(crate) fn connects(client: &Client) -> u64 {
     client.statistics().connects.load(Ordering::Relaxed)
 }

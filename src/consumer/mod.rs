@@ -34,6 +34,7 @@ mod sequence;
 mod streams;
 mod summary;
 mod takeover;
+mod unreadable;
 mod vitals;
 
 pub use builder::ConsumerBuilder;

@@ -7,7 +7,7 @@ use super::{
     process::Shared,
     pull::Puller,
     pump::{pump, send},
-    takeover,
+    takeover, unreadable,
 };
 use crate::{connection_log::ConnectionLog, log_limit::limited};
 use std::{
@@ -88,8 +88,9 @@ impl DurableConsumer {
                 })?
             }
         };
-        let mut signs_of_life = JoinSet::new();
-        signs_of_life.spawn(Arc::clone(&shared.holds).keep_alive());
+        let mut beside = JoinSet::new();
+        beside.spawn(Arc::clone(&shared.holds).keep_alive());
+        beside.spawn(unreadable::watch(self.context.clone(), self.watch.clone(), Arc::clone(&shared)));
         verdicts.spawn(gap::watch(self.context.clone(), Arc::clone(&shared)));
         let gather = Arc::new(Notify::new());
         let intake = SharedIntake::new(Arc::clone(&shared), puller, look, Arc::clone(&gather));

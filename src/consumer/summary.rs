@@ -20,7 +20,8 @@ pub struct ConsumeSummary {
     pub exhausted: u64,
     /// Dead-lettered because the handler rejected them.
     pub rejected: u64,
-    /// Dead-lettered because they were not valid.
+    /// Dead-lettered because they were not valid. Those that async-nats cannot read are not among them: they are never
+    /// received.
     pub invalid: u64,
     /// To be dead-lettered, which failed; the server was asked to deliver them again.
     pub postponed: u64,

@@ -40,3 +40,4 @@ mod standby;
 mod store_recovery;
 mod sweeper;
 mod twins;
+mod unreadable;
