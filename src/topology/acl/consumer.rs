@@ -21,6 +21,7 @@ pub struct Consumer {
     checks_streams: bool,
     bucket: Option<String>,
     reads_dead_letters: bool,
+    finds_unreadable_events: bool,
 }
 
 impl Consumer {
@@ -28,7 +29,16 @@ impl Consumer {
     #[must_use]
     pub fn new(feed: Feed, name: ConsumerName) -> Self {
         let (filters, order) = (Vec::new(), Order::default());
-        Self { feed, name, filters, order, checks_streams: true, bucket: None, reads_dead_letters: false }
+        Self {
+            feed,
+            name,
+            filters,
+            order,
+            checks_streams: true,
+            bucket: None,
+            reads_dead_letters: false,
+            finds_unreadable_events: false,
+        }
     }
 
     /// May create and update its durable, for these event types in these domains, or in all if none is given.
@@ -82,6 +92,18 @@ impl Consumer {
         self
     }
 
+    /// May read an event by its sequence, to find and dead-letter one that the client library cannot read, as with a header
+    /// that is not UTF-8.
+    ///
+    /// Such an event cuts the connection at each delivery. Without the permission it stays, and an error in the log says
+    /// among which sequences it is. With it this user can read every event of its feed, also of other domains and types,
+    /// since the server cannot limit what is read by sequence.
+    #[must_use]
+    pub fn finding_unreadable_events(mut self) -> Self {
+        self.finds_unreadable_events = true;
+        self
+    }
+
     /// What it may do.
     #[must_use]
     pub fn permissions(&self, inbox: &Inbox) -> Permissions {
@@ -110,6 +132,9 @@ impl Consumer {
         }
         if self.reads_dead_letters {
             publish.push(about_stream("MSG.GET", DEAD_LETTER_STREAM));
+        }
+        if self.finds_unreadable_events {
+            publish.push(about_stream("MSG.GET", feed.stream()));
         }
         Permissions::new(publish, inbox)
     }

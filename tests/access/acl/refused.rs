@@ -14,8 +14,8 @@ use support::{Running, published};
 use tokio::time::timeout;
 
 const NOBODY: &[&str] = &[];
-const ROLES: [&str; 8] =
-    ["publisher", "verifier", "ordered", "audit", "plain", "reader", "operator", "provisioner"];
+const ROLES: [&str; 9] =
+    ["publisher", "verifier", "ordered", "audit", "finder", "plain", "reader", "operator", "provisioner"];
 
 /// What is done, by a request to a subject with a body, and by whom it may be done.
 #[rustfmt::skip]
@@ -43,7 +43,7 @@ const REQUESTS: &[(&str, &str, &str, &[&str])] = &[
     ("look at the events", "$JS.API.STREAM.INFO.STRATT_EVENTS", "", &["audit", "provisioner"]),
     ("look at those of Choco", "$JS.API.STREAM.INFO.CHOCO_STRATT", "", &["ordered", "provisioner"]),
     ("look at the dead letters", "$JS.API.STREAM.INFO.STRATT_DLQ", "", &["ordered", "audit", "operator", "provisioner"]),
-    ("read an event", "$JS.API.STREAM.MSG.GET.STRATT_EVENTS", r#"{"seq":1}"#, &["verifier", "operator"]),
+    ("read an event", "$JS.API.STREAM.MSG.GET.STRATT_EVENTS", r#"{"seq":1}"#, &["verifier", "finder", "operator"]),
     ("read an event directly", "$JS.API.DIRECT.GET.STRATT_EVENTS.strat.dev.unit.published", "", NOBODY),
     ("read an event of Choco", "$JS.API.STREAM.MSG.GET.CHOCO_STRATT", r#"{"seq":1}"#, &["operator"]),
     ("read one directly", "$JS.API.DIRECT.GET.CHOCO_STRATT", r#"{"seq":1}"#, NOBODY),

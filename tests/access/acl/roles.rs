@@ -17,7 +17,7 @@ use stratt_event_bridge::{
         acl::{ChocoReader, Consumer, DeadLetterOperator, Inbox, Permissions, Provisioner, Publisher},
     },
 };
-use support::{Running, deprecated, eventually, one_of_each, published, quick, source};
+use support::{Running, deprecated, eventually, one_of_each, published, quick, raw_publish, short, source};
 
 /// A role with its permissions, and its work, which panics if it cannot be done.
 pub struct Role {
@@ -48,6 +48,10 @@ pub fn all() -> Vec<Role> {
         .reading_dead_letters();
     let audit = Consumer::new(Feed::Strat, name("audit"))
         .creating_durable(dev(), [EventType::UnitPublished, EventType::UnitDeprecated]);
+    let finder = Consumer::new(Feed::Strat, name("finder"))
+        .creating_durable([], [EventType::UnitPublished])
+        .without_stream_checks()
+        .finding_unreadable_events();
     let plain = Consumer::new(Feed::Choco, name("plain")).without_stream_checks();
     let reader = ChocoReader::new(name("reader"));
     let provisioner = Provisioner::default().with_kv_store(BUCKET).unwrap();
@@ -81,6 +85,12 @@ pub fn all() -> Vec<Role> {
             permissions: audit.permissions(&inbox("audit")),
             prepare: provisioned,
             work: |bridge, admin| consume(two_types(&bridge), admin, Feed::Strat, "audit").boxed(),
+        },
+        Role {
+            name: "finder",
+            permissions: finder.permissions(&inbox("finder")),
+            prepare: with_unreadable_event,
+            work: |bridge, admin| find(bridge, admin).boxed(),
         },
         Role {
             name: "plain",
@@ -117,6 +127,17 @@ fn with_bucket(admin: EventBridge) -> BoxFuture<'static, ()> {
     async move {
         provisioned(admin.clone()).await;
         KvStore::create(admin.client().clone(), KvStoreOptions::default()).await.unwrap();
+    }
+    .boxed()
+}
+
+/// An event that async-nats cannot read.
+fn with_unreadable_event(admin: EventBridge) -> BoxFuture<'static, ()> {
+    async move {
+        provisioned(admin.clone()).await;
+        let server = admin.client().server_info();
+        let url = format!("nats://admin:pw@{}:{}", server.host, server.port);
+        raw_publish(&url, "strat.dev.unit.published", b"NATS/1.0\r\nno colon\r\n\r\n", b"{}").await;
     }
     .boxed()
 }
@@ -223,6 +244,20 @@ async fn consume(builder: ConsumerBuilder, admin: EventBridge, feed: Feed, durab
     let summary = running.stop().await;
     assert!(summary.handled >= 2, "{summary:?}");
     assert_eq!((summary.rejected, summary.retried), (1, 1), "{summary:?}");
+}
+
+/// Dead-letters what it cannot read, and handles what follows.
+async fn find(bridge: EventBridge, admin: EventBridge) {
+    let builder = bridge.consumer("finder", Arc::new(MemoryStore::new())).on(handle);
+    let builder = builder.options(short().without_stream_checks());
+    let running = Running::start(builder.build().await.unwrap());
+    admin.publish(published("fine", 1)).await.unwrap();
+    all_answered(&admin, Feed::Strat, "finder", 2).await;
+    assert_eq!(running.stop().await.handled, 1);
+    let letters = DeadLetters::new(&admin);
+    let letters: Vec<_> =
+        letters.list(DeadLetterFilter::default()).await.unwrap().try_collect().await.unwrap();
+    assert!(letters.len() == 1 && letters[0].are_headers_omitted(), "{letters:?}");
 }
 
 /// Everything that a consumer can need: see the permissions of `ordered`.
