@@ -32,6 +32,7 @@ pub mod dedupe;
 // Around.
 mod account_limit;
 mod connection_log;
+mod error_kind;
 mod jitter;
 mod log_limit;
 #[cfg(feature = "schema")]

@@ -1,6 +1,6 @@
 //! Why a consumer could not be built, or had to stop.
 
-use crate::connection_watch::Disconnected;
+use crate::{connection_watch::Disconnected, error_kind::kind_words};
 use std::{borrow::Cow, error::Error, fmt};
 
 /// A durable consumer that could not be built, or had to stop.
@@ -47,6 +47,23 @@ pub enum ConsumeErrorKind {
     /// The broker did not answer, or refused; the source says more.
     Unavailable,
 }
+
+kind_words!(ConsumeErrorKind {
+    InvalidName => "invalid_name", "name of the consumer is not valid";
+    InvalidHandlers => "invalid_handlers", "consumer has no handler, or two for one event type";
+    InvalidOptions => "invalid_options", "options contradict each other";
+    StoreRetention => "store_retention", "dedupe store forgets sooner than the stream does";
+    StreamNotFound => "stream_not_found", "stream does not exist";
+    UnfitStream => "unfit_stream", "stream has settings that break a guarantee";
+    Conflict => "conflict", "durable has settings that cannot be changed";
+    ConsumerDrift => "consumer_drift", "durable has other settings than it should have";
+    ConsumerGone => "consumer_gone", "durable or its stream was deleted";
+    ConsumerAhead => "consumer_ahead", "durable has delivered beyond the end of its stream";
+    PermissionDenied => "permission_denied", "permission is denied";
+    LimitReached => "limit_reached", "limit of the account or the stream is reached";
+    UnsupportedServer => "unsupported_server", "server is too old";
+    Unavailable => "unavailable", "broker did not answer or refused";
+});
 
 impl ConsumeError {
     pub(super) fn new(kind: ConsumeErrorKind, message: impl Into<Cow<'static, str>>) -> Self {

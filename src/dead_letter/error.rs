@@ -1,5 +1,6 @@
 //! Why something could not be done with dead letters.
 
+use crate::error_kind::kind_words;
 use std::{error::Error, fmt};
 
 /// Something that could not be done with dead letters.
@@ -25,6 +26,14 @@ pub enum DeadLetterErrorKind {
     /// The broker did not answer, or refused.
     Unavailable,
 }
+
+kind_words!(DeadLetterErrorKind {
+    NotFound => "not_found", "not found";
+    NotRedrivable => "not_redrivable", "its subject is not one of an event";
+    PayloadGone => "payload_gone", "its payload is gone from the stream";
+    Publish => "publish", "event cannot be published again";
+    Unavailable => "unavailable", "broker did not answer or refused";
+});
 
 impl DeadLetterError {
     pub(super) fn new(kind: DeadLetterErrorKind, sequence: Option<u64>) -> Self {
@@ -54,13 +63,7 @@ impl fmt::Display for DeadLetterError {
         if let Some(sequence) = self.sequence {
             write!(f, "dead letter {sequence}: ")?;
         }
-        f.write_str(match self.kind {
-            DeadLetterErrorKind::NotFound => "not found",
-            DeadLetterErrorKind::NotRedrivable => "its subject is not one of an event",
-            DeadLetterErrorKind::PayloadGone => "its payload is gone from the stream",
-            DeadLetterErrorKind::Publish => "event cannot be published again",
-            DeadLetterErrorKind::Unavailable => "broker did not answer or refused",
-        })
+        write!(f, "{}", self.kind)
     }
 }
 

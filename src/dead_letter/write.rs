@@ -66,7 +66,7 @@ impl Obituary<'_> {
         let of = Delivered { consumer: &consumer, stream, subject, sequence };
         let span = span::dead_letter(of, &destination, &message_id, self.reason.as_str());
         let stored = self.store_by_id(&message_id, publisher, deadline).instrument(span.clone()).await;
-        let receipt = stored.inspect_err(|error| span::failed(&span, error.kind().name()))?;
+        let receipt = stored.inspect_err(|error| span::failed(&span, error.kind().as_str()))?;
         dead_lettered(&consumer, self.reason);
         // What is wrong with an invalid event may quote it, and nothing of what events hold is logged: its dead letter tells.
         let error = (self.reason != DeadLetterReason::Invalid).then(|| header::printable(self.error));

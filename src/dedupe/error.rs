@@ -1,5 +1,6 @@
 //! Why a store did not do what it was asked.
 
+use crate::error_kind::kind_words;
 use std::{borrow::Cow, error::Error, fmt};
 
 /// A store that did not do what it was asked, or whose answer is not known.
@@ -25,6 +26,14 @@ pub enum StoreErrorKind {
     /// The store exists with other settings than were asked for.
     Mismatch,
 }
+
+kind_words!(StoreErrorKind {
+    Fenced => "fenced", "claim was lost to another";
+    Full => "full", "dedupe store is full";
+    Unavailable => "unavailable", "dedupe store is not available";
+    Corrupt => "corrupt", "slot cannot be read";
+    Mismatch => "mismatch", "dedupe store has other settings";
+});
 
 impl StoreError {
     /// An error of this kind.
@@ -59,13 +68,7 @@ impl fmt::Display for StoreError {
         if let Some(message) = &self.message {
             return f.write_str(message);
         }
-        f.write_str(match self.kind {
-            StoreErrorKind::Fenced => "claim was lost to another",
-            StoreErrorKind::Full => "dedupe store is full",
-            StoreErrorKind::Unavailable => "dedupe store is not available",
-            StoreErrorKind::Corrupt => "slot cannot be read",
-            StoreErrorKind::Mismatch => "dedupe store has other settings",
-        })
+        write!(f, "{}", self.kind)
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::{Envelope, EventVersion, Meta, timestamp};
 use crate::{
+    error_kind::kind_words,
     event::{Event, EventType},
     idempotency::IdempotencyKey,
     source::Source,
@@ -186,17 +187,24 @@ pub enum DecodeErrorKind {
     KeyMismatch,
 }
 
+kind_words!(DecodeErrorKind {
+    TooLarge => "too_large", "envelope is too large";
+    Malformed => "malformed", "envelope is malformed";
+    UnsupportedVersion => "unsupported_version", "event version is not supported";
+    UnknownEventType => "unknown_event_type", "event type is unknown";
+    OtherEventType => "other_event_type", "event is of another type";
+    SubjectMismatch => "subject_mismatch", "subject disagrees with the envelope";
+    DomainMismatch => "domain_mismatch", "domain disagrees with the uri in the payload";
+    KeyMismatch => "key_mismatch", "idempotency key is not the key of this event";
+});
+
 impl DecodeError {
     fn new(kind: DecodeErrorKind, message: impl Into<Cow<'static, str>>) -> Self {
         Self { kind, message: message.into(), source: None }
     }
 
     fn caused(kind: DecodeErrorKind, error: impl std::error::Error + Send + Sync + 'static) -> Self {
-        let message = match kind {
-            DecodeErrorKind::UnknownEventType => "event type is unknown",
-            _ => "envelope is malformed",
-        };
-        Self { kind, message: message.into(), source: Some(Box::new(error)) }
+        Self { kind, message: kind.to_string().into(), source: Some(Box::new(error)) }
     }
 
     /// What is wrong.

@@ -1,6 +1,6 @@
 //! Why an outbox did not do what it was asked.
 
-use crate::{sql_error::is_other_schema, sql_schema::MigrateError};
+use crate::{error_kind::kind_words, sql_error::is_other_schema, sql_schema::MigrateError};
 use std::{error::Error, fmt};
 
 /// An outbox that did not do what it was asked.
@@ -30,6 +30,16 @@ pub enum OutboxErrorKind {
     /// The connection to the broker is closed for good.
     Disconnected,
 }
+
+kind_words!(OutboxErrorKind {
+    Invalid => "invalid", "envelope cannot be written";
+    TooLarge => "too_large", "envelope is too large";
+    Mismatch => "mismatch", "outbox table is missing or of an older version: call migrate()";
+    Newer => "newer", "outbox table is of a newer version than this program knows";
+    Occupied => "occupied", "name of the outbox's table belongs to something else";
+    Unavailable => "unavailable", "outbox database is not available";
+    Disconnected => "disconnected", "connection to the broker is closed";
+});
 
 impl OutboxError {
     pub(super) fn new(kind: OutboxErrorKind) -> Self {
@@ -69,15 +79,7 @@ impl From<MigrateError> for OutboxError {
 
 impl fmt::Display for OutboxError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self.kind {
-            OutboxErrorKind::Invalid => "envelope cannot be written",
-            OutboxErrorKind::TooLarge => "envelope is too large",
-            OutboxErrorKind::Mismatch => "outbox table is missing or of an older version: call migrate()",
-            OutboxErrorKind::Newer => "outbox table is of a newer version than this program knows",
-            OutboxErrorKind::Occupied => "name of the outbox's table belongs to something else",
-            OutboxErrorKind::Unavailable => "outbox database is not available",
-            OutboxErrorKind::Disconnected => "connection to the broker is closed",
-        })
+        write!(f, "{}", self.kind)
     }
 }
 

@@ -77,7 +77,7 @@ impl Publisher {
         let stored = self.store_batch(distinct, deadline).instrument(span.clone()).await;
         let outcome = stored.map(|receipts| in_order(facts, receipts));
         self.meter.batch_ended(begun, facts.iter().map(|fact| fact.subject.as_str()), &outcome);
-        outcome.inspect_err(|error| span::failed(&span, error.kind().name()))
+        outcome.inspect_err(|error| span::failed(&span, error.kind().as_str()))
     }
 
     async fn store_batch(

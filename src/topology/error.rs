@@ -1,7 +1,7 @@
 //! Why the streams are not what they should be.
 
 use super::Difference;
-use crate::connection_watch::Disconnected;
+use crate::{connection_watch::Disconnected, error_kind::kind_words};
 use std::{borrow::Cow, error::Error, fmt};
 
 /// Streams that are not, or could not be made, what they should be.
@@ -34,6 +34,17 @@ pub enum TopologyErrorKind {
     /// The broker did not answer.
     Unavailable,
 }
+
+kind_words!(TopologyErrorKind {
+    InvalidSettings => "invalid_settings", "settings contradict each other";
+    UnsupportedServer => "unsupported_server", "server is too old for what it was asked";
+    NotFound => "not_found", "stream does not exist";
+    Conflict => "conflict", "stream has settings that cannot be changed";
+    Drift => "drift", "streams have other settings than they should have";
+    LimitReached => "limit_reached", "limit of the account or the server is reached";
+    Refused => "refused", "broker refused";
+    Unavailable => "unavailable", "broker did not answer";
+});
 
 impl TopologyError {
     pub(crate) fn new(kind: TopologyErrorKind, message: impl Into<Cow<'static, str>>) -> Self {

@@ -1,5 +1,6 @@
 //! Why a sweeper could not start, or had to stop.
 
+use crate::error_kind::kind_words;
 use std::{borrow::Cow, error::Error, fmt};
 
 /// A sweeper that could not start, or had to stop.
@@ -23,6 +24,13 @@ pub enum SweepErrorKind {
     /// The broker did not answer.
     Unavailable,
 }
+
+kind_words!(SweepErrorKind {
+    StreamNotFound => "stream_not_found", "stream of advisories does not exist";
+    UnsupportedServer => "unsupported_server", "server is too old";
+    Refused => "refused", "broker refused";
+    Unavailable => "unavailable", "broker did not answer";
+});
 
 impl SweepError {
     pub(super) fn new(kind: SweepErrorKind, message: impl Into<Cow<'static, str>>) -> Self {
