@@ -11,14 +11,18 @@ macro_rules! kind_words {
                     $(Self::$variant => $word,)+
                 }
             }
+
+            /// What `Display` prints.
+            pub(crate) const fn words(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $words,)+
+                }
+            }
         }
 
         impl std::fmt::Display for $kind {
-            /// In words, as an error prints that has no more to say.
             fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                f.pad(match self {
-                    $(Self::$variant => $words,)+
-                })
+                f.pad(self.words())
             }
         }
 

@@ -1,10 +1,11 @@
 //! Why a consumer could not be built, or had to stop.
 
 use crate::{connection_watch::Disconnected, error_kind::kind_words};
-use std::{borrow::Cow, error::Error, fmt};
+use std::{borrow::Cow, error::Error};
 
 /// A durable consumer that could not be built, or had to stop.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
+#[error("{message}")]
 pub struct ConsumeError {
     kind: ConsumeErrorKind,
     message: Cow<'static, str>,
@@ -93,17 +94,5 @@ impl ConsumeError {
     #[must_use]
     pub fn kind(&self) -> ConsumeErrorKind {
         self.kind
-    }
-}
-
-impl fmt::Display for ConsumeError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.message)
-    }
-}
-
-impl Error for ConsumeError {
-    fn source(&self) -> Option<&(dyn Error + 'static)> {
-        self.source.as_deref().map(|error| -> &(dyn Error + 'static) { error })
     }
 }

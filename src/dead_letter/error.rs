@@ -1,10 +1,11 @@
 //! Why something could not be done with dead letters.
 
 use crate::error_kind::kind_words;
-use std::{error::Error, fmt};
+use std::error::Error;
 
 /// Something that could not be done with dead letters.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
+#[error("{}{kind}", .sequence.map_or_else(String::new, |sequence| format!("dead letter {sequence}: ")))]
 pub struct DeadLetterError {
     kind: DeadLetterErrorKind,
     sequence: Option<u64>,
@@ -55,20 +56,5 @@ impl DeadLetterError {
     #[must_use]
     pub fn sequence(&self) -> Option<u64> {
         self.sequence
-    }
-}
-
-impl fmt::Display for DeadLetterError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let Some(sequence) = self.sequence {
-            write!(f, "dead letter {sequence}: ")?;
-        }
-        write!(f, "{}", self.kind)
-    }
-}
-
-impl Error for DeadLetterError {
-    fn source(&self) -> Option<&(dyn Error + 'static)> {
-        self.source.as_deref().map(|error| -> &(dyn Error + 'static) { error })
     }
 }

@@ -10,7 +10,7 @@ use crate::{
 };
 use serde::Deserialize;
 use serde_json::value::RawValue;
-use std::{borrow::Cow, fmt};
+use std::borrow::Cow;
 use uuid::Uuid;
 
 /// The envelope as it is read: all fields required, in any order, others ignored.
@@ -158,7 +158,8 @@ fn unsupported(version: &str) -> DecodeError {
 }
 
 /// Bytes that are not a valid envelope, or not one for the subject they came by.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
+#[error("{message}")]
 pub struct DecodeError {
     kind: DecodeErrorKind,
     message: Cow<'static, str>,
@@ -204,24 +205,12 @@ impl DecodeError {
     }
 
     fn caused(kind: DecodeErrorKind, error: impl std::error::Error + Send + Sync + 'static) -> Self {
-        Self { kind, message: kind.to_string().into(), source: Some(Box::new(error)) }
+        Self { kind, message: kind.words().into(), source: Some(Box::new(error)) }
     }
 
     /// What is wrong.
     #[must_use]
     pub fn kind(&self) -> DecodeErrorKind {
         self.kind
-    }
-}
-
-impl fmt::Display for DecodeError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.message)
-    }
-}
-
-impl std::error::Error for DecodeError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        self.source.as_deref().map(|error| -> &(dyn std::error::Error + 'static) { error })
     }
 }

@@ -1,10 +1,11 @@
 //! Why an outbox did not do what it was asked.
 
 use crate::{error_kind::kind_words, sql_error::is_other_schema, sql_schema::MigrateError};
-use std::{error::Error, fmt};
+use std::error::Error;
 
 /// An outbox that did not do what it was asked.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
+#[error("{kind}")]
 pub struct OutboxError {
     kind: OutboxErrorKind,
     source: Option<Box<dyn Error + Send + Sync>>,
@@ -74,17 +75,5 @@ impl From<MigrateError> for OutboxError {
             MigrateError::Newer(newer) => Self::caused(OutboxErrorKind::Newer, newer),
             MigrateError::Occupied(occupied) => Self::caused(OutboxErrorKind::Occupied, occupied),
         }
-    }
-}
-
-impl fmt::Display for OutboxError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.kind)
-    }
-}
-
-impl Error for OutboxError {
-    fn source(&self) -> Option<&(dyn Error + 'static)> {
-        self.source.as_deref().map(|error| -> &(dyn Error + 'static) { error })
     }
 }

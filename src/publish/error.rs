@@ -4,12 +4,13 @@ use crate::{
     envelope::{BuildError, EncodeError},
     error_kind::kind_words,
 };
-use std::{error::Error, fmt};
+use std::error::Error;
 
 /// A publish that failed.
 ///
 /// [`is_outcome_unknown`](Self::is_outcome_unknown) is the question to ask before anything else.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
+#[error("{kind}{}", if *.outcome_unknown { " (it may have been stored)" } else { "" })]
 pub struct PublishError {
     kind: PublishErrorKind,
     outcome_unknown: bool,
@@ -101,19 +102,6 @@ impl PublishError {
     #[must_use]
     pub fn is_outcome_unknown(&self) -> bool {
         self.outcome_unknown
-    }
-}
-
-impl fmt::Display for PublishError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.kind)?;
-        if self.outcome_unknown { f.write_str(" (it may have been stored)") } else { Ok(()) }
-    }
-}
-
-impl Error for PublishError {
-    fn source(&self) -> Option<&(dyn Error + 'static)> {
-        self.source.as_deref().map(|error| -> &(dyn Error + 'static) { error })
     }
 }
 

@@ -16,7 +16,7 @@ use crate::{
     dedupe::{Claim, DedupeStore, Fence, Slot, StoreError, StoreErrorKind},
 };
 use futures::future::join_all;
-use std::{fmt, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 use tokio::time::{Instant, sleep, timeout};
 use uuid::Uuid;
 
@@ -28,16 +28,9 @@ const SHORT: Duration = Duration::from_millis(300);
 const DEADLINE: Duration = Duration::from_secs(10);
 
 /// A behaviour of the contract that a store does not have.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
 pub struct Violation(String);
-
-impl fmt::Display for Violation {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl std::error::Error for Violation {}
 
 impl From<StoreError> for Violation {
     fn from(error: StoreError) -> Self {

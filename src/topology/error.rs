@@ -2,10 +2,11 @@
 
 use super::Difference;
 use crate::{connection_watch::Disconnected, error_kind::kind_words};
-use std::{borrow::Cow, error::Error, fmt};
+use std::{borrow::Cow, error::Error};
 
 /// Streams that are not, or could not be made, what they should be.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
+#[error("{message}")]
 pub struct TopologyError {
     kind: TopologyErrorKind,
     message: Cow<'static, str>,
@@ -79,17 +80,5 @@ impl TopologyError {
     #[must_use]
     pub fn differences(&self) -> &[Difference] {
         &self.differences
-    }
-}
-
-impl fmt::Display for TopologyError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.message)
-    }
-}
-
-impl Error for TopologyError {
-    fn source(&self) -> Option<&(dyn Error + 'static)> {
-        self.source.as_deref().map(|error| -> &(dyn Error + 'static) { error })
     }
 }
