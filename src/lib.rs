@@ -35,6 +35,7 @@ mod connection_log;
 mod error_kind;
 mod jitter;
 mod log_limit;
+mod report;
 #[cfg(feature = "schema")]
 pub mod schema;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]

@@ -9,6 +9,7 @@ use crate::{
     envelope::Envelope,
     event::EventType,
     publish::{Outgoing, PublishReceipt},
+    report::report,
     subject::Address,
 };
 use async_nats::{HeaderMap, header::NATS_MESSAGE_ID};
@@ -96,7 +97,7 @@ impl DeadLetters {
                 tracing::warn!(
                     dead_letter,
                     sequence,
-                    %error,
+                    error = %report(&error),
                     "event that the broker has cannot be read back, and may be stored a second time"
                 );
                 false

@@ -4,6 +4,7 @@ use super::{DeadLetterReason, READ_WITHIN, header};
 use crate::{
     log_limit::{LogLimit, limited},
     publish::{Outgoing, PublishError, PublishErrorKind, PublishReceipt, Publisher},
+    report::report,
     subject::dead_letter_subject,
     telemetry::{
         dead_lettered,
@@ -12,7 +13,6 @@ use crate::{
 };
 use async_nats::{HeaderMap, header::NATS_MESSAGE_ID};
 use bytes::Bytes;
-use std::error::Error;
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 use tokio::time::Instant;
 use tracing::Instrument;
@@ -130,12 +130,10 @@ impl Obituary<'_> {
                 })
             }
             Err(error) => {
-                let cause = error.source().map(ToString::to_string);
                 limited!(
                     self.lines, warn, "dead letter that the broker has cannot be read back, and may be stored a second time",
                     dead_letter = receipt.sequence(),
-                    %error,
-                    cause
+                    error = %report(&error)
                 );
                 false
             }

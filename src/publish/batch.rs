@@ -10,6 +10,7 @@ use super::{
 use crate::{
     connection_watch::Refusal,
     idempotency::IdempotencyKey,
+    report::report,
     telemetry::{Begun, span},
     topology::EVENT_STREAM,
     trace_context,
@@ -115,7 +116,7 @@ impl Publisher {
             if !try_again || Instant::now() + pause >= deadline {
                 return Err(self.explained(error.with_outcome_unknown(outcome_unknown)));
             }
-            tracing::debug!(events = facts.len(), %error, "batch is repeated");
+            tracing::debug!(events = facts.len(), error = %report(&error), "batch is repeated");
             sleep(pause).await;
         }
         Ok(receipts)

@@ -14,6 +14,7 @@ pub use several::{fences_never_start_again, retention_is_the_slots_own};
 use crate::{
     ConsumerName, Event, IdempotencyKey, UnitPublished,
     dedupe::{Claim, DedupeStore, Fence, Slot, StoreError, StoreErrorKind},
+    report::report,
 };
 use futures::future::join_all;
 use std::{sync::Arc, time::Duration};
@@ -34,8 +35,7 @@ pub struct Violation(String);
 
 impl From<StoreError> for Violation {
     fn from(error: StoreError) -> Self {
-        let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}")).unwrap_or_default();
-        Self(format!("the store failed: {error}{cause}"))
+        Self(format!("the store failed: {}", report(&error)))
     }
 }
 
