@@ -2,6 +2,7 @@
 
 use super::{DeadLetterReason, READ_WITHIN, header};
 use crate::{
+    envelope::timestamp,
     log_limit::{LogLimit, limited},
     publish::{Outgoing, PublishError, PublishErrorKind, PublishReceipt, Publisher},
     report::report,
@@ -13,7 +14,7 @@ use crate::{
 };
 use async_nats::{HeaderMap, header::NATS_MESSAGE_ID};
 use bytes::Bytes;
-use time::{OffsetDateTime, format_description::well_known::Rfc3339};
+use time::OffsetDateTime;
 use tokio::time::Instant;
 use tracing::Instrument;
 
@@ -158,18 +159,10 @@ impl Obituary<'_> {
         header::set(&mut headers, header::STREAM, self.stream);
         header::set(&mut headers, header::SEQUENCE, &self.sequence.to_string());
         header::set(&mut headers, header::SUBJECT, self.subject);
-        header::set(&mut headers, header::TIME, &now());
+        header::set(&mut headers, header::TIME, &timestamp::format(OffsetDateTime::now_utc()));
         headers.insert(NATS_MESSAGE_ID, message_id);
         let subject = dead_letter_subject(self.consumer, self.subject);
         let payload = if left_out.payload { Bytes::new() } else { self.payload.clone() };
         Outgoing { subject, headers, payload }
     }
-}
-
-fn now() -> String {
-    let now = OffsetDateTime::now_utc();
-    now.replace_microsecond(u32::from(now.millisecond()) * 1000)
-        .unwrap_or(now)
-        .format(&Rfc3339)
-        .unwrap_or_default()
 }
