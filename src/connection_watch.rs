@@ -81,7 +81,8 @@ pub(crate) enum Refusal {
 }
 
 /// That there is no connection, and why.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("connection to the broker is lost: {0}")]
 pub(crate) struct Disconnected(String);
 
 /// A moment in the life of a connection. What was refused before it says nothing about what is sent after it.
@@ -223,14 +224,6 @@ impl Disconnected {
         &self.0
     }
 }
-
-impl std::fmt::Display for Disconnected {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "connection to the broker is lost: {}", self.0)
-    }
-}
-
-impl std::error::Error for Disconnected {}
 
 impl Refusals {
     /// Returns whether it is known already.

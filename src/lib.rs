@@ -33,8 +33,10 @@ pub mod dedupe;
 // Around.
 mod account_limit;
 mod connection_log;
+mod error_kind;
 mod jitter;
 mod log_limit;
+mod report;
 #[cfg(feature = "schema")]
 pub mod schema;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]

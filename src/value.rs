@@ -1,12 +1,14 @@
 //! What the validated text values of the contract have in common.
 
-use std::fmt;
-
 /// A text that is not a valid value of the type it was parsed into.
 ///
 /// Its `Display` names the type, shows the text and the part of it that is wrong (escaped, each cut at 64 characters), and
 /// states the rule.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "invalid {what} {shown:?}: {}{rule}",
+    .part.as_ref().map_or_else(String::new, |(name, part)| format!("{name} {part:?} "))
+)]
 pub struct ParseError {
     what: &'static str,
     rule: &'static str,
@@ -52,18 +54,6 @@ fn shown(text: &str) -> String {
     }
     shown
 }
-
-impl fmt::Display for ParseError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "invalid {} {:?}: ", self.what, self.shown)?;
-        if let Some((name, part)) = &self.part {
-            write!(f, "{name} {part:?} ")?;
-        }
-        f.write_str(self.rule)
-    }
-}
-
-impl std::error::Error for ParseError {}
 
 /// Implements parsing, printing and serde for `struct $name(Box<str>)`, given what it is and its rule: as code, in
 /// words, and as the most bytes and a pattern.

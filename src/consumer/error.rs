@@ -1,10 +1,11 @@
 //! Why a consumer could not be built, or had to stop.
 
-use crate::connection_watch::Disconnected;
-use std::{borrow::Cow, error::Error, fmt};
+use crate::{connection_watch::Disconnected, error_kind::kind_words};
+use std::{borrow::Cow, error::Error};
 
 /// A durable consumer that could not be built, or had to stop.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
+#[error("{message}")]
 pub struct ConsumeError {
     kind: ConsumeErrorKind,
     message: Cow<'static, str>,
@@ -48,6 +49,23 @@ pub enum ConsumeErrorKind {
     Unavailable,
 }
 
+kind_words!(ConsumeErrorKind {
+    InvalidName => "invalid_name", "name of the consumer is not valid";
+    InvalidHandlers => "invalid_handlers", "consumer has no handler, or two for one event type";
+    InvalidOptions => "invalid_options", "options contradict each other";
+    StoreRetention => "store_retention", "dedupe store forgets sooner than the stream does";
+    StreamNotFound => "stream_not_found", "stream does not exist";
+    UnfitStream => "unfit_stream", "stream has settings that break a guarantee";
+    Conflict => "conflict", "durable has settings that cannot be changed";
+    ConsumerDrift => "consumer_drift", "durable has other settings than it should have";
+    ConsumerGone => "consumer_gone", "durable or its stream was deleted";
+    ConsumerAhead => "consumer_ahead", "durable has delivered beyond the end of its stream";
+    PermissionDenied => "permission_denied", "permission is denied";
+    LimitReached => "limit_reached", "limit of the account or the stream is reached";
+    UnsupportedServer => "unsupported_server", "server is too old";
+    Unavailable => "unavailable", "broker did not answer or refused";
+});
+
 impl ConsumeError {
     pub(super) fn new(kind: ConsumeErrorKind, message: impl Into<Cow<'static, str>>) -> Self {
         Self { kind, message: message.into(), source: None }
@@ -76,17 +94,5 @@ impl ConsumeError {
     #[must_use]
     pub fn kind(&self) -> ConsumeErrorKind {
         self.kind
-    }
-}
-
-impl fmt::Display for ConsumeError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.message)
-    }
-}
-
-impl Error for ConsumeError {
-    fn source(&self) -> Option<&(dyn Error + 'static)> {
-        self.source.as_deref().map(|error| -> &(dyn Error + 'static) { error })
     }
 }

@@ -1,7 +1,10 @@
 //! Handlers: what a service does with an event, and how it says that it could not.
 
 use super::Delivery;
-use crate::event::{AnyEvent, Event, EventType};
+use crate::{
+    event::{AnyEvent, Event, EventType},
+    report::report,
+};
 use futures::{FutureExt, future::BoxFuture};
 use std::{collections::HashMap, error::Error, fmt, future::Future, sync::Arc, time::Duration};
 
@@ -64,13 +67,7 @@ impl<E: Into<Box<dyn Error + Send + Sync>>> From<E> for HandlerError {
 impl fmt::Display for HandlerError {
     /// The cause and all that caused it, on one line.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.cause)?;
-        let mut source = self.cause.source();
-        while let Some(error) = source {
-            write!(f, ": {error}")?;
-            source = error.source();
-        }
-        Ok(())
+        write!(f, "{}", report(&*self.cause))
     }
 }
 

@@ -3,7 +3,7 @@
 //! It is shared between the pump, which empties it, and the loop, which looks after it.
 
 use super::{
-    ConsumeSummary, HandlerError, Order,
+    ConsumeSummary, Order,
     decide::Ending,
     job::{Finished, Job},
     process::{Received, Shared},
@@ -11,7 +11,7 @@ use super::{
     reply::answer,
     sequence::{Entered, Entrant, Sequencer},
 };
-use crate::{ack_subject::AckSubject, envelope::Envelope, event::Event, log_limit::limited};
+use crate::{ack_subject::AckSubject, envelope::Envelope, event::Event, log_limit::limited, report::report};
 use async_nats::{Message, message::OutboundMessage};
 use futures::future::BoxFuture;
 use std::{
@@ -185,7 +185,7 @@ impl Intake {
             Envelope::decode_at_most(max_bytes, &received.message.subject, &received.message.payload);
         let (envelope, error): (Option<Envelope>, _) = match decoded {
             Ok(envelope) => (Some(envelope), ENDED_ELSEWHERE.into()),
-            Err(error) => (None, HandlerError::reject(error).to_string().into()),
+            Err(error) => (None, report(&error).to_string().into()),
         };
         let lane = envelope.as_ref().map(|envelope| self.sequencer.lane(envelope.event().unit_uri()));
         let (sequence, place) = (received.sequence, received.hold.place());

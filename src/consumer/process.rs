@@ -7,7 +7,7 @@ use super::{
     arrivals::Arrivals,
     decide::{Ending, Outcome, Policy, Position, Seen, Step, Write, Written, decide},
     expiry::{self, ServerClock},
-    handler::{HandlerError, Handlers, Verdict},
+    handler::{Handlers, Verdict},
     hold::{Hold, Holds},
     job::Job,
     postponed::Postponed,
@@ -20,6 +20,7 @@ use crate::{
     envelope::Envelope,
     log_limit::{LogLimit, limited},
     publish::Publisher,
+    report::report,
     telemetry::span::{self, Delivered},
     trace_context,
 };
@@ -225,8 +226,7 @@ impl<'a> InProcess<'a> {
                 let is_down = error.as_ref().is_none_or(|error| error.kind() != StoreErrorKind::Corrupt);
                 self.shared.store_is_down.store(is_down, Ordering::Relaxed);
                 self.failed_claims = self.failed_claims.saturating_add(1);
-                let error =
-                    error.map_or("timed out".to_owned(), |error| HandlerError::retry(error).to_string());
+                let error = error.map_or("timed out".to_owned(), |error| report(&error).to_string());
                 limited!(self.shared.lines, warn, "dedupe store did not answer a claim", consumer = %self.shared.name, error);
                 Seen::ClaimFailed { failures: self.failed_claims }
             }

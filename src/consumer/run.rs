@@ -9,7 +9,7 @@ use super::{
     pump::{pump, send},
     takeover, unreadable,
 };
-use crate::{connection_log::ConnectionLog, log_limit::limited};
+use crate::{connection_log::ConnectionLog, log_limit::limited, report::report};
 use std::{
     future::poll_fn,
     pin::Pin,
@@ -116,7 +116,7 @@ impl Running {
                 () = &mut shutdown => return Ok(()),
                 Some(ended) = self.pumps.join_next() => self.pump_ended(ended.is_err())?,
                 Some(Ok(verdict)) = self.verdicts.join_next() => {
-                    tracing::error!(consumer = %self.shared.name, error = %verdict, "consumer has to stop");
+                    tracing::error!(consumer = %self.shared.name, error = %report(&verdict), "consumer has to stop");
                     return Err(verdict);
                 }
                 () = self.gather.notified() => self.begin_if_all_is_here().await,

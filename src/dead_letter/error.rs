@@ -1,9 +1,11 @@
 //! Why something could not be done with dead letters.
 
-use std::{error::Error, fmt};
+use crate::error_kind::kind_words;
+use std::error::Error;
 
 /// Something that could not be done with dead letters.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
+#[error("{}{kind}", .sequence.map_or_else(String::new, |sequence| format!("dead letter {sequence}: ")))]
 pub struct DeadLetterError {
     kind: DeadLetterErrorKind,
     sequence: Option<u64>,
@@ -26,6 +28,14 @@ pub enum DeadLetterErrorKind {
     Unavailable,
 }
 
+kind_words!(DeadLetterErrorKind {
+    NotFound => "not_found", "not found";
+    NotRedrivable => "not_redrivable", "its subject is not one of an event";
+    PayloadGone => "payload_gone", "its payload is gone from the stream";
+    Publish => "publish", "event cannot be published again";
+    Unavailable => "unavailable", "broker did not answer or refused";
+});
+
 impl DeadLetterError {
     pub(super) fn new(kind: DeadLetterErrorKind, sequence: Option<u64>) -> Self {
         Self { kind, sequence, source: None }
@@ -46,26 +56,5 @@ impl DeadLetterError {
     #[must_use]
     pub fn sequence(&self) -> Option<u64> {
         self.sequence
-    }
-}
-
-impl fmt::Display for DeadLetterError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let Some(sequence) = self.sequence {
-            write!(f, "dead letter {sequence}: ")?;
-        }
-        f.write_str(match self.kind {
-            DeadLetterErrorKind::NotFound => "not found",
-            DeadLetterErrorKind::NotRedrivable => "its subject is not one of an event",
-            DeadLetterErrorKind::PayloadGone => "its payload is gone from the stream",
-            DeadLetterErrorKind::Publish => "event cannot be published again",
-            DeadLetterErrorKind::Unavailable => "broker did not answer or refused",
-        })
-    }
-}
-
-impl Error for DeadLetterError {
-    fn source(&self) -> Option<&(dyn Error + 'static)> {
-        self.source.as_deref().map(|error| -> &(dyn Error + 'static) { error })
     }
 }

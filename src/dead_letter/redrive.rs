@@ -9,6 +9,7 @@ use crate::{
     envelope::Envelope,
     event::EventType,
     publish::{Outgoing, PublishReceipt},
+    report::report,
     stored::Stored,
     subject::Address,
 };
@@ -97,7 +98,7 @@ impl DeadLetters {
                 tracing::warn!(
                     dead_letter,
                     sequence,
-                    %error,
+                    error = %report(&error),
                     "event that the broker has cannot be read back, and may be stored a second time"
                 );
                 false

@@ -2,8 +2,10 @@
 
 use super::{DeadLetterReason, READ_WITHIN, header};
 use crate::{
+    envelope::timestamp,
     log_limit::{LogLimit, limited},
     publish::{Outgoing, PublishError, PublishErrorKind, PublishReceipt, Publisher},
+    report::report,
     subject::dead_letter_subject,
     telemetry::{
         dead_lettered,
@@ -12,8 +14,7 @@ use crate::{
 };
 use async_nats::{HeaderMap, header::NATS_MESSAGE_ID};
 use bytes::Bytes;
-use std::error::Error;
-use time::{OffsetDateTime, format_description::well_known::Rfc3339};
+use time::OffsetDateTime;
 use tokio::time::Instant;
 use tracing::Instrument;
 
@@ -93,7 +94,7 @@ impl Obituary<'_> {
         let of = Delivered { consumer: &consumer, stream, subject, sequence };
         let span = span::dead_letter(of, &destination, &message_id, self.reason.as_str());
         let stored = self.store_by_id(&message_id, publisher, deadline).instrument(span.clone()).await;
-        let receipt = stored.inspect_err(|error| span::failed(&span, error.kind().name()))?;
+        let receipt = stored.inspect_err(|error| span::failed(&span, error.kind().as_str()))?;
         dead_lettered(&consumer, self.reason);
         // What is wrong with an invalid event may quote it, and nothing of what events hold is logged: its dead letter tells.
         let error = (self.reason != DeadLetterReason::Invalid).then(|| header::printable(self.error));
@@ -158,12 +159,10 @@ impl Obituary<'_> {
                 })
             }
             Err(error) => {
-                let cause = error.source().map(ToString::to_string);
                 limited!(
                     self.lines, warn, "dead letter that the broker has cannot be read back, and may be stored a second time",
                     dead_letter = receipt.sequence(),
-                    %error,
-                    cause
+                    error = %report(&error)
                 );
                 false
             }
@@ -189,18 +188,10 @@ impl Obituary<'_> {
         header::set(&mut headers, header::STREAM, self.stream);
         header::set(&mut headers, header::SEQUENCE, &self.sequence.to_string());
         header::set(&mut headers, header::SUBJECT, self.subject);
-        header::set(&mut headers, header::TIME, &now());
+        header::set(&mut headers, header::TIME, &timestamp::format(OffsetDateTime::now_utc()));
         headers.insert(NATS_MESSAGE_ID, message_id);
         let subject = dead_letter_subject(self.consumer, self.subject);
         let payload = if left_out.payload { Bytes::new() } else { self.payload.clone() };
         Outgoing { subject, headers, payload }
     }
-}
-
-fn now() -> String {
-    let now = OffsetDateTime::now_utc();
-    now.replace_microsecond(u32::from(now.millisecond()) * 1000)
-        .unwrap_or(now)
-        .format(&Rfc3339)
-        .unwrap_or_default()
 }

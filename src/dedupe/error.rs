@@ -1,12 +1,14 @@
 //! Why a store did not do what it was asked.
 
-use std::{borrow::Cow, error::Error, fmt};
+use crate::error_kind::kind_words;
+use std::{borrow::Cow, error::Error};
 
 /// A store that did not do what it was asked, or whose answer is not known.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
+#[error("{message}")]
 pub struct StoreError {
     kind: StoreErrorKind,
-    message: Option<Cow<'static, str>>,
+    message: Cow<'static, str>,
     source: Option<Box<dyn Error + Send + Sync>>,
 }
 
@@ -26,17 +28,25 @@ pub enum StoreErrorKind {
     Mismatch,
 }
 
+kind_words!(StoreErrorKind {
+    Fenced => "fenced", "claim was lost to another";
+    Full => "full", "dedupe store is full";
+    Unavailable => "unavailable", "dedupe store is not available";
+    Corrupt => "corrupt", "slot cannot be read";
+    Mismatch => "mismatch", "dedupe store has other settings";
+});
+
 impl StoreError {
     /// An error of this kind.
     #[must_use]
     pub fn new(kind: StoreErrorKind) -> Self {
-        Self { kind, message: None, source: None }
+        Self { kind, message: Cow::Borrowed(kind.words()), source: None }
     }
 
     /// Says more than the kind does.
     #[must_use]
     pub fn with_message(mut self, message: impl Into<Cow<'static, str>>) -> Self {
-        self.message = Some(message.into());
+        self.message = message.into();
         self
     }
 
@@ -51,26 +61,5 @@ impl StoreError {
     #[must_use]
     pub fn kind(&self) -> StoreErrorKind {
         self.kind
-    }
-}
-
-impl fmt::Display for StoreError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let Some(message) = &self.message {
-            return f.write_str(message);
-        }
-        f.write_str(match self.kind {
-            StoreErrorKind::Fenced => "claim was lost to another",
-            StoreErrorKind::Full => "dedupe store is full",
-            StoreErrorKind::Unavailable => "dedupe store is not available",
-            StoreErrorKind::Corrupt => "slot cannot be read",
-            StoreErrorKind::Mismatch => "dedupe store has other settings",
-        })
-    }
-}
-
-impl Error for StoreError {
-    fn source(&self) -> Option<&(dyn Error + 'static)> {
-        self.source.as_deref().map(|error| -> &(dyn Error + 'static) { error })
     }
 }

@@ -3,7 +3,6 @@
 use super::{Envelope, EventVersion, Meta, timestamp};
 use crate::{event::Event, source::Source};
 use serde_json::Value;
-use std::fmt;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
@@ -57,33 +56,29 @@ impl<E: Event> EnvelopeBuilder<E> {
         Ok(Envelope {
             event_id: self.event_id.unwrap_or_else(Uuid::now_v7),
             version: EventVersion::CURRENT,
-            timestamp: timestamp::normal(timestamp).ok_or(BuildError { meta: None })?,
+            timestamp: timestamp::normal(timestamp).ok_or_else(BuildError::timestamp)?,
             idempotency_key: self.event.idempotency_key(),
             source: self.source,
             event: self.event,
-            meta: Meta::new(&self.meta).map_err(|error| BuildError { meta: Some(error) })?,
+            meta: Meta::new(&self.meta).map_err(BuildError::meta)?,
         })
     }
 }
 
 /// An envelope that could not be built.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
+#[error("{message}")]
 pub struct BuildError {
-    /// Why `meta` could not be written; without it, the timestamp was at fault.
-    meta: Option<serde_json::Error>,
+    message: &'static str,
+    source: Option<serde_json::Error>,
 }
 
-impl fmt::Display for BuildError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self.meta {
-            Some(_) => "meta cannot be written as json",
-            None => "timestamp is outside the years 0 to 9999 in utc",
-        })
+impl BuildError {
+    fn timestamp() -> Self {
+        Self { message: "timestamp is outside the years 0 to 9999 in utc", source: None }
     }
-}
 
-impl std::error::Error for BuildError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        self.meta.as_ref().map(|error| -> &(dyn std::error::Error + 'static) { error })
+    fn meta(error: serde_json::Error) -> Self {
+        Self { message: "meta cannot be written as json", source: Some(error) }
     }
 }

@@ -2,6 +2,7 @@
 
 use super::{Envelope, EventVersion, Meta, timestamp};
 use crate::{
+    error_kind::kind_words,
     event::{Event, EventType},
     idempotency::IdempotencyKey,
     source::Source,
@@ -9,7 +10,7 @@ use crate::{
 };
 use serde::Deserialize;
 use serde_json::value::RawValue;
-use std::{borrow::Cow, fmt};
+use std::borrow::Cow;
 use uuid::Uuid;
 
 /// The envelope as it is read: all fields required, in any order, others ignored.
@@ -157,7 +158,8 @@ fn unsupported(version: &str) -> DecodeError {
 }
 
 /// Bytes that are not a valid envelope, or not one for the subject they came by.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
+#[error("{message}")]
 pub struct DecodeError {
     kind: DecodeErrorKind,
     message: Cow<'static, str>,
@@ -186,34 +188,29 @@ pub enum DecodeErrorKind {
     KeyMismatch,
 }
 
+kind_words!(DecodeErrorKind {
+    TooLarge => "too_large", "envelope is too large";
+    Malformed => "malformed", "envelope is malformed";
+    UnsupportedVersion => "unsupported_version", "event version is not supported";
+    UnknownEventType => "unknown_event_type", "event type is unknown";
+    OtherEventType => "other_event_type", "event is of another type";
+    SubjectMismatch => "subject_mismatch", "subject disagrees with the envelope";
+    DomainMismatch => "domain_mismatch", "domain disagrees with the uri in the payload";
+    KeyMismatch => "key_mismatch", "idempotency key is not the key of this event";
+});
+
 impl DecodeError {
     fn new(kind: DecodeErrorKind, message: impl Into<Cow<'static, str>>) -> Self {
         Self { kind, message: message.into(), source: None }
     }
 
     fn caused(kind: DecodeErrorKind, error: impl std::error::Error + Send + Sync + 'static) -> Self {
-        let message = match kind {
-            DecodeErrorKind::UnknownEventType => "event type is unknown",
-            _ => "envelope is malformed",
-        };
-        Self { kind, message: message.into(), source: Some(Box::new(error)) }
+        Self { kind, message: kind.words().into(), source: Some(Box::new(error)) }
     }
 
     /// What is wrong.
     #[must_use]
     pub fn kind(&self) -> DecodeErrorKind {
         self.kind
-    }
-}
-
-impl fmt::Display for DecodeError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.message)
-    }
-}
-
-impl std::error::Error for DecodeError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        self.source.as_deref().map(|error| -> &(dyn std::error::Error + 'static) { error })
     }
 }

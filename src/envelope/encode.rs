@@ -2,7 +2,6 @@
 
 use super::Envelope;
 use crate::event::Event;
-use std::fmt;
 use uuid::Uuid;
 
 /// About the size of an envelope without `meta`, so that writing one needs a single allocation.
@@ -40,23 +39,12 @@ impl<E: Event> Envelope<E> {
 }
 
 /// An envelope that could not be written.
-#[derive(Debug)]
-pub struct EncodeError(Box<dyn std::error::Error + Send + Sync>);
+#[derive(Debug, thiserror::Error)]
+#[error("envelope cannot be written as json")]
+pub struct EncodeError(#[source] Box<dyn std::error::Error + Send + Sync>);
 
 impl EncodeError {
     fn new(error: impl std::error::Error + Send + Sync + 'static) -> Self {
         Self(Box::new(error))
-    }
-}
-
-impl fmt::Display for EncodeError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("envelope cannot be written as json")
-    }
-}
-
-impl std::error::Error for EncodeError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        Some(&*self.0)
     }
 }

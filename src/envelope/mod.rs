@@ -4,7 +4,7 @@ mod builder;
 mod decode;
 mod encode;
 mod meta;
-mod timestamp;
+pub(crate) mod timestamp;
 
 pub use builder::{BuildError, EnvelopeBuilder};
 pub use decode::{DecodeError, DecodeErrorKind};

@@ -15,8 +15,9 @@ pub(super) fn parse(text: &str) -> Option<OffsetDateTime> {
     normal(OffsetDateTime::parse(text, &Rfc3339).ok()?)
 }
 
-/// A [`normal`] time as `2026-03-31T10:15:00.000Z`. By hand, which takes a tenth of what a format description does.
-pub(super) fn format(time: OffsetDateTime) -> String {
+/// A time in UTC, in the years 0 to 9999, as `2026-03-31T10:15:00.000Z`. By hand, which takes a tenth of what a format
+/// description does.
+pub(crate) fn format(time: OffsetDateTime) -> String {
     let mut text = String::with_capacity("2026-03-31T10:15:00.000Z".len());
     let mut put = |number: u32, digits: u32, end: char| {
         for place in (0..digits).rev() {

@@ -1,10 +1,11 @@
 //! Why an outbox did not do what it was asked.
 
-use crate::{sql_error::is_other_schema, sql_schema::MigrateError};
-use std::{error::Error, fmt};
+use crate::{error_kind::kind_words, sql_error::is_other_schema, sql_schema::MigrateError};
+use std::error::Error;
 
 /// An outbox that did not do what it was asked.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
+#[error("{kind}")]
 pub struct OutboxError {
     kind: OutboxErrorKind,
     source: Option<Box<dyn Error + Send + Sync>>,
@@ -30,6 +31,16 @@ pub enum OutboxErrorKind {
     /// The connection to the broker is closed for good.
     Disconnected,
 }
+
+kind_words!(OutboxErrorKind {
+    Invalid => "invalid", "envelope cannot be written";
+    TooLarge => "too_large", "envelope is too large";
+    Mismatch => "mismatch", "outbox table is missing or of an older version: call migrate()";
+    Newer => "newer", "outbox table is of a newer version than this program knows";
+    Occupied => "occupied", "name of the outbox's table belongs to something else";
+    Unavailable => "unavailable", "outbox database is not available";
+    Disconnected => "disconnected", "connection to the broker is closed";
+});
 
 impl OutboxError {
     pub(super) fn new(kind: OutboxErrorKind) -> Self {
@@ -64,25 +75,5 @@ impl From<MigrateError> for OutboxError {
             MigrateError::Newer(newer) => Self::caused(OutboxErrorKind::Newer, newer),
             MigrateError::Occupied(occupied) => Self::caused(OutboxErrorKind::Occupied, occupied),
         }
-    }
-}
-
-impl fmt::Display for OutboxError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self.kind {
-            OutboxErrorKind::Invalid => "envelope cannot be written",
-            OutboxErrorKind::TooLarge => "envelope is too large",
-            OutboxErrorKind::Mismatch => "outbox table is missing or of an older version: call migrate()",
-            OutboxErrorKind::Newer => "outbox table is of a newer version than this program knows",
-            OutboxErrorKind::Occupied => "name of the outbox's table belongs to something else",
-            OutboxErrorKind::Unavailable => "outbox database is not available",
-            OutboxErrorKind::Disconnected => "connection to the broker is closed",
-        })
-    }
-}
-
-impl Error for OutboxError {
-    fn source(&self) -> Option<&(dyn Error + 'static)> {
-        self.source.as_deref().map(|error| -> &(dyn Error + 'static) { error })
     }
 }

@@ -15,6 +15,7 @@ use crate::{
     envelope::Envelope,
     event::Event,
     jitter,
+    report::report,
     sql_schema::{self, Schema},
 };
 use futures::{FutureExt, future::BoxFuture};
@@ -263,7 +264,7 @@ impl Table for Events {
         async move {
             loop {
                 if let Err(error) = self.listen(&signals).await {
-                    tracing::debug!(%error, "outbox cannot listen; it is looked at every second");
+                    tracing::debug!(error = %report(&error), "outbox cannot listen; it is looked at every second");
                 }
                 sleep(jitter::spread(Duration::from_secs(1))).await;
             }

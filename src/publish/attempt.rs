@@ -8,6 +8,7 @@ use super::{
 };
 use crate::{
     connection_watch::{ConnectionWatch, Moment, Refusal},
+    report::report,
     telemetry::{Emission, PublisherMeter},
 };
 use async_nats::{
@@ -135,7 +136,7 @@ impl Publisher {
             if !try_again || Instant::now() + pause >= deadline {
                 return Err(self.explained(error.with_outcome_unknown(outcome_unknown)));
             }
-            tracing::debug!(subject = message.subject, %error, "publish is repeated");
+            tracing::debug!(subject = message.subject, error = %report(&error), "publish is repeated");
             sleep(pause).await;
             sent = self.send(&message, deadline).await;
         }

@@ -10,6 +10,7 @@ use super::{
 use crate::{
     connection_watch::Refusal,
     idempotency::IdempotencyKey,
+    report::report,
     telemetry::{Begun, span},
     topology::EVENT_STREAM,
     trace_context,
@@ -77,7 +78,7 @@ impl Publisher {
         let stored = self.store_batch(distinct, deadline).instrument(span.clone()).await;
         let outcome = stored.map(|receipts| in_order(facts, receipts));
         self.meter.batch_ended(begun, facts.iter().map(|fact| fact.subject.as_str()), &outcome);
-        outcome.inspect_err(|error| span::failed(&span, error.kind().name()))
+        outcome.inspect_err(|error| span::failed(&span, error.kind().as_str()))
     }
 
     async fn store_batch(
@@ -115,7 +116,7 @@ impl Publisher {
             if !try_again || Instant::now() + pause >= deadline {
                 return Err(self.explained(error.with_outcome_unknown(outcome_unknown)));
             }
-            tracing::debug!(events = facts.len(), %error, "batch is repeated");
+            tracing::debug!(events = facts.len(), error = %report(&error), "batch is repeated");
             sleep(pause).await;
         }
         Ok(receipts)

@@ -1,12 +1,16 @@
 //! Why a publish failed, and whether it may have been stored all the same.
 
-use crate::envelope::{BuildError, EncodeError};
-use std::{error::Error, fmt};
+use crate::{
+    envelope::{BuildError, EncodeError},
+    error_kind::kind_words,
+};
+use std::error::Error;
 
 /// A publish that failed.
 ///
 /// [`is_outcome_unknown`](Self::is_outcome_unknown) is the question to ask before anything else.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
+#[error("{kind}{}", if *.outcome_unknown { " (it may have been stored)" } else { "" })]
 pub struct PublishError {
     kind: PublishErrorKind,
     outcome_unknown: bool,
@@ -48,25 +52,20 @@ pub enum PublishErrorKind {
     Unsupported,
 }
 
-impl PublishErrorKind {
-    /// For those who count: one word for each.
-    pub(crate) const fn name(self) -> &'static str {
-        match self {
-            Self::Invalid => "invalid",
-            Self::TooLarge => "too_large",
-            Self::TimedOut => "timed_out",
-            Self::Disconnected => "disconnected",
-            Self::StreamNotFound => "stream_not_found",
-            Self::StreamFull => "stream_full",
-            Self::LimitReached => "limit_reached",
-            Self::Unavailable => "unavailable",
-            Self::Rejected => "rejected",
-            Self::PermissionDenied => "permission_denied",
-            Self::Suppressed => "suppressed",
-            Self::Unsupported => "unsupported",
-        }
-    }
-}
+kind_words!(PublishErrorKind {
+    Invalid => "invalid", "envelope is not valid";
+    TooLarge => "too_large", "envelope is too large";
+    TimedOut => "timed_out", "broker did not acknowledge in time";
+    Disconnected => "disconnected", "connection to the broker is closed";
+    StreamNotFound => "stream_not_found", "no stream takes this subject";
+    StreamFull => "stream_full", "stream is full";
+    LimitReached => "limit_reached", "limit of the account or the server is reached";
+    Unavailable => "unavailable", "stream is not available";
+    Rejected => "rejected", "broker refused the message";
+    PermissionDenied => "permission_denied", "permission is denied";
+    Suppressed => "suppressed", "something else is stored under the message id";
+    Unsupported => "unsupported", "broker takes no batches";
+});
 
 impl PublishError {
     pub(crate) fn new(kind: PublishErrorKind) -> Self {
@@ -103,32 +102,6 @@ impl PublishError {
     #[must_use]
     pub fn is_outcome_unknown(&self) -> bool {
         self.outcome_unknown
-    }
-}
-
-impl fmt::Display for PublishError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self.kind {
-            PublishErrorKind::Invalid => "envelope is not valid",
-            PublishErrorKind::TooLarge => "envelope is too large",
-            PublishErrorKind::TimedOut => "broker did not acknowledge in time",
-            PublishErrorKind::Disconnected => "connection to the broker is closed",
-            PublishErrorKind::StreamNotFound => "no stream takes this subject",
-            PublishErrorKind::StreamFull => "stream is full",
-            PublishErrorKind::LimitReached => "limit of the account or the server is reached",
-            PublishErrorKind::Unavailable => "stream is not available",
-            PublishErrorKind::Rejected => "broker refused the message",
-            PublishErrorKind::PermissionDenied => "permission is denied",
-            PublishErrorKind::Suppressed => "something else is stored under the message id",
-            PublishErrorKind::Unsupported => "broker takes no batches",
-        })?;
-        if self.outcome_unknown { f.write_str(" (it may have been stored)") } else { Ok(()) }
-    }
-}
-
-impl Error for PublishError {
-    fn source(&self) -> Option<&(dyn Error + 'static)> {
-        self.source.as_deref().map(|error| -> &(dyn Error + 'static) { error })
     }
 }
 

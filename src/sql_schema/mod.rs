@@ -8,8 +8,6 @@ pub(crate) mod sqlite;
 
 pub(crate) use occupied::Occupied;
 
-use std::{error::Error, fmt};
-
 /// What a table is to be.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Schema<'a> {
@@ -86,17 +84,9 @@ impl From<sqlx::Error> for MigrateError {
 }
 
 /// The version of tables that this program does not know.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
+#[error("table has schema version {found}, and this program knows {known} at most: upgrade it")]
 pub(crate) struct NewerSchema {
     found: i64,
     known: i64,
 }
-
-impl fmt::Display for NewerSchema {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { found, known } = self;
-        write!(f, "table has schema version {found}, and this program knows {known} at most: upgrade it")
-    }
-}
-
-impl Error for NewerSchema {}

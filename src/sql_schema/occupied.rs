@@ -1,7 +1,6 @@
 //! Names that belong to something else.
 
 use super::{Kind, MigrateError, Part, Schema};
-use std::{error::Error, fmt};
 
 /// Something in the database by the name of a part.
 #[derive(Debug)]
@@ -40,18 +39,10 @@ impl Schema<'_> {
 }
 
 /// A name that is needed for a table, or for what is made beside it, and belongs to something else.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
+#[error("{name} is not part of {owner} ({reason}): give its table another name by with_table()")]
 pub(crate) struct Occupied {
     name: String,
     owner: &'static str,
     reason: String,
 }
-
-impl fmt::Display for Occupied {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { name, owner, reason } = self;
-        write!(f, "{name} is not part of {owner} ({reason}): give its table another name by with_table()")
-    }
-}
-
-impl Error for Occupied {}

@@ -58,7 +58,7 @@ impl Emission {
                     limited!(LINES, info, "broker skips a duplicate", parent: &self.span, stream, sequence);
                 }
             }
-            Err(error) => span::failed(&self.span, error.kind().name()),
+            Err(error) => span::failed(&self.span, error.kind().as_str()),
         }
     }
 }

@@ -14,9 +14,10 @@ pub use several::{fences_never_start_again, retention_is_the_slots_own};
 use crate::{
     ConsumerName, Event, IdempotencyKey, UnitPublished,
     dedupe::{Claim, DedupeStore, Fence, Slot, StoreError, StoreErrorKind},
+    report::report,
 };
 use futures::future::join_all;
-use std::{fmt, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 use tokio::time::{Instant, sleep, timeout};
 use uuid::Uuid;
 
@@ -28,21 +29,13 @@ const SHORT: Duration = Duration::from_millis(300);
 const DEADLINE: Duration = Duration::from_secs(10);
 
 /// A behaviour of the contract that a store does not have.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
 pub struct Violation(String);
-
-impl fmt::Display for Violation {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl std::error::Error for Violation {}
 
 impl From<StoreError> for Violation {
     fn from(error: StoreError) -> Self {
-        let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}")).unwrap_or_default();
-        Self(format!("the store failed: {error}{cause}"))
+        Self(format!("the store failed: {}", report(&error)))
     }
 }
 

@@ -8,7 +8,7 @@ use async_nats::{Client, ConnectOptions, jetstream};
 use serde::Deserialize;
 use std::{
     error::Error as _,
-    fmt, fs, io,
+    fs, io,
     path::{Path, PathBuf},
     process::{Command, Stdio},
     time::Duration,
@@ -354,7 +354,8 @@ fn has_stopped(pid: u32) -> bool {
 }
 
 /// A server that could not be started or reached.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
 pub struct ServerError(Box<dyn std::error::Error + Send + Sync>);
 
 impl ServerError {
@@ -365,17 +366,5 @@ impl ServerError {
     /// Whether a server found its port taken.
     pub(super) fn is_port_taken(&self) -> bool {
         self.to_string().contains("address already in use")
-    }
-}
-
-impl fmt::Display for ServerError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.0)
-    }
-}
-
-impl std::error::Error for ServerError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        self.0.source()
     }
 }

@@ -1,11 +1,12 @@
 //! Why the streams are not what they should be.
 
 use super::Difference;
-use crate::connection_watch::Disconnected;
-use std::{borrow::Cow, error::Error, fmt};
+use crate::{connection_watch::Disconnected, error_kind::kind_words};
+use std::{borrow::Cow, error::Error};
 
 /// Streams that are not, or could not be made, what they should be.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
+#[error("{message}")]
 pub struct TopologyError {
     kind: TopologyErrorKind,
     message: Cow<'static, str>,
@@ -34,6 +35,17 @@ pub enum TopologyErrorKind {
     /// The broker did not answer.
     Unavailable,
 }
+
+kind_words!(TopologyErrorKind {
+    InvalidSettings => "invalid_settings", "settings contradict each other";
+    UnsupportedServer => "unsupported_server", "server is too old for what it was asked";
+    NotFound => "not_found", "stream does not exist";
+    Conflict => "conflict", "stream has settings that cannot be changed";
+    Drift => "drift", "streams have other settings than they should have";
+    LimitReached => "limit_reached", "limit of the account or the server is reached";
+    Refused => "refused", "broker refused";
+    Unavailable => "unavailable", "broker did not answer";
+});
 
 impl TopologyError {
     pub(crate) fn new(kind: TopologyErrorKind, message: impl Into<Cow<'static, str>>) -> Self {
@@ -68,17 +80,5 @@ impl TopologyError {
     #[must_use]
     pub fn differences(&self) -> &[Difference] {
         &self.differences
-    }
-}
-
-impl fmt::Display for TopologyError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.message)
-    }
-}
-
-impl Error for TopologyError {
-    fn source(&self) -> Option<&(dyn Error + 'static)> {
-        self.source.as_deref().map(|error| -> &(dyn Error + 'static) { error })
     }
 }

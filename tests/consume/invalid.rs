@@ -55,6 +55,8 @@ async fn bad_input_is_dead_lettered_byte_for_byte_and_others_go_on() {
         assert_eq!(letter.reason(), Some(DeadLetterReason::Invalid), "{payload:.80}");
         assert_eq!((letter.deliveries(), letter.subject()), (1, *subject));
         assert!(!letter.error().is_empty() && !letter.error().contains('\n'));
+        let time = letter.headers().get("Strat-Dead-Letter-Time").unwrap().as_str();
+        assert_eq!((time.len(), time.find('.')), ("2026-03-31T10:15:00.000Z".len(), Some(19)), "{time}");
         if letter.is_payload_omitted() {
             assert!(payload.len() > 1024 * 1000);
         } else {

@@ -5,8 +5,8 @@ use crate::{
     consumer::postponed::Decision,
     dead_letter::{DeadLetterReason, Obituary},
     log_limit::limited,
+    report::report,
 };
-use std::error::Error;
 use tokio::time::Instant;
 
 impl InProcess<'_> {
@@ -29,8 +29,7 @@ impl InProcess<'_> {
         let stored =
             self.shared.cancel.run_until_cancelled(obituary.store(&self.shared.publisher, deadline)).await;
         if let Some(Err(error)) = &stored {
-            let cause = error.source().map(ToString::to_string);
-            limited!(self.shared.lines, error, "dead letter could not be stored", consumer = %self.shared.name, sequence, %error, cause);
+            limited!(self.shared.lines, error, "dead letter could not be stored", consumer = %self.shared.name, sequence, error = %report(error));
         }
         let stored = matches!(stored, Some(Ok(())));
         if !stored {

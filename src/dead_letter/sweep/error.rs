@@ -1,9 +1,11 @@
 //! Why a sweeper could not start, or had to stop.
 
-use std::{borrow::Cow, error::Error, fmt};
+use crate::error_kind::kind_words;
+use std::{borrow::Cow, error::Error};
 
 /// A sweeper that could not start, or had to stop.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
+#[error("{message}")]
 pub struct SweepError {
     kind: SweepErrorKind,
     message: Cow<'static, str>,
@@ -24,6 +26,13 @@ pub enum SweepErrorKind {
     Unavailable,
 }
 
+kind_words!(SweepErrorKind {
+    StreamNotFound => "stream_not_found", "stream of advisories does not exist";
+    UnsupportedServer => "unsupported_server", "server is too old";
+    Refused => "refused", "broker refused";
+    Unavailable => "unavailable", "broker did not answer";
+});
+
 impl SweepError {
     pub(super) fn new(kind: SweepErrorKind, message: impl Into<Cow<'static, str>>) -> Self {
         Self { kind, message: message.into(), source: None }
@@ -38,17 +47,5 @@ impl SweepError {
     #[must_use]
     pub fn kind(&self) -> SweepErrorKind {
         self.kind
-    }
-}
-
-impl fmt::Display for SweepError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.message)
-    }
-}
-
-impl Error for SweepError {
-    fn source(&self) -> Option<&(dyn Error + 'static)> {
-        self.source.as_deref().map(|error| -> &(dyn Error + 'static) { error })
     }
 }

@@ -13,6 +13,7 @@ use crate::{
     bridge::EventBridge,
     log_limit::{LogLimit, limited},
     publish::Publisher,
+    report::report,
     subject::Feed,
     topology::{
         ADVISORY_STREAM, StreamSettings, TopologyError, TopologyErrorKind, advisory_subjects, check_version,
@@ -198,7 +199,7 @@ impl Sweeper {
                 Ok(false) => (AckKind::Ack, &mut summary.gone),
                 Err(error) => {
                     let (consumer, sequence) = (advisory.consumer, advisory.sequence);
-                    limited!(self.lines, error, "dead letter could not be filed", consumer, sequence, error);
+                    limited!(self.lines, error, "dead letter could not be filed", consumer, sequence, error = %report(&*error));
                     (AckKind::Nak(Some(POSTPONE)), &mut summary.postponed)
                 }
             },

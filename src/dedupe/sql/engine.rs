@@ -6,6 +6,7 @@ use super::{
 };
 use crate::{
     dedupe::{Claim, Fence, Slot, StoreError, StoreErrorKind, coalesce::Coalescer},
+    report::report,
     sql_error,
 };
 use std::{
@@ -164,7 +165,7 @@ impl Purging {
             // There are more: they go as fast as new slots come.
             Ok(purged) if purged >= PURGE_BATCH.unsigned_abs() => self.look_again_after(Duration::ZERO),
             Ok(_) => {}
-            Err(error) => tracing::warn!(%error, "expired slots could not be removed"),
+            Err(error) => tracing::warn!(error = %report(&error), "expired slots could not be removed"),
         }
     }
 

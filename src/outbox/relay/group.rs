@@ -3,6 +3,7 @@
 use crate::{
     outbox::row::Row,
     publish::{Fact, PublishError, PublishErrorKind, PublishReceipt, Publisher},
+    report::report,
 };
 use futures::future::join_all;
 use std::time::Duration;
@@ -53,7 +54,7 @@ impl Group {
                 Self { published: rows.zip(receipts.into_iter().map(Ok)).collect(), took: Took::Batch }
             }
             Err(error) => {
-                tracing::debug!(events = rows.len(), %error, "events of the outbox are published one by one");
+                tracing::debug!(events = rows.len(), error = %report(&error), "events of the outbox are published one by one");
                 let is_unsupported = error.kind() == PublishErrorKind::Unsupported;
                 let took = if is_unsupported { Took::NoBatch } else { Took::Batch };
                 Self { published: one_by_one(&publisher, rows, until, &error).await, took }

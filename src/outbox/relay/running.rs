@@ -19,9 +19,10 @@ use crate::{
         table::{LEASE, Look, PRUNE_BATCH, Report, Signals},
     },
     publish::{PublishError, PublishErrorKind},
+    report::report,
 };
 use async_nats::connection::State;
-use std::{error::Error, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval};
 use uuid::Uuid;
 
@@ -132,8 +133,7 @@ impl Running {
         (self.is_due, self.may_be_more) = (true, true);
         let Failures { count, last } = std::mem::take(&mut self.failures);
         if let Some(error) = last {
-            let cause = error.source().map(ToString::to_string);
-            limited!(self.lines, warn, "events of the outbox could not be published and are tried again", count, %error, cause);
+            limited!(self.lines, warn, "events of the outbox could not be published and are tried again", count, error = %report(&error));
         }
         self.lines.report();
         self.connection.look(&self.lines);
@@ -188,7 +188,7 @@ impl Running {
             }
             // No attempt will ever succeed.
             Err(error) if matches!(error.kind(), PublishErrorKind::Invalid | PublishErrorKind::TooLarge) => {
-                self.set_aside(&row, &error.to_string());
+                self.set_aside(&row, &report(&error).to_string());
             }
             Err(error) if error.kind() == PublishErrorKind::Disconnected => {
                 return Err(OutboxError::caused(OutboxErrorKind::Disconnected, error));
@@ -285,8 +285,7 @@ impl Running {
         }
         // Once, for all that was asked for together.
         if Instant::now() >= self.asks_after {
-            let cause = error.source().map(ToString::to_string);
-            limited!(self.lines, warn, "outbox is not available", %error, cause);
+            limited!(self.lines, warn, "outbox is not available", error = %report(&error));
         }
         (self.is_due, self.may_be_more) = (true, true);
         self.asks_after = Instant::now() + jitter::spread(TICK);

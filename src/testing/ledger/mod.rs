@@ -19,7 +19,7 @@ pub use witness::WitnessStore;
 
 use crate::{EventBridge, Feed, consumer_name::ConsumerName, dedupe::DedupeStore};
 use found::Found;
-use std::{fmt, path::PathBuf};
+use std::path::PathBuf;
 
 /// Where the journal is, and the seed that everything random was drawn from.
 #[derive(Debug, Clone)]
@@ -82,23 +82,12 @@ impl Ledger {
 }
 
 /// A ledger that could not be written or balanced.
-#[derive(Debug)]
-pub struct LedgerError(Box<dyn std::error::Error + Send + Sync>);
+#[derive(Debug, thiserror::Error)]
+#[error("ledger could not be written or balanced")]
+pub struct LedgerError(#[source] Box<dyn std::error::Error + Send + Sync>);
 
 impl LedgerError {
     fn new(cause: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
         Self(cause.into())
-    }
-}
-
-impl fmt::Display for LedgerError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("ledger could not be written or balanced")
-    }
-}
-
-impl std::error::Error for LedgerError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        Some(&*self.0)
     }
 }

@@ -1,6 +1,7 @@
 //! How a relay ends: within a bound, whatever is away, since a service must not wait for it.
 
 use super::Running;
+use crate::report::report;
 use async_nats::connection::State;
 use std::time::Duration;
 use tokio::time::{Instant, timeout};
@@ -23,11 +24,11 @@ impl Running {
             }
         };
         let _all_ended = timeout(AT_THE_END, under_way).await;
-        let report = std::mem::take(&mut self.report);
-        match timeout(AT_THE_END, self.jobs.finish(self.id, report)).await {
+        let marks = std::mem::take(&mut self.report);
+        match timeout(AT_THE_END, self.jobs.finish(self.id, marks)).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => {
-                tracing::warn!(%error, "last events could not be marked; they are published again");
+                tracing::warn!(error = %report(&error), "last events could not be marked; they are published again");
             }
             Err(_elapsed) => {
                 tracing::warn!("last events could not be marked in time; they are published again");
