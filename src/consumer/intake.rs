@@ -145,13 +145,12 @@ impl Intake {
     }
 
     fn ask(&mut self, now: Instant) {
-        let held = self.shared.holds.len();
-        let room = if self.shared.store_is_down.load(Ordering::Relaxed) {
-            // The claim of a message shows whether the store is back: one is asked for if none is held.
-            usize::from(held == 0)
-        } else {
-            self.shared.options.max_in_flight.saturating_sub(held)
-        };
+        let mut room = self.shared.options.max_in_flight.saturating_sub(self.shared.holds.len());
+        if self.shared.store_is_down.load(Ordering::Relaxed) {
+            // A claim shows whether the store is back: a message is asked for if none that is here can make one. What
+            // waits for its turn may wait for that very message.
+            room = room.min(usize::from(self.tasks.is_empty() && self.ready.is_empty()));
+        }
         let request = self.puller.as_mut().and_then(|puller| puller.ask(room, now));
         self.outgoing.extend(request);
     }

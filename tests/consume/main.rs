@@ -39,5 +39,6 @@ mod slow;
 mod standby;
 mod store_recovery;
 mod sweeper;
+mod sweeper_shutdown;
 mod twins;
 mod unreadable;

@@ -1,68 +1,114 @@
-//! A store that fails and comes back while the consumer holds nothing.
+//! A store that fails and comes back while the consumer holds nothing that could ask it.
 
 use futures::future::BoxFuture;
 use std::{
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicU32, Ordering},
     },
     time::Duration,
 };
 use stratt_event_bridge::{
-    Delivery, UnitPublished,
+    Delivery, Feed, Order, UnitPublished,
     dedupe::{Claim, DedupeStore, Fence, MemoryStore, Slot, StoreError, StoreErrorKind},
 };
 use support::{Running, Stage, eventually, published, short};
 
 /// Fails first, then panics, as a driver with a bug may, and works from then on.
 #[derive(Debug)]
-struct FailsThenPanics(MemoryStore, AtomicU32);
+struct FailsThenPanics {
+    store: MemoryStore,
+    claims: AtomicU32,
+}
+
+impl FailsThenPanics {
+    fn new() -> Arc<Self> {
+        Arc::new(Self { store: MemoryStore::new(), claims: AtomicU32::new(0) })
+    }
+
+    async fn has_panicked(&self) {
+        let claims = || async { self.claims.load(Ordering::SeqCst) };
+        eventually("panicked", claims, |claims| *claims >= 2).await;
+    }
+}
 
 impl DedupeStore for FailsThenPanics {
     fn claim<'a>(&'a self, slot: &'a Slot, lease: Duration) -> BoxFuture<'a, Result<Claim, StoreError>> {
-        match self.1.fetch_add(1, Ordering::SeqCst) {
+        match self.claims.fetch_add(1, Ordering::SeqCst) {
             0 => Box::pin(async { Err(StoreError::new(StoreErrorKind::Unavailable)) }),
             1 => Box::pin(async { panic!("a bug of a driver") }),
-            _ => self.0.claim(slot, lease),
+            _ => self.store.claim(slot, lease),
         }
     }
 
     fn retention(&self) -> Option<Duration> {
-        self.0.retention()
+        self.store.retention()
     }
 
     fn settle<'a>(&'a self, slot: &'a Slot, fence: Fence) -> BoxFuture<'a, Result<(), StoreError>> {
-        self.0.settle(slot, fence)
+        self.store.settle(slot, fence)
     }
 
     fn release<'a>(&'a self, slot: &'a Slot, fence: Fence) -> BoxFuture<'a, Result<(), StoreError>> {
-        self.0.release(slot, fence)
+        self.store.release(slot, fence)
     }
 
     fn defer<'a>(&'a self, slot: &'a Slot, fence: Fence) -> BoxFuture<'a, Result<(), StoreError>> {
-        self.0.defer(slot, fence)
+        self.store.defer(slot, fence)
     }
 
     fn forget<'a>(&'a self, slot: &'a Slot, fence: Fence) -> BoxFuture<'a, Result<(), StoreError>> {
-        self.0.forget(slot, fence)
+        self.store.forget(slot, fence)
     }
 }
+
+/// Longer than a request for messages is open, so that none is when the delivery that panicked comes again.
+const ACK_WAIT: Duration = Duration::from_secs(15);
 
 #[tokio::test]
 async fn a_store_is_asked_again_although_nothing_is_held() {
     let stage = Stage::new().await;
-    let store = Arc::new(FailsThenPanics(MemoryStore::new(), AtomicU32::new(0)));
+    let store = FailsThenPanics::new();
     let handled = Arc::new(AtomicU32::new(0));
     let counted = Arc::clone(&handled);
-    // Longer than a request for messages is open, so that none is when the delivery that panicked comes again.
-    let options = short().with_ack_wait(Duration::from_secs(15));
-    let consumer =
-        stage.bridge.consumer("c", store).options(options).on(move |_: Delivery<UnitPublished>| {
+    let consumer = stage.bridge.consumer("c", store).options(short().with_ack_wait(ACK_WAIT)).on(
+        move |_: Delivery<UnitPublished>| {
             counted.fetch_add(1, Ordering::SeqCst);
             async { Ok(()) }
-        });
+        },
+    );
     let running = Running::start(consumer.build().await.unwrap());
     stage.bridge.publish(published("a", 0)).await.unwrap();
     eventually("handled", || async { handled.load(Ordering::SeqCst) }, |n| *n == 1).await;
     running.stop().await;
+}
+
+#[tokio::test]
+async fn a_store_is_asked_again_although_all_that_is_held_waits() {
+    let stage = Stage::since(11).await;
+    let store = FailsThenPanics::new();
+    let handled: Arc<Mutex<Vec<u64>>> = Arc::default();
+    let seen = Arc::clone(&handled);
+    let options = short().with_ack_wait(ACK_WAIT).with_order(Order::PerUnit);
+    let consumer = stage.bridge.consumer("c", Arc::clone(&store) as Arc<dyn DedupeStore>).options(options);
+    let consumer = consumer.on(move |delivery: Delivery<UnitPublished>| {
+        seen.lock().unwrap().push(delivery.sequence());
+        async { Ok(()) }
+    });
+    // The first one fails and panics while the others of its unit wait for it.
+    for number in 1..=3 {
+        stage.bridge.publish(published("a", number)).await.unwrap();
+    }
+    let running = Running::start(consumer.build().await.unwrap());
+    store.has_panicked().await;
+    // These arrive while nothing begins.
+    for number in 4..=6 {
+        stage.bridge.publish(published(&format!("other-{number}"), number)).await.unwrap();
+    }
+    stage.all_answered(Feed::Strat, "c").await;
+    let summary = running.stop().await;
+    let handled = handled.lock().unwrap().clone();
+    let of_unit: Vec<_> = handled.iter().filter(|sequence| **sequence <= 3).collect();
+    assert_eq!((of_unit, handled.len()), (vec![&1, &2, &3], 6));
+    assert_eq!((summary.handled, summary.abandoned), (6, 1));
 }
