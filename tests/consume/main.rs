@@ -39,4 +39,5 @@ mod slow;
 mod standby;
 mod store_recovery;
 mod sweeper;
+mod sweeper_shutdown;
 mod twins;

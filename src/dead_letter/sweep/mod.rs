@@ -30,10 +30,13 @@ use async_nats::{
 };
 use futures::StreamExt;
 use std::{error::Error, sync::Arc, time::Duration};
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
+use tokio_util::sync::CancellationToken;
 
 /// How long the server keeps a request for an advisory open; so long a shutdown waits for what is on its way.
 const EXPIRES: Duration = Duration::from_secs(1);
+/// How long a shutdown waits for the broker at most.
+const AFTER_SHUTDOWN: Duration = Duration::from_secs(5);
 /// How long the storing of a dead letter may take: less than the ack wait, so that two sweepers seldom do the same.
 const STORE_WITHIN: Duration = Duration::from_secs(15);
 /// Far below the duplicate window of the dead letters, so that what a repeat stores is dropped.
@@ -98,7 +101,7 @@ impl Sweeper {
     }
 
     /// Files dead letters until `shutdown` resolves. An outage of the broker ends nothing. Ends within 2 s of
-    /// `shutdown`, unless the broker does not answer: then within a minute.
+    /// `shutdown`, unless the broker is slow or does not answer: then within 5 s, and what was begun comes again.
     ///
     /// # Errors
     ///
@@ -117,37 +120,54 @@ impl Sweeper {
             };
             SweepError::new(kind, error.to_string())
         })?;
-        let mut durable = self.durable().await?;
         let mut summary = SweepSummary::default();
-        let mut shutdown = std::pin::pin!(shutdown);
-        let mut is_asked_to_stop = false;
-        while !is_asked_to_stop {
-            self.lines.report();
-            let answer = {
-                let mut asked = std::pin::pin!(next(&durable));
-                tokio::select! {
-                    // What is on its way would otherwise be nobody's until the ack wait is over.
-                    () = &mut shutdown => {
-                        is_asked_to_stop = true;
-                        asked.await
-                    }
-                    answer = &mut asked => answer,
+        let stop = CancellationToken::new();
+        let ended = {
+            let mut sweeping = std::pin::pin!(self.sweep_until(&stop, &mut summary));
+            tokio::select! {
+                ended = &mut sweeping => Some(ended),
+                () = shutdown => {
+                    stop.cancel();
+                    // A connection that is away, or has no room for a command, must not keep the service from ending.
+                    timeout(AFTER_SHUTDOWN, sweeping).await.ok()
                 }
-            };
-            match answer {
-                Ok(Some(message)) => self.sweep(&message, &mut summary).await,
+            }
+        };
+        if let Some(ended) = ended {
+            ended?;
+        } else {
+            tracing::warn!("sweeper could not end what it had begun; that comes again");
+        }
+        Ok(summary)
+    }
+
+    async fn sweep_until(
+        &self,
+        stop: &CancellationToken,
+        summary: &mut SweepSummary,
+    ) -> Result<(), SweepError> {
+        let Some(durable) = stop.run_until_cancelled(self.durable()).await else { return Ok(()) };
+        let mut durable = durable?;
+        while !stop.is_cancelled() {
+            self.lines.report();
+            // Not dropped when it is to stop: what is on its way would be nobody's until the ack wait is over.
+            match next(&durable).await {
+                Ok(Some(message)) => self.sweep(&message, summary).await,
                 Ok(None) => {}
                 Err(error) => {
                     limited!(self.lines, warn, "sweeper could not ask for advisories", error);
-                    sleep(PAUSE).await;
-                    durable = self.found_again(durable).await?;
+                    let found = async {
+                        sleep(PAUSE).await;
+                        self.found_again(&mut durable).await
+                    };
+                    stop.run_until_cancelled(found).await.transpose()?;
                 }
             }
         }
         if let Err(error) = self.client.flush().await {
             tracing::warn!(%error, "answers of the sweeper could not be flushed");
         }
-        Ok(summary)
+        Ok(())
     }
 
     /// Creates the durable that the sweepers of this feed share.
@@ -175,15 +195,14 @@ impl Sweeper {
         })
     }
 
-    /// The durable, created anew if it was deleted; as it was while nobody answers.
-    async fn found_again(
-        &self,
-        durable: Consumer<pull::Config>,
-    ) -> Result<Consumer<pull::Config>, SweepError> {
+    /// Creates the durable anew if it was deleted; it stays as it was while nobody answers.
+    async fn found_again(&self, durable: &mut Consumer<pull::Config>) -> Result<(), SweepError> {
         match self.durable().await {
-            Err(error) if error.kind() == SweepErrorKind::Unavailable => Ok(durable),
-            found => found,
+            Ok(found) => *durable = found,
+            Err(error) if error.kind() == SweepErrorKind::Unavailable => {}
+            Err(error) => return Err(error),
         }
+        Ok(())
     }
 
     async fn sweep(&self, message: &Message, summary: &mut SweepSummary) {
