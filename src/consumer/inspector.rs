@@ -2,14 +2,14 @@
 
 use super::{
     ConsumeError, ConsumeErrorKind, DurableConsumer, ask::denied, difference::differences, guarantee::Needs,
-    process::Shared,
+    overflow, process::Shared,
 };
 use crate::connection_watch::{ConnectionWatch, Moment, Refusal};
 use async_nats::{
     connection::State,
     jetstream::{
         Context, ErrorCode,
-        consumer::{Config, pull},
+        consumer::{Config, Consumer, pull},
         stream::{ConsumerError, ConsumerErrorKind},
     },
 };
@@ -33,6 +33,7 @@ pub(super) struct Inspector {
     /// The fields that were warned about.
     told: HashSet<&'static str>,
     is_paused: bool,
+    overflow: overflow::Judge,
 }
 
 impl Inspector {
@@ -44,6 +45,7 @@ impl Inspector {
             built: consumer.config.clone(),
             told: HashSet::new(),
             is_paused: false,
+            overflow: overflow::Judge::default(),
             shared,
         }
     }
@@ -60,7 +62,11 @@ impl Inspector {
                 self.shared.name.as_str(),
                 self.shared.stream,
             );
-            let (drift, gone) = match timeout(ANSWER_WITHIN, info).await {
+            let silent = self.shared.silence.lasting();
+            let answer = timeout(ANSWER_WITHIN, info).await;
+            let found = answer.as_ref().ok().and_then(|answer| answer.as_ref().ok());
+            self.overflow.judge(&self.shared, silent, found.map(Consumer::cached_info));
+            let (drift, gone) = match answer {
                 Ok(Ok(found)) => {
                     let info = found.cached_info();
                     let pause = info.pause_remaining.filter(|_| info.paused);

@@ -312,8 +312,8 @@ impl Intake {
 
     /// Has the pump look again, also at requests that were lost.
     pub(super) fn look_after(&mut self) {
-        if let Some(puller) = &mut self.puller {
-            puller.give_up_lost();
+        if self.puller.as_mut().is_some_and(Puller::give_up_lost) {
+            self.look.notify_one();
         }
         if self.shared.options.order == Order::Relaxed {
             self.give_back_behind_stalled();

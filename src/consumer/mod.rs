@@ -24,6 +24,7 @@ mod model;
 mod monitor;
 mod options;
 mod order;
+mod overflow;
 mod postponed;
 mod process;
 mod pull;

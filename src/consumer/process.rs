@@ -10,6 +10,7 @@ use super::{
     handler::{Handlers, Verdict},
     hold::{Hold, Holds},
     job::Job,
+    overflow::Silence,
     postponed::Postponed,
     vitals::Vitals,
 };
@@ -60,6 +61,7 @@ pub(super) struct Shared {
     pub(super) max_age: Option<Duration>,
     pub(super) clock: ServerClock,
     pub(super) arrivals: Arrivals,
+    pub(super) silence: Silence,
     /// How many sequences the stream removed that were still due.
     pub(super) expired: AtomicU64,
     pub(super) vitals: Arc<Vitals>,

@@ -6,8 +6,8 @@
 //! request that ends early says how many messages it lacks. When no request shows a sign of life, they are given
 //! up and made again.
 
-use super::{ConsumerOptions, Order, takeover::GROUP};
-use crate::log_limit::{LogLimit, limited};
+use super::{Order, overflow::Silent, process::Shared, takeover::GROUP};
+use crate::log_limit::limited;
 use async_nats::{
     Client, HeaderValue, Message, StatusCode, Subject, Subscriber, connection::State,
     message::OutboundMessage,
@@ -22,7 +22,7 @@ use std::{
 use tokio::time::{Instant, timeout};
 
 /// How long the server keeps a request open at most.
-const EXPIRES: Duration = Duration::from_secs(10);
+pub(super) const EXPIRES: Duration = Duration::from_secs(10);
 /// How often the server says that an open request has nothing to deliver: so many times while it is open.
 const HEARTBEATS: u32 = 5;
 /// A request that was silent for so long is lost.
@@ -42,15 +42,13 @@ pub(super) struct Puller {
     open: Option<Open>,
     /// How many requests were made; their number is the last token of their reply subject.
     requests: u64,
-    /// How much may be in flight.
-    capacity: usize,
     /// The count of connections when the last request was sent: another one has lost the request.
     connects: u64,
     not_before: Instant,
     /// How long the server keeps a request open.
     expires: Duration,
     pin: Option<Pin>,
-    lines: Arc<LogLimit>,
+    shared: Arc<Shared>,
 }
 
 /// The place of this process on a durable that serves one process at a time.
@@ -101,16 +99,11 @@ struct Body<'a> {
 }
 
 impl Puller {
-    pub(super) async fn open(
-        client: Client,
-        stream: &str,
-        consumer: &str,
-        options: &ConsumerOptions,
-        lines: Arc<LogLimit>,
-    ) -> Result<Self, async_nats::SubscribeError> {
+    pub(super) async fn open(shared: Arc<Shared>) -> Result<Self, async_nats::SubscribeError> {
+        let (client, options) = (shared.client.clone(), &shared.options);
         let inbox = client.new_inbox();
         let arrivals = client.subscribe(format!("{inbox}.*")).await?;
-        let subject = format!("$JS.API.CONSUMER.MSG.NEXT.{stream}.{consumer}").into();
+        let subject = format!("$JS.API.CONSUMER.MSG.NEXT.{}.{}", shared.stream, shared.name).into();
         let connects = client.statistics().connects.load(Ordering::Relaxed);
         let not_before = Instant::now();
         // The server counts on requests to know that the process it chose is alive.
@@ -124,12 +117,11 @@ impl Puller {
             arrivals,
             open: None,
             requests: 0,
-            capacity: options.max_in_flight,
             connects,
             not_before,
             expires,
             pin,
-            lines,
+            shared,
         })
     }
 
@@ -139,7 +131,8 @@ impl Puller {
         let outstanding = self.open.as_ref().map_or(0, |open| open.outstanding);
         let batch = room.saturating_sub(outstanding);
         // The process that the server chose is known by its requests: a second one might be sent before it is chosen.
-        let is_due = outstanding == 0 || (self.pin.is_none() && batch >= self.capacity.div_ceil(2));
+        let is_due = outstanding == 0
+            || (self.pin.is_none() && batch >= self.shared.options.max_in_flight.div_ceil(2));
         if batch == 0 || !is_due || now < self.not_before || !self.is_connected() {
             return None;
         }
@@ -163,17 +156,35 @@ impl Puller {
         Some(OutboundMessage { subject: self.subject.clone(), reply, payload, headers: None })
     }
 
-    /// Gives up requests that were lost, so that the next [`ask`](Self::ask) makes them again.
-    pub(super) fn give_up_lost(&mut self) {
-        let Some(open) = &self.open else { return };
+    /// Gives up requests that were lost, so that the next [`ask`](Self::ask) makes them again. Returns whether it is not
+    /// known by what.
+    pub(super) fn give_up_lost(&mut self) -> bool {
+        let Some(open) = &self.open else { return false };
         let now = Instant::now();
         let is_reconnected = self.client.statistics().connects.load(Ordering::Relaxed) != self.connects;
         let is_silent = now.duration_since(open.last_sign) > SILENCE;
         let is_over = now.duration_since(open.last_sent) > self.expires + SILENCE;
-        if is_reconnected || is_silent || is_over {
-            tracing::debug!(is_reconnected, is_silent, "requests for messages are lost and made again");
-            self.open = None;
+        if !(is_reconnected || is_silent || is_over) {
+            return false;
         }
+        tracing::debug!(is_reconnected, is_silent, "requests for messages are lost and made again");
+        if !is_reconnected {
+            self.are_silent();
+        }
+        self.open = None;
+        !is_reconnected
+    }
+
+    /// The open requests have ended, or nothing is heard of them.
+    fn are_silent(&self) {
+        let Some(open) = &self.open else { return };
+        self.shared.silence.begin(Silent {
+            since: open.last_sign,
+            last: self.requests,
+            last_sent: open.last_sent,
+            outstanding: open.outstanding,
+            connects: self.connects,
+        });
     }
 
     /// The next arrival.
@@ -192,6 +203,9 @@ impl Puller {
             };
         };
         let id = message.subject.rsplit('.').next().and_then(|id| id.parse::<u64>().ok());
+        if let Some(id) = id {
+            self.shared.silence.broken_by(id);
+        }
         let Some(open) = self.open.as_mut().filter(|open| id.is_some_and(|id| id >= open.first)) else {
             return Arrival::Status;
         };
@@ -215,10 +229,14 @@ impl Puller {
             // Expired: the usual end of a request.
             StatusCode::NOT_FOUND | StatusCode::TIMEOUT => {
                 self.expired(lacking(&message), now);
+                // The last one to be sent is the last one to end.
+                if id == Some(self.requests) {
+                    self.are_silent();
+                }
                 Arrival::Status
             }
             _ => {
-                limited!(self.lines, warn, "request for messages was ended by the server", %status, description);
+                limited!(self.shared.lines, warn, "request for messages was ended by the server", %status, description);
                 self.end_all(now + PAUSE);
                 Arrival::Status
             }

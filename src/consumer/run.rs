@@ -77,11 +77,10 @@ impl DurableConsumer {
         // What is pending is known soon after the start.
         look.notify_one();
         let mut shutdown = std::pin::pin!(shutdown);
-        let (client, lines) = (shared.client.clone(), Arc::clone(&shared.lines));
         let puller = tokio::select! {
             // While the connection is away it may take as long as that.
             () = &mut shutdown => return Ok(ConsumeSummary::default()),
-            opened = Puller::open(client, shared.stream, shared.name.as_str(), &shared.options, lines) => {
+            opened = Puller::open(Arc::clone(&shared)) => {
                 opened.map_err(|error| {
                     ConsumeError::new(ConsumeErrorKind::Unavailable, "inbox cannot be subscribed")
                         .caused_by(error)

@@ -30,6 +30,7 @@ mod letter_limits;
 mod lifecycle;
 mod order;
 mod outage;
+mod overflow;
 mod postponed;
 mod recreated_letters;
 mod recreation;

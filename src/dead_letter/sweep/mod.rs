@@ -134,9 +134,10 @@ impl Sweeper {
                 }
             }
         };
-        match ended {
-            Some(ended) => ended?,
-            None => tracing::warn!("sweeper could not end what it had begun; that comes again"),
+        if let Some(ended) = ended {
+            ended?;
+        } else {
+            tracing::warn!("sweeper could not end what it had begun; that comes again");
         }
         Ok(summary)
     }
