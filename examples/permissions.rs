@@ -11,9 +11,8 @@ use clap::Parser;
 use std::io::{self, Write};
 use stratt_event_bridge::{
     Domain, Feed,
-    topology::acl::{
-        ChocoReader, Consumer, DeadLetterOperator, Inbox, Permissions, Provisioner, Publisher, TwoAccounts,
-    },
+    acl::{ConsumerRole, Inbox, OperatorRole, Permissions, ProvisionerRole, PublisherRole, ReaderRole},
+    topology::TwoAccounts,
 };
 
 const BUCKET: &str = "STRATT_DEDUPE";
@@ -40,15 +39,18 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     Arguments::parse();
     let inbox = Inbox::of_user;
     let domains = [Domain::try_from("dev")?, Domain::try_from("core")?];
-    let catalogue = Consumer::new(Feed::Strat, "catalogue".parse()?).with_kv_store(BUCKET)?;
-    let provisioner = Provisioner::default().with_kv_store(BUCKET)?;
+    let catalogue = ConsumerRole::new(Feed::Strat, "catalogue".parse()?).with_kv_store(BUCKET)?;
+    let provisioner = ProvisionerRole::default().with_kv_store(BUCKET)?;
     // Creates the durable that the consumer itself may not create.
     let deploys =
         catalogue.clone().creating_durable(domains.clone(), stratt_event_bridge::EventType::ALL.to_vec());
     let of_events = [
-        user("orchestrator", &Publisher::of(domains).checking_stream().permissions(&inbox("orchestrator")?)),
+        user(
+            "orchestrator",
+            &PublisherRole::of(domains).checking_stream().permissions(&inbox("orchestrator")?),
+        ),
         user("catalogue", &catalogue.permissions(&inbox("catalogue")?)),
-        user("desk", &DeadLetterOperator.permissions(&inbox("desk")?)),
+        user("desk", &OperatorRole.permissions(&inbox("desk")?)),
         user(
             "deploy",
             &provisioner.permissions(&inbox("deploy")?).and(deploys.permissions(&inbox("deploy")?)),
@@ -57,7 +59,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     // Whoever provisions Choco's stream may do anything in its account; its readers may not.
     let of_choco = [
         "{ user: \"choco-admin\", password: $CHOCO_ADMIN_PASSWORD }".to_owned(),
-        user("choco-reader", &ChocoReader::new("rag".parse()?).permissions(&inbox("choco-reader")?)),
+        user("choco-reader", &ReaderRole::new("rag".parse()?).permissions(&inbox("choco-reader")?)),
     ];
     let accounts = TwoAccounts::new("STRATT", "CHOCO")?;
     let mut out = io::stdout().lock();

@@ -25,7 +25,7 @@ use stratt_event_bridge::{
     EventBridge, Feed, GateOutcome, HandlerError, UnitDeprecated, UnitFingerprintVerified,
     UnitImportResolved, UnitPublished, UnitTampered,
     async_nats::{self, ConnectOptions, jetstream::consumer::DeliverPolicy},
-    dead_letter::{DeadLetterFilter, DeadLetters},
+    dead_letter::DeadLetterFilter,
     dedupe::MemoryStore,
     testing::NatsServer,
     topology::Topology,
@@ -175,7 +175,7 @@ async fn redrive(
     adapter: &Adapter,
     say: &impl Fn(String),
 ) -> Result<u64, Failure> {
-    let dead_letters = DeadLetters::new(bridge);
+    let dead_letters = bridge.dead_letters();
     let filter = DeadLetterFilter::default().with_consumer(consumer.parse()?);
     let list = || {
         let (dead_letters, filter) = (dead_letters.clone(), filter.clone());

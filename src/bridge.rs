@@ -1,19 +1,18 @@
 //! The event bridge: where publishing and consuming begin.
 
 use crate::{
-    connection_watch::ConnectionWatch,
     consumer::ConsumerBuilder,
+    contract::{envelope::Envelope, event::Event, source::Source, subject::Feed},
+    dead_letter::{DeadLetters, Sweeper},
     dedupe::DedupeStore,
-    envelope::Envelope,
-    event::Event,
-    publish::{BridgeOptions, Fact, PublishError, PublishReceipt, Publisher, pipelined},
-    source::Source,
-    status::BridgeStatus,
-    topology::{Forwarding, Topology, TopologyError, TopologyErrorKind},
+    link::Link,
+    nats::connection_watch::ConnectionWatch,
+    publish::{BridgeOptions, EncodedEvent, PublishError, PublishReceipt, pipelined},
+    topology::{Forwarding, Topology, TopologyError, TopologyErrorKind, status::BridgeStatus},
 };
 use async_nats::Client;
 use futures::{Stream, StreamExt};
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 /// Publishes typed events to JetStream, and begins durable consumers of them.
 ///
@@ -41,11 +40,9 @@ pub struct EventBridge {
 
 #[derive(Debug)]
 struct Inner {
-    client: Client,
+    link: Arc<Link>,
     source: Source,
     options: BridgeOptions,
-    publisher: Publisher,
-    watch: ConnectionWatch,
 }
 
 impl EventBridge {
@@ -63,8 +60,7 @@ impl EventBridge {
     }
 
     fn over(client: Client, source: Source, options: BridgeOptions, watch: ConnectionWatch) -> Self {
-        let publisher = Publisher::new(client.clone(), options, watch.clone());
-        Self { inner: Arc::new(Inner { client, source, options, publisher, watch }) }
+        Self { inner: Arc::new(Inner { link: Arc::new(Link::new(client, options, watch)), source, options }) }
     }
 
     /// Tells missing permissions as what they are, by what `watch` hears from the connection of this bridge.
@@ -72,14 +68,14 @@ impl EventBridge {
     /// Consumers and dead letters of the bridge that is returned have it as well.
     #[must_use]
     pub fn watching(self, watch: ConnectionWatch) -> Self {
-        let Inner { client, source, options, .. } = &*self.inner;
-        Self::over(client.clone(), source.clone(), *options, watch)
+        let Inner { link, source, options } = &*self.inner;
+        Self::over(link.client.clone(), source.clone(), *options, watch)
     }
 
     /// The connection.
     #[must_use]
     pub fn client(&self) -> &Client {
-        &self.inner.client
+        &self.inner.link.client
     }
 
     /// In whose name events are announced.
@@ -88,20 +84,13 @@ impl EventBridge {
         &self.inner.source
     }
 
-    pub(crate) fn publisher(&self) -> &Publisher {
-        &self.inner.publisher
-    }
-
-    pub(crate) fn retry_budget(&self) -> Duration {
-        self.inner.options.retry_budget()
-    }
-
-    pub(crate) fn watch(&self) -> &ConnectionWatch {
-        &self.inner.watch
+    #[cfg(any(feature = "postgres", feature = "sqlite"))]
+    pub(crate) fn link(&self) -> &Link {
+        &self.inner.link
     }
 
     fn explained(&self, error: TopologyError) -> TopologyError {
-        error.explained(self.inner.watch.disconnected(&self.inner.client))
+        error.explained(self.inner.link.watch.disconnected(&self.inner.link.client))
     }
 
     /// Creates the streams of `topology`, or changes what differs from it. What is not part of it, such as a
@@ -117,7 +106,7 @@ impl EventBridge {
     /// Dropping the future may leave some of the streams done; provisioning again does the rest.
     pub async fn provision(&self, topology: &Topology) -> Result<(), TopologyError> {
         self.check_budget(topology)?;
-        topology.provision(&self.inner.client).await.map_err(|error| self.explained(error))
+        topology.provision(&self.inner.link.client).await.map_err(|error| self.explained(error))
     }
 
     /// Checks that the streams are what `topology` says, and changes nothing.
@@ -131,7 +120,7 @@ impl EventBridge {
     /// Only reads: dropping the future has no effect.
     pub async fn verify(&self, topology: &Topology) -> Result<(), TopologyError> {
         self.check_budget(topology)?;
-        topology.verify(&self.inner.client).await.map_err(|error| self.explained(error))
+        topology.verify(&self.inner.link.client).await.map_err(|error| self.explained(error))
     }
 
     /// How the broker's forwarding of events to Choco is doing: how far behind, how long silent, and why.
@@ -148,7 +137,7 @@ impl EventBridge {
     ///
     /// Only reads: dropping the future has no effect.
     pub async fn forwarding(&self) -> Result<Forwarding, TopologyError> {
-        let Inner { client, watch, .. } = &*self.inner;
+        let Link { client, watch, .. } = &*self.inner.link;
         Forwarding::read(client, watch).await.map_err(|error| self.explained(error))
     }
 
@@ -164,7 +153,7 @@ impl EventBridge {
     ///
     /// Only reads: dropping the future has no effect.
     pub async fn status(&self) -> BridgeStatus {
-        BridgeStatus::ask(&self.inner.client, &self.inner.watch).await
+        BridgeStatus::ask(&self.inner.link.client, &self.inner.link.watch).await
     }
 
     /// A publish must not be repeated for longer than the broker recognises a repeat.
@@ -184,7 +173,21 @@ impl EventBridge {
     ///
     /// A store is not optional: the broker delivers at least once, and consumers must dedupe.
     pub fn consumer(&self, name: &str, store: Arc<dyn DedupeStore>) -> ConsumerBuilder {
-        ConsumerBuilder::new(self.clone(), name, store)
+        ConsumerBuilder::new(Arc::clone(&self.inner.link), name, store)
+    }
+
+    /// Lists, shows, redrives and discards the dead letters of the broker that this bridge is connected to.
+    #[must_use]
+    pub fn dead_letters(&self) -> DeadLetters {
+        DeadLetters::new(&self.inner.link)
+    }
+
+    /// Writes the dead letters of events that the server itself gave up, for the durables of `feed`.
+    ///
+    /// It does nothing until [`run`](Sweeper::run).
+    #[must_use]
+    pub fn sweeper(&self, feed: Feed) -> Sweeper {
+        Sweeper::new(&self.inner.link, feed)
     }
 
     /// Publishes an event in a new envelope, and waits until the stream has stored it.
@@ -216,8 +219,8 @@ impl EventBridge {
         &self,
         envelope: &Envelope<E>,
     ) -> Result<PublishReceipt, PublishError> {
-        let fact = Fact::new(envelope, self.inner.options.writes_cloud_events())?;
-        self.inner.publisher.publish(fact.into_outgoing()).await
+        let fact = EncodedEvent::new(envelope, self.inner.options.writes_cloud_events())?;
+        self.inner.link.publisher.publish(fact.into_outgoing()).await
     }
 
     /// Publishes envelopes with many unacknowledged at once, and yields their receipts in the order of the input.
@@ -251,8 +254,9 @@ impl EventBridge {
         S: Stream<Item = Envelope<E>> + Send,
     {
         let options = self.inner.options;
-        let facts = envelopes.map(move |envelope| Fact::new(&envelope, options.writes_cloud_events()));
-        pipelined(self.inner.publisher.clone(), options.max_in_flight(), facts)
+        let facts =
+            envelopes.map(move |envelope| EncodedEvent::new(&envelope, options.writes_cloud_events()));
+        pipelined(self.inner.link.publisher.clone(), options.max_in_flight(), facts)
     }
 
     /// Publishes envelopes in one batch, of which the stream stores all or nothing, and waits until it has. Their receipts
@@ -281,7 +285,7 @@ impl EventBridge {
         envelopes: &[Envelope<E>],
     ) -> Result<Vec<PublishReceipt>, PublishError> {
         let is_cloud_event = self.inner.options.writes_cloud_events();
-        let facts = envelopes.iter().map(|envelope| Fact::new(envelope, is_cloud_event));
-        self.inner.publisher.publish_batch(&facts.collect::<Result<Vec<_>, _>>()?).await
+        let facts = envelopes.iter().map(|envelope| EncodedEvent::new(envelope, is_cloud_event));
+        self.inner.link.publisher.publish_batch(&facts.collect::<Result<Vec<_>, _>>()?).await
     }
 }

@@ -85,7 +85,7 @@ pub(crate) mod tests {
         check::<ConsumeErrorKind>();
         check::<DeadLetterErrorKind>();
         check::<DecodeErrorKind>();
-        #[cfg(all(feature = "outbox", any(feature = "postgres", feature = "sqlite")))]
+        #[cfg(any(feature = "postgres", feature = "sqlite"))]
         check::<crate::outbox::OutboxErrorKind>();
         check::<PublishErrorKind>();
         check::<StoreErrorKind>();

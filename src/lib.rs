@@ -2,80 +2,56 @@
 
 pub mod docs;
 
-// The contract.
-mod consumer_name;
-mod domain;
-mod envelope;
-mod event;
-mod fingerprint;
-mod idempotency;
-mod source;
-mod stored;
-mod subject;
-mod uri;
-mod value;
-
-// Publishing.
-mod bridge;
-mod connection_watch;
-#[cfg(all(feature = "outbox", any(feature = "postgres", feature = "sqlite")))]
-pub mod outbox;
-mod publish;
-
-// Consuming.
-mod ack_subject;
-mod consumer;
-pub mod dead_letter;
-
-// Stores.
-pub mod dedupe;
-
-// Around.
-mod account_limit;
-mod connection_log;
+mod contract;
 mod error_kind;
 mod jitter;
-mod log_limit;
+mod nats;
 mod report;
+mod telemetry;
+
+pub mod dedupe;
+mod publish;
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
+mod sql;
+pub mod topology;
+
+mod bridge;
+mod consumer;
+pub mod dead_letter;
+mod link;
+
+pub mod acl;
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
+pub mod outbox;
 #[cfg(feature = "schema")]
 pub mod schema;
-#[cfg(any(feature = "postgres", feature = "sqlite"))]
-mod sql_error;
-#[cfg(any(feature = "postgres", feature = "sqlite"))]
-mod sql_schema;
-mod status;
-#[cfg(any(feature = "postgres", feature = "sqlite"))]
-mod table_name;
-mod telemetry;
 #[cfg(feature = "testing")]
 pub mod testing;
-pub mod topology;
-mod trace_context;
 
 pub use async_nats;
 pub use bridge::EventBridge;
-pub use connection_watch::ConnectionWatch;
 pub use consumer::{
     ConsumeError, ConsumeErrorKind, ConsumeSummary, ConsumerBuilder, ConsumerMonitor, ConsumerOptions,
     ConsumerPhase, ConsumerStatus, Delivery, Drift, DurableConsumer, HandlerError, Order,
 };
-pub use consumer_name::ConsumerName;
-pub use domain::Domain;
-pub use envelope::{
+pub use contract::consumer_name::ConsumerName;
+pub use contract::domain::Domain;
+pub use contract::envelope::{
     BuildError, DecodeError, DecodeErrorKind, EncodeError, Envelope, EnvelopeBuilder, EventVersion, Meta,
 };
-pub use event::{
+pub use contract::event::key::IdempotencyKey;
+pub use contract::event::{
     AnyEvent, ChainGateFired, ChainGateResolved, Event, EventType, GateName, GateOutcome, Identity,
     Occurrence, RunId, UnitDeprecated, UnitFingerprintVerified, UnitImportResolved, UnitPublished,
     UnitTampered,
 };
-pub use fingerprint::Fingerprint;
-pub use idempotency::IdempotencyKey;
+pub use contract::fingerprint::Fingerprint;
+pub use contract::source::Source;
+pub use contract::subject::Feed;
+pub use contract::uri::{ResourceUri, UnitUri};
+pub use contract::value::ParseError;
+pub use nats::connection_watch::ConnectionWatch;
 pub use publish::{BridgeOptions, PublishError, PublishErrorKind, PublishReceipt};
-pub use source::Source;
-pub use status::{BridgeStatus, StreamState, StreamStatus};
-pub use subject::Feed;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
-pub use table_name::TableName;
-pub use uri::{ResourceUri, UnitUri};
-pub use value::ParseError;
+pub use sql::table_name::TableName;
+pub use topology::status::{BridgeStatus, StreamState, StreamStatus};

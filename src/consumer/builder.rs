@@ -1,32 +1,35 @@
 //! Building a durable consumer.
 
-use super::{
-    ConsumeError, ConsumeErrorKind, ConsumerOptions, Delivery, Drift, DurableConsumer, HandlerError, Order,
-    arrivals::Arrivals,
-    ask::Asker,
-    decide::Policy,
-    durable::Durable,
-    expiry::ServerClock,
-    gap,
-    guarantee::Needs,
-    handler::Handlers,
-    hold::Holds,
-    overflow::Silence,
-    postponed::Postponed,
-    process::Shared,
-    streams::{self, Checked},
-    vitals::Vitals,
-};
 use crate::{
-    bridge::EventBridge,
-    consumer_name::ConsumerName,
+    consumer::{
+        ConsumeError, ConsumeErrorKind, ConsumerOptions, Delivery, Drift, DurableConsumer, HandlerError,
+        Order,
+        checks::{
+            gap,
+            overflow::Silence,
+            request::ApiRequest,
+            requirements::Requirements,
+            streams::{self, Checked},
+        },
+        delivery::{decide::Policy, in_progress::InProgressSet, postponed::Postponed},
+        durable::Durable,
+        handler::Handlers,
+        meter::ConsumerMeter,
+        receive::arrivals::Arrivals,
+        shared::Shared,
+        state::ConsumerState,
+    },
+    contract::{
+        consumer_name::ConsumerName,
+        domain::Domain,
+        event::{Event, EventType},
+        subject::Feed,
+        value::ParseError,
+    },
     dedupe::DedupeStore,
-    domain::Domain,
-    event::{Event, EventType},
-    log_limit::LogLimit,
-    subject::Feed,
-    telemetry::ConsumerMeter,
-    value::ParseError,
+    link::Link,
+    nats::server_clock::ServerClock,
+    telemetry::log_limit::LogLimit,
 };
 use async_nats::{Client, jetstream};
 use std::sync::Arc;
@@ -36,7 +39,7 @@ use tokio_util::sync::CancellationToken;
 #[derive(Debug)]
 #[must_use = "a builder does nothing until it builds"]
 pub struct ConsumerBuilder {
-    bridge: EventBridge,
+    link: Arc<Link>,
     name: Result<ConsumerName, ParseError>,
     store: Arc<dyn DedupeStore>,
     feed: Feed,
@@ -47,9 +50,9 @@ pub struct ConsumerBuilder {
 }
 
 impl ConsumerBuilder {
-    pub(crate) fn new(bridge: EventBridge, name: &str, store: Arc<dyn DedupeStore>) -> Self {
+    pub(crate) fn new(link: Arc<Link>, name: &str, store: Arc<dyn DedupeStore>) -> Self {
         Self {
-            bridge,
+            link,
             name: name.parse(),
             store,
             feed: Feed::default(),
@@ -105,36 +108,36 @@ impl ConsumerBuilder {
     ///
     /// Dropping the future may leave the durable created; building again is harmless.
     pub async fn build(self) -> Result<DurableConsumer, ConsumeError> {
-        let (client, watch) = (self.bridge.client().clone(), self.bridge.watch().clone());
+        let (client, watch) = (self.link.client.clone(), self.link.watch.clone());
         self.checked().await.map_err(|error| error.explained(watch.disconnected(&client)))
     }
 
     async fn checked(mut self) -> Result<DurableConsumer, ConsumeError> {
         let name = self.check()?;
-        let client = self.bridge.client().clone();
+        let client = self.link.client.clone();
         self.check_version(&client)?;
         let context = jetstream::new(client.clone());
-        let (watch, stream) = (self.bridge.watch().clone(), self.feed.stream());
-        let asker = Asker { context: context.clone(), client: client.clone(), watch: watch.clone() };
+        let (watch, stream) = (self.link.watch.clone(), self.feed.stream());
+        let asker = ApiRequest { context: context.clone(), client: client.clone(), watch: watch.clone() };
         let Checked { max_age, replicas } = if self.options.checks_streams {
-            let retry_budget = self.bridge.retry_budget();
+            let retry_budget = self.link.retry_budget;
             streams::check(&asker, &name, self.feed, &self.store, &self.options, retry_budget).await?
         } else {
             tracing::warn!(consumer = %name, "streams are not checked, as the options ask for");
             Checked::default()
         };
-        let needs = Needs::new(self.feed, &self.handlers, &self.options).with_replicas(replicas);
+        let needs = Requirements::new(self.feed, &self.handlers, &self.options).with_replicas(replicas);
         let durable = Durable::new(&asker, stream, &name).await?;
         let config = durable.ensure(self.filters(), &self.options, &needs).await?;
         if self.options.drift == Drift::Adopt {
             self.options.ack_wait = Some(config.ack_wait);
         }
-        let vitals = Vitals::new(ConsumerMeter::new(name.as_str(), self.handlers.types()));
+        let vitals = ConsumerState::new(ConsumerMeter::new(name.as_str(), self.handlers.types()));
         let lines = Arc::new(LogLimit::new(name.as_str()));
         let shared = Shared {
             name,
             stream: self.feed.stream(),
-            publisher: self.bridge.publisher().clone(),
+            publisher: self.link.publisher.clone(),
             store: self.store,
             handlers: self.handlers,
             policy: Policy {
@@ -143,7 +146,7 @@ impl ConsumerBuilder {
                 in_place: self.options.order == Order::PerUnit,
             },
             // A durable that others change still has an ack wait of at least the lease.
-            holds: Holds::new(client.clone(), self.options.lease(), Arc::clone(&lines)),
+            holds: InProgressSet::new(client.clone(), self.options.lease(), Arc::clone(&lines)),
             client,
             options: self.options,
             postponed: Postponed::default(),

@@ -1,13 +1,18 @@
 //! The durable on the server: created, accepted, brought up to date, or refused.
 
-use super::{
-    ConsumeError, ConsumeErrorKind, ConsumerOptions, Drift, Order,
-    ask::Asker,
-    difference::{Difference, differences, merged},
-    guarantee::Needs,
-    takeover::GROUP,
+use crate::{
+    consumer::{
+        ConsumeError, ConsumeErrorKind, ConsumerOptions, Drift, Order,
+        checks::{
+            difference::{Difference, differences, merged},
+            request::ApiRequest,
+            requirements::Requirements,
+        },
+        receive::pinned::GROUP,
+    },
+    contract::consumer_name::ConsumerName,
+    nats::account_limit,
 };
-use crate::{account_limit, consumer_name::ConsumerName};
 use async_nats::jetstream::{
     self,
     consumer::{AckPolicy, Config, FromConsumer, IntoConsumerConfig, PriorityPolicy, ReplayPolicy, pull},
@@ -22,7 +27,7 @@ const MAX_ACK_PENDING: i64 = 10_000;
 /// A durable by its name, whether it exists or not.
 #[derive(Debug)]
 pub(super) struct Durable<'a> {
-    asker: &'a Asker,
+    asker: &'a ApiRequest,
     stream: Stream<()>,
     stream_name: &'a str,
     name: &'a ConsumerName,
@@ -30,7 +35,7 @@ pub(super) struct Durable<'a> {
 
 impl<'a> Durable<'a> {
     pub(super) async fn new(
-        asker: &'a Asker,
+        asker: &'a ApiRequest,
         stream_name: &'a str,
         name: &'a ConsumerName,
     ) -> Result<Self, ConsumeError> {
@@ -47,7 +52,7 @@ impl<'a> Durable<'a> {
         &self,
         filters: Vec<String>,
         options: &ConsumerOptions,
-        needs: &Needs,
+        needs: &Requirements,
     ) -> Result<Config, ConsumeError> {
         let wanted = wanted(self.name, filters, options);
         let goal = wanted.clone().into_consumer_config();
@@ -68,7 +73,7 @@ impl<'a> Durable<'a> {
             }
             (Drift::Update, Some(_)) => self.update(&goal, found).await?,
         };
-        match needs.broken_by(&found) {
+        match needs.violated_by(&found) {
             None => Ok(found),
             Some(broken) => {
                 let advice = ", without which the guarantees do not hold: change it";

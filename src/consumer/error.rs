@@ -1,6 +1,6 @@
 //! Why a consumer could not be built, or had to stop.
 
-use crate::{connection_watch::Disconnected, error_kind::kind_words};
+use crate::{error_kind::kind_words, nats::connection_watch::Disconnected};
 use std::{borrow::Cow, error::Error};
 
 /// A durable consumer that could not be built, or had to stop.

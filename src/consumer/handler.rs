@@ -1,8 +1,8 @@
 //! Handlers: what a service does with an event, and how it says that it could not.
 
-use super::Delivery;
 use crate::{
-    event::{AnyEvent, Event, EventType},
+    consumer::Delivery,
+    contract::event::{AnyEvent, Event, EventType},
     report::report,
 };
 use futures::{FutureExt, future::BoxFuture};

@@ -1,55 +1,34 @@
 //! Consuming: a durable with typed handlers, deduplicated, retried and dead-lettered.
 
-mod arrivals;
-mod ask;
 mod builder;
-mod decide;
+mod checks;
 mod delivery;
-mod difference;
-mod drift;
 mod durable;
 mod error;
-mod expiry;
-mod fitness;
-mod gap;
-mod guarantee;
 mod handler;
-mod hold;
-mod inspector;
-mod intake;
-mod job;
-mod look;
-#[cfg(test)]
-mod model;
+mod meter;
 mod monitor;
+mod on_mismatch;
 mod options;
 mod order;
-mod overflow;
-mod postponed;
-mod process;
-mod pull;
-mod pump;
-mod reply;
+mod receive;
 mod run;
-mod sequence;
-mod streams;
+mod shared;
+mod state;
 mod summary;
-mod takeover;
-mod unreadable;
-mod vitals;
 
 pub use builder::ConsumerBuilder;
-pub use delivery::Delivery;
-pub use drift::Drift;
+pub use delivery::handed::Delivery;
 pub use error::{ConsumeError, ConsumeErrorKind};
 pub use handler::HandlerError;
 pub use monitor::{ConsumerMonitor, ConsumerStatus};
+pub use on_mismatch::Drift;
 pub use options::ConsumerOptions;
 pub use order::Order;
+pub use state::ConsumerPhase;
 pub use summary::ConsumeSummary;
-pub use vitals::ConsumerPhase;
 
-use crate::{connection_watch::ConnectionWatch, subject::Feed};
+use crate::{contract::subject::Feed, nats::connection_watch::ConnectionWatch};
 use async_nats::jetstream::{self, consumer::Config};
 use std::sync::Arc;
 
@@ -64,5 +43,5 @@ pub struct DurableConsumer {
     watch: ConnectionWatch,
     /// The durable as it was when this was built.
     config: Config,
-    shared: Arc<process::Shared>,
+    shared: Arc<shared::Shared>,
 }

@@ -1,8 +1,8 @@
 //! Asking a running consumer how it is doing.
 
-use super::{
+use crate::consumer::{
     ConsumeSummary, DurableConsumer,
-    vitals::{ConsumerPhase, Seen, Vitals},
+    state::{ConsumerPhase, ConsumerState, Seen},
 };
 use async_nats::{Client, connection::State};
 use std::{sync::Arc, time::Duration};
@@ -26,7 +26,7 @@ use std::{sync::Arc, time::Duration};
 #[derive(Debug, Clone)]
 pub struct ConsumerMonitor {
     client: Client,
-    vitals: Arc<Vitals>,
+    vitals: Arc<ConsumerState>,
 }
 
 /// How a consumer is doing, as its [`ConsumerMonitor`] tells.
@@ -142,7 +142,7 @@ impl ConsumerStatus {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::consumer::vitals::Told;
+    use crate::consumer::state::Told;
     use tokio::time::Instant;
 
     #[test]

@@ -1,7 +1,9 @@
 //! How a durable consumer treats what it receives.
 
-use super::{Drift, Order};
-use crate::envelope::Envelope;
+use crate::{
+    consumer::{Drift, Order},
+    contract::envelope::Envelope,
+};
 use async_nats::jetstream::consumer::DeliverPolicy;
 use std::time::Duration;
 

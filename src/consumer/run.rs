@@ -1,15 +1,25 @@
 //! The loop: has the pump work, looks after what it cannot see, and drains at shutdown.
 
-use super::{
-    ConsumeError, ConsumeErrorKind, ConsumeSummary, DurableConsumer, gap,
-    inspector::{Inspector, permission_denied},
-    intake::SharedIntake,
-    process::Shared,
-    pull::Puller,
-    pump::{pump, send},
-    takeover, unreadable,
+use crate::{
+    consumer::{
+        ConsumeError, ConsumeErrorKind, ConsumeSummary, DurableConsumer,
+        checks::{
+            gap,
+            inspector::{Inspector, permission_denied},
+            unreadable,
+        },
+        receive::{
+            dispatch::SharedIntake,
+            pinned,
+            pull::Puller,
+            worker::{pump, send},
+        },
+        shared::Shared,
+    },
+    nats::connection_log::ConnectionLog,
+    report::report,
+    telemetry::log_limit::limited,
 };
-use crate::{connection_log::ConnectionLog, log_limit::limited, report::report};
 use std::{
     future::poll_fn,
     pin::Pin,
@@ -161,7 +171,7 @@ impl Running {
     async fn begin_if_all_is_here(&mut self) {
         let gathering = self.intake.lock().gathering();
         if let Some(gathering) = gathering
-            && takeover::is_all_here(&self.consumer).await
+            && pinned::is_all_here(&self.consumer).await
         {
             self.intake.lock().gathered(gathering);
         }
@@ -178,7 +188,7 @@ impl Running {
             let last_arrivals = puller.close().await;
             self.intake.lock().give_back_unseen(&last_arrivals);
             if is_pinned {
-                takeover::step_down(&self.consumer).await;
+                pinned::step_down(&self.consumer).await;
             }
         }
         // Everything from here on is bounded: a connection that is away must not keep the service from ending.

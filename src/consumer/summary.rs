@@ -1,7 +1,6 @@
 //! What a consumer did.
 
-use super::decide::Ending;
-use crate::dead_letter::DeadLetterReason;
+use crate::{consumer::delivery::decide::Ending, dead_letter::DeadLetterReason};
 
 /// What a consumer did between its start and its end. Each delivery is counted in `received` and one other field, up to
 /// `abandoned`.

@@ -1,7 +1,9 @@
 //! Which dead letters are meant.
 
-use super::{DeadLetter, DeadLetterReason};
-use crate::{consumer_name::ConsumerName, domain::Domain, event::EventType, subject::dead_letter_filter};
+use crate::{
+    contract::{consumer_name::ConsumerName, domain::Domain, event::EventType, subject::dead_letter_filter},
+    dead_letter::{DeadLetter, DeadLetterReason},
+};
 
 /// Which dead letters are meant: those that match everything that is set.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]

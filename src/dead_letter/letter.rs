@@ -1,9 +1,11 @@
 //! One dead letter as it is stored.
 
-use super::{DeadLetterReason, header};
 use crate::{
-    envelope::{DecodeError, Envelope},
-    subject::Address,
+    contract::{
+        envelope::{DecodeError, Envelope},
+        subject::Address,
+    },
+    dead_letter::{DeadLetterReason, header},
 };
 use async_nats::{HeaderMap, jetstream::message::StreamMessage};
 use bytes::Bytes;

@@ -4,19 +4,20 @@ mod error;
 mod filter;
 pub(crate) mod header;
 mod letter;
+mod meter;
 mod reason;
+mod record;
 mod redrive;
 mod sweep;
-mod write;
 
 pub use error::{DeadLetterError, DeadLetterErrorKind};
 pub use filter::DeadLetterFilter;
 pub use letter::DeadLetter;
 pub use reason::DeadLetterReason;
+pub(crate) use record::{DeadLetterRecord, Headers};
 pub use sweep::{SweepError, SweepErrorKind, SweepSummary, Sweeper};
-pub(crate) use write::{Headers, Obituary};
 
-use crate::{bridge::EventBridge, publish::Publisher, topology::DEAD_LETTER_STREAM};
+use crate::{link::Link, publish::Publisher, topology::DEAD_LETTER_STREAM};
 use async_nats::jetstream::{
     self,
     stream::{LastRawMessageErrorKind, Stream as JetStream},
@@ -28,16 +29,16 @@ use std::time::Duration;
 const READ_WITHIN: Duration = Duration::from_secs(2);
 
 /// What the reason of a termination begins with when the dead letter of the event is stored already.
-pub(crate) const FILED: &str = "dead-lettered: ";
+pub(crate) const DEAD_LETTERED_PREFIX: &str = "dead-lettered: ";
 
 /// Lists, shows, redrives and discards dead letters.
 ///
 /// ```no_run
 /// use futures::TryStreamExt;
-/// use stratt_event_bridge::{EventBridge, dead_letter::{DeadLetterFilter, DeadLetterReason, DeadLetters}};
+/// use stratt_event_bridge::{EventBridge, dead_letter::{DeadLetterFilter, DeadLetterReason}};
 ///
 /// # async fn example(bridge: EventBridge) -> Result<(), Box<dyn std::error::Error>> {
-/// let dead_letters = DeadLetters::new(&bridge);
+/// let dead_letters = bridge.dead_letters();
 /// let filter = DeadLetterFilter::default()
 ///     .with_consumer("choco-unit-deprecated".parse()?)
 ///     .with_reason(DeadLetterReason::Exhausted);
@@ -56,10 +57,8 @@ pub struct DeadLetters {
 }
 
 impl DeadLetters {
-    /// The dead letters of the broker that `bridge` is connected to.
-    #[must_use]
-    pub fn new(bridge: &EventBridge) -> Self {
-        Self { context: jetstream::new(bridge.client().clone()), publisher: bridge.publisher().clone() }
+    pub(crate) fn new(link: &Link) -> Self {
+        Self { context: link.context(), publisher: link.publisher.clone() }
     }
 
     /// Those that match, oldest first, as they were when this was called.

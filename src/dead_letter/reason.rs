@@ -1,6 +1,6 @@
 //! Why an event was dead-lettered.
 
-use crate::value::{ParseError, text_traits};
+use crate::contract::value::{ParseError, text_traits};
 use std::str::FromStr;
 
 /// Why an event was dead-lettered.

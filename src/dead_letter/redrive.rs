@@ -1,17 +1,14 @@
 //! Publishing dead-lettered events again.
 
-use super::{
-    DeadLetter, DeadLetterError, DeadLetterErrorKind, DeadLetterFilter, DeadLetters, READ_WITHIN, header,
-    unavailable,
-};
 use crate::{
-    domain::Domain,
-    envelope::Envelope,
-    event::EventType,
+    contract::{domain::Domain, envelope::Envelope, event::EventType, subject::Address},
+    dead_letter::{
+        DeadLetter, DeadLetterError, DeadLetterErrorKind, DeadLetterFilter, DeadLetters, READ_WITHIN, header,
+        unavailable,
+    },
+    nats::stored::Stored,
     publish::{Outgoing, PublishReceipt},
     report::report,
-    stored::Stored,
-    subject::Address,
 };
 use async_nats::{HeaderMap, header::NATS_MESSAGE_ID};
 use bytes::Bytes;

@@ -1,6 +1,6 @@
 //! Puts the operations of many tasks together into few round trips.
 
-use super::{StoreError, StoreErrorKind};
+use crate::dedupe::{StoreError, StoreErrorKind};
 use futures::{
     FutureExt,
     future::{BoxFuture, Either, Shared, WeakShared, select},

@@ -1,6 +1,6 @@
 //! A store in the memory of the process.
 
-use super::{Claim, DedupeStore, Fence, Slot, StoreError, StoreErrorKind};
+use crate::dedupe::{Claim, DedupeStore, Fence, Slot, StoreError, StoreErrorKind};
 use futures::{FutureExt, future::BoxFuture};
 use std::{
     collections::{HashMap, VecDeque, hash_map},

@@ -7,6 +7,7 @@ mod claim;
 #[cfg(any(feature = "postgres", feature = "redis", feature = "sqlite", test))]
 mod coalesce;
 mod error;
+mod grant;
 mod kv;
 mod memory;
 #[cfg(feature = "redis")]
@@ -17,6 +18,7 @@ mod sql;
 
 pub use claim::{Claim, Fence};
 pub use error::{StoreError, StoreErrorKind};
+pub use grant::Grant;
 pub use kv::{KvStore, KvStoreOptions};
 pub use memory::MemoryStore;
 #[cfg(feature = "redis")]

@@ -1,6 +1,6 @@
 //! What is claimed.
 
-use crate::{consumer_name::ConsumerName, idempotency::IdempotencyKey};
+use crate::contract::{consumer_name::ConsumerName, event::key::IdempotencyKey};
 use std::hash::{Hash, Hasher};
 use uuid::Uuid;
 

@@ -10,7 +10,7 @@ pub mod dedupe {}
 pub mod dead_letters {}
 
 /// With the feature `outbox` and that of a database.
-#[cfg(all(feature = "outbox", feature = "postgres", feature = "sqlite"))]
+#[cfg(all(feature = "postgres", feature = "sqlite"))]
 #[doc = include_str!("outbox.md")]
 pub mod outbox {}
 

@@ -1,6 +1,9 @@
 //! Why an outbox did not do what it was asked.
 
-use crate::{error_kind::kind_words, sql_error::is_other_schema, sql_schema::MigrateError};
+use crate::{
+    error_kind::kind_words,
+    sql::{error::is_other_schema, schema::MigrateError},
+};
 use std::error::Error;
 
 /// An outbox that did not do what it was asked.

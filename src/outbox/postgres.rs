@@ -5,18 +5,17 @@
 mod plan_tests;
 mod statements;
 
-use super::{
-    OutboxError, OutboxOptions, OutboxRelay, OutboxStatus,
-    row::{Columns, Entry, Row},
-    table::{ADDED, LEASE, Look, OWNER, PRUNE_BATCH, Report, Signals, Table, VERSION},
-};
 use crate::{
     bridge::EventBridge,
-    envelope::Envelope,
-    event::Event,
+    contract::{envelope::Envelope, event::Event},
     jitter,
+    outbox::{
+        OutboxError, OutboxOptions, OutboxRelay, OutboxStatus,
+        row::{Columns, Entry, Row},
+        table::{ADDED, LEASE, Look, OWNER, PRUNE_BATCH, Report, Signals, Table, VERSION},
+    },
     report::report,
-    sql_schema::{self, Schema},
+    sql::schema::{self, Schema},
 };
 use futures::{FutureExt, future::BoxFuture};
 use sqlx::{AssertSqlSafe, PgPool, Postgres, Transaction, postgres::PgListener};
@@ -91,7 +90,7 @@ impl PostgresOutbox {
         let Events { pool, statements, .. } = &*self.table;
         let Statements { table, create, .. } = statements;
         let schema = Schema { table, owner: OWNER, version: VERSION, create, added: &ADDED, parts: &PARTS };
-        Ok(sql_schema::postgres::migrate(pool, schema).await?)
+        Ok(schema::postgres::migrate(pool, schema).await?)
     }
 
     /// Announces an event when the host's transaction commits, and not at all if it does not.

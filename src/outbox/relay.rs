@@ -10,11 +10,14 @@ mod pace;
 mod progress;
 mod running;
 
-use super::{
-    OutboxError,
-    table::{Signals, Table},
+use crate::{
+    bridge::EventBridge,
+    outbox::{
+        OutboxError,
+        table::{Signals, Table},
+    },
+    publish::Publisher,
 };
-use crate::{bridge::EventBridge, publish::Publisher};
 use async_nats::Client;
 pub use progress::RelayProgress;
 use running::Running;
@@ -48,7 +51,7 @@ pub struct RelaySummary {
 
 impl OutboxRelay {
     pub(super) fn new(bridge: &EventBridge, table: Arc<dyn Table>) -> Self {
-        let (client, publisher) = (bridge.client().clone(), bridge.publisher().clone());
+        let (client, publisher) = (bridge.link().client.clone(), bridge.link().publisher.clone());
         Self { client, publisher, table, progress: RelayProgress::default() }
     }
 

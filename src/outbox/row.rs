@@ -1,14 +1,15 @@
 //! An event as it waits in the table.
 
-use super::{OutboxError, OutboxErrorKind};
 use crate::{
-    domain::Domain,
-    envelope::Envelope,
-    event::{Event, EventType},
-    idempotency::IdempotencyKey,
-    publish::Fact,
-    subject::{Address, Feed},
-    trace_context::StoredTrace,
+    contract::{
+        domain::Domain,
+        envelope::Envelope,
+        event::{Event, EventType, key::IdempotencyKey},
+        subject::{Address, Feed},
+    },
+    outbox::{OutboxError, OutboxErrorKind},
+    publish::EncodedEvent,
+    telemetry::trace_context::StoredTrace,
 };
 use bytes::Bytes;
 
@@ -68,7 +69,7 @@ impl From<Columns> for Row {
 
 impl Row {
     /// What is to be published, unless somebody else wrote the row or changed it: what is in a table is not trusted.
-    pub(super) fn into_fact(self, is_cloud_event: bool) -> Result<Fact, &'static str> {
+    pub(super) fn into_fact(self, is_cloud_event: bool) -> Result<EncodedEvent, &'static str> {
         let key: IdempotencyKey =
             self.message_id.parse().map_err(|_| "message id is not an idempotency key")?;
         let address = Address::parse(&self.subject).ok_or("subject is not one of an event")?;
@@ -76,7 +77,7 @@ impl Row {
         let event_type: EventType =
             address.event_type.parse().map_err(|_| "subject has no known event type")?;
         let subject = Feed::Strat.subject(&domain, event_type);
-        let fact = Fact::written(subject, key, self.payload, self.trace);
+        let fact = EncodedEvent::written(subject, key, self.payload, self.trace);
         if !is_cloud_event {
             return Ok(fact);
         }

@@ -4,16 +4,15 @@
 mod plan_tests;
 mod statements;
 
-use super::{
-    OutboxError, OutboxOptions, OutboxRelay, OutboxStatus,
-    row::{Columns, Entry, Row},
-    table::{ADDED, LEASE, Look, OWNER, PRUNE_BATCH, Report, Signals, Table, VERSION},
-};
 use crate::{
     bridge::EventBridge,
-    envelope::Envelope,
-    event::Event,
-    sql_schema::{self, Schema},
+    contract::{envelope::Envelope, event::Event},
+    outbox::{
+        OutboxError, OutboxOptions, OutboxRelay, OutboxStatus,
+        row::{Columns, Entry, Row},
+        table::{ADDED, LEASE, Look, OWNER, PRUNE_BATCH, Report, Signals, Table, VERSION},
+    },
+    sql::schema::{self, Schema},
 };
 use futures::{FutureExt, future::BoxFuture};
 use sqlx::{AssertSqlSafe, Sqlite, SqlitePool, Transaction};
@@ -62,7 +61,7 @@ impl SqliteOutbox {
         let Events { pool, statements, .. } = &*self.table;
         let Statements { table, create, .. } = statements;
         let schema = Schema { table, owner: OWNER, version: VERSION, create, added: &ADDED, parts: &PARTS };
-        Ok(sql_schema::sqlite::migrate(pool, schema).await?)
+        Ok(schema::sqlite::migrate(pool, schema).await?)
     }
 
     /// Announces an event when the host's transaction commits, and not at all if it does not.

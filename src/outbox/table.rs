@@ -1,7 +1,9 @@
 //! What a relay asks of the database.
 
-use super::{OutboxError, row::Row};
-use crate::sql_schema::Part;
+use crate::{
+    outbox::{OutboxError, row::Row},
+    sql::schema::Part,
+};
 use futures::future::BoxFuture;
 use std::{fmt::Debug, sync::Arc, time::Duration};
 use tokio::{sync::Notify, time::Instant};

@@ -1,6 +1,6 @@
 //! What comes to the inbox of a publish.
 
-use super::{PublishReceipt, failure::Failure};
+use crate::publish::{PublishReceipt, failure::Failure};
 use async_nats::{Message, StatusCode, jetstream};
 use serde::Deserialize;
 use std::borrow::Cow;

@@ -1,19 +1,19 @@
 //! Events that are stored all together or not at all: <https://github.com/nats-io/nats-architecture-and-design/blob/main/adr/ADR-50.md>.
 
-use super::{
-    Fact, PublishError, PublishErrorKind, PublishReceipt, Publisher,
-    answer::{Answer, Stored, is_final, is_of_jetstream},
-    attempt::Pauses,
-    failure::Failure,
-    suppression,
-};
 use crate::{
-    connection_watch::Refusal,
-    idempotency::IdempotencyKey,
+    contract::event::key::IdempotencyKey,
+    nats::connection_watch::Refusal,
+    publish::{
+        EncodedEvent, PublishError, PublishErrorKind, PublishReceipt, Publisher,
+        answer::{Answer, Stored, is_final, is_of_jetstream},
+        failure::Failure,
+        meter::Begun,
+        publisher::Pauses,
+        verify_duplicate,
+    },
     report::report,
-    telemetry::{Begun, span},
+    telemetry::{span, trace_context},
     topology::EVENT_STREAM,
-    trace_context,
 };
 use async_nats::{HeaderName, Message, header};
 use futures::{FutureExt, StreamExt, TryStreamExt, stream};
@@ -53,14 +53,17 @@ impl<T: Into<Failure>> From<T> for BatchFailure {
 
 impl Publisher {
     /// Stores `facts` in one batch, without those that are stored already; receipts come in their order.
-    pub(crate) async fn publish_batch(&self, facts: &[Fact]) -> Result<Vec<PublishReceipt>, PublishError> {
+    pub(crate) async fn publish_batch(
+        &self,
+        facts: &[EncodedEvent],
+    ) -> Result<Vec<PublishReceipt>, PublishError> {
         self.publish_batch_until(facts, Instant::now() + self.options.retry_budget()).await
     }
 
     /// The same until `deadline`.
     pub(crate) async fn publish_batch_until(
         &self,
-        facts: &[Fact],
+        facts: &[EncodedEvent],
         deadline: Instant,
     ) -> Result<Vec<PublishReceipt>, PublishError> {
         // An older one would store them one by one.
@@ -83,7 +86,7 @@ impl Publisher {
 
     async fn store_batch(
         &self,
-        mut facts: Vec<&Fact>,
+        mut facts: Vec<&EncodedEvent>,
         deadline: Instant,
     ) -> Result<HashMap<IdempotencyKey, PublishReceipt>, PublishError> {
         let mut receipts = HashMap::with_capacity(facts.len());
@@ -124,7 +127,7 @@ impl Publisher {
 
     async fn attempt_batch(
         &self,
-        facts: &[&Fact],
+        facts: &[&EncodedEvent],
         deadline: Instant,
     ) -> Result<Vec<PublishReceipt>, BatchFailure> {
         let until = deadline.min(Instant::now() + self.options.attempt_timeout());
@@ -142,7 +145,11 @@ impl Publisher {
         }
     }
 
-    async fn send_batch(&self, facts: &[&Fact], until: Instant) -> Result<Vec<PublishReceipt>, BatchFailure> {
+    async fn send_batch(
+        &self,
+        facts: &[&EncodedEvent],
+        until: Instant,
+    ) -> Result<Vec<PublishReceipt>, BatchFailure> {
         let client = self.context.client();
         let id = Uuid::new_v4().simple().to_string();
         for (number, fact) in (1..).zip(facts) {
@@ -175,7 +182,7 @@ impl Publisher {
     /// Finds those that are stored, and says whether there are any.
     async fn leave_out_stored(
         &self,
-        facts: &mut Vec<&Fact>,
+        facts: &mut Vec<&EncodedEvent>,
         receipts: &mut HashMap<IdempotencyKey, PublishReceipt>,
         deadline: Instant,
     ) -> Result<bool, Failure> {
@@ -198,7 +205,11 @@ impl Publisher {
     /// Asks the broker whether it has a message id, by a publish that it cannot store: it looks for a duplicate before it
     /// refuses a roll-up that does not exist. It looks at expected sequences first, but only in streams without replicas; and
     /// an expected last message id that is wrong holds up a stream with replicas for seconds (2.15.1).
-    async fn stored_as(&self, fact: &Fact, until: Instant) -> Result<Option<PublishReceipt>, Failure> {
+    async fn stored_as(
+        &self,
+        fact: &EncodedEvent,
+        until: Instant,
+    ) -> Result<Option<PublishReceipt>, Failure> {
         let mut headers = fact.headers();
         headers.insert(header::NATS_ROLLUP, "none");
         let answer = self.ask(fact.with(headers), until, is_final).await?;
@@ -210,7 +221,7 @@ impl Publisher {
 
     async fn verified(
         &self,
-        fact: &Fact,
+        fact: &EncodedEvent,
         receipt: PublishReceipt,
         deadline: Instant,
     ) -> Result<PublishReceipt, Failure> {
@@ -218,7 +229,7 @@ impl Publisher {
             return Ok(receipt);
         }
         let message = fact.clone().into_outgoing();
-        let verified = suppression::verify(&self.context, &message, receipt, deadline).await;
+        let verified = verify_duplicate::verify(&self.context, &message, receipt, deadline).await;
         verified.map_err(|error| Failure { error, try_again: false })
     }
 }
@@ -267,7 +278,10 @@ fn unsupported(cause: impl Into<Box<dyn std::error::Error + Send + Sync>>, unkno
 }
 
 /// The receipt of each fact; one that came before in the same batch is a duplicate of it.
-fn in_order(facts: &[Fact], mut receipts: HashMap<IdempotencyKey, PublishReceipt>) -> Vec<PublishReceipt> {
+fn in_order(
+    facts: &[EncodedEvent],
+    mut receipts: HashMap<IdempotencyKey, PublishReceipt>,
+) -> Vec<PublishReceipt> {
     let mut ordered = Vec::with_capacity(facts.len());
     for fact in facts {
         let Some(receipt) = receipts.get_mut(&fact.key) else { continue };

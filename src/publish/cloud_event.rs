@@ -1,7 +1,7 @@
 //! The headers that make an event a CloudEvent in binary mode as well, with the envelope as its data:
 //! <https://github.com/cloudevents/spec/blob/main/cloudevents/bindings/nats-protocol-binding.md>.
 
-use crate::{
+use crate::contract::{
     envelope::Envelope,
     event::{Event, EventType},
     source::Source,

@@ -1,7 +1,7 @@
 //! Why a publish failed, and whether it may have been stored all the same.
 
 use crate::{
-    envelope::{BuildError, EncodeError},
+    contract::envelope::{BuildError, EncodeError},
     error_kind::kind_words,
 };
 use std::error::Error;

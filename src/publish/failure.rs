@@ -1,7 +1,9 @@
 //! What a failed attempt says.
 
-use super::{PublishError, PublishErrorKind};
-use crate::{account_limit, connection_watch::Refusal};
+use crate::{
+    nats::{account_limit, connection_watch::Refusal},
+    publish::{PublishError, PublishErrorKind},
+};
 use async_nats::{
     client,
     jetstream::{self, context},

@@ -1,7 +1,9 @@
 //! Publishes in flight, in the order in which they were begun.
 
-use super::{Fact, PublishError, PublishReceipt};
-use crate::{connection_watch::Moment, telemetry::Emission};
+use crate::{
+    nats::connection_watch::Moment,
+    publish::{EncodedEvent, PublishError, PublishReceipt, span::PublishSpan},
+};
 use std::collections::VecDeque;
 use tokio::time::Instant;
 
@@ -25,8 +27,8 @@ enum Slot {
 /// A publish whose first attempt is on its way.
 #[derive(Debug)]
 pub(super) struct Sent {
-    pub(super) fact: Fact,
-    pub(super) emission: Emission,
+    pub(super) fact: EncodedEvent,
+    pub(super) emission: PublishSpan,
     pub(super) moment: Moment,
     pub(super) at: Instant,
     pub(super) deadline: Instant,
@@ -106,23 +108,23 @@ impl Flight {
 mod tests {
     use super::*;
     use crate::{
-        connection_watch::ConnectionWatch,
+        nats::connection_watch::ConnectionWatch,
         publish::{PublishErrorKind, receipt::test_receipt},
     };
 
     fn sent() -> Sent {
         let key = "0".repeat(64).parse().unwrap();
         let subject = "strat.dev.unit.published".into();
-        let fact = Fact {
+        let fact = EncodedEvent {
             subject,
             key,
             payload: "{}".into(),
             cloud_event: None,
-            #[cfg(feature = "outbox")]
+            #[cfg(any(feature = "postgres", feature = "sqlite"))]
             trace: None,
         };
         let at = Instant::now();
-        Sent { fact, emission: Emission::none(), moment: ConnectionWatch::new().now(), at, deadline: at }
+        Sent { fact, emission: PublishSpan::none(), moment: ConnectionWatch::new().now(), at, deadline: at }
     }
 
     #[test]

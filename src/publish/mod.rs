@@ -1,24 +1,27 @@
 //! Publishing: one message, stored by the stream or refused for a stated reason, within a bounded time.
 
 mod answer;
-mod ask;
-mod attempt;
+
 mod batch;
 mod cloud_event;
+mod encoded_event;
 mod error;
-mod fact;
 mod failure;
 mod flight;
+mod meter;
 mod options;
 mod pipeline;
+mod publisher;
 mod receipt;
-mod suppression;
+mod request;
+mod span;
+mod verify_duplicate;
 
-pub(crate) use attempt::Publisher;
+pub(crate) use encoded_event::EncodedEvent;
 pub use error::{PublishError, PublishErrorKind};
-pub(crate) use fact::Fact;
 pub use options::BridgeOptions;
 pub(crate) use pipeline::pipelined;
+pub(crate) use publisher::Publisher;
 pub use receipt::PublishReceipt;
 
 use async_nats::HeaderMap;

@@ -1,14 +1,14 @@
 //! Many publishes in flight at once, whose answers come to one inbox.
 
-use super::{
-    Fact, Outgoing, PublishError, PublishReceipt, Publisher,
+use crate::publish::{
+    EncodedEvent, Outgoing, PublishError, PublishReceipt, Publisher,
     answer::{Answer, Stored},
-    attempt,
     failure::Failure,
     flight::{Flight, Sent},
-    suppression,
+    publisher,
+    span::PublishSpan,
+    verify_duplicate,
 };
-use crate::telemetry::Emission;
 use async_nats::{Client, Message, Subject, Subscriber};
 use futures::{
     FutureExt, Stream, StreamExt,
@@ -42,7 +42,7 @@ pub(crate) fn pipelined<S>(
     facts: S,
 ) -> impl Stream<Item = Result<PublishReceipt, PublishError>> + Send + use<S>
 where
-    S: Stream<Item = Result<Fact, PublishError>> + Send,
+    S: Stream<Item = Result<EncodedEvent, PublishError>> + Send,
 {
     let pipeline = Box::new(Pipeline::new(publisher, max_in_flight, facts));
     stream::unfold(pipeline, |mut pipeline| async { Some((pipeline.next().await?, pipeline)) })
@@ -70,18 +70,18 @@ type Outcome = Result<PublishReceipt, PublishError>;
 struct Waited {
     number: u64,
     message: Outgoing,
-    emission: Emission,
+    emission: PublishSpan,
     deadline: Instant,
-    sent: Result<attempt::Sent, Failure>,
+    sent: Result<publisher::Sent, Failure>,
 }
 
 enum Step {
-    Send(Result<Fact, PublishError>),
+    Send(Result<EncodedEvent, PublishError>),
     Yield(Outcome),
     End,
 }
 
-impl<S: Stream<Item = Result<Fact, PublishError>> + Send> Pipeline<S> {
+impl<S: Stream<Item = Result<EncodedEvent, PublishError>> + Send> Pipeline<S> {
     fn new(publisher: Publisher, max_in_flight: usize, facts: S) -> Self {
         Self {
             publisher,
@@ -139,11 +139,11 @@ impl<S: Stream<Item = Result<Fact, PublishError>> + Send> Pipeline<S> {
     }
 
     /// Sends the first attempt, or lets it wait. Nothing is sent after it before it is on its way.
-    fn begin(&mut self, fact: Fact) {
+    fn begin(&mut self, fact: EncodedEvent) {
         let at = Instant::now();
         let moment = self.publisher.watch.now();
         let deadline = at + self.publisher.options.retry_budget();
-        let emission = fact.emission(&self.publisher.context);
+        let emission = fact.span(&self.publisher.context);
         let number = self.flight.next_number();
         let sent = if self.waiting.is_empty() { self.send(&fact, &emission) } else { None };
         let sending = Sent { fact, emission, moment, at, deadline };
@@ -161,7 +161,7 @@ impl<S: Stream<Item = Result<Fact, PublishError>> + Send> Pipeline<S> {
     }
 
     /// Sends at once; `None` if the client has no room.
-    fn send(&mut self, fact: &Fact, emission: &Emission) -> Option<Result<(), Failure>> {
+    fn send(&mut self, fact: &EncodedEvent, emission: &PublishSpan) -> Option<Result<(), Failure>> {
         let client = self.publisher.context.client();
         let answers = match &mut self.answers {
             Some(answers) => answers,
@@ -172,7 +172,7 @@ impl<S: Stream<Item = Result<Fact, PublishError>> + Send> Pipeline<S> {
         };
         let inbox = answers.inbox_of(self.flight.next_number());
         let mut headers = fact.headers();
-        emission.travels_in(&mut headers);
+        emission.inject_into(&mut headers);
         let (subject, payload) = (fact.subject.clone(), fact.payload.clone());
         let sent = at_once(client.publish_with_reply_and_headers(subject, inbox, headers, payload))?;
         Some(sent.map_err(Failure::from))
@@ -184,7 +184,7 @@ impl<S: Stream<Item = Result<Fact, PublishError>> + Send> Pipeline<S> {
         let Sent { fact, emission, deadline, .. } = sending;
         let waited = async move {
             let mut message = fact.into_outgoing();
-            emission.travels_in(&mut message.headers);
+            emission.inject_into(&mut message.headers);
             let sent = publisher.send(&message, deadline).await;
             Waited { number, message, emission, deadline, sent }
         };
@@ -219,7 +219,7 @@ impl<S: Stream<Item = Result<Fact, PublishError>> + Send> Pipeline<S> {
             let Publisher { context, meter, .. } = self.publisher.clone();
             let verify = async move {
                 let message = fact.into_outgoing();
-                let outcome = suppression::verify(&context, &message, receipt, deadline).await;
+                let outcome = verify_duplicate::verify(&context, &message, receipt, deadline).await;
                 emission.end(&meter, &outcome);
                 (number, outcome)
             };
@@ -265,7 +265,7 @@ impl<S: Stream<Item = Result<Fact, PublishError>> + Send> Pipeline<S> {
     fn repeat(&mut self, number: u64, sent: Sent, failure: Failure) {
         let Sent { fact, emission, deadline, .. } = sent;
         let mut message = fact.into_outgoing();
-        emission.travels_in(&mut message.headers);
+        emission.inject_into(&mut message.headers);
         self.finish(Waited { number, message, emission, deadline, sent: Err(failure) });
     }
 

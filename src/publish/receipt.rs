@@ -1,6 +1,6 @@
 //! What the broker says of a stored message.
 
-use super::answer::Stored;
+use crate::publish::answer::Stored;
 use async_nats::jetstream::publish::PublishAck;
 use std::sync::Arc;
 

@@ -1,10 +1,12 @@
 //! The channels: which subjects there are, and what passes there.
 
-use super::messages;
 use crate::{
-    envelope::EventVersion,
-    event::EventType,
-    subject::{Feed, UNKNOWN, dead_letter_filter},
+    contract::{
+        envelope::EventVersion,
+        event::EventType,
+        subject::{Feed, UNKNOWN, dead_letter_filter},
+    },
+    schema::messages,
     topology::DEAD_LETTER_STREAM,
 };
 use serde_json::{Map, Value, json};

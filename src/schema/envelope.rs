@@ -1,8 +1,13 @@
 //! The envelope.
 
-use super::{document, generator, payload, values};
 use crate::{
-    domain::Domain, envelope::Envelope, event::EventType, idempotency::IdempotencyKey, source::Source,
+    contract::{
+        domain::Domain,
+        envelope::Envelope,
+        event::{EventType, key::IdempotencyKey},
+        source::Source,
+    },
+    schema::{document, generator, payload, values},
 };
 use schemars::{Schema, json_schema};
 use serde_json::{Map, Value, json};

@@ -1,9 +1,8 @@
 //! The headers of messages, in the schema dialect of AsyncAPI.
 
 use crate::{
-    consumer_name::ConsumerName,
+    contract::{consumer_name::ConsumerName, event::EventType},
     dead_letter::{DeadLetterReason, header},
-    event::EventType,
     topology::{CHOCO_STREAM, EVENT_STREAM},
 };
 use async_nats::header::NATS_MESSAGE_ID;

@@ -1,7 +1,9 @@
 //! The messages: one per event type, and the dead letter.
 
-use super::headers;
-use crate::{envelope::Envelope, event::EventType};
+use crate::{
+    contract::{envelope::Envelope, event::EventType},
+    schema::headers,
+};
 use serde_json::{Map, Value, json};
 
 /// JSON Schema 2020-12, in the words of AsyncAPI.

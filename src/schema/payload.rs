@@ -1,9 +1,11 @@
 //! The payloads.
 
-use super::{document, generator};
-use crate::event::{
-    ChainGateFired, ChainGateResolved, EventType, UnitDeprecated, UnitFingerprintVerified,
-    UnitImportResolved, UnitPublished, UnitTampered,
+use crate::{
+    contract::event::{
+        ChainGateFired, ChainGateResolved, EventType, UnitDeprecated, UnitFingerprintVerified,
+        UnitImportResolved, UnitPublished, UnitTampered,
+    },
+    schema::{document, generator},
 };
 use schemars::{Schema, SchemaGenerator};
 

@@ -1,6 +1,6 @@
 //! The values that are not a text of their own type, or are one of a few.
 
-use crate::event::{EventType, Occurrence};
+use crate::contract::event::{EventType, Occurrence};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use std::borrow::Cow;
 

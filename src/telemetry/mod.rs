@@ -1,10 +1,6 @@
-//! What is told to those who look after a service.
+//! Spans, metrics and log lines: how they are made, and nothing of those they are about.
 
-mod emission;
-mod meter;
+pub(crate) mod instrument;
+pub(crate) mod log_limit;
 pub(crate) mod span;
-
-pub(crate) use emission::Emission;
-#[cfg(all(feature = "metrics", feature = "outbox", any(feature = "postgres", feature = "sqlite")))]
-pub(crate) use meter::OutboxMeter;
-pub(crate) use meter::{Begun, ConsumerMeter, PublisherMeter, dead_lettered};
+pub(crate) mod trace_context;

@@ -1,6 +1,6 @@
 //! Real nats-servers that form one cluster.
 
-use super::{
+use crate::testing::{
     NatsServer, ServerError,
     process::Server,
     server::{READY_WITHIN, patient},

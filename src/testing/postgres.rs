@@ -1,6 +1,6 @@
 //! A real PostgreSQL of one's own.
 
-use super::{
+use crate::testing::{
     Program, ServerError,
     process::{Process, Server, free_port},
     program::beside,

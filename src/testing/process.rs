@@ -1,6 +1,6 @@
 //! A process that ends when ours does, and what the servers that run in one have in common.
 
-use super::ServerError;
+use crate::testing::ServerError;
 use std::{
     io,
     net::{Ipv4Addr, TcpListener},

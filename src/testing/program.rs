@@ -2,7 +2,7 @@
 
 mod fetch;
 
-use super::ServerError;
+use crate::testing::ServerError;
 use std::{
     env,
     ffi::OsStr,

@@ -1,6 +1,6 @@
 //! A network between a client and a server that fails on demand.
 
-use super::ServerError;
+use crate::testing::ServerError;
 use std::{
     collections::HashMap,
     net::SocketAddr,

@@ -1,6 +1,6 @@
 //! A real Redis of one's own.
 
-use super::{
+use crate::testing::{
     Program, ServerError,
     process::{Process, Server, free_port},
 };

@@ -1,6 +1,6 @@
 //! A real nats-server of one's own.
 
-use super::{
+use crate::testing::{
     Program,
     process::{Process, Server},
 };

@@ -1,10 +1,12 @@
 //! The stream that keeps what the server says of events that it gave up.
 
-use super::{
-    ADVISORY_STREAM, StreamSettings, TopologyError, TopologyErrorKind,
-    provision::{check_version, make, read, refuse_fixed},
+use crate::{
+    contract::subject::Feed,
+    topology::{
+        ADVISORY_STREAM, StreamSettings, TopologyError, TopologyErrorKind,
+        provision::{check_version, make, read, refuse_fixed},
+    },
 };
-use crate::subject::Feed;
 use async_nats::{
     Client,
     jetstream::{

@@ -1,6 +1,6 @@
 //! What is compared of a stream, and how a difference is told.
 
-use super::DEAD_LETTER_STREAM;
+use crate::topology::DEAD_LETTER_STREAM;
 use async_nats::jetstream::stream::{Config, PersistenceMode, SubjectTransform};
 use std::fmt;
 

@@ -1,7 +1,6 @@
 //! Why the streams are not what they should be.
 
-use super::Difference;
-use crate::{connection_watch::Disconnected, error_kind::kind_words};
+use crate::{error_kind::kind_words, nats::connection_watch::Disconnected, topology::Difference};
 use std::{borrow::Cow, error::Error};
 
 /// Streams that are not, or could not be made, what they should be.

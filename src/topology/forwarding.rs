@@ -1,7 +1,9 @@
 //! How the broker's forwarding of events to Choco is doing.
 
-use super::{CHOCO_STREAM, EVENT_STREAM, TopologyError, TopologyErrorKind, stream_info::StreamInfo};
-use crate::connection_watch::ConnectionWatch;
+use crate::{
+    nats::connection_watch::ConnectionWatch,
+    topology::{CHOCO_STREAM, EVENT_STREAM, TopologyError, TopologyErrorKind, stream_info::StreamInfo},
+};
 use async_nats::{
     Client,
     jetstream::{self, Context, ErrorCode, response::Response},

@@ -1,6 +1,5 @@
 //! The three streams: what they should be, made so or checked.
 
-pub mod acl;
 mod advisories;
 mod difference;
 mod error;
@@ -8,7 +7,9 @@ mod forwarding;
 mod problem;
 mod provision;
 mod settings;
+pub(crate) mod status;
 mod stream_info;
+mod two_accounts;
 
 pub(crate) use advisories::{advisory_subjects, provision_advisories};
 pub use difference::Difference;
@@ -18,9 +19,10 @@ pub(crate) use problem::SMALLEST_DEAD_LETTER;
 pub(crate) use provision::check_version;
 pub use settings::{Storage, StreamSettings};
 pub(crate) use stream_info::StreamInfo;
+pub use two_accounts::TwoAccounts;
 
-use crate::subject::Feed;
-use acl::TwoAccounts;
+use crate::contract::subject::Feed;
+
 use async_nats::jetstream::stream;
 use std::time::Duration;
 

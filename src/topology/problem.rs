@@ -1,6 +1,6 @@
 //! What is wrong with the settings themselves.
 
-use super::{CHOCO_STREAM, DEAD_LETTER_STREAM, EVENT_STREAM, Topology};
+use crate::topology::{CHOCO_STREAM, DEAD_LETTER_STREAM, EVENT_STREAM, Topology};
 use std::time::Duration;
 
 /// A dead letter without the bytes and the headers of its event has some 2 KiB, most of it the error.

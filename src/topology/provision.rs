@@ -1,10 +1,12 @@
 //! Making the streams what they should be, or checking that they are.
 
-use super::{
-    Difference, Topology, TopologyError, TopologyErrorKind,
-    difference::{differences, merged},
+use crate::{
+    nats::account_limit,
+    topology::{
+        Difference, Topology, TopologyError, TopologyErrorKind,
+        difference::{differences, merged},
+    },
 };
-use crate::account_limit;
 use async_nats::{
     Client,
     jetstream::{

@@ -3,7 +3,7 @@
 //! Read as JSON: the type of async-nats has no place for the error of a source, and a feature of async-nats changes the type
 //! of its times for the whole build.
 
-use crate::status::StreamState;
+use crate::topology::status::StreamState;
 use async_nats::jetstream::{Context, context::RequestError, response::Response};
 use serde::Deserialize;
 use std::time::Duration;

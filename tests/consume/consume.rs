@@ -9,7 +9,7 @@ use std::{
 };
 use stratt_event_bridge::{
     AnyEvent, Delivery, EventType, Feed, HandlerError, UnitDeprecated, UnitPublished,
-    dead_letter::{DeadLetterReason, DeadLetters},
+    dead_letter::DeadLetterReason,
 };
 use support::{Running, Stage, deprecated, eventually, one_of_each, published, quick};
 
@@ -130,7 +130,7 @@ async fn exhausted_and_rejected_events_are_dead_lettered_and_can_be_redriven() {
     stage.all_answered(Feed::Strat, "failing").await;
 
     healed.store(1, Ordering::SeqCst);
-    let dead_letters = DeadLetters::new(&stage.bridge);
+    let dead_letters = stage.bridge.dead_letters();
     let receipt = dead_letters.redrive(exhausted.sequence()).await.unwrap();
     assert_eq!((receipt.stream(), receipt.is_duplicate()), ("STRATT_EVENTS", false));
     eventually("runs", || async { runs.load(Ordering::SeqCst) }, |runs| *runs == 4).await;

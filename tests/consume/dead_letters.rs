@@ -40,7 +40,7 @@ async fn they_are_found_by_consumer_domain_type_and_reason() {
     let elsewhere: UnitUri = "strat://core/rule/c@1.0.0".parse().unwrap();
     stage.bridge.publish(UnitPublished::new(elsewhere, published("c", 3).fingerprint)).await.unwrap();
     let letters = stage.dead_letters_are(6).await;
-    let dead_letters = DeadLetters::new(&stage.bridge);
+    let dead_letters = stage.bridge.dead_letters();
     let all = DeadLetterFilter::default;
     let by = |chosen: &dyn Fn(&DeadLetter) -> bool| -> Vec<u64> {
         letters.iter().filter(|letter| chosen(letter)).map(DeadLetter::sequence).collect()
@@ -79,7 +79,7 @@ async fn a_redrive_reaches_the_one_that_failed_and_no_other_twice() {
         stage.bridge.publish(published(&format!("u{number}"), number)).await.unwrap();
     }
     stage.dead_letters_are(5).await;
-    let dead_letters = DeadLetters::new(&stage.bridge);
+    let dead_letters = stage.bridge.dead_letters();
     // Redriven too early: all fail again, and that ends, although each redrive makes a new dead letter.
     let early = dead_letters.redrive_all(DeadLetterFilter::default()).await.unwrap();
     assert_eq!(early.filter(|receipt| std::future::ready(receipt.is_ok())).count().await, 5);
@@ -117,7 +117,7 @@ async fn what_is_discarded_or_never_was_is_not_found() {
     let running = Running::start(consumer.build().await.unwrap());
     stage.bridge.publish(deprecated("a", 1)).await.unwrap();
     let sequence = stage.dead_letters_are(1).await[0].sequence();
-    let dead_letters = DeadLetters::new(&stage.bridge);
+    let dead_letters = stage.bridge.dead_letters();
     dead_letters.discard(sequence).await.unwrap();
     for missing in [sequence, 999] {
         assert_eq!(dead_letters.discard(missing).await.unwrap_err().kind(), DeadLetterErrorKind::NotFound);

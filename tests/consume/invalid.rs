@@ -6,7 +6,7 @@ use std::sync::{
 };
 use stratt_event_bridge::{
     Delivery, Envelope, Feed, UnitPublished,
-    dead_letter::{DeadLetterErrorKind, DeadLetterReason, DeadLetters},
+    dead_letter::{DeadLetterErrorKind, DeadLetterReason},
 };
 use support::{Running, Stage, eventually, published, source};
 
@@ -67,7 +67,7 @@ async fn bad_input_is_dead_lettered_byte_for_byte_and_others_go_on() {
     stage.all_answered(Feed::Strat, "strict").await;
     assert_eq!(handled.load(Ordering::SeqCst), 1);
 
-    let dead_letters = DeadLetters::new(&stage.bridge);
+    let dead_letters = stage.bridge.dead_letters();
     let nowhere = letters.iter().find(|letter| letter.subject().contains("UPPER")).unwrap();
     let error = dead_letters.redrive(nowhere.sequence()).await.unwrap_err();
     assert_eq!(error.kind(), DeadLetterErrorKind::NotRedrivable);

@@ -3,8 +3,7 @@
 use async_nats::{HeaderMap, HeaderValue, header::NATS_MESSAGE_ID};
 use sha2::{Digest, Sha256};
 use stratt_event_bridge::{
-    Delivery, Envelope, Event, Feed, HandlerError, UnitPublished, async_nats,
-    dead_letter::{DeadLetter, DeadLetters},
+    Delivery, Envelope, Event, Feed, HandlerError, UnitPublished, async_nats, dead_letter::DeadLetter,
     topology::DEAD_LETTER_STREAM,
 };
 use support::{Running, Stage, published, source};
@@ -67,7 +66,7 @@ async fn headers_near_the_limit_of_a_stream_are_left_out() {
     stage.all_answered(Feed::Strat, "strict").await;
     assert_eq!(running.stop().await.postponed, 0);
     // The bytes are there, and go out without the headers.
-    let receipt = DeadLetters::new(&stage.bridge).redrive(letters[1].sequence()).await.unwrap();
+    let receipt = stage.bridge.dead_letters().redrive(letters[1].sequence()).await.unwrap();
     let again = stage.stream(Feed::Strat).await.get_raw_message(receipt.sequence()).await.unwrap();
     assert!(again.payload == "pp" && again.headers.get("X-Big").is_none());
 }
@@ -110,7 +109,7 @@ async fn an_event_without_bytes_is_redriven_under_its_key() {
     let letter = stage.dead_letters_are(1).await.remove(0);
     assert!(letter.is_payload_omitted());
     running.stop().await;
-    let receipt = DeadLetters::new(&stage.bridge).redrive(letter.sequence()).await.unwrap();
+    let receipt = stage.bridge.dead_letters().redrive(letter.sequence()).await.unwrap();
     let again = stage.stream(Feed::Strat).await.get_raw_message(receipt.sequence()).await.unwrap();
     assert_eq!(again.payload, envelope.encode().unwrap());
     let message_id = again.headers.get(NATS_MESSAGE_ID).unwrap().as_str();

@@ -7,7 +7,7 @@ use std::sync::{
 };
 use stratt_event_bridge::{
     Delivery, Envelope, Feed, HandlerError, UnitPublished,
-    dead_letter::{DeadLetterErrorKind, DeadLetters},
+    dead_letter::DeadLetterErrorKind,
     topology::{DEAD_LETTER_STREAM, EVENT_STREAM, Topology},
 };
 use support::{Running, Stage, eventually, published, source};
@@ -43,7 +43,7 @@ async fn bytes_of_another_event_are_never_redriven() {
     recreate(&stage, EVENT_STREAM).await;
     let receipt = stage.bridge.publish_envelope(&large(2)).await.unwrap();
     assert_eq!(receipt.sequence(), 1);
-    let error = DeadLetters::new(&stage.bridge).redrive(letter.sequence()).await.unwrap_err();
+    let error = stage.bridge.dead_letters().redrive(letter.sequence()).await.unwrap_err();
     assert_eq!(error.kind(), DeadLetterErrorKind::PayloadGone);
     // Neither did it publish anything, nor is the dead letter gone.
     assert_eq!(stage.stream(Feed::Strat).await.cached_info().state.messages, 1);
@@ -53,7 +53,7 @@ async fn bytes_of_another_event_are_never_redriven() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_redrive_is_not_dropped_for_one_from_the_old_letters() {
     let stage = Stage::new().await;
-    let dead_letters = DeadLetters::new(&stage.bridge);
+    let dead_letters = stage.bridge.dead_letters();
     let running = rejecting(&stage).await;
     stage.bridge.publish(published("a", 1)).await.unwrap();
     assert_eq!(stage.dead_letters_are(1).await[0].sequence(), 1);
@@ -89,7 +89,7 @@ async fn one_letter_that_is_redriven_twice_at_once_is_one_event() {
     stage.bridge.publish(published("a", 1)).await.unwrap();
     let letter = stage.dead_letters_are(1).await.remove(0);
     running.stop().await;
-    let dead_letters = DeadLetters::new(&stage.bridge);
+    let dead_letters = stage.bridge.dead_letters();
     let twice = [dead_letters.redrive(letter.sequence()), dead_letters.redrive(letter.sequence())];
     let results = futures::future::join_all(twice).await;
     assert!(results.iter().any(Result::is_ok), "{results:?}");

@@ -11,9 +11,7 @@ use futures::StreamExt;
 use std::{sync::Arc, time::Duration};
 use stratt_event_bridge::{
     Delivery, EventBridge, Feed, HandlerError, UnitDeprecated, UnitPublished, async_nats,
-    dead_letter::{
-        DeadLetter, DeadLetterReason, DeadLetters, SweepError, SweepErrorKind, SweepSummary, Sweeper,
-    },
+    dead_letter::{DeadLetter, DeadLetterReason, SweepError, SweepErrorKind, SweepSummary, Sweeper},
     dedupe::MemoryStore,
     testing::NatsServer,
     topology::{
@@ -97,7 +95,7 @@ impl Sweeping {
 }
 
 async fn sweeper(stage: &Stage, feed: Feed) -> Sweeper {
-    let sweeper = Sweeper::new(&stage.bridge, feed);
+    let sweeper = stage.bridge.sweeper(feed);
     sweeper.provision(&StreamSettings::default()).await.unwrap();
     sweeper
 }
@@ -275,7 +273,7 @@ async fn a_redriven_letter_reaches_the_consumer_that_failed() {
     stage.bridge.publish(published("a", 1)).await.unwrap();
     let letter = stage.dead_letters_are(1).await.remove(0);
     drop(failing);
-    let receipt = DeadLetters::new(&stage.bridge).redrive(letter.sequence()).await.unwrap();
+    let receipt = stage.bridge.dead_letters().redrive(letter.sequence()).await.unwrap();
     assert!(!receipt.is_duplicate());
     assert!(stage.dead_letters().await.is_empty());
     let consumer = stage.stream(Feed::Choco).await.get_consumer::<pull::Config>("plain").await.unwrap();
@@ -327,7 +325,7 @@ async fn a_letter_that_does_not_fit_is_filed_when_there_is_room() {
     };
     // Given back once at least, and still to be filed.
     eventually("postponed", unanswered, |seen| seen.1 > 0 && seen.2 == 1).await;
-    let dead_letters = Arc::new(DeadLetters::new(&stage.bridge));
+    let dead_letters = Arc::new(stage.bridge.dead_letters());
     let first = stage.dead_letters().await.remove(0);
     dead_letters.discard(first.sequence()).await.unwrap();
     let letters = stage.dead_letters_are(1).await;
@@ -340,7 +338,7 @@ async fn a_letter_that_does_not_fit_is_filed_when_there_is_room() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn without_its_stream_it_does_not_start_and_ends_when_it_is_deleted() {
     let stage = Stage::new().await;
-    let missing = Sweeper::new(&stage.bridge, Feed::Strat);
+    let missing = stage.bridge.sweeper(Feed::Strat);
     let error = missing.run(std::future::pending()).await.unwrap_err();
     assert_eq!(error.kind(), SweepErrorKind::StreamNotFound);
     assert_eq!(error.to_string(), "stream STRATT_ADVISORIES does not exist: provision it");
@@ -386,7 +384,7 @@ async fn the_permissions_that_are_documented_are_enough() {
     bridge.provision(&Topology::default()).await.unwrap();
     let stage = Stage { server, client, bridge, store: Arc::new(MemoryStore::new()) };
     sweeper(&stage, Feed::Strat).await;
-    let sweeping = Sweeping::start(Sweeper::new(&EventBridge::new(limited, source()), Feed::Strat));
+    let sweeping = Sweeping::start(EventBridge::new(limited, source()).sweeper(Feed::Strat));
     let _plain = plain(&stage, Feed::Strat, "plain", 1, Habit::Naks).await;
     stage.bridge.publish(published("a", 1)).await.unwrap();
     stage.dead_letters_are(1).await;

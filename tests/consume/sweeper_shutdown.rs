@@ -34,7 +34,7 @@ async fn ends(stop: oneshot::Sender<()>, sweeping: Sweeping) -> SweepSummary {
 /// A sweeper of a client with little room for commands.
 async fn sweeper(stage: &Stage) -> (async_nats::Client, Sweeper) {
     let client = ConnectOptions::new().client_capacity(16).connect(stage.server.url()).await.unwrap();
-    let sweeper = Sweeper::new(&EventBridge::new(client.clone(), source()), Feed::Strat);
+    let sweeper = EventBridge::new(client.clone(), source()).sweeper(Feed::Strat);
     sweeper.provision(&StreamSettings::default()).await.unwrap();
     (client, sweeper)
 }

@@ -10,13 +10,12 @@ use std::{
 };
 use stratt_event_bridge::{
     ConsumerBuilder, ConsumerOptions, Delivery, EventBridge, EventType, Feed, HandlerError, Order,
-    UnitPublished, async_nats,
-    dead_letter::{DeadLetter, DeadLetterReason, DeadLetters, Sweeper},
+    UnitPublished,
+    acl::{ConsumerRole, Inbox},
+    async_nats,
+    dead_letter::{DeadLetter, DeadLetterReason},
     testing::NatsServer,
-    topology::{
-        StreamSettings,
-        acl::{Consumer, Inbox},
-    },
+    topology::StreamSettings,
 };
 use support::{Log, Running, Stage, eventually, published, raw_publish, short, source};
 
@@ -125,7 +124,7 @@ async fn what_waits_for_its_retry_is_left_alone() {
 #[tokio::test]
 async fn who_may_not_look_at_events_is_told_where_to_look() {
     let role =
-        Consumer::new(Feed::Strat, "c".parse().unwrap()).creating_durable([], [EventType::UnitPublished]);
+        ConsumerRole::new(Feed::Strat, "c".parse().unwrap()).creating_durable([], [EventType::UnitPublished]);
     let inbox = Inbox::of_user("c").unwrap();
     let users = format!(
         "no_auth_user: admin\nauthorization {{ users: [ {{ user: admin, password: pw }}\n\
@@ -158,7 +157,7 @@ async fn who_may_not_look_at_events_is_told_where_to_look() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_sweeper_files_what_cannot_be_read() {
     let stage = Stage::new().await;
-    let sweeper = Sweeper::new(&stage.bridge, Feed::Strat);
+    let sweeper = stage.bridge.sweeper(Feed::Strat);
     sweeper.provision(&StreamSettings::default()).await.unwrap();
     raw_publish(stage.server.url(), SUBJECT, NO_COLON, b"original").await;
     let config = pull::Config { durable_name: Some("plain".into()), ..pull::Config::default() };
@@ -171,7 +170,7 @@ async fn a_sweeper_files_what_cannot_be_read() {
     assert_eq!((letter.reason(), letter.consumer()), (Some(DeadLetterReason::Rejected), "plain"));
     assert!(letter.are_headers_omitted() && letter.payload() == "original", "{letter:?}");
     sweeping.abort();
-    let redriven = DeadLetters::new(&stage.bridge).redrive(letter.sequence()).await.unwrap();
+    let redriven = stage.bridge.dead_letters().redrive(letter.sequence()).await.unwrap();
     let again = stage.stream(Feed::Strat).await.get_raw_message(redriven.sequence()).await.unwrap();
     assert_eq!(again.payload, "original");
 }

@@ -8,7 +8,7 @@ use std::{
 };
 use stratt_event_bridge::{
     BridgeOptions, Delivery, Envelope, EventBridge, Feed, HandlerError, Order, UnitPublished,
-    dead_letter::DeadLetters, outbox::OutboxOptions, topology::Topology,
+    outbox::OutboxOptions, topology::Topology,
 };
 use support::{Faulty, Metrics, Outbox, Running, Stage, eventually, published, quick, source, sqlite_pool};
 use tokio::{sync::Semaphore, time::sleep};
@@ -86,7 +86,7 @@ async fn every_delivery_is_counted_by_what_became_of_it() {
     }
     let letters = stage.dead_letters_are(3).await;
     stage.all_answered(Feed::Choco, "c").await;
-    DeadLetters::new(&stage.bridge).redrive(letters[0].sequence()).await.unwrap();
+    stage.bridge.dead_letters().redrive(letters[0].sequence()).await.unwrap();
     stage.dead_letters_are(3).await;
     let summary = running.stop().await;
     metrics.says(&[

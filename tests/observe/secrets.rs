@@ -1,8 +1,6 @@
 //! Nothing is logged, or recorded in spans, of what events contain, whatever becomes of them.
 
-use stratt_event_bridge::{
-    Delivery, Envelope, Feed, HandlerError, UnitPublished, async_nats::HeaderMap, dead_letter::DeadLetters,
-};
+use stratt_event_bridge::{Delivery, Envelope, Feed, HandlerError, UnitPublished, async_nats::HeaderMap};
 use support::{Log, Running, Spans, Stage, published, source};
 
 const MARK: &str = "Wahlkabine-7719";
@@ -46,7 +44,7 @@ async fn no_payload_or_meta_is_logged_when_events_are_handled_retried_dead_lette
     }
     let letters = stage.dead_letters_are(24).await;
     stage.all_answered(Feed::Choco, "quiet").await;
-    let dead_letters = DeadLetters::new(&stage.bridge);
+    let dead_letters = stage.bridge.dead_letters();
     dead_letters.redrive(letters[0].sequence()).await.unwrap();
     dead_letters.discard(letters[1].sequence()).await.unwrap();
     stage.all_answered(Feed::Choco, "quiet").await;

@@ -5,7 +5,6 @@ use futures::{StreamExt, stream};
 use std::time::Duration;
 use stratt_event_bridge::{
     BridgeOptions, Delivery, Envelope, EventBridge, Feed, HandlerError, UnitPublished, async_nats,
-    dead_letter::DeadLetters,
 };
 use support::{Running, Spans, Stage, eventually, published, source};
 use tokio::time::sleep;
@@ -228,7 +227,7 @@ async fn a_dead_letter_says_where_it_went_and_why_and_a_redrive_is_a_publish() {
         ("error.type", ""),
     ]);
     let letter = stage.dead_letters_are(1).await[0].sequence();
-    DeadLetters::new(&stage.bridge).redrive(letter).await.unwrap();
+    stage.bridge.dead_letters().redrive(letter).await.unwrap();
     let publishes = spans.of("publish");
     let within: Vec<_> =
         publishes.iter().map(|span| (span.get("messaging.destination.name"), span.within)).collect();

@@ -9,7 +9,7 @@ use std::sync::{
 };
 use stratt_event_bridge::{
     BridgeOptions, ConsumerBuilder, Delivery, Envelope, EventBridge, Feed, HandlerError, UnitPublished,
-    async_nats, dead_letter::DeadLetters, topology::Topology,
+    async_nats, topology::Topology,
 };
 use support::{Running, Stage, Traces, attribute_of, eventually, published, source};
 use tracing::Instrument;
@@ -51,7 +51,7 @@ async fn one_trace_crosses_publisher_broker_consumer_dead_letter_and_redrive() {
     // By somebody else, in a trace of another kind.
     healed.store(true, Ordering::SeqCst);
     let (operator, other_trace, _) = Traces::request();
-    let dead_letters = DeadLetters::new(&stage.bridge);
+    let dead_letters = stage.bridge.dead_letters();
     let letter_headers = headers(&stage, "STRATT_DLQ", letter).await;
     let redriven = dead_letters.redrive(letter).instrument(operator).await.unwrap();
     let handled = || async {

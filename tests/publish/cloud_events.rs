@@ -8,7 +8,6 @@ use std::fs;
 use stratt_event_bridge::{
     AnyEvent, BridgeOptions, Delivery, Envelope, EventBridge, EventType, Feed, HandlerError, Source,
     async_nats,
-    dead_letter::DeadLetters,
     outbox::OutboxOptions,
     schema,
     topology::{CHOCO_STREAM, DEAD_LETTER_STREAM, EVENT_STREAM, Topology},
@@ -157,7 +156,7 @@ async fn they_stay_when_an_event_is_forwarded_dead_lettered_and_redriven() {
     are_kept(&messages(&stage, DEAD_LETTER_STREAM, 1).await[0], "dead-lettered");
     // Without waiting for its second dead letter; by a bridge that writes none of its own.
     running.stop().await;
-    DeadLetters::new(&stage.bridge).redrive(letters[0].sequence()).await.unwrap();
+    stage.bridge.dead_letters().redrive(letters[0].sequence()).await.unwrap();
     are_kept(&messages(&stage, EVENT_STREAM, 2).await[1], "redriven");
 }
 

@@ -4,12 +4,11 @@ use async_nats::{Client, ConnectOptions, HeaderMap, jetstream};
 use serde_json::{Value, json};
 use std::process::Stdio;
 use stratt_event_bridge::{
-    Envelope, EventBridge, async_nats,
+    Envelope, EventBridge,
+    acl::Inbox,
+    async_nats,
     testing::NatsServer,
-    topology::{
-        Topology,
-        acl::{Inbox, TwoAccounts},
-    },
+    topology::{Topology, TwoAccounts},
 };
 use support::{Orchestrator, eventually, example, published, source, without_settings};
 use tokio::{

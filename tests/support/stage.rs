@@ -12,7 +12,7 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 use stratt_event_bridge::{
     BridgeOptions, ConsumerBuilder, ConsumerOptions, Envelope, Event, EventBridge, Feed, PublishReceipt,
     async_nats,
-    dead_letter::{DeadLetter, DeadLetterFilter, DeadLetters},
+    dead_letter::{DeadLetter, DeadLetterFilter},
     dedupe::{DedupeStore, MemoryStore},
     testing::{FaultProxy, NatsCluster, NatsServer},
     topology::{CHOCO_STREAM, DEAD_LETTER_STREAM, EVENT_STREAM, Topology},
@@ -134,7 +134,7 @@ impl<S> Stage<S> {
     }
 
     pub async fn dead_letters(&self) -> Vec<DeadLetter> {
-        let dead_letters = DeadLetters::new(&self.bridge);
+        let dead_letters = self.bridge.dead_letters();
         dead_letters.list(DeadLetterFilter::default()).await.unwrap().try_collect().await.unwrap()
     }
 

@@ -1,6 +1,6 @@
 //! What the server says of an event that it will not deliver again.
 
-use crate::dead_letter::{DeadLetterReason, FILED};
+use crate::dead_letter::{DEAD_LETTERED_PREFIX, DeadLetterReason};
 use serde::Deserialize;
 use time::{OffsetDateTime, serde::rfc3339};
 
@@ -37,7 +37,8 @@ impl Advisory {
 
     /// Whether the consumer says that it has filed the dead letter itself, as those of this crate do.
     pub(super) fn is_filed(&self) -> bool {
-        self.is_termination && self.reason.as_ref().is_some_and(|reason| reason.starts_with(FILED))
+        self.is_termination
+            && self.reason.as_ref().is_some_and(|reason| reason.starts_with(DEAD_LETTERED_PREFIX))
     }
 
     pub(super) fn verdict(&self) -> DeadLetterReason {

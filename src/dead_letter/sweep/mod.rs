@@ -2,19 +2,19 @@
 
 mod advisory;
 mod error;
-mod original;
+mod stored_event;
 mod summary;
 
 pub use error::{SweepError, SweepErrorKind};
 pub use summary::SweepSummary;
 
-use super::{DeadLetterReason, Headers, Obituary};
 use crate::{
-    bridge::EventBridge,
-    log_limit::{LogLimit, limited},
+    contract::subject::Feed,
+    dead_letter::{DeadLetterReason, DeadLetterRecord, Headers},
+    link::Link,
     publish::Publisher,
     report::report,
-    subject::Feed,
+    telemetry::log_limit::{LogLimit, limited},
     topology::{
         ADVISORY_STREAM, StreamSettings, TopologyError, TopologyErrorKind, advisory_subjects, check_version,
         provision_advisories,
@@ -58,10 +58,10 @@ const POSTPONE: Duration = Duration::from_secs(5);
 /// [`docs::dead_letters`](crate::docs::dead_letters).
 ///
 /// ```no_run
-/// use stratt_event_bridge::{EventBridge, Feed, dead_letter::Sweeper, topology::StreamSettings};
+/// use stratt_event_bridge::{EventBridge, Feed, topology::StreamSettings};
 ///
 /// # async fn example(bridge: EventBridge) -> Result<(), Box<dyn std::error::Error>> {
-/// let sweeper = Sweeper::new(&bridge, Feed::Choco);
+/// let sweeper = bridge.sweeper(Feed::Choco);
 /// sweeper.provision(&StreamSettings::default()).await?;
 /// let summary = sweeper.run(std::future::pending()).await?;
 /// println!("{} exhausted, {} rejected, {} gone", summary.exhausted, summary.rejected, summary.gone);
@@ -78,13 +78,10 @@ pub struct Sweeper {
 }
 
 impl Sweeper {
-    /// A sweeper for the consumers of `feed`, which are those in the account of the connection.
-    #[must_use]
-    pub fn new(bridge: &EventBridge, feed: Feed) -> Self {
-        let client = bridge.client().clone();
-        let context = jetstream::new(client.clone());
+    pub(crate) fn new(link: &Link, feed: Feed) -> Self {
+        let (client, context) = (link.client.clone(), link.context());
         let lines = Arc::new(LogLimit::new(format!("sweeper of {}", feed.stream())));
-        Self { client, context, publisher: bridge.publisher().clone(), feed, lines }
+        Self { client, context, publisher: link.publisher.clone(), feed, lines }
     }
 
     /// Creates the stream of advisories, `STRATT_ADVISORIES`, for both feeds, or changes what differs. From then on the
@@ -92,7 +89,7 @@ impl Sweeper {
     ///
     /// # Errors
     ///
-    /// A [`TopologyError`] as for [`EventBridge::provision`].
+    /// A [`TopologyError`] as for [`EventBridge::provision`](crate::EventBridge::provision).
     ///
     /// # Cancel safety
     ///
@@ -232,7 +229,7 @@ impl Sweeper {
     /// Stores the dead letter; `false` if the event is gone.
     async fn file(&self, advisory: &Advisory) -> Result<bool, Box<dyn Error + Send + Sync>> {
         let (stream, consumer) = (self.feed.stream(), advisory.consumer.as_str());
-        let Some(event) = original::read(&self.context, stream, advisory).await? else {
+        let Some(event) = stored_event::read(&self.context, stream, advisory).await? else {
             let (sequence, reason) = (advisory.sequence, advisory.error());
             limited!(
                 self.lines,
@@ -245,7 +242,7 @@ impl Sweeper {
             );
             return Ok(false);
         };
-        let obituary = Obituary {
+        let record = DeadLetterRecord {
             consumer,
             reason: advisory.verdict(),
             error: &advisory.error(),
@@ -260,7 +257,7 @@ impl Sweeper {
             payload: &event.payload,
             lines: &self.lines,
         };
-        obituary.store(&self.publisher, Instant::now() + STORE_WITHIN).await?;
+        record.store(&self.publisher, Instant::now() + STORE_WITHIN).await?;
         Ok(true)
     }
 }

@@ -1,15 +1,17 @@
 //! The bucket: compare-and-set, and reading a revision with its age.
 
-use super::{
-    KvStoreOptions,
-    fitness::must_serve,
-    record::Record,
-    server_time::{Asked, ServerTime},
-};
 use crate::{
-    account_limit,
-    dedupe::{Fence, StoreError, StoreErrorKind},
-    value::{ParseError, is_token},
+    contract::value::{ParseError, is_token},
+    dedupe::{
+        Fence, StoreError, StoreErrorKind,
+        kv::{
+            KvStoreOptions,
+            fitness::must_serve,
+            record::Record,
+            server_time::{Asked, ServerTime},
+        },
+    },
+    nats::account_limit,
 };
 use async_nats::{
     Client, HeaderMap, HeaderValue, StatusCode,

@@ -8,7 +8,7 @@ mod server_time;
 
 pub use options::KvStoreOptions;
 
-use super::{Claim, DedupeStore, Fence, Slot, StoreError, StoreErrorKind};
+use crate::dedupe::{Claim, DedupeStore, Fence, Slot, StoreError, StoreErrorKind};
 use async_nats::{Client, jetstream};
 use bucket::{Bucket, Entry, Found, WriteError};
 use futures::{FutureExt, future::BoxFuture};

@@ -1,7 +1,9 @@
 //! Whether a server can be trusted with slots.
 
-use super::{RedisStoreOptions, script::failure};
-use crate::dedupe::{StoreError, StoreErrorKind};
+use crate::dedupe::{
+    StoreError, StoreErrorKind,
+    redis::{RedisStoreOptions, script::failure},
+};
 use redis::{ErrorKind, ServerErrorKind, aio::ConnectionManager};
 
 /// Refuses a server that would lose slots, or cannot be written.

@@ -1,7 +1,6 @@
 //! A server that takes no writes any more, while another one does behind its address.
 
-use super::script::Answer;
-use crate::dedupe::StoreError;
+use crate::dedupe::{StoreError, redis::script::Answer};
 use redis::{RedisError, aio::ConnectionManager};
 use std::{
     error::Error,

@@ -7,7 +7,7 @@ mod script;
 
 pub use options::RedisStoreOptions;
 
-use super::{Claim, DedupeStore, Fence, Slot, StoreError, StoreErrorKind, coalesce::Coalescer};
+use crate::dedupe::{Claim, DedupeStore, Fence, Slot, StoreError, StoreErrorKind, coalesce::Coalescer};
 use demoted::Leaving;
 use futures::{FutureExt, future::BoxFuture};
 use redis::aio::ConnectionManager;

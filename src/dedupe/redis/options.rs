@@ -1,6 +1,6 @@
 //! Where slots are kept, and for how long.
 
-use crate::value::{ParseError, is_token};
+use crate::contract::value::{ParseError, is_token};
 use std::time::Duration;
 
 /// Where a [`RedisStore`](super::RedisStore) keeps its slots, and for how long.

@@ -1,7 +1,6 @@
 //! Operations that go into one statement, and what the rows that come back say about each.
 
-use super::state;
-use crate::dedupe::{Claim, Fence, Slot, StoreError, StoreErrorKind};
+use crate::dedupe::{Claim, Fence, Slot, StoreError, StoreErrorKind, sql::state};
 use std::{collections::BTreeMap, time::Duration};
 
 #[derive(Debug)]

@@ -1,13 +1,16 @@
 //! What both databases have in common: calls put together, ended in time, and expired slots removed beside them.
 
-use super::{
-    PURGE_BATCH,
-    batch::{ClaimOp, Distinct, Write, WriteOp, Written},
-};
 use crate::{
-    dedupe::{Claim, Fence, Slot, StoreError, StoreErrorKind, coalesce::Coalescer},
+    dedupe::{
+        Claim, Fence, Slot, StoreError, StoreErrorKind,
+        coalesce::Coalescer,
+        sql::{
+            PURGE_BATCH,
+            batch::{ClaimOp, Distinct, Write, WriteOp, Written},
+        },
+    },
     report::report,
-    sql_error,
+    sql::error,
 };
 use std::{
     error::Error,
@@ -123,7 +126,7 @@ where
 
 fn is_conflict(error: &StoreError) -> bool {
     let source = error.source().and_then(|source| source.downcast_ref());
-    source.is_some_and(sql_error::is_conflict)
+    source.is_some_and(error::is_conflict)
 }
 
 /// Ends a round trip in time: while it lasts, callers wait behind it.

@@ -17,8 +17,10 @@ pub use postgres::PostgresStore;
 #[cfg(feature = "sqlite")]
 pub use sqlite::SqliteStore;
 
-use super::{StoreError, StoreErrorKind};
-use crate::{sql_error::is_other_schema, sql_schema::MigrateError};
+use crate::{
+    dedupe::{StoreError, StoreErrorKind},
+    sql::{error::is_other_schema, schema::MigrateError},
+};
 use std::time::Duration;
 
 /// How a slot stands in its table.

@@ -1,6 +1,6 @@
 //! The table of a store, and how it is used.
 
-use crate::table_name::TableName;
+use crate::sql::table_name::TableName;
 use std::time::Duration;
 
 /// The table of a [`PostgresStore`](super::PostgresStore) or [`SqliteStore`](super::SqliteStore), and how it is used.

@@ -2,18 +2,22 @@
 
 mod statements;
 
-use super::{
-    OWNER, SqlStoreOptions, VERSION,
-    batch::{ClaimOp, Distinct, Seen, Write, WriteOp, Written, granted, micros, not_granted, not_written},
-    engine::{Engine, Table},
-    failed, not_migrated, of_version_1,
-};
 use crate::{
-    consumer::Delivery,
-    dedupe::{Claim, DedupeStore, Fence, Slot, StoreError, StoreErrorKind},
-    event::Event,
-    sql_error,
-    sql_schema::{self, Schema},
+    dedupe::{
+        Claim, DedupeStore, Fence, Grant, Slot, StoreError, StoreErrorKind,
+        sql::{
+            OWNER, SqlStoreOptions, VERSION,
+            batch::{
+                ClaimOp, Distinct, Seen, Write, WriteOp, Written, granted, micros, not_granted, not_written,
+            },
+            engine::{Engine, Table},
+            failed, not_migrated, of_version_1,
+        },
+    },
+    sql::{
+        error,
+        schema::{self, Schema},
+    },
 };
 use futures::{FutureExt, future::BoxFuture};
 use sqlx::{AssertSqlSafe, PgPool, Postgres, Transaction, postgres::PgConnection};
@@ -82,10 +86,10 @@ impl PostgresStore {
         let create = &create.replace("{retention}", &added);
         let schema =
             Schema { table, owner: OWNER, version: VERSION, create, added: &[&added], parts: &PARTS };
-        sql_schema::postgres::migrate(pool, schema).await.map_err(not_migrated)
+        schema::postgres::migrate(pool, schema).await.map_err(not_migrated)
     }
 
-    /// Settles the slot of a delivery within the host's transaction: the effect of the handler and the mark that it was
+    /// Settles the slot of `grant`, which is a `&Delivery` as a rule, within the host's transaction: the effect of the handler and the mark that it was
     /// handled commit together, or neither does. The consumer's own settling afterwards finds it done.
     ///
     /// An error means that nothing may be committed: return it from the handler, and the transaction rolls back.
@@ -117,12 +121,12 @@ impl PostgresStore {
     /// # Cancel safety
     ///
     /// Dropping the future leaves the transaction in an unknown state: roll it back, which dropping it does.
-    pub async fn settle_in<E: Event>(
+    pub async fn settle_in(
         &self,
-        delivery: &Delivery<E>,
+        grant: impl Into<Grant>,
         tx: &mut Transaction<'_, Postgres>,
     ) -> Result<(), StoreError> {
-        let (slot, fence) = (delivery.slot().clone(), delivery.fence());
+        let Grant { slot, fence } = grant.into();
         let batch = Distinct::writes(vec![WriteOp { slot, fence, what: Write::Settle }]);
         let written = self.engine.table.write_on(&batch, tx).await?;
         written.into_iter().try_for_each(Written::into_result)
@@ -162,7 +166,7 @@ struct Slots {
 
 impl Table for Slots {
     async fn claim(&self, batch: &Distinct<ClaimOp>) -> Result<Vec<Claim>, StoreError> {
-        let mut connection = sql_error::acquire(&self.pool).await.map_err(failed)?;
+        let mut connection = error::acquire(&self.pool).await.map_err(failed)?;
         let mut made = self.make(batch, &mut connection).await?.into_iter().peekable();
         // Should one be missed here, it is claimed below by its own claimant.
         let fences: Vec<_> = batch.iter().map(|op| made.next_if(|row| is_of(row, &op.slot))).collect();
@@ -177,18 +181,18 @@ impl Table for Slots {
     }
 
     async fn write(&self, batch: &Distinct<WriteOp>) -> Result<Vec<Written>, StoreError> {
-        let mut connection = sql_error::acquire(&self.pool).await.map_err(failed)?;
+        let mut connection = error::acquire(&self.pool).await.map_err(failed)?;
         self.write_on(batch, &mut connection).await
     }
 
     async fn retentions(&self) -> Result<Vec<i64>, StoreError> {
-        let mut connection = sql_error::acquire(&self.pool).await.map_err(failed)?;
+        let mut connection = error::acquire(&self.pool).await.map_err(failed)?;
         let retentions = sqlx::query_scalar(AssertSqlSafe(Arc::clone(&self.statements.retentions)));
         retentions.persistent(false).fetch_all(&mut *connection).await.map_err(failed)
     }
 
     async fn purge(&self, retention: i64, limit: i64) -> Result<u64, StoreError> {
-        let mut connection = sql_error::acquire(&self.pool).await.map_err(failed)?;
+        let mut connection = error::acquire(&self.pool).await.map_err(failed)?;
         let purged = sqlx::query(AssertSqlSafe(Arc::clone(&self.statements.purge)))
             .bind(limit)
             .bind(retention)
@@ -199,7 +203,7 @@ impl Table for Slots {
     }
 
     async fn why_unreachable(&self) -> Option<sqlx::Error> {
-        sql_error::why_unreachable(&self.pool).await
+        error::why_unreachable(&self.pool).await
     }
 }
 

@@ -2,17 +2,19 @@
 
 mod statements;
 
-use super::{
-    OWNER, SqlStoreOptions, VERSION,
-    batch::{ClaimOp, Distinct, Seen, Write, WriteOp, Written, granted, micros, not_granted, not_written},
-    engine::{Engine, Table},
-    failed, not_migrated, of_version_1,
-};
 use crate::{
-    consumer::Delivery,
-    dedupe::{Claim, DedupeStore, Fence, Slot, StoreError},
-    event::Event,
-    sql_schema::{self, Schema},
+    dedupe::{
+        Claim, DedupeStore, Fence, Grant, Slot, StoreError,
+        sql::{
+            OWNER, SqlStoreOptions, VERSION,
+            batch::{
+                ClaimOp, Distinct, Seen, Write, WriteOp, Written, granted, micros, not_granted, not_written,
+            },
+            engine::{Engine, Table},
+            failed, not_migrated, of_version_1,
+        },
+    },
+    sql::schema::{self, Schema},
 };
 use futures::{FutureExt, future::BoxFuture};
 use serde_json::{Value, json};
@@ -79,10 +81,10 @@ impl SqliteStore {
         let create = &create.replace("{retention}", &added);
         let schema =
             Schema { table, owner: OWNER, version: VERSION, create, added: &[&added], parts: &PARTS };
-        sql_schema::sqlite::migrate(pool, schema).await.map_err(not_migrated)
+        schema::sqlite::migrate(pool, schema).await.map_err(not_migrated)
     }
 
-    /// Settles the slot of a delivery within the host's transaction: the effect of the handler and the mark that it was
+    /// Settles the slot of `grant`, which is a `&Delivery` as a rule, within the host's transaction: the effect of the handler and the mark that it was
     /// handled commit together, or neither does. The consumer's own settling afterwards finds it done.
     ///
     /// An error means that nothing may be committed: return it from the handler, and the transaction rolls back. Begin
@@ -97,12 +99,12 @@ impl SqliteStore {
     /// # Cancel safety
     ///
     /// Dropping the future leaves the transaction in an unknown state: roll it back, which dropping it does.
-    pub async fn settle_in<E: Event>(
+    pub async fn settle_in(
         &self,
-        delivery: &Delivery<E>,
+        grant: impl Into<Grant>,
         tx: &mut Transaction<'_, Sqlite>,
     ) -> Result<(), StoreError> {
-        let (slot, fence) = (delivery.slot().clone(), delivery.fence());
+        let Grant { slot, fence } = grant.into();
         let batch = Distinct::writes(vec![WriteOp { slot, fence, what: Write::Settle }]);
         let written = self.engine.table.write_on(&batch, tx).await?;
         written.into_iter().try_for_each(Written::into_result)

@@ -1,8 +1,10 @@
 //! What each statement reads of a table with a million rows.
 
-use super::{micros, statements::Statements, whole};
 use crate::{
-    outbox::{OutboxOptions, PostgresOutbox},
+    outbox::{
+        OutboxOptions, PostgresOutbox,
+        postgres::{micros, statements::Statements, whole},
+    },
     testing::Postgres,
 };
 use sqlx::{AssertSqlSafe, PgPool, Row, postgres::PgArguments, query::Query};

@@ -2,8 +2,10 @@
 
 use crate::{
     outbox::table::{EVENTS, RELAY},
-    sql_schema::Part,
-    table_name::{fill, split},
+    sql::{
+        schema::Part,
+        table_name::{fill, split},
+    },
 };
 use std::sync::Arc;
 

@@ -1,7 +1,9 @@
 //! Measuring what waits in an outbox.
 
-use super::super::table::Table;
-use crate::{jitter, telemetry::OutboxMeter};
+use crate::{
+    jitter,
+    outbox::{meter::OutboxMeter, table::Table},
+};
 use std::{sync::Arc, time::Duration};
 use tokio::time::{sleep, timeout};
 

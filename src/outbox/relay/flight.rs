@@ -1,12 +1,14 @@
 //! What is under way to the broker.
 
-use super::{
-    group::{Group, Published, Took},
-    pace::Pace,
-};
 use crate::{
-    outbox::row::Row,
-    publish::{Fact, Publisher},
+    outbox::{
+        relay::{
+            group::{Group, Published, Took},
+            pace::Pace,
+        },
+        row::Row,
+    },
+    publish::{EncodedEvent, Publisher},
 };
 use futures::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnordered};
 use tokio::time::Instant;
@@ -32,7 +34,7 @@ impl Flight {
     }
 
     /// Publishes rows until then at the latest.
-    pub(super) fn begin(&mut self, rows: Vec<(Row, Fact)>, until: Instant) {
+    pub(super) fn begin(&mut self, rows: Vec<(Row, EncodedEvent)>, until: Instant) {
         if !self.pace.is_worth_a_batch(rows.len()) {
             return self.begin_each(rows, until);
         }
@@ -42,7 +44,7 @@ impl Flight {
     }
 
     /// Publishes rows until then at the latest, and none of them in a batch.
-    pub(super) fn begin_each(&mut self, rows: Vec<(Row, Fact)>, until: Instant) {
+    pub(super) fn begin_each(&mut self, rows: Vec<(Row, EncodedEvent)>, until: Instant) {
         self.rows += rows.len();
         for row in rows {
             self.groups.push(Group::single(self.publisher.clone(), row, until, self.rows).boxed());

@@ -2,7 +2,7 @@
 
 use crate::{
     outbox::row::Row,
-    publish::{Fact, PublishError, PublishErrorKind, PublishReceipt, Publisher},
+    publish::{EncodedEvent, PublishError, PublishErrorKind, PublishReceipt, Publisher},
     report::report,
 };
 use futures::future::join_all;
@@ -33,7 +33,7 @@ pub(super) enum Took {
 impl Group {
     pub(super) async fn single(
         publisher: Publisher,
-        (row, fact): (Row, Fact),
+        (row, fact): (Row, EncodedEvent),
         until: Instant,
         under_way: usize,
     ) -> Self {
@@ -43,7 +43,7 @@ impl Group {
     }
 
     /// A batch that is refused says nothing about most of its rows: each is then published by itself.
-    pub(super) async fn batch(publisher: Publisher, rows: Vec<(Row, Fact)>, until: Instant) -> Self {
+    pub(super) async fn batch(publisher: Publisher, rows: Vec<(Row, EncodedEvent)>, until: Instant) -> Self {
         let facts: Vec<_> = rows.iter().map(|(_, fact)| fact.clone()).collect();
         // One row that nobody takes is repeated with all others until then, and they need the rest of the time.
         let now = Instant::now();
@@ -66,7 +66,7 @@ impl Group {
 /// If there is no time left, the answer to the batch is that to each of its rows.
 async fn one_by_one(
     publisher: &Publisher,
-    rows: Vec<(Row, Fact)>,
+    rows: Vec<(Row, EncodedEvent)>,
     until: Instant,
     failed: &PublishError,
 ) -> Vec<Published> {

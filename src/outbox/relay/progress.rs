@@ -1,6 +1,6 @@
 //! What a relay has done so far, told while it runs.
 
-use super::RelaySummary;
+use crate::outbox::relay::RelaySummary;
 use std::sync::{
     Arc,
     atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},

@@ -2,24 +2,24 @@
 
 mod shutdown;
 
-use super::{
-    OutboxRelay,
-    flight::Flight,
-    group::Published,
-    jobs::{Answer, Jobs},
-    lanes::{Lanes, OF_EACH_UNIT},
-};
 use crate::{
-    connection_log::ConnectionLog,
     jitter,
-    log_limit::{LogLimit, limited},
+    nats::connection_log::ConnectionLog,
     outbox::{
         OutboxError, OutboxErrorKind,
+        relay::{
+            OutboxRelay,
+            flight::Flight,
+            group::Published,
+            jobs::{Answer, Jobs},
+            lanes::{Lanes, OF_EACH_UNIT},
+        },
         row::Row,
         table::{LEASE, Look, PRUNE_BATCH, Report, Signals},
     },
     publish::{PublishError, PublishErrorKind},
     report::report,
+    telemetry::log_limit::{LogLimit, limited},
 };
 use async_nats::connection::State;
 use std::{sync::Arc, time::Duration};

@@ -1,7 +1,9 @@
 //! What each statement reads of a table with a million rows.
 
-use super::{json, millis, statements::Statements, whole};
-use crate::outbox::{OutboxOptions, SqliteOutbox};
+use crate::outbox::{
+    OutboxOptions, SqliteOutbox,
+    sqlite::{json, millis, statements::Statements, whole},
+};
 use sqlx::{
     AssertSqlSafe, SqlitePool,
     query::QueryAs,

@@ -2,8 +2,7 @@
 
 use crate::{
     outbox::table::{EVENTS, RELAY},
-    sql_schema::Part,
-    table_name::fill,
+    sql::{schema::Part, table_name::fill},
 };
 use std::sync::Arc;
 

@@ -1,6 +1,6 @@
 //! Behaviours of a defer: what a run that was nobody's fault leaves behind.
 
-use super::{LONG, Store, Verdict, acquire, fresh, must, other_claimant};
+use crate::testing::conformance::{LONG, Store, Verdict, acquire, fresh, must, other_claimant};
 
 /// A deferred slot can be claimed at once; deferring again with the same fence succeeds.
 pub async fn defer_reopens(store: Store) -> Verdict {

@@ -1,8 +1,12 @@
 //! Behaviours that take more than one store: two on one backend, or one on a backend that was lost and made anew.
 
-use super::{DEADLINE, LONG, SHORT, Store, Verdict, Violation, acquire, fresh, must, must_be_fenced};
-use super::{must_be_held, other_claimant};
-use crate::dedupe::{Claim, Slot};
+use crate::{
+    dedupe::{Claim, Slot},
+    testing::conformance::{
+        DEADLINE, LONG, SHORT, Store, Verdict, Violation, acquire, fresh, must, must_be_fenced, must_be_held,
+        other_claimant,
+    },
+};
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
 

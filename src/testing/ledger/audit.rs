@@ -1,7 +1,9 @@
 //! Holding the journal against what was found: a pure function.
 
-use super::{Balance, Entry, Fact, found::Found};
-use crate::IdempotencyKey;
+use crate::{
+    IdempotencyKey,
+    testing::ledger::{Balance, Entry, Fact, found::Found},
+};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use uuid::Uuid;
 

@@ -1,12 +1,12 @@
 //! What broker and store have in the end.
 
-use super::{Entry, Fact, LedgerError};
 use crate::{
     Envelope, Event, EventBridge, Feed, IdempotencyKey, UnitUri,
-    ack_subject::AckSubject,
-    consumer_name::ConsumerName,
-    dead_letter::{DeadLetter, DeadLetterFilter, DeadLetters},
+    contract::consumer_name::ConsumerName,
+    dead_letter::{DeadLetter, DeadLetterFilter},
     dedupe::{Claim, DedupeStore, Slot},
+    nats::ack_subject::AckSubject,
+    testing::ledger::{Entry, Fact, LedgerError},
     topology::EVENT_STREAM,
 };
 use async_nats::jetstream::{
@@ -63,7 +63,8 @@ impl Found {
             .cached_info()
             .clone();
         let (due, _) = messages(&context, feed.stream(), Some(&info.config)).await?;
-        let letters: Vec<_> = DeadLetters::new(bridge)
+        let letters: Vec<_> = bridge
+            .dead_letters()
             .list(DeadLetterFilter::default().with_consumer(durable.clone()))
             .await
             .map_err(LedgerError::new)?

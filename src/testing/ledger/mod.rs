@@ -17,7 +17,7 @@ pub use balance::Balance;
 pub use journal::{Entry, Fact, Journal};
 pub use witness::WitnessStore;
 
-use crate::{EventBridge, Feed, consumer_name::ConsumerName, dedupe::DedupeStore};
+use crate::{EventBridge, Feed, contract::consumer_name::ConsumerName, dedupe::DedupeStore};
 use found::Found;
 use std::path::PathBuf;
 

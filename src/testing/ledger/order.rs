@@ -1,7 +1,9 @@
 //! Whether the events of each unit were handled strictly in stream order.
 
-use super::{Entry, Fact, found::Stored};
-use crate::{IdempotencyKey, UnitUri};
+use crate::{
+    IdempotencyKey, UnitUri,
+    testing::ledger::{Entry, Fact, found::Stored},
+};
 use std::collections::{HashMap, HashSet};
 
 /// When a handler first ran for an event, and when it first made its effect.

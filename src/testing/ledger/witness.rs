@@ -1,7 +1,9 @@
 //! A store that writes down what the store inside it did.
 
-use super::{Fact, Journal, journal::now_ms};
-use crate::dedupe::{Claim, DedupeStore, Fence, Slot, StoreError, StoreErrorKind};
+use crate::{
+    dedupe::{Claim, DedupeStore, Fence, Slot, StoreError, StoreErrorKind},
+    testing::ledger::{Fact, Journal, journal::now_ms},
+};
 use futures::{FutureExt, future::BoxFuture};
 use std::{io, sync::Arc, time::Duration};
 

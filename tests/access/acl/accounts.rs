@@ -4,13 +4,11 @@ use super::guarded::{NEW_ACKS, connect, server};
 use futures::StreamExt;
 use std::time::Duration;
 use stratt_event_bridge::{
-    Envelope, Event, EventBridge, Feed, async_nats,
-    async_nats::jetstream,
+    Envelope, Event, EventBridge, Feed,
+    acl::{Inbox, ReaderRole},
+    async_nats::{self, jetstream},
     testing::NatsServer,
-    topology::{
-        CHOCO_STREAM, Topology, TopologyErrorKind,
-        acl::{ChocoReader, Inbox, TwoAccounts},
-    },
+    topology::{CHOCO_STREAM, Topology, TopologyErrorKind, TwoAccounts},
 };
 use support::{eventually, published, source};
 use tokio::time::timeout;
@@ -19,7 +17,7 @@ const EVENTS: u64 = 500;
 const BYTES: usize = 8 * 1024;
 
 fn config(accounts: &TwoAccounts) -> String {
-    let reader = ChocoReader::new("reader".parse().unwrap()).permissions(&Inbox::of_user("reader").unwrap());
+    let reader = ReaderRole::new("reader".parse().unwrap()).permissions(&Inbox::of_user("reader").unwrap());
     format!(
         "accounts {{
             STRATT {{ jetstream: enabled, users: [{{ user: stratt, password: pw }}], exports: {} }}

@@ -3,9 +3,9 @@
 use std::sync::{Arc, Mutex};
 use stratt_event_bridge::{
     ConnectionWatch, EventBridge,
+    acl::Inbox,
     async_nats::{ConnectOptions, Event},
     testing::{NatsServer, NatsServerBuilder},
-    topology::acl::Inbox,
 };
 use support::{NEWEST, source};
 use tokio::sync::Notify;

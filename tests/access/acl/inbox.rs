@@ -5,18 +5,16 @@ use futures::StreamExt;
 use std::time::Duration;
 use stratt_event_bridge::{
     Feed,
+    acl::{Inbox, ReaderRole},
     async_nats::{ConnectOptions, jetstream},
-    topology::{
-        Topology,
-        acl::{ChocoReader, Inbox},
-    },
+    topology::Topology,
 };
 use support::published;
 use tokio::time::timeout;
 
 /// A reader of Choco, with the inbox that is given.
 fn reader(inbox: &str) -> String {
-    let permissions = ChocoReader::new("reader".parse().unwrap());
+    let permissions = ReaderRole::new("reader".parse().unwrap());
     permissions.permissions(&Inbox::of_user("reader").unwrap()).to_string().replace("_INBOX_reader.>", inbox)
 }
 

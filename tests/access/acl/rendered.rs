@@ -4,9 +4,10 @@ use super::{guarded::Guarded, roles::all};
 use std::time::Duration;
 use stratt_event_bridge::{
     Feed,
+    acl::{ConsumerRole, Inbox, OperatorRole, ProvisionerRole, PublisherRole},
     async_nats::ConnectOptions,
     testing::NatsServer,
-    topology::acl::{Consumer, DeadLetterOperator, Inbox, Provisioner, Publisher, TwoAccounts},
+    topology::TwoAccounts,
 };
 use support::example;
 use tokio::{process::Command, time::timeout};
@@ -14,12 +15,12 @@ use tokio::{process::Command, time::timeout};
 #[test]
 fn a_block_lists_its_subjects_in_order_and_the_same_ones_once() {
     let inbox = Inbox::of_user("both").unwrap();
-    let publisher = |domains: [&str; 2]| Publisher::of(domains.map(|domain| domain.parse().unwrap()));
+    let publisher = |domains: [&str; 2]| PublisherRole::of(domains.map(|domain| domain.parse().unwrap()));
     let one = publisher(["dev", "core"]).permissions(&inbox);
     assert_eq!(one.to_string(), publisher(["core", "dev"]).permissions(&inbox).to_string());
     let both = one.clone().and(one.clone());
     assert_eq!(both, one);
-    let consumer = Consumer::new(Feed::Choco, "both".parse().unwrap()).without_stream_checks();
+    let consumer = ConsumerRole::new(Feed::Choco, "both".parse().unwrap()).without_stream_checks();
     let expected = r#"{
   publish: { allow: [
     "$JS.ACK.*.*.CHOCO_STRATT.both.*.*.*.*.*"
@@ -39,8 +40,8 @@ fn a_block_lists_its_subjects_in_order_and_the_same_ones_once() {
 fn nothing_that_could_end_a_string_or_widen_a_subject_is_accepted() {
     for hostile in ["", "a.b", "a>", "*", "a b", "a\"", "a\\", "a\n", "$A", "ä", &"a".repeat(256)] {
         assert!(Inbox::of_user(hostile).is_err(), "{hostile:?}");
-        assert!(Provisioner::default().with_kv_store(hostile).is_err(), "{hostile:?}");
-        let consumer = Consumer::new(Feed::Strat, "c".parse().unwrap());
+        assert!(ProvisionerRole::default().with_kv_store(hostile).is_err(), "{hostile:?}");
+        let consumer = ConsumerRole::new(Feed::Strat, "c".parse().unwrap());
         assert!(consumer.with_kv_store(hostile).is_err(), "{hostile:?}");
         assert!(TwoAccounts::new(hostile, "CHOCO").is_err(), "{hostile:?}");
         assert!(TwoAccounts::new("STRATT", hostile).is_err(), "{hostile:?}");
@@ -53,12 +54,12 @@ fn nothing_that_could_end_a_string_or_widen_a_subject_is_accepted() {
         }
     }
     let inbox = Inbox::of_user("x").unwrap();
-    assert!(DeadLetterOperator.permissions(&inbox).publish().all(|subject| !subject.ends_with('>')));
+    assert!(OperatorRole.permissions(&inbox).publish().all(|subject| !subject.ends_with('>')));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_publisher_of_no_domain_may_publish_nothing() {
-    let nothing = Publisher::of([]).permissions(&Inbox::of_user("none").unwrap());
+    let nothing = PublisherRole::of([]).permissions(&Inbox::of_user("none").unwrap());
     let guarded = Guarded::new(&[("none", nothing.to_string())], "").await;
     let user = guarded.user("none").await;
     user.bridge.client().publish("anything", "".into()).await.unwrap();

@@ -8,15 +8,15 @@ use futures::StreamExt;
 use std::time::Duration;
 use stratt_event_bridge::{
     Feed,
+    acl::{Inbox, ReaderRole},
     async_nats::jetstream::{self, consumer::pull, stream},
     testing::NatsServerBuilder,
-    topology::acl::{ChocoReader, Inbox},
 };
 use support::{NEWEST, eventually, published};
 use tokio::time::timeout;
 
 async fn stage(server: NatsServerBuilder, change: impl Fn(String) -> String) -> (Guarded, User) {
-    let role = ChocoReader::new("reader".parse().unwrap()).permissions(&Inbox::of_user("reader").unwrap());
+    let role = ReaderRole::new("reader".parse().unwrap()).permissions(&Inbox::of_user("reader").unwrap());
     let guarded = Guarded::on(server, &[("reader", change(role.to_string()))]).await;
     with_durable(guarded.admin.clone()).await;
     let config = pull::Config { durable_name: Some("audit".into()), ..pull::Config::default() };

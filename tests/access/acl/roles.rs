@@ -9,13 +9,12 @@ use futures::{FutureExt, StreamExt, TryStreamExt, future::BoxFuture, stream};
 use std::{sync::Arc, time::Duration};
 use stratt_event_bridge::{
     BridgeOptions, ConsumerBuilder, ConsumerName, Delivery, Envelope, EventBridge, EventType, Feed,
-    HandlerError, Order, UnitDeprecated, UnitPublished, async_nats,
-    dead_letter::{DeadLetterFilter, DeadLetters},
+    HandlerError, Order, UnitDeprecated, UnitPublished,
+    acl::{ConsumerRole, Inbox, OperatorRole, Permissions, ProvisionerRole, PublisherRole, ReaderRole},
+    async_nats,
+    dead_letter::DeadLetterFilter,
     dedupe::{KvStore, KvStoreOptions, MemoryStore},
-    topology::{
-        StreamSettings, Topology,
-        acl::{ChocoReader, Consumer, DeadLetterOperator, Inbox, Permissions, Provisioner, Publisher},
-    },
+    topology::{StreamSettings, Topology},
 };
 use support::{Running, deprecated, eventually, one_of_each, published, quick, raw_publish, short, source};
 
@@ -39,22 +38,22 @@ fn name(text: &str) -> ConsumerName {
 
 pub fn all() -> Vec<Role> {
     let dev = || ["dev".parse().unwrap()];
-    let publisher = Publisher::of(dev());
-    let ordered = Consumer::new(Feed::Choco, name("ordered"))
+    let publisher = PublisherRole::of(dev());
+    let ordered = ConsumerRole::new(Feed::Choco, name("ordered"))
         .creating_durable([], [EventType::UnitPublished])
         .with_order(Order::PerUnit)
         .with_kv_store(BUCKET)
         .unwrap()
         .reading_dead_letters();
-    let audit = Consumer::new(Feed::Strat, name("audit"))
+    let audit = ConsumerRole::new(Feed::Strat, name("audit"))
         .creating_durable(dev(), [EventType::UnitPublished, EventType::UnitDeprecated]);
-    let finder = Consumer::new(Feed::Strat, name("finder"))
+    let finder = ConsumerRole::new(Feed::Strat, name("finder"))
         .creating_durable([], [EventType::UnitPublished])
         .without_stream_checks()
         .finding_unreadable_events();
-    let plain = Consumer::new(Feed::Choco, name("plain")).without_stream_checks();
-    let reader = ChocoReader::new(name("reader"));
-    let provisioner = Provisioner::default().with_kv_store(BUCKET).unwrap();
+    let plain = ConsumerRole::new(Feed::Choco, name("plain")).without_stream_checks();
+    let reader = ReaderRole::new(name("reader"));
+    let provisioner = ProvisionerRole::default().with_kv_store(BUCKET).unwrap();
     vec![
         Role {
             name: "publisher",
@@ -64,13 +63,13 @@ pub fn all() -> Vec<Role> {
         },
         Role {
             name: "verifier",
-            permissions: Publisher::of(dev()).with_verify_duplicates().permissions(&inbox("verifier")),
+            permissions: PublisherRole::of(dev()).with_verify_duplicates().permissions(&inbox("verifier")),
             prepare: provisioned,
             work: |bridge, _| publish_verified(bridge).boxed(),
         },
         Role {
             name: "ready",
-            permissions: Publisher::of(dev()).checking_stream().permissions(&inbox("ready")),
+            permissions: PublisherRole::of(dev()).checking_stream().permissions(&inbox("ready")),
             prepare: provisioned,
             work: |bridge, _| publish_when_ready(bridge).boxed(),
         },
@@ -106,7 +105,7 @@ pub fn all() -> Vec<Role> {
         },
         Role {
             name: "operator",
-            permissions: DeadLetterOperator.permissions(&inbox("operator")),
+            permissions: OperatorRole.permissions(&inbox("operator")),
             prepare: with_letters,
             work: |bridge, _| operate(bridge).boxed(),
         },
@@ -254,7 +253,7 @@ async fn find(bridge: EventBridge, admin: EventBridge) {
     admin.publish(published("fine", 1)).await.unwrap();
     all_answered(&admin, Feed::Strat, "finder", 2).await;
     assert_eq!(running.stop().await.handled, 1);
-    let letters = DeadLetters::new(&admin);
+    let letters = admin.dead_letters();
     let letters: Vec<_> =
         letters.list(DeadLetterFilter::default()).await.unwrap().try_collect().await.unwrap();
     assert!(letters.len() == 1 && letters[0].are_headers_omitted(), "{letters:?}");
@@ -312,7 +311,7 @@ async fn read(bridge: EventBridge, admin: EventBridge) {
 }
 
 async fn operate(bridge: EventBridge) {
-    let dead_letters = DeadLetters::new(&bridge);
+    let dead_letters = bridge.dead_letters();
     let found: Vec<_> =
         dead_letters.list(DeadLetterFilter::default()).await.unwrap().try_collect().await.unwrap();
     assert_eq!(found.len(), 9);

@@ -7,13 +7,11 @@ use std::{
 };
 use stratt_event_bridge::{
     Delivery, EventBridge, Feed, UnitPublished,
+    acl::{ConsumerRole, Inbox, PublisherRole},
     async_nats::{self, ConnectError, ConnectErrorKind, ConnectOptions, jetstream},
     dedupe::MemoryStore,
     testing::NatsServer,
-    topology::{
-        Topology,
-        acl::{Consumer, Inbox, Publisher},
-    },
+    topology::Topology,
 };
 use support::{Running, eventually, published, quick, source};
 use tempfile::TempDir;
@@ -59,8 +57,8 @@ fn params(name: &str, hosts: &[&str]) -> CertificateParams {
 
 async fn server(authority: &Authority) -> NatsServer {
     let publisher =
-        Publisher::of(["dev".parse().unwrap()]).permissions(&Inbox::of_user("publisher").unwrap());
-    let consumer = Consumer::new(Feed::Choco, "adapter".parse().unwrap())
+        PublisherRole::of(["dev".parse().unwrap()]).permissions(&Inbox::of_user("publisher").unwrap());
+    let consumer = ConsumerRole::new(Feed::Choco, "adapter".parse().unwrap())
         .creating_durable([], [stratt_event_bridge::EventType::UnitPublished])
         .permissions(&Inbox::of_user("consumer").unwrap());
     let (certificate, key) = authority.issue("server", &["127.0.0.1"]);

@@ -6,7 +6,7 @@
 //!
 //! A table may have any name, and the names of the parts of a statement would hide it: those end in `$`, which no table's does.
 
-use crate::{sql_schema::Part, table_name::fill};
+use crate::sql::{schema::Part, table_name::fill};
 use std::sync::Arc;
 
 /// The statements of a store, made for its table once.

@@ -1,6 +1,6 @@
 //! The statements of the store.
 
-use crate::{sql_schema::Part, table_name::fill};
+use crate::sql::{schema::Part, table_name::fill};
 use std::sync::Arc;
 
 /// The statements of a store, made for its table once.

@@ -1,7 +1,6 @@
 //! How a relay ends: within a bound, whatever is away, since a service must not wait for it.
 
-use super::Running;
-use crate::report::report;
+use crate::{outbox::relay::running::Running, report::report};
 use async_nats::connection::State;
 use std::time::Duration;
 use tokio::time::{Instant, timeout};

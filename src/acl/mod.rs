@@ -1,0 +1,20 @@
+//! Least privilege as code: the exact subjects of each role, and the blocks that nats-server reads.
+//!
+//! Roles, and what they cannot keep apart, are explained in [`docs::permissions`](crate::docs::permissions).
+
+mod api;
+mod consumer;
+mod inbox;
+mod operator;
+mod permissions;
+mod provisioner;
+mod publisher;
+mod reader;
+
+pub use consumer::ConsumerRole;
+pub use inbox::Inbox;
+pub use operator::OperatorRole;
+pub use permissions::Permissions;
+pub use provisioner::ProvisionerRole;
+pub use publisher::PublisherRole;
+pub use reader::ReaderRole;

@@ -1,0 +1,70 @@
+//! What one user may do, and how the server is told.
+
+use crate::acl::Inbox;
+use std::{collections::BTreeSet, fmt};
+
+/// The subjects that one user may publish and subscribe to; all others are refused.
+///
+/// [`Display`](fmt::Display) is the block that stands after `permissions:` in the configuration of nats-server, always in
+/// the same order. The parts of the subjects are tokens by their types, so that nothing needs to be escaped.
+///
+/// ```
+/// use stratt_event_bridge::acl::{Inbox, PublisherRole};
+///
+/// let permissions = PublisherRole::of(["dev".parse()?]).permissions(&Inbox::of_user("orchestrator")?);
+/// assert!(permissions.publish().any(|subject| subject == "strat.dev.unit.published"));
+/// assert!(permissions.subscribe().eq(["_INBOX_orchestrator.>"]));
+/// println!("{{ user: orchestrator, password: $PASSWORD, permissions: {permissions} }}");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Permissions {
+    publish: BTreeSet<String>,
+    subscribe: BTreeSet<String>,
+}
+
+impl Permissions {
+    pub(super) fn new(publish: impl IntoIterator<Item = String>, inbox: &Inbox) -> Self {
+        Self {
+            publish: publish.into_iter().collect(),
+            subscribe: BTreeSet::from([format!("{}.>", inbox.prefix())]),
+        }
+    }
+
+    /// What both may do, for a user with several roles.
+    #[must_use]
+    pub fn and(mut self, other: Self) -> Self {
+        self.publish.extend(other.publish);
+        self.subscribe.extend(other.subscribe);
+        self
+    }
+
+    /// The subjects to publish to, in order.
+    pub fn publish(&self) -> impl Iterator<Item = &str> {
+        self.publish.iter().map(String::as_str)
+    }
+
+    /// The subjects to subscribe to, in order.
+    pub fn subscribe(&self) -> impl Iterator<Item = &str> {
+        self.subscribe.iter().map(String::as_str)
+    }
+}
+
+impl fmt::Display for Permissions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("{\n")?;
+        for (verb, subjects) in [("publish", &self.publish), ("subscribe", &self.subscribe)] {
+            if subjects.is_empty() {
+                // To the server, an empty list of what is allowed allows everything.
+                writeln!(f, "  {verb}: {{ deny: \">\" }}")?;
+                continue;
+            }
+            writeln!(f, "  {verb}: {{ allow: [")?;
+            for subject in subjects {
+                writeln!(f, "    \"{subject}\"")?;
+            }
+            writeln!(f, "  ] }}")?;
+        }
+        f.write_str("}")
+    }
+}

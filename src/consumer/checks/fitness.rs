@@ -1,0 +1,78 @@
+//! With which settings a stream cannot keep what the guarantees promise.
+
+use crate::{
+    consumer::checks::streams::{age, kept},
+    topology::SMALLEST_DEAD_LETTER,
+};
+use async_nats::jetstream::stream::{Config, DiscardPolicy, PersistenceMode, RetentionPolicy};
+use std::time::Duration;
+
+/// What is wrong with a stream of events or dead letters, whoever writes it.
+pub(crate) fn unfit(stream: &Config) -> Option<String> {
+    let is_limited = stream.max_bytes > 0 || stream.max_messages > 0;
+    let drops_by_subject = stream.max_messages_per_subject > 0
+        && !(stream.discard == DiscardPolicy::New && stream.discard_new_per_subject);
+    let problem = if stream.sealed {
+        "is sealed and takes nothing any more: create it anew".to_owned()
+    } else if stream.retention != RetentionPolicy::Limits {
+        format!(
+            "has retention {:?}, which removes what others have not seen: create it anew with limits",
+            stream.retention
+        )
+    } else if drops_by_subject || (is_limited && stream.discard == DiscardPolicy::Old) {
+        "has a limit of size and discards old messages, which nobody may have seen: discard new ones, or remove the limit"
+            .to_owned()
+    } else if stream.subject_delete_marker_ttl.is_some() {
+        "has a subject_delete_marker_ttl: its markers would be delivered as events: remove it".to_owned()
+    } else if stream.allow_rollup {
+        "has allow_rollup, with which a publisher can remove what others have not seen: switch it off"
+            .to_owned()
+    } else if stream.subject_transform.is_some() {
+        "has a subject_transform, after which subject and envelope no longer agree: remove it".to_owned()
+    } else {
+        return None;
+    };
+    Some(format!("{} {problem}", stream.name))
+}
+
+/// What is wrong with a stream that is published to, where a message may be repeated for as long as `budget`.
+pub(crate) fn written(stream: &Config, budget: Duration) -> Option<String> {
+    let problem = if stream.mirror.is_some() {
+        "is a mirror, which takes no messages: create it anew".to_owned()
+    } else if stream.no_ack {
+        "has no_ack, so that nobody knows what is stored: switch it off".to_owned()
+    } else if stream.persist_mode == Some(PersistenceMode::Async) {
+        "has persist_mode Async, which acknowledges what a crash loses: create it anew".to_owned()
+    } else if stream.allow_message_counter {
+        "has allow_message_counter and takes nothing but counts: create it anew".to_owned()
+    } else if stream.duplicate_window <= budget {
+        format!(
+            "has a duplicate window of {:?}, not longer than a message to it is repeated ({budget:?}): lengthen it",
+            stream.duplicate_window
+        )
+    } else {
+        return None;
+    };
+    Some(format!("{} {problem}", stream.name))
+}
+
+pub(crate) fn takes_no_dead_letter(dead_letters: &Config) -> Option<String> {
+    let (name, fits) = (&dead_letters.name, dead_letters.max_message_size);
+    (1..SMALLEST_DEAD_LETTER).contains(&fits).then(|| {
+        format!(
+            "{name} has a max_message_size of {fits}, but a dead letter may need {SMALLEST_DEAD_LETTER}: raise it"
+        )
+    })
+}
+
+pub(crate) fn forgets_first(events: &Config, dead_letters: &Config) -> Option<String> {
+    (age(dead_letters) < age(events)).then(|| {
+        format!(
+            "{} keeps messages {}, but {} {}: lengthen the first",
+            dead_letters.name,
+            kept(dead_letters),
+            events.name,
+            kept(events)
+        )
+    })
+}

@@ -1,0 +1,166 @@
+//! Notices when events are gone that the consumer was still due, and when its durable is ahead of its stream.
+
+use crate::consumer::{
+    ConsumeError, ConsumeErrorKind, checks::look::Look, receive::arrivals::Arrived, shared::Shared,
+};
+use async_nats::jetstream::Context;
+use std::{
+    ops::Range,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
+use tokio::time::{sleep, timeout};
+
+const SHORTEST_PAUSE: Duration = Duration::from_millis(100);
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+/// How soon it is looked again when something seems to be wrong: a replica, or what is on its way, may be behind.
+const AGAIN: Duration = Duration::from_millis(500);
+const ANSWER_WITHIN: Duration = Duration::from_secs(2);
+
+/// Fails when the durable is ahead of its stream.
+pub(crate) async fn check_end(context: &Context, shared: &Shared) -> Result<(), ConsumeError> {
+    let is_ahead = |look: Option<Look>| look.filter(Look::is_ahead);
+    if is_ahead(take(context, shared).await).is_none() {
+        return Ok(());
+    }
+    sleep(AGAIN).await;
+    is_ahead(take(context, shared).await).map_or(Ok(()), |look| Err(ahead(shared, &look)))
+}
+
+/// Looks for ever, often enough for what comes and goes between two looks to be noticed; returns why the consumer has to
+/// stop, if it ever has to. Who may not look at the stream sees nothing.
+pub(crate) async fn watch(context: Context, shared: Arc<Shared>) -> ConsumeError {
+    if !shared.options.checks_streams {
+        return std::future::pending().await;
+    }
+    let eighth = shared.max_age.map_or(LONGEST_PAUSE, |max_age| max_age / 8);
+    let every = eighth.clamp(SHORTEST_PAUSE, LONGEST_PAUSE);
+    let mut gaps = Gaps::default();
+    loop {
+        let arrivals = &shared.arrivals;
+        arrivals.begin_look();
+        let before = arrivals.arrived();
+        let look = take(&context, &shared).await;
+        let finding = match &look {
+            Some(now) => gaps.judge(now, [before, arrivals.arrived()], |removed| is_open(&shared, &removed)),
+            // An outage shows nothing.
+            None => Finding::Unsure,
+        };
+        match (finding, look) {
+            (Finding::Ahead, Some(now)) => return ahead(&shared, &now),
+            (Finding::Unsure, _) | (_, None) => arrivals.give_up_look(),
+            (finding, Some(now)) => {
+                if let Finding::Lost(lost) = finding {
+                    report(&shared, &lost);
+                }
+                arrivals.end_look(now.deliveries, now.last, now.first.max(now.floor + 1));
+                gaps.go_on(now);
+            }
+        }
+        sleep(if gaps.has_doubts { AGAIN.min(every) } else { every }).await;
+    }
+}
+
+async fn take(context: &Context, shared: &Shared) -> Option<Look> {
+    timeout(ANSWER_WITHIN, Look::take(context, shared)).await.ok()?
+}
+
+/// Whether this process has an event of `removed` in flight, or waits for one to come again.
+fn is_open(shared: &Shared, removed: &Range<u64>) -> bool {
+    let waiting = shared.arrivals.first_waiting(removed.start);
+    waiting.is_some_and(|sequence| sequence < removed.end)
+        || shared.holds.certain().iter().any(|sequence| removed.contains(sequence))
+}
+
+fn report(shared: &Shared, lost: &Lost) {
+    let Lost { from, to, count } = *lost;
+    shared.expired.fetch_add(count, Ordering::Relaxed);
+    tracing::error!(
+        consumer = %shared.name, from, to, count,
+        "stream has removed events that this consumer had not acknowledged, or the server has skipped them: \
+         they are lost to it"
+    );
+}
+
+fn ahead(shared: &Shared, look: &Look) -> ConsumeError {
+    let (name, stream) = (&shared.name, shared.stream);
+    let message = format!(
+        "durable {name} has delivered up to {}, but {stream} ends at {}: it has lost its end, and the server would never \
+         deliver what it stores up to there: delete the durable and build the consumer again, whose store skips what is \
+         settled",
+        look.delivered, look.last
+    );
+    ConsumeError::new(ConsumeErrorKind::ConsumerAhead, message)
+}
+
+/// What was seen of the durable and its stream.
+#[derive(Debug, Default)]
+struct Gaps {
+    before: Option<Look>,
+    /// The first sequence that was not known to be acknowledged at the last look.
+    owed_from: u64,
+    /// Something seemed to be wrong at the last look.
+    has_doubts: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Finding {
+    Well,
+    /// It has to be looked at again.
+    Unsure,
+    Lost(Lost),
+    Ahead,
+}
+
+/// Events that are gone, among the sequences `from` to `to`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Lost {
+    from: u64,
+    to: u64,
+    count: u64,
+}
+
+impl Gaps {
+    /// Compares with the last look. `arrived` is what had come here before the server was asked, and until it had answered;
+    /// `is_open` tells whether this process is not done with some of these sequences.
+    fn judge(&mut self, now: &Look, arrived: [Arrived; 2], is_open: impl Fn(Range<u64>) -> bool) -> Finding {
+        let missing = self.before.as_ref().map_or(0, |before| before.missing(now, arrived));
+        let removed = self.removed(now).filter(|removed| {
+            // Not by the floor of the durable alone: the server lifts it over what it removes, and what was acknowledged in
+            // time is not told from what was not, unless the durable has come beyond it.
+            is_open(removed.clone()) || (!now.is_idle() && now.floor < now.first)
+        });
+        let is_doubtful = now.is_ahead() || (missing > 0 && removed.is_none());
+        let had_doubts = std::mem::replace(&mut self.has_doubts, is_doubtful);
+        if is_doubtful && !had_doubts {
+            return Finding::Unsure;
+        }
+        self.has_doubts = false;
+        match (now.is_ahead(), removed, &self.before) {
+            (true, ..) => Finding::Ahead,
+            (_, Some(removed), _) => {
+                let (from, to) = (removed.start, removed.end - 1);
+                Finding::Lost(Lost { from, to, count: missing.max(removed.end - removed.start) })
+            }
+            (_, None, Some(before)) if missing > 0 => {
+                Finding::Lost(Lost { from: before.delivered + 1, to: before.last, count: missing })
+            }
+            _ => Finding::Well,
+        }
+    }
+
+    /// What was owed at the last look, and is not in the stream any more.
+    fn removed(&self, now: &Look) -> Option<Range<u64>> {
+        self.before.as_ref().map(|_| self.owed_from..now.first).filter(|removed| !removed.is_empty())
+    }
+
+    fn go_on(&mut self, now: Look) {
+        let acknowledged = if now.is_idle() { now.last_before } else { now.floor };
+        self.owed_from = self.owed_from.max(now.first).max(acknowledged + 1);
+        self.before = Some(now);
+    }
+}
+
+#[cfg(test)]
+#[path = "gap_tests.rs"]
+mod tests;

@@ -1,0 +1,153 @@
+//! Looking after what a running consumer depends on: its durable as it was, and its permissions.
+
+use crate::{
+    consumer::{
+        ConsumeError, ConsumeErrorKind, DurableConsumer,
+        checks::{difference::differences, overflow, request::denied, requirements::Requirements},
+        shared::Shared,
+    },
+    nats::connection_watch::{ConnectionWatch, Moment, Refusal},
+};
+use async_nats::{
+    connection::State,
+    jetstream::{
+        Context, ErrorCode,
+        consumer::{Config, Consumer, pull},
+        stream::{ConsumerError, ConsumerErrorKind},
+    },
+};
+use std::{collections::HashSet, sync::Arc, time::Duration};
+use tokio::{sync::Notify, time::timeout};
+
+/// How often the durable is read when nothing gives reason to.
+const EVERY: Duration = Duration::from_secs(5);
+/// How soon a durable that is gone is looked for again.
+const AGAIN: Duration = Duration::from_millis(500);
+const ANSWER_WITHIN: Duration = Duration::from_secs(2);
+
+/// Reads the durable again and again, and ends when the consumer cannot go on with it.
+#[derive(Debug)]
+pub(crate) struct Inspector {
+    context: Context,
+    shared: Arc<Shared>,
+    needs: Requirements,
+    /// The durable when the consumer was built.
+    built: Config,
+    /// The fields that were warned about.
+    told: HashSet<&'static str>,
+    is_paused: bool,
+    overflow: overflow::Judge,
+}
+
+impl Inspector {
+    pub(crate) fn new(consumer: &DurableConsumer) -> Self {
+        let shared = Arc::clone(&consumer.shared);
+        Self {
+            context: consumer.context.clone(),
+            needs: Requirements::new(consumer.feed, &shared.handlers, &shared.options),
+            built: consumer.config.clone(),
+            told: HashSet::new(),
+            is_paused: false,
+            overflow: overflow::Judge::default(),
+            shared,
+        }
+    }
+
+    /// Why the consumer has to stop, if it ever has to. `reason` asks for a look at once.
+    pub(crate) async fn inspect(mut self, reason: Arc<Notify>) -> ConsumeError {
+        let mut was_gone = false;
+        loop {
+            let _asked_or_due = timeout(if was_gone { AGAIN } else { EVERY }, reason.notified()).await;
+            if self.shared.client.connection_state() != State::Connected {
+                continue;
+            }
+            let info = self.context.get_consumer_from_stream::<pull::Config, _, _>(
+                self.shared.name.as_str(),
+                self.shared.stream,
+            );
+            let silent = self.shared.silence.lasting();
+            let answer = timeout(ANSWER_WITHIN, info).await;
+            let found = answer.as_ref().ok().and_then(|answer| answer.as_ref().ok());
+            self.overflow.judge(&self.shared, silent, found.map(Consumer::cached_info));
+            let (drift, gone) = match answer {
+                Ok(Ok(found)) => {
+                    let info = found.cached_info();
+                    let pause = info.pause_remaining.filter(|_| info.paused);
+                    self.shared.vitals.told(info.num_pending, info.num_ack_pending, pause);
+                    self.is_paused(pause);
+                    (self.judge(&info.config), None)
+                }
+                Ok(Err(error)) => (None, self.gone(&error)),
+                // An outage is no verdict.
+                Err(_elapsed) => (None, None),
+            };
+            // Servers that have just elected a leader may not know at once what they have.
+            let is_gone = gone.is_some();
+            match drift.or_else(|| gone.filter(|_| was_gone)) {
+                Some(verdict) => return verdict,
+                None => was_gone = is_gone,
+            }
+        }
+    }
+
+    /// Logs the beginning and the end of a pause.
+    fn is_paused(&mut self, pause: Option<Duration>) {
+        let (consumer, was_paused) =
+            (&self.shared.name, std::mem::replace(&mut self.is_paused, pause.is_some()));
+        match pause {
+            Some(remaining) if !was_paused => {
+                tracing::warn!(%consumer, ?remaining, "durable is paused: nothing is delivered until that is over");
+            }
+            None if was_paused => tracing::info!(%consumer, "durable is not paused any more"),
+            _ => {}
+        }
+    }
+
+    fn judge(&mut self, found: &Config) -> Option<ConsumeError> {
+        let name = &self.shared.name;
+        if let Some(broken) = self.needs.violated_by(found) {
+            let message = format!(
+                "durable {name} was changed while it was in use and has {broken}, without which the guarantees do not hold"
+            );
+            return Some(ConsumeError::new(ConsumeErrorKind::ConsumerDrift, message));
+        }
+        for difference in differences(&self.built, found) {
+            if self.told.insert(difference.field) {
+                let (field, found, wanted) = (difference.field, difference.found, difference.wanted);
+                tracing::warn!(consumer = %name, field, found, wanted, "durable was changed while it is in use");
+            }
+        }
+        None
+    }
+
+    fn gone(&self, error: &ConsumerError) -> Option<ConsumeError> {
+        let ConsumerErrorKind::JetStream(answer) = error.kind() else { return None };
+        if ![ErrorCode::CONSUMER_NOT_FOUND, ErrorCode::STREAM_NOT_FOUND].contains(&answer.error_code()) {
+            return None;
+        }
+        let (name, stream) = (&self.shared.name, self.shared.stream);
+        let message = format!("durable {name} on stream {stream} was deleted while it was in use");
+        Some(ConsumeError::new(ConsumeErrorKind::ConsumerGone, message).caused_by(answer))
+    }
+}
+
+/// The refusal of anything that a consumer cannot do without: its requests, its answers, its inbox.
+pub(crate) async fn permission_denied(
+    watch: ConnectionWatch,
+    since: Moment,
+    shared: Arc<Shared>,
+) -> ConsumeError {
+    let durable = format!("{}.{}", shared.stream, shared.name);
+    let (request, answer) = (format!("$JS.API.CONSUMER.MSG.NEXT.{durable}"), format!(".{durable}."));
+    let is_ours = |refusal: &Refusal| {
+        let Refusal::Publish(subject) = refusal else { return false };
+        // The acks of newer servers have the domain and the account before the stream.
+        *subject == request || subject.strip_prefix("$JS.ACK").is_some_and(|rest| rest.contains(&answer))
+    };
+    let inbox = shared.client.new_inbox();
+    let refusal = tokio::select! {
+        refusal = watch.refusal(since, is_ours) => refusal,
+        refusal = watch.inbox_refusal(&inbox) => refusal,
+    };
+    denied(&refusal)
+}

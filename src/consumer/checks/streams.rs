@@ -1,0 +1,124 @@
+//! The streams that a consumer depends on: there, and fit for the guarantees.
+
+use crate::{
+    consumer::{
+        ConsumeError, ConsumeErrorKind, ConsumerOptions,
+        checks::{
+            fitness::{forgets_first, takes_no_dead_letter, unfit, written},
+            request::ApiRequest,
+        },
+        delivery::process::DEAD_LETTER_BUDGET,
+    },
+    contract::{consumer_name::ConsumerName, subject::Feed},
+    dedupe::DedupeStore,
+    topology::DEAD_LETTER_STREAM,
+};
+use async_nats::jetstream::{ErrorCode, context::GetStreamErrorKind, stream::Config};
+use std::{sync::Arc, time::Duration};
+use tokio::time::{sleep, timeout};
+
+/// A server that has not answered for so long is asked something else.
+const SILENCE: Duration = Duration::from_millis(1500);
+const SECOND_ANSWER_WITHIN: Duration = Duration::from_millis(500);
+
+/// What is known of the stream of events.
+#[derive(Debug, Default)]
+pub(crate) struct Checked {
+    /// How long events are kept, if that is limited.
+    pub(crate) max_age: Option<Duration>,
+    /// How many copies there are; zero where it was not looked at.
+    pub(crate) replicas: usize,
+}
+
+/// Reads both streams and says what is wrong with them.
+pub(crate) async fn check(
+    asker: &ApiRequest,
+    name: &ConsumerName,
+    feed: Feed,
+    store: &Arc<dyn DedupeStore>,
+    options: &ConsumerOptions,
+    retry_budget: Duration,
+) -> Result<Checked, ConsumeError> {
+    let events = find(asker, name, feed.stream()).await?;
+    must_fit(unfit(&events))?;
+    check_retention(store, options, &events)?;
+    let dead_letters = find(asker, name, DEAD_LETTER_STREAM).await?;
+    must_fit(unfit(&dead_letters))?;
+    // Only events of this feed are published, redriven ones among them.
+    let unfit = if feed == Feed::Strat { written(&events, retry_budget) } else { None };
+    must_fit(unfit.or_else(|| written(&dead_letters, DEAD_LETTER_BUDGET)))?;
+    must_fit(takes_no_dead_letter(&dead_letters).or_else(|| forgets_first(&events, &dead_letters)))?;
+    let max_age = (!events.max_age.is_zero()).then_some(events.max_age);
+    Ok(Checked { max_age, replicas: events.num_replicas })
+}
+
+fn must_fit(problem: Option<String>) -> Result<(), ConsumeError> {
+    problem.map_or(Ok(()), |problem| Err(ConsumeError::new(ConsumeErrorKind::UnfitStream, problem)))
+}
+
+async fn find(asker: &ApiRequest, name: &ConsumerName, stream: &str) -> Result<Config, ConsumeError> {
+    let subject = format!("$JS.API.STREAM.INFO.{stream}");
+    let answer = asker.ask(&subject, asker.context.get_stream(stream));
+    let answer = tokio::select! {
+        answer = answer => answer.map_err(|error| error.advised("build with `without_stream_checks`"))?,
+        () = answers_only_others(asker, name, stream) => {
+            let message = format!(
+                "server answers, but not to {subject}: allow this user to publish to it or build with \
+                 `without_stream_checks`; or {stream} has no leader"
+            );
+            return Err(ConsumeError::new(ConsumeErrorKind::Unavailable, message));
+        }
+    };
+    let error = match answer {
+        Ok(found) => return Ok(found.cached_info().config.clone()),
+        Err(error) => error,
+    };
+    Err(match error.kind() {
+        GetStreamErrorKind::JetStream(answer) if answer.error_code() == ErrorCode::STREAM_NOT_FOUND => {
+            let message = format!("stream {stream} does not exist: provision the topology first");
+            ConsumeError::new(ConsumeErrorKind::StreamNotFound, message)
+        }
+        _ => {
+            let message = format!("stream {stream} cannot be looked up");
+            ConsumeError::new(ConsumeErrorKind::Unavailable, message).caused_by(error)
+        }
+    })
+}
+
+/// Without a watch nobody tells of a missing permission; but a server that answers something else is not away.
+async fn answers_only_others(asker: &ApiRequest, name: &ConsumerName, stream: &str) {
+    sleep(SILENCE).await;
+    let request = asker.context.request(format!("CONSUMER.INFO.{stream}.{name}"), &());
+    let answers = timeout(SECOND_ANSWER_WITHIN, request).await;
+    if asker.watch.is_wired() || !matches!(answers, Ok(Ok(serde_json::Value::Object(_)))) {
+        std::future::pending::<()>().await;
+    }
+}
+
+/// A store that forgets before the stream does lets an old event be handled again.
+fn check_retention(
+    store: &Arc<dyn DedupeStore>,
+    options: &ConsumerOptions,
+    events: &Config,
+) -> Result<(), ConsumeError> {
+    let Some(retention) = store.retention() else { return Ok(()) };
+    if retention >= age(events) || options.allows_short_store_retention {
+        return Ok(());
+    }
+    let message = format!(
+        "dedupe store remembers for {retention:?} but {} keeps events {}: lengthen the store's retention, or ask for \
+         it with `allow_short_store_retention`",
+        events.name,
+        kept(events)
+    );
+    Err(ConsumeError::new(ConsumeErrorKind::StoreRetention, message))
+}
+
+/// The age that messages reach, where zero is for ever.
+pub(crate) fn age(stream: &Config) -> Duration {
+    if stream.max_age.is_zero() { Duration::MAX } else { stream.max_age }
+}
+
+pub(crate) fn kept(stream: &Config) -> String {
+    if stream.max_age.is_zero() { "without limit".to_owned() } else { format!("for {:?}", stream.max_age) }
+}

@@ -1,0 +1,224 @@
+//! Finds and dead-letters the events that async-nats cannot read.
+//!
+//! Whenever one of them is delivered, async-nats gives up the connection: the event never comes here, and the server
+//! delivers it again. So whoever loses the connection again and again, while something is unanswered that is not here,
+//! looks at what that is.
+//!
+//! Other processes may hold what is unanswered. They could read it, and so can this one: only what is verified to be
+//! unreadable is dead-lettered, and nothing else is touched.
+
+mod losses;
+mod readable;
+
+use crate::{
+    consumer::shared::Shared,
+    consumer::{
+        checks::difference::filters,
+        delivery::{process::DEAD_LETTER_BUDGET, reply::terminate},
+    },
+    dead_letter::{DeadLetterReason, DeadLetterRecord, Headers},
+    nats::{
+        connection_log::connects,
+        connection_watch::{ConnectionWatch, Refusal},
+        stored::Stored,
+    },
+    telemetry::log_limit::limited,
+};
+use async_nats::{
+    connection::State,
+    jetstream::{
+        Context,
+        consumer::{Info, pull},
+    },
+};
+use losses::Losses;
+use std::{collections::BTreeSet, error::Error, sync::Arc, time::Duration};
+use tokio::time::{Instant, sleep, timeout};
+
+/// How often it is looked whether the connection was lost.
+const EVERY: Duration = Duration::from_secs(1);
+const ANSWER_WITHIN: Duration = Duration::from_secs(2);
+/// How many messages are read at a time.
+const READS: usize = 256;
+
+/// Looks for unreadable events for ever.
+pub(crate) async fn watch(context: Context, watch: ConnectionWatch, shared: Arc<Shared>) {
+    let mut losses = Losses::new(connects(&shared.client), shared.options.ack_wait());
+    let mut search = Search { context, watch, shared, filed: BTreeSet::new() };
+    // The sequence to go on from, while there is something to look for.
+    let mut from = None;
+    loop {
+        sleep(EVERY).await;
+        if losses.come_again(connects(&search.shared.client), Instant::now()) {
+            from = Some(0);
+        }
+        if search.shared.client.connection_state() == State::Connected
+            && let Some(sequence) = from
+        {
+            from = search.go_on(sequence, losses.count()).await;
+        }
+    }
+}
+
+struct Search {
+    context: Context,
+    watch: ConnectionWatch,
+    shared: Arc<Shared>,
+    /// What has its dead letter, and was to be terminated.
+    filed: BTreeSet<u64>,
+}
+
+impl Search {
+    /// Reads what is unanswered and not here from `sequence` on; returns where to go on, if that was not all.
+    async fn go_on(&mut self, sequence: u64, losses: u64) -> Option<u64> {
+        let shared = Arc::clone(&self.shared);
+        let durable =
+            self.context.get_consumer_from_stream::<pull::Config, _, _>(shared.name.as_str(), shared.stream);
+        let Ok(Ok(durable)) = timeout(ANSWER_WITHIN, durable).await else { return Some(sequence) };
+        let info = durable.cached_info();
+        let held = shared.holds.certain();
+        if info.num_ack_pending <= held.len() {
+            return None;
+        }
+        let (floor, last) = (info.ack_floor.stream_sequence, info.delivered.stream_sequence);
+        self.filed = self.filed.split_off(&floor);
+        let filters = filters(&info.config);
+        let filter = if let [one] = filters.as_slice() { one } else { ">" };
+        let mut from = sequence.max(floor + 1);
+        for _ in 0..READS {
+            if from > last {
+                return None;
+            }
+            let connects_before = connects(&shared.client);
+            let stored = match self.read(from, filter).await {
+                Ok(stored) => stored.filter(|stored| stored.sequence <= last)?,
+                // The connection was lost meanwhile, and with it the question or the answer.
+                Err(_) if connects(&shared.client) != connects_before => return Some(from),
+                Err(error) => {
+                    self.is_blind(from, last, &*error);
+                    return None;
+                }
+            };
+            from = stored.sequence + 1;
+            let is_due = filters.is_empty() || filters.iter().any(|filter| matches(filter, &stored.subject));
+            if !is_due || held.contains(&stored.sequence) {
+                continue;
+            }
+            let why = match readable::fault(&stored, shared.options.order) {
+                None if self.has_another_subject(&stored).await => Some("subject is not UTF-8"),
+                why => why,
+            };
+            if let Some(why) = why {
+                self.file(&stored, why, info, losses).await;
+            }
+        }
+        Some(from)
+    }
+
+    /// Whether the subject is not what was read. In JSON, a replacement character stands for what is not UTF-8, and the
+    /// server does not find the message by that.
+    async fn has_another_subject(&self, stored: &Stored) -> bool {
+        let (subject, sequence) = (stored.subject.as_str(), stored.sequence);
+        if !subject.contains(char::REPLACEMENT_CHARACTER) {
+            return false;
+        }
+        let is_found = |found: Option<Stored>| found.is_some_and(|found| found.sequence == sequence);
+        let by_subject = self.read(sequence, subject).await.map(is_found);
+        // It may be gone since it was read.
+        matches!((by_subject, self.read(sequence, ">").await.map(is_found)), (Ok(false), Ok(true)))
+    }
+
+    async fn read(&self, from: u64, filter: &str) -> Result<Option<Stored>, Box<dyn Error + Send + Sync>> {
+        let subject = subject(self.shared.stream);
+        let is_ours = |refusal: &Refusal| matches!(refusal, Refusal::Publish(refused) if *refused == subject);
+        tokio::select! {
+            refusal = self.watch.refusal(self.watch.now(), is_ours) => Err(refusal.to_string().into()),
+            read = timeout(ANSWER_WITHIN, Stored::next(&self.context, self.shared.stream, from, filter)) => read?,
+        }
+    }
+
+    fn is_blind(&self, from: u64, to: u64, error: &(dyn Error + Send + Sync)) {
+        let Shared { name: consumer, stream, lines, .. } = &*self.shared;
+        limited!(
+            lines, error,
+            "connection is lost again and again, perhaps at an event that the client library cannot read, and events \
+             cannot be looked at: let this user publish to the subject, or find the event among these sequences and remove \
+             it with `nats stream rmm`",
+            %consumer, stream, from, to, subject = subject(stream), %error
+        );
+    }
+
+    /// Writes the dead letter, and then has the server deliver the event no more. What fails is tried again when the event
+    /// has cut the connection again.
+    async fn file(&mut self, stored: &Stored, why: &'static str, info: &Info, losses: u64) {
+        let shared = Arc::clone(&self.shared);
+        let (consumer, stream, sequence) = (&shared.name, shared.stream, stored.sequence);
+        if !self.filed.contains(&sequence) {
+            limited!(
+                shared.lines, warn,
+                "event cuts the connection at each delivery, since the client library cannot read it: it is dead-lettered",
+                %consumer, stream, sequence, why
+            );
+            let record = DeadLetterRecord {
+                consumer: consumer.as_str(),
+                reason: DeadLetterReason::Invalid,
+                error: &format!(
+                    "{why}: the client library cannot read it, and each delivery cut the connection"
+                ),
+                deliveries: losses,
+                stream,
+                sequence,
+                subject: &stored.subject,
+                headers: Headers::Unreadable { bytes: stored.header.len() },
+                payload: &stored.payload,
+                lines: &shared.lines,
+            };
+            if let Err(error) = record.store(&shared.publisher, Instant::now() + DEAD_LETTER_BUDGET).await {
+                let cause = error.source().map(ToString::to_string);
+                limited!(shared.lines, error, "dead letter could not be stored", %consumer, sequence, %error, cause);
+                return;
+            }
+            self.filed.insert(sequence);
+        }
+        // Nobody here has seen the subject that this delivery is acknowledged on. The server goes by the sequence.
+        let delivery = info.delivered.consumer_sequence;
+        let to = format!("$JS.ACK.{stream}.{consumer}.{losses}.{sequence}.{delivery}.0.0");
+        terminate(&shared, to.into(), DeadLetterReason::Invalid.as_str()).await;
+    }
+}
+
+fn subject(stream: &str) -> String {
+    format!("$JS.API.STREAM.MSG.GET.{stream}")
+}
+
+/// Whether the server delivers `subject` to who has this filter.
+fn matches(filter: &str, subject: &str) -> bool {
+    let (mut wanted, mut tokens) = (filter.split('.'), subject.split('.'));
+    loop {
+        match (wanted.next(), tokens.next()) {
+            (Some(">"), Some(_)) | (None, None) => return true,
+            (Some(wanted), Some(token)) if wanted == "*" || wanted == token => {}
+            _ => return false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::matches;
+
+    #[test]
+    fn a_filter_matches_what_the_server_delivers_by_it() {
+        for (filter, subject, wanted) in [
+            ("strat.*.unit.published", "strat.dev.unit.published", true),
+            ("strat.*.unit.published", "strat.dev.unit.published.more", false),
+            ("strat.*.unit.published", "strat.dev.unit", false),
+            ("strat.dev.unit.published", "strat.core.unit.published", false),
+            ("strat.>", "strat.dev.unit.published", true),
+            ("strat.>", "strat", false),
+            (">", "strat", true),
+        ] {
+            assert_eq!(matches(filter, subject), wanted, "{filter} {subject}");
+        }
+    }
+}

@@ -1,0 +1,11 @@
+//! One delivery, from its claim to its answer.
+
+pub(super) mod decide;
+pub(super) mod handed;
+pub(super) mod in_progress;
+pub(super) mod job;
+#[cfg(test)]
+mod model;
+pub(super) mod postponed;
+pub(super) mod process;
+pub(super) mod reply;

@@ -1,0 +1,45 @@
+//! What must hold in every state.
+
+use crate::consumer::delivery::model::{
+    state::{Message, State},
+    store::Status,
+};
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Violation {
+    /// The message is gone, with neither a settled effect nor a dead letter.
+    Lost,
+    /// The effect happened more often than crashes and lapsed leases explain.
+    RepeatedEffect,
+    /// A worker whose claim is another's changed the slot.
+    StaleWrite,
+    /// More attempts than allowed.
+    TooManyRuns,
+    /// A dead letter of an event that has done less wrong, crashes and failed calls included, than it may.
+    Blameless,
+    /// The owner of a claim whose answer was lost was told that another has it.
+    RefusedItsOwn,
+    /// A worker ran the handler of an event that it had decided to dead-letter.
+    DecidedAgain,
+}
+
+pub(super) fn violation(state: &State, max_attempts: u32) -> Option<Violation> {
+    let history = state.history;
+    let is_settled = state.slot.status == Status::Settled && history.effects > 0;
+    let is_lost = match state.message {
+        Message::Acked => !is_settled,
+        Message::Termed => !state.is_dead_lettered,
+        Message::Pending | Message::Unanswered => false,
+    };
+    let blame = history.faults_of_event + u32::from(history.faults());
+    let checks = [
+        (is_lost, Violation::Lost),
+        (history.effects > 1 + history.deaths, Violation::RepeatedEffect),
+        (history.is_stale_write_done, Violation::StaleWrite),
+        (history.runs > max_attempts, Violation::TooManyRuns),
+        (state.is_dead_lettered && blame < max_attempts, Violation::Blameless),
+        (history.is_lost_grant_refused, Violation::RefusedItsOwn),
+        (history.is_decided_again, Violation::DecidedAgain),
+    ];
+    checks.into_iter().find_map(|(is_violated, violation)| is_violated.then_some(violation))
+}

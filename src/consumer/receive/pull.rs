@@ -1,0 +1,331 @@
+//! Asking the server for messages, never for more than there is room for.
+//!
+//! The loop of async-nats asks ahead, can lose count of what it asked for, and stalls after a reconnect. Here what is asked
+//! for is counted before it is sent. The next request is made when half of the room is free again, so that the server
+//! has always one to serve; which of two it serves first is its own choice, so only their sum is counted. A
+//! request that ends early says how many messages it lacks. When no request shows a sign of life, they are given
+//! up and made again.
+
+use crate::{
+    consumer::{Order, checks::overflow::Silent, receive::pinned::GROUP, shared::Shared},
+    telemetry::log_limit::limited,
+};
+use async_nats::{
+    Client, HeaderValue, Message, StatusCode, Subject, Subscriber, connection::State,
+    message::OutboundMessage,
+};
+use futures::StreamExt;
+use serde::Serialize;
+use std::{
+    sync::{Arc, atomic::Ordering},
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+use tokio::time::{Instant, timeout};
+
+/// How long the server keeps a request open at most.
+pub(crate) const EXPIRES: Duration = Duration::from_secs(10);
+/// How often the server says that an open request has nothing to deliver: so many times while it is open.
+const HEARTBEATS: u32 = 5;
+/// A request that was silent for so long is lost.
+const SILENCE: Duration = Duration::from_secs(5);
+/// How long to wait before a request is repeated that nobody took.
+const PAUSE: Duration = Duration::from_millis(250);
+/// How long messages on their way may take to arrive after the subscription is closed.
+const DRAIN: Duration = Duration::from_secs(2);
+
+/// The open requests and the subscription that their messages arrive on.
+#[derive(Debug)]
+pub(crate) struct Puller {
+    client: Client,
+    subject: Subject,
+    inbox: String,
+    arrivals: Subscriber,
+    open: Option<Open>,
+    /// How many requests were made; their number is the last token of their reply subject.
+    requests: u64,
+    /// The count of connections when the last request was sent: another one has lost the request.
+    connects: u64,
+    not_before: Instant,
+    /// How long the server keeps a request open.
+    expires: Duration,
+    pin: Option<Pin>,
+    shared: Arc<Shared>,
+}
+
+/// The place of this process on a durable that serves one process at a time.
+#[derive(Debug, Default)]
+struct Pin {
+    /// By which the server knows this process, once it was chosen.
+    id: Option<String>,
+}
+
+/// The requests that the server has.
+#[derive(Debug)]
+struct Open {
+    /// The number of the first of them.
+    first: u64,
+    /// How many messages are to come.
+    outstanding: usize,
+    last_sent: Instant,
+    last_sign: Instant,
+}
+
+/// What arrived.
+#[derive(Debug)]
+pub(crate) enum Arrival {
+    Message(Message),
+    /// The first message since the server chose this process.
+    Chosen(Message),
+    /// The server chose another process.
+    Replaced,
+    /// A status that the loop need not know about.
+    Status,
+    /// Nobody takes requests for this consumer: it may be gone, or without a leader.
+    NobodyThere,
+    /// The server says that the consumer was deleted.
+    Deleted,
+    /// The connection is closed for good.
+    Closed,
+}
+
+#[derive(Serialize)]
+struct Body<'a> {
+    batch: usize,
+    expires: u128,
+    idle_heartbeat: u128,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    group: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    id: Option<&'a str>,
+}
+
+impl Puller {
+    pub(crate) async fn open(shared: Arc<Shared>) -> Result<Self, async_nats::SubscribeError> {
+        let (client, options) = (shared.client.clone(), &shared.options);
+        let inbox = client.new_inbox();
+        let arrivals = client.subscribe(format!("{inbox}.*")).await?;
+        let subject = format!("$JS.API.CONSUMER.MSG.NEXT.{}.{}", shared.stream, shared.name).into();
+        let connects = client.statistics().connects.load(Ordering::Relaxed);
+        let not_before = Instant::now();
+        // The server counts on requests to know that the process it chose is alive.
+        let is_pinned = options.order == Order::PerUnit;
+        let expires = if is_pinned { EXPIRES.min(options.ack_wait() / 4) } else { EXPIRES };
+        let pin = is_pinned.then(Pin::default);
+        Ok(Self {
+            client,
+            subject,
+            inbox,
+            arrivals,
+            open: None,
+            requests: 0,
+            connects,
+            not_before,
+            expires,
+            pin,
+            shared,
+        })
+    }
+
+    /// A request for more, unless so much is asked for already that it can wait. `room` is what is not in use. It is
+    /// to be sent; one that is not is lost, and made again.
+    pub(crate) fn ask(&mut self, room: usize, now: Instant) -> Option<OutboundMessage> {
+        let outstanding = self.open.as_ref().map_or(0, |open| open.outstanding);
+        let batch = room.saturating_sub(outstanding);
+        // The process that the server chose is known by its requests: a second one might be sent before it is chosen.
+        let is_due = outstanding == 0
+            || (self.pin.is_none() && batch >= self.shared.options.max_in_flight.div_ceil(2));
+        if batch == 0 || !is_due || now < self.not_before || !self.is_connected() {
+            return None;
+        }
+        self.requests += 1;
+        let id = self.requests;
+        self.connects = self.client.statistics().connects.load(Ordering::Relaxed);
+        // Counted before it is sent, so that no message can arrive uncounted.
+        let open =
+            self.open.get_or_insert(Open { first: id, outstanding: 0, last_sent: now, last_sign: now });
+        open.outstanding += batch;
+        open.last_sent = now;
+        let body = Body {
+            batch,
+            expires: self.expires.as_nanos(),
+            idle_heartbeat: (self.expires / HEARTBEATS).as_nanos(),
+            group: self.pin.as_ref().map(|_| GROUP),
+            id: self.pin.as_ref().and_then(|pin| pin.id.as_deref()),
+        };
+        let payload = serde_json::to_vec(&body).unwrap_or_default().into();
+        let reply = Some(format!("{}.{id}", self.inbox).into());
+        Some(OutboundMessage { subject: self.subject.clone(), reply, payload, headers: None })
+    }
+
+    /// Gives up requests that were lost, so that the next [`ask`](Self::ask) makes them again. Returns whether it is not
+    /// known by what.
+    pub(crate) fn give_up_lost(&mut self) -> bool {
+        let Some(open) = &self.open else { return false };
+        let now = Instant::now();
+        let is_reconnected = self.client.statistics().connects.load(Ordering::Relaxed) != self.connects;
+        let is_silent = now.duration_since(open.last_sign) > SILENCE;
+        let is_over = now.duration_since(open.last_sent) > self.expires + SILENCE;
+        if !(is_reconnected || is_silent || is_over) {
+            return false;
+        }
+        tracing::debug!(is_reconnected, is_silent, "requests for messages are lost and made again");
+        if !is_reconnected {
+            self.are_silent();
+        }
+        self.open = None;
+        !is_reconnected
+    }
+
+    /// The open requests have ended, or nothing is heard of them.
+    fn are_silent(&self) {
+        let Some(open) = &self.open else { return };
+        self.shared.silence.begin(Silent {
+            since: open.last_sign,
+            last: self.requests,
+            last_sent: open.last_sent,
+            outstanding: open.outstanding,
+            connects: self.connects,
+        });
+    }
+
+    /// The next arrival.
+    pub(crate) fn poll_next(&mut self, cx: &mut Context<'_>, now: Instant) -> Poll<Arrival> {
+        let message = ready!(self.arrivals.poll_next_unpin(cx));
+        Poll::Ready(message.map_or(Arrival::Closed, |message| self.take(message, now)))
+    }
+
+    fn take(&mut self, message: Message, now: Instant) -> Arrival {
+        let Some(status) = message.status.filter(|_| !is_event(&message)) else {
+            self.count_message(now);
+            return if self.is_chosen_by(&message) {
+                Arrival::Chosen(message)
+            } else {
+                Arrival::Message(message)
+            };
+        };
+        let id = message.subject.rsplit('.').next().and_then(|id| id.parse::<u64>().ok());
+        if let Some(id) = id {
+            self.shared.silence.broken_by(id);
+        }
+        let Some(open) = self.open.as_mut().filter(|open| id.is_some_and(|id| id >= open.first)) else {
+            return Arrival::Status;
+        };
+        open.last_sign = now;
+        let description = message.description.as_deref().unwrap_or_default();
+        match status {
+            StatusCode::IDLE_HEARTBEAT => Arrival::Status,
+            StatusCode::NO_RESPONDERS => {
+                self.end_all(now + PAUSE);
+                Arrival::NobodyThere
+            }
+            StatusCode::PIN_ID_MISMATCH => {
+                self.pin = Some(Pin::default());
+                self.end_all(now + PAUSE);
+                Arrival::Replaced
+            }
+            _ if description.eq_ignore_ascii_case("Consumer Deleted") => {
+                self.end_all(now + PAUSE);
+                Arrival::Deleted
+            }
+            // Expired: the usual end of a request.
+            StatusCode::NOT_FOUND | StatusCode::TIMEOUT => {
+                self.expired(lacking(&message), now);
+                // The last one to be sent is the last one to end.
+                if id == Some(self.requests) {
+                    self.are_silent();
+                }
+                Arrival::Status
+            }
+            _ => {
+                limited!(self.shared.lines, warn, "request for messages was ended by the server", %status, description);
+                self.end_all(now + PAUSE);
+                Arrival::Status
+            }
+        }
+    }
+
+    fn is_chosen_by(&mut self, message: &Message) -> bool {
+        let Some(pin) = &mut self.pin else { return false };
+        let id = message.headers.as_ref().and_then(|headers| headers.get("Nats-Pin-Id"));
+        match id.map(HeaderValue::as_str) {
+            Some(id) if pin.id.as_deref() != Some(id) => {
+                pin.id = Some(id.to_owned());
+                true
+            }
+            _ => false,
+        }
+    }
+
+    fn count_message(&mut self, now: Instant) {
+        if let Some(open) = &mut self.open {
+            open.last_sign = now;
+        }
+        self.count(1);
+    }
+
+    /// A request has ended that lacks so many messages; how many is told by every server that we support.
+    fn expired(&mut self, lacking: Option<usize>, now: Instant) {
+        match lacking {
+            Some(lacking) => self.count(lacking),
+            None => self.end_all(now),
+        }
+    }
+
+    fn count(&mut self, messages: usize) {
+        if let Some(open) = &mut self.open {
+            open.outstanding = open.outstanding.saturating_sub(messages);
+            if open.outstanding == 0 {
+                self.open = None;
+            }
+        }
+    }
+
+    fn end_all(&mut self, not_before: Instant) {
+        self.open = None;
+        self.not_before = not_before;
+    }
+
+    fn is_connected(&self) -> bool {
+        self.client.connection_state() == State::Connected
+    }
+
+    /// Whether the server serves this process and no other.
+    pub(crate) fn is_pinned(&self) -> bool {
+        self.pin.as_ref().is_some_and(|pin| pin.id.is_some())
+    }
+
+    /// Closes the subscription, so that nothing is delivered here any more, and returns what was on its way.
+    pub(crate) async fn close(mut self) -> Vec<Message> {
+        let mut last = Vec::new();
+        let drained = async {
+            // It has to wait for room in the client's command channel, which nobody empties while disconnected.
+            if let Err(error) = self.arrivals.drain().await {
+                tracing::warn!(%error, "subscription could not be drained");
+                return;
+            }
+            while let Some(message) = self.arrivals.next().await {
+                if is_event(&message) {
+                    last.push(message);
+                }
+            }
+        };
+        if timeout(DRAIN, drained).await.is_err() {
+            tracing::warn!(
+                "subscription did not drain in time; what is lost is redelivered after the ack wait"
+            );
+        }
+        last
+    }
+}
+
+/// Whether this is a message of the stream. It has a subject for its ack, and may have a status line all the same: its
+/// publisher wrote it, and servers before 2.12 store it as it is.
+fn is_event(message: &Message) -> bool {
+    message.reply.as_ref().is_some_and(|reply| reply.starts_with("$JS.ACK."))
+}
+
+/// How many messages a request lacks that has ended.
+fn lacking(message: &Message) -> Option<usize> {
+    message.headers.as_ref()?.get("Nats-Pending-Messages")?.as_str().parse().ok()
+}

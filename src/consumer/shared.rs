@@ -1,0 +1,58 @@
+//! What all parts of a running consumer share.
+
+use crate::{
+    consumer::checks::overflow::Silence,
+    consumer::{
+        ConsumerOptions,
+        delivery::{decide::Policy, in_progress::InProgressSet, postponed::Postponed},
+        handler::Handlers,
+        receive::arrivals::Arrivals,
+        state::ConsumerState,
+    },
+    contract::consumer_name::ConsumerName,
+    dedupe::DedupeStore,
+    nats::server_clock::ServerClock,
+    publish::Publisher,
+    telemetry::log_limit::LogLimit,
+};
+use async_nats::Client;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64},
+    },
+    time::Duration,
+};
+use tokio_util::sync::CancellationToken;
+
+/// What all deliveries of a consumer share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) name: ConsumerName,
+    pub(crate) stream: &'static str,
+    pub(crate) client: Client,
+    pub(crate) publisher: Publisher,
+    pub(crate) store: Arc<dyn DedupeStore>,
+    pub(crate) handlers: Handlers,
+    pub(crate) options: ConsumerOptions,
+    pub(crate) policy: Policy,
+    pub(crate) holds: Arc<InProgressSet>,
+    /// What is to be dead-lettered, and could not be yet.
+    pub(crate) postponed: Postponed,
+    /// Set while the store does not answer: nothing new is asked for.
+    pub(crate) store_is_down: AtomicBool,
+    /// How long the stream keeps events, if that is limited and known.
+    pub(crate) max_age: Option<Duration>,
+    pub(crate) clock: ServerClock,
+    pub(crate) arrivals: Arrivals,
+    pub(crate) silence: Silence,
+    /// How many sequences the stream removed that were still due.
+    pub(crate) expired: AtomicU64,
+    pub(crate) vitals: Arc<ConsumerState>,
+    /// What is logged once for each event or each retry goes through here.
+    pub(crate) lines: Arc<LogLimit>,
+    /// Shutdown was asked for: no handler starts.
+    pub(crate) drain: CancellationToken,
+    /// The grace is over: running handlers are dropped.
+    pub(crate) cancel: CancellationToken,
+}

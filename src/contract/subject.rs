@@ -1,0 +1,137 @@
+//! Subjects: where an event is published, forwarded and dead-lettered.
+
+use crate::contract::{consumer_name::ConsumerName, domain::Domain, event::EventType};
+use std::{collections::BTreeSet, fmt};
+
+/// The stream a consumer reads from.
+///
+/// Complete: the wire contract has one stream for events and one that the broker forwards to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Feed {
+    /// `STRATT_EVENTS`, subjects `strat.{domain}.{event-type}`.
+    #[default]
+    Strat,
+    /// `CHOCO_STRATT`, subjects `choco.strat.{domain}.{event-type}`, with permissions and retention of its own.
+    Choco,
+}
+
+impl Feed {
+    /// The name of the stream.
+    #[must_use]
+    pub const fn stream(self) -> &'static str {
+        match self {
+            Self::Strat => "STRATT_EVENTS",
+            Self::Choco => "CHOCO_STRATT",
+        }
+    }
+
+    /// What every subject of this feed begins with.
+    pub(crate) const fn prefix(self) -> &'static str {
+        match self {
+            Self::Strat => "strat.",
+            Self::Choco => "choco.strat.",
+        }
+    }
+
+    /// The subject of an event.
+    #[must_use]
+    pub fn subject(self, domain: &Domain, event_type: EventType) -> String {
+        [self.prefix(), domain.as_str(), ".", event_type.as_str()].concat()
+    }
+
+    /// The filter that matches events of a type in one domain, or in all of them.
+    pub(crate) fn filter(self, domain: Option<&Domain>, event_type: EventType) -> String {
+        [self.prefix(), domain.map_or("*", Domain::as_str), ".", event_type.as_str()].concat()
+    }
+
+    /// The filters that match events of these types in these domains, or in all if there are none.
+    pub(crate) fn filters(
+        self,
+        domains: impl IntoIterator<Item = Domain>,
+        event_types: &[EventType],
+    ) -> Vec<String> {
+        let domains: BTreeSet<_> = domains.into_iter().collect();
+        let event_types: BTreeSet<_> = event_types.iter().copied().collect();
+        let of = |domain| event_types.iter().map(move |event_type| self.filter(domain, *event_type));
+        if domains.is_empty() { of(None).collect() } else { domains.iter().map(Some).flat_map(of).collect() }
+    }
+}
+
+/// What the subject of an event says, whichever feed it came from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Address<'a> {
+    pub(crate) domain: &'a str,
+    pub(crate) event_type: &'a str,
+}
+
+impl<'a> Address<'a> {
+    pub(crate) fn parse(subject: &'a str) -> Option<Self> {
+        let rest = [Feed::Strat, Feed::Choco].iter().find_map(|feed| subject.strip_prefix(feed.prefix()))?;
+        let (domain, event_type) = rest.split_once('.')?;
+        Some(Self { domain, event_type })
+    }
+
+    /// The subject in `STRATT_EVENTS`, where a redriven event is published again.
+    pub(crate) fn strat_subject(&self) -> String {
+        [Feed::Strat.prefix(), self.domain, ".", self.event_type].concat()
+    }
+}
+
+/// What stands in a dead-letter subject for a domain or event type that is not one.
+pub(crate) const UNKNOWN: &str = "_";
+
+/// The subject of a dead letter, for any subject that its event came by.
+///
+/// A consumer, domain or type that is not valid becomes `_`, so that hostile text never becomes part of a subject.
+pub(crate) fn dead_letter_subject(consumer: &str, event_subject: &str) -> String {
+    let consumer = consumer.parse::<ConsumerName>().ok();
+    let address = Address::parse(event_subject);
+    let domain = address.and_then(|address| address.domain.parse::<Domain>().ok());
+    let event_type = address.and_then(|address| address.event_type.parse::<EventType>().ok());
+    dead_letter_filter(
+        consumer.as_ref().map_or(UNKNOWN, ConsumerName::as_str),
+        domain.as_ref().map_or(UNKNOWN, Domain::as_str),
+        event_type.as_ref().map_or(UNKNOWN, EventType::as_str),
+    )
+}
+
+/// The subjects of dead letters; each part may be a wildcard.
+pub(crate) fn dead_letter_filter(
+    consumer: impl fmt::Display,
+    domain: impl fmt::Display,
+    event_type: impl fmt::Display,
+) -> String {
+    format!("stratt.dlq.{consumer}.{domain}.{event_type}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn subjects_of_both_feeds_say_the_same() {
+        let domain: Domain = "dev".parse().unwrap();
+        for (feed, subject) in
+            [(Feed::Strat, "strat.dev.unit.tampered"), (Feed::Choco, "choco.strat.dev.unit.tampered")]
+        {
+            assert_eq!(feed.subject(&domain, EventType::UnitTampered), subject);
+            let address = Address::parse(subject).unwrap();
+            assert_eq!((address.domain, address.event_type), ("dev", "unit.tampered"));
+            assert_eq!(address.strat_subject(), "strat.dev.unit.tampered");
+        }
+    }
+
+    #[test]
+    fn dead_letter_subjects_hold_no_hostile_text() {
+        for (consumer, subject, wanted) in [
+            ("c", "strat.dev.chain.gate.fired", "stratt.dlq.c.dev.chain.gate.fired"),
+            ("c", "choco.strat.dev.unit.published", "stratt.dlq.c.dev.unit.published"),
+            ("c", "strat.*.unit.published", "stratt.dlq.c._.unit.published"),
+            ("c", "strat.dev.>", "stratt.dlq.c.dev._"),
+            ("c", "elsewhere", "stratt.dlq.c._._"),
+            ("grün", "strat.dev.unit.published", "stratt.dlq._.dev.unit.published"),
+        ] {
+            assert_eq!(dead_letter_subject(consumer, subject), wanted);
+        }
+    }
+}

@@ -1,0 +1,51 @@
+//! Logs what becomes of the connection to the broker, which the client library logs in its own words only.
+
+use crate::telemetry::log_limit::{LogLimit, limited};
+use async_nats::{Client, connection::State};
+use std::{
+    sync::atomic::Ordering,
+    time::{Duration, Instant},
+};
+
+/// Logs once when the connection is lost, and once when it is back.
+#[derive(Debug)]
+pub(crate) struct ConnectionLog {
+    client: Client,
+    /// The count of connections at the last look: one that was made anew between two looks was lost as well.
+    connects: u64,
+    lost_at: Option<Instant>,
+}
+
+impl ConnectionLog {
+    pub(crate) fn new(client: Client) -> Self {
+        Self { connects: connects(&client), client, lost_at: None }
+    }
+
+    /// Looks at the connection; to be called again and again.
+    pub(crate) fn look(&mut self, lines: &LogLimit) {
+        let owner = lines.owner();
+        let is_connected = self.client.connection_state() == State::Connected;
+        let connects = connects(&self.client);
+        match (self.lost_at, is_connected) {
+            (None, false) => {
+                self.lost_at = Some(Instant::now());
+                limited!(lines, warn, "connection to the broker is lost, and is waited for", owner);
+            }
+            (Some(lost_at), true) => {
+                self.lost_at = None;
+                let away = Duration::from_secs(lost_at.elapsed().as_secs());
+                limited!(lines, info, "connection to the broker is back", owner, ?away);
+            }
+            (None, true) if connects != self.connects => {
+                limited!(lines, warn, "connection to the broker was lost and is back", owner);
+            }
+            _ => {}
+        }
+        self.connects = connects;
+    }
+}
+
+/// How often the client has connected: once, and once more after each loss.
+pub(crate) fn connects(client: &Client) -> u64 {
+    client.statistics().connects.load(Ordering::Relaxed)
+}

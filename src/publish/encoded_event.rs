@@ -1,0 +1,96 @@
+//! An envelope, written.
+
+use crate::publish::{Outgoing, PublishError, PublishErrorKind, cloud_event::CloudEvent};
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
+use crate::{
+    contract::{
+        envelope::Envelope,
+        event::{Event, key::IdempotencyKey},
+    },
+    publish::span::PublishSpan,
+    telemetry::trace_context::StoredTrace,
+};
+use async_nats::{HeaderMap, HeaderName, Subject, header::NATS_MESSAGE_ID, jetstream::Context};
+use bytes::Bytes;
+
+/// An envelope, written once: what every attempt to publish it needs. Cheap to keep, since its headers are made when they
+/// are sent.
+#[derive(Debug, Clone)]
+pub(crate) struct EncodedEvent {
+    pub(super) subject: Subject,
+    pub(super) key: IdempotencyKey,
+    pub(super) payload: Bytes,
+    pub(super) cloud_event: Option<Box<CloudEvent>>,
+    /// That it was announced in, if that was earlier.
+    #[cfg(any(feature = "postgres", feature = "sqlite"))]
+    pub(super) trace: Option<Box<StoredTrace>>,
+}
+
+impl EncodedEvent {
+    pub(crate) fn new<E: Event>(envelope: &Envelope<E>, is_cloud_event: bool) -> Result<Self, PublishError> {
+        let payload = envelope.encode()?;
+        if payload.len() > Envelope::MAX_BYTES {
+            return Err(PublishError::new(PublishErrorKind::TooLarge));
+        }
+        let subject = envelope.subject().into();
+        let cloud_event = is_cloud_event.then(|| Box::new(CloudEvent::of(envelope)));
+        Ok(Self {
+            subject,
+            key: envelope.idempotency_key(),
+            payload: payload.into(),
+            cloud_event,
+            #[cfg(any(feature = "postgres", feature = "sqlite"))]
+            trace: None,
+        })
+    }
+
+    /// One that was written earlier, by whoever had the envelope, and that stays in the trace of that.
+    #[cfg(any(feature = "postgres", feature = "sqlite"))]
+    pub(crate) fn written(
+        subject: String,
+        key: IdempotencyKey,
+        payload: Bytes,
+        trace: Option<StoredTrace>,
+    ) -> Self {
+        let trace = trace.map(Box::new);
+        Self { subject: subject.into(), key, payload, cloud_event: None, trace }
+    }
+
+    /// The same, as a CloudEvent.
+    ///
+    /// # Errors
+    ///
+    /// When what was written is no envelope that belongs on this subject.
+    #[cfg(any(feature = "postgres", feature = "sqlite"))]
+    pub(crate) fn into_cloud_event(self) -> Result<Self, crate::contract::envelope::DecodeError> {
+        let envelope: Envelope = Envelope::decode(&self.subject, &self.payload)?;
+        Ok(Self { cloud_event: Some(Box::new(CloudEvent::of(&envelope))), ..self })
+    }
+
+    pub(super) fn span(&self, context: &Context) -> PublishSpan {
+        PublishSpan::begin(&self.subject, self.key, self.payload.len(), context)
+    }
+
+    pub(super) fn headers(&self) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        headers.insert(NATS_MESSAGE_ID, self.key.to_string());
+        headers.insert(HeaderName::from_static("Content-Type"), "application/json");
+        if let Some(cloud_event) = &self.cloud_event {
+            cloud_event.write(&mut headers);
+        }
+        #[cfg(any(feature = "postgres", feature = "sqlite"))]
+        if let Some(trace) = &self.trace {
+            trace.write(&mut headers);
+        }
+        headers
+    }
+
+    /// What is sent with these headers.
+    pub(super) fn with(&self, headers: HeaderMap) -> (Subject, HeaderMap, Bytes) {
+        (self.subject.clone(), headers, self.payload.clone())
+    }
+
+    pub(crate) fn into_outgoing(self) -> Outgoing {
+        Outgoing { headers: self.headers(), subject: self.subject.to_string(), payload: self.payload }
+    }
+}

@@ -1,0 +1,274 @@
+//! Repeating a publish until the broker acknowledges it, refuses it, or the time is up.
+
+use crate::{
+    nats::connection_watch::{ConnectionWatch, Moment, Refusal},
+    publish::{
+        BridgeOptions, Outgoing, PublishError, PublishErrorKind, PublishReceipt,
+        answer::{Answer, is_final},
+        failure::Failure,
+        meter::PublisherMeter,
+        span::PublishSpan,
+        verify_duplicate,
+    },
+    report::report,
+};
+use async_nats::{
+    Client, HeaderValue,
+    header::NATS_MESSAGE_ID,
+    jetstream::{
+        self,
+        context::{self, ContextBuilder, PublishAckFuture},
+        message::{PublishMessage, StreamMessage},
+        publish::PublishAck,
+    },
+};
+use std::{error::Error, future::IntoFuture, sync::Arc, time::Duration};
+use tokio::time::{Instant, sleep, timeout_at};
+use tracing::Instrument;
+
+/// Publishes messages that carry their own message id, so that a repeat is stored once.
+#[derive(Debug, Clone)]
+pub(crate) struct Publisher {
+    pub(super) context: jetstream::Context,
+    pub(super) options: BridgeOptions,
+    pub(super) watch: ConnectionWatch,
+    /// Of the kind that acknowledgements come to.
+    pub(super) inbox: Arc<str>,
+    pub(super) meter: PublisherMeter,
+}
+
+/// An attempt that was sent.
+pub(super) struct Sent {
+    acknowledgement: PublishAckFuture,
+    at: Moment,
+}
+
+impl Publisher {
+    pub(crate) fn new(client: Client, options: BridgeOptions, watch: ConnectionWatch) -> Self {
+        let inbox = client.new_inbox().into();
+        let context = ContextBuilder::new().timeout(options.attempt_timeout()).build(client);
+        Self { context, options, watch, inbox, meter: PublisherMeter::new() }
+    }
+
+    #[cfg(any(feature = "postgres", feature = "sqlite"))]
+    pub(crate) fn writes_cloud_events(&self) -> bool {
+        self.options.writes_cloud_events()
+    }
+
+    /// Publishes within the retry budget.
+    pub(crate) async fn publish(&self, message: Outgoing) -> Result<PublishReceipt, PublishError> {
+        let deadline = Instant::now() + self.options.retry_budget();
+        self.publish_until(message, deadline).await
+    }
+
+    /// Publishes until `deadline`. One attempt that nobody answered makes the outcome of a failure unknown.
+    pub(crate) async fn publish_until(
+        &self,
+        mut message: Outgoing,
+        deadline: Instant,
+    ) -> Result<PublishReceipt, PublishError> {
+        let emission = self.begin(&mut message);
+        let published = async {
+            let sent = self.send(&message, deadline).await;
+            self.finish(message, sent, deadline).await
+        };
+        let outcome = published.instrument(emission.span().clone()).await;
+        emission.end(&self.meter, &outcome);
+        outcome
+    }
+
+    /// Makes one attempt, which ends then at the latest: for callers that repeat it themselves.
+    #[cfg(any(feature = "postgres", feature = "sqlite"))]
+    pub(crate) async fn publish_once(
+        &self,
+        mut message: Outgoing,
+        deadline: Instant,
+    ) -> Result<PublishReceipt, PublishError> {
+        let emission = self.begin(&mut message);
+        let published = async {
+            let sent = self.send(&message, deadline).await;
+            match self.acknowledged(sent, &message, deadline).await {
+                Ok(receipt) if self.is_to_be_verified(&receipt) => {
+                    verify_duplicate::verify(&self.context, &message, receipt, deadline).await
+                }
+                acknowledged => acknowledged.map_err(|failure| failure.error),
+            }
+        };
+        let outcome = published.instrument(emission.span().clone()).await;
+        emission.end(&self.meter, &outcome);
+        outcome
+    }
+
+    fn is_to_be_verified(&self, receipt: &PublishReceipt) -> bool {
+        receipt.is_duplicate() && self.options.verifies_duplicates()
+    }
+
+    fn begin(&self, message: &mut Outgoing) -> PublishSpan {
+        let message_id = message.headers.get(NATS_MESSAGE_ID).map_or("", HeaderValue::as_str);
+        let emission = PublishSpan::begin(&message.subject, message_id, message.payload.len(), &self.context);
+        emission.inject_into(&mut message.headers);
+        emission
+    }
+
+    /// Waits for the acknowledgement, and sends again until it comes or the time is up.
+    pub(super) async fn finish(
+        &self,
+        message: Outgoing,
+        mut sent: Result<Sent, Failure>,
+        deadline: Instant,
+    ) -> Result<PublishReceipt, PublishError> {
+        let mut outcome_unknown = false;
+        let mut was_denied = false;
+        let mut pauses = Pauses::new();
+        loop {
+            let Failure { error, mut try_again } = match self.acknowledged(sent, &message, deadline).await {
+                Ok(receipt) if self.is_to_be_verified(&receipt) => {
+                    return verify_duplicate::verify(&self.context, &message, receipt, deadline).await;
+                }
+                Ok(receipt) => return Ok(receipt),
+                Err(failure) => failure,
+            };
+            outcome_unknown |= error.is_outcome_unknown();
+            if error.kind() == PublishErrorKind::PermissionDenied {
+                // One refusal may be that of an earlier message on this subject, from before a change of permissions.
+                try_again = !std::mem::replace(&mut was_denied, true);
+            }
+            let pause = pauses.next_pause();
+            if !try_again || Instant::now() + pause >= deadline {
+                return Err(self.explained(error.with_outcome_unknown(outcome_unknown)));
+            }
+            tracing::debug!(subject = message.subject, error = %report(&error), "publish is repeated");
+            sleep(pause).await;
+            sent = self.send(&message, deadline).await;
+        }
+    }
+
+    /// With the reason why there is no connection, if there is none.
+    pub(super) fn explained(&self, error: PublishError) -> PublishError {
+        match error.kind() {
+            PublishErrorKind::TimedOut | PublishErrorKind::Disconnected => {
+                error.or_caused(self.watch.disconnected(&self.context.client()))
+            }
+            _ => error,
+        }
+    }
+
+    /// What is stored where the receipt says; `None` when it was deleted since.
+    pub(crate) async fn read_until(
+        &self,
+        receipt: &PublishReceipt,
+        deadline: Instant,
+    ) -> Result<Option<StreamMessage>, PublishError> {
+        let subject = format!("$JS.API.STREAM.MSG.GET.{}", receipt.stream());
+        let at = self.watch.now();
+        tokio::select! {
+            biased;
+            read = timeout_at(deadline, verify_duplicate::read(&self.context, receipt)) => {
+                read.unwrap_or_else(|_elapsed| Err(PublishError::new(PublishErrorKind::TimedOut)))
+            }
+            refusal = self.watch.publish_refusal(at, &self.inbox, |refused| refused.is_of_publish(&subject)) => {
+                Err(Failure::denied(&refusal, false).error)
+            }
+        }
+    }
+
+    pub(super) async fn send(&self, message: &Outgoing, deadline: Instant) -> Result<Sent, Failure> {
+        let at = self.watch.now();
+        let outgoing =
+            PublishMessage::build().payload(message.payload.clone()).headers(message.headers.clone());
+        let until = deadline.min(Instant::now() + self.options.attempt_timeout());
+        // With too many unacknowledged, or while disconnected, sending waits without a limit of its own.
+        match timeout_at(until, self.context.send_publish(message.subject.clone(), outgoing)).await {
+            Ok(sent) => Ok(Sent { acknowledgement: sent?, at }),
+            Err(_elapsed) => Err(Failure::unanswered()),
+        }
+    }
+
+    /// Waits for one acknowledgement, for the attempt timeout at most, or for the word that it will not come.
+    async fn acknowledged(
+        &self,
+        sent: Result<Sent, Failure>,
+        message: &Outgoing,
+        deadline: Instant,
+    ) -> Result<PublishReceipt, Failure> {
+        let Sent { acknowledgement, at } = sent?;
+        let is_ours = |refused: &Refusal| refused.is_of_publish(&message.subject);
+        tokio::select! {
+            biased;
+            receipt = self.receipt(acknowledgement, message, deadline) => receipt,
+            refusal = self.watch.publish_refusal(at, &self.inbox, is_ours) => {
+                // An answer that may not come in does not say that nothing was stored.
+                Err(Failure::denied(&refusal, !is_ours(&refusal)))
+            }
+        }
+    }
+
+    async fn receipt(
+        &self,
+        acknowledgement: PublishAckFuture,
+        message: &Outgoing,
+        deadline: Instant,
+    ) -> Result<PublishReceipt, Failure> {
+        match timeout_at(deadline, acknowledgement.into_future()).await {
+            Err(_elapsed) => Err(Failure::unanswered()),
+            Ok(Ok(acknowledged)) => stored(acknowledged),
+            Ok(Err(error)) if is_foreign(&error) => {
+                // Somebody else was faster, and the answer of JetStream comes to nobody: it is asked again.
+                let sent =
+                    (message.subject.as_str().into(), message.headers.clone(), message.payload.clone());
+                let until = deadline.min(Instant::now() + self.options.attempt_timeout());
+                let answer = self.ask(sent, until, is_final).await;
+                let stored = answer.and_then(|answer| Answer::read(&answer).receipt());
+                stored.map_err(Failure::of_unknown_outcome)
+            }
+            Ok(Err(error)) => Err(error.into()),
+        }
+    }
+}
+
+/// Whether what came cannot be read as an answer of JetStream.
+fn is_foreign(error: &context::PublishError) -> bool {
+    matches!(error.source(), Some(source) if source.is::<serde_json::Error>())
+}
+
+fn stored(acknowledged: PublishAck) -> Result<PublishReceipt, Failure> {
+    if acknowledged.sequence == 0 { Err(Failure::without_sequence()) } else { Ok(acknowledged.into()) }
+}
+
+/// Growing pauses with a random part, so that many publishers do not come back in step.
+pub(super) struct Pauses {
+    next: Duration,
+}
+
+impl Pauses {
+    const FIRST: Duration = Duration::from_millis(50);
+    const LONGEST: Duration = Duration::from_secs(1);
+
+    pub(super) fn new() -> Self {
+        Self { next: Self::FIRST }
+    }
+
+    pub(super) fn next_pause(&mut self) -> Duration {
+        let pause = crate::jitter::spread(self.next);
+        self.next = (self.next * 2).min(Self::LONGEST);
+        pause
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn acknowledgement(text: &str) -> Result<PublishReceipt, Failure> {
+        stored(serde_json::from_str(text).unwrap())
+    }
+
+    #[test]
+    fn an_acknowledgement_without_a_sequence_is_no_receipt() {
+        let in_process = r#"{"stream":"STRATT_EVENTS","seq":0,"duplicate":true}"#;
+        let failure = acknowledgement(in_process).err().unwrap();
+        assert!(failure.try_again && failure.error.is_outcome_unknown());
+        let receipt = acknowledgement(&in_process.replace(":0", ":7")).ok().unwrap();
+        assert_eq!((receipt.sequence(), receipt.is_duplicate()), (7, true));
+    }
+}

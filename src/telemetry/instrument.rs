@@ -1,0 +1,44 @@
+//! Counters, gauges and histograms of the crate `metrics`, and their names. Without the feature they count nothing.
+//!
+//! Handles are made once, by each publisher, consumer and outbox: counting then costs an atomic addition.
+
+#[cfg(not(feature = "metrics"))]
+mod off;
+#[cfg(feature = "metrics")]
+mod on;
+
+#[cfg(all(not(feature = "metrics"), any(feature = "postgres", feature = "sqlite")))]
+pub(crate) use off::gauge_in_seconds;
+#[cfg(not(feature = "metrics"))]
+pub(crate) use off::{Counter, Gauge, Histogram, counter, gauge, histogram};
+#[cfg(all(feature = "metrics", any(feature = "postgres", feature = "sqlite")))]
+pub(crate) use on::gauge_in_seconds;
+#[cfg(feature = "metrics")]
+pub(crate) use on::{Counter, Gauge, Histogram, counter, gauge, histogram};
+
+pub(crate) type Labels<'a> = &'a [(&'static str, &'a str)];
+
+pub(crate) const EMITTED: &str = "stratt_events_emitted_total";
+pub(crate) const PUBLISH_DURATION: &str = "stratt_publish_duration_seconds";
+pub(crate) const RECEIVED: &str = "stratt_events_received_total";
+pub(crate) const HANDLED: &str = "stratt_events_handled_total";
+pub(crate) const DUPLICATES: &str = "stratt_duplicates_total";
+pub(crate) const RETRIES: &str = "stratt_retries_total";
+pub(crate) const DEAD_LETTERS: &str = "stratt_dead_letters_total";
+pub(crate) const UNSETTLED: &str = "stratt_unsettled_total";
+pub(crate) const IN_FLIGHT: &str = "stratt_in_flight";
+pub(crate) const PENDING: &str = "stratt_consumer_pending";
+pub(crate) const STORE_UP: &str = "stratt_store_up";
+pub(crate) const HANDLER_DURATION: &str = "stratt_handler_duration_seconds";
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
+pub(crate) const OUTBOX_PENDING: &str = "stratt_outbox_pending";
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
+pub(crate) const OUTBOX_OLDEST: &str = "stratt_outbox_oldest_seconds";
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
+pub(crate) const OUTBOX_SET_ASIDE: &str = "stratt_outbox_set_aside";
+
+/// Returns the counter of duplicates. Both kinds have one name, so that neither is overlooked.
+pub(crate) fn duplicates(consumer: &str, cause: &'static str) -> Counter {
+    let labels = [("consumer", consumer), ("cause", cause)];
+    counter(DUPLICATES, "Events that were not stored, or not handled, a second time.", &labels)
+}

@@ -1,0 +1,77 @@
+//! Instruments that the recorder of the host reads.
+
+use crate::telemetry::instrument::Labels;
+use metrics::{Label, Unit};
+use std::{fmt, time::Duration};
+
+pub(crate) struct Counter(metrics::Counter);
+pub(crate) struct Gauge(metrics::Gauge);
+pub(crate) struct Histogram(metrics::Histogram);
+
+pub(crate) fn counter(name: &'static str, help: &'static str, labels: Labels<'_>) -> Counter {
+    metrics::describe_counter!(name, Unit::Count, help);
+    Counter(metrics::counter!(name, owned(labels)))
+}
+
+pub(crate) fn gauge(name: &'static str, help: &'static str, labels: Labels<'_>) -> Gauge {
+    metrics::describe_gauge!(name, Unit::Count, help);
+    Gauge(metrics::gauge!(name, owned(labels)))
+}
+
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
+pub(crate) fn gauge_in_seconds(name: &'static str, help: &'static str, labels: Labels<'_>) -> Gauge {
+    metrics::describe_gauge!(name, Unit::Seconds, help);
+    Gauge(metrics::gauge!(name, owned(labels)))
+}
+
+/// A histogram of durations, in seconds.
+pub(crate) fn histogram(name: &'static str, help: &'static str, labels: Labels<'_>) -> Histogram {
+    metrics::describe_histogram!(name, Unit::Seconds, help);
+    Histogram(metrics::histogram!(name, owned(labels)))
+}
+
+fn owned(labels: Labels<'_>) -> Vec<Label> {
+    labels.iter().map(|(name, value)| Label::new(*name, (*value).to_owned())).collect()
+}
+
+impl Counter {
+    pub(crate) fn add(&self, count: u64) {
+        self.0.increment(count);
+    }
+}
+
+impl Gauge {
+    /// Gauges are floating-point numbers, and these counts never come near to what such a number cannot hold.
+    pub(crate) fn set(&self, count: u64) {
+        self.0.set(f64::from(u32::try_from(count).unwrap_or(u32::MAX)));
+    }
+
+    #[cfg(any(feature = "postgres", feature = "sqlite"))]
+    pub(crate) fn set_seconds(&self, duration: Duration) {
+        self.0.set(duration);
+    }
+}
+
+impl Histogram {
+    pub(crate) fn record(&self, duration: Duration) {
+        self.0.record(duration);
+    }
+}
+
+impl fmt::Debug for Counter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Counter")
+    }
+}
+
+impl fmt::Debug for Gauge {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Gauge")
+    }
+}
+
+impl fmt::Debug for Histogram {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Histogram")
+    }
+}

@@ -1,0 +1,98 @@
+//! Choco in an account of its own.
+
+use crate::{
+    contract::value::{ParseError, is_token},
+    topology::EVENT_STREAM,
+};
+use async_nats::jetstream::stream::External;
+
+/// The events in one account of the server and `CHOCO_STRATT` in another: what the first exports and the second imports.
+///
+/// Users of Choco's account then have no way to the streams, dead letters and subjects of the other, whatever their
+/// permissions. The two connections provision a part each, the first one first:
+///
+/// ```no_run
+/// # use stratt_event_bridge::{EventBridge, topology::{Topology, TopologyError, TwoAccounts}};
+/// # async fn example(stratt: EventBridge, choco: EventBridge) -> Result<(), Box<dyn std::error::Error>> {
+/// let accounts = TwoAccounts::new("STRATT", "CHOCO")?;
+/// println!("exports of STRATT: {}", accounts.exports());
+/// println!("imports of CHOCO: {}", accounts.imports());
+/// stratt.provision(&Topology::default().without_choco()).await?;
+/// choco.provision(&Topology::default().only_choco(&accounts)).await?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TwoAccounts {
+    stratt: String,
+    choco: String,
+}
+
+/// Where the events arrive in Choco's account before they are stored.
+const DELIVERY: &str = "deliver.choco_stratt";
+
+impl TwoAccounts {
+    /// The account of the events, and that of Choco: names, or the public keys of accounts.
+    ///
+    /// # Errors
+    ///
+    /// When a name is not 1 to 64 of `A-Z a-z 0-9 _ -`, or both are the same.
+    pub fn new(stratt: &str, choco: &str) -> Result<Self, ParseError> {
+        const RULE: &str = "must be 1 to 64 of A-Z a-z 0-9 _ - and not the other account";
+        let is_name =
+            |name: &str| is_token(name, 64, |b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-');
+        for (name, other) in [(stratt, choco), (choco, stratt)] {
+            if !is_name(name) || name == other {
+                return Err(ParseError::new("account name", RULE, name));
+            }
+        }
+        Ok(Self { stratt: stratt.to_owned(), choco: choco.to_owned() })
+    }
+
+    /// The list that stands after `exports:` in the account of the events.
+    #[must_use]
+    pub fn exports(&self) -> String {
+        let choco = &self.choco;
+        let mut lines: Vec<_> = services()
+            .into_iter()
+            .map(|service| format!("  {{ service: \"{service}\", accounts: [\"{choco}\"] }}"))
+            .collect();
+        lines.push(format!("  {{ stream: \"{DELIVERY}.>\", accounts: [\"{choco}\"] }}"));
+        format!("[\n{}\n]", lines.join("\n"))
+    }
+
+    /// The list that stands after `imports:` in the account of Choco.
+    #[must_use]
+    pub fn imports(&self) -> String {
+        let stratt = &self.stratt;
+        let of_stratt = |subject: &str| format!("{{ account: \"{stratt}\", subject: \"{subject}\" }}");
+        let [create, flow, domain_flow] = services();
+        let to = format!("{}{}", self.api_prefix(), create.trim_start_matches("$JS.API"));
+        let lines = [
+            format!("  {{ service: {}, to: \"{to}\" }}", of_stratt(&create)),
+            format!("  {{ service: {} }}", of_stratt(&flow)),
+            format!("  {{ service: {} }}", of_stratt(&domain_flow)),
+            format!("  {{ stream: {} }}", of_stratt(&format!("{DELIVERY}.>"))),
+        ];
+        format!("[\n{}\n]", lines.join("\n"))
+    }
+
+    /// How the stream of Choco's account finds its origin.
+    pub(in crate::topology) fn external(&self) -> External {
+        External { api_prefix: self.api_prefix(), delivery_prefix: Some(DELIVERY.to_owned()) }
+    }
+
+    fn api_prefix(&self) -> String {
+        format!("{}.JS.API", self.stratt)
+    }
+}
+
+/// Creating the consumer of the source, whose filter the subject pins, and its flow control in both forms that servers
+/// use: without it the source stands still for good after some 2 MB.
+fn services() -> [String; 3] {
+    [
+        format!("$JS.API.CONSUMER.CREATE.{EVENT_STREAM}.*.strat.>"),
+        format!("$JS.FC.{EVENT_STREAM}.*.*"),
+        format!("$JS.FC.*.*.{EVENT_STREAM}.*.*"),
+    ]
+}
