@@ -1,10 +1,10 @@
 //! The ledger on a real server: it balances what happened, and finds what did not.
 
+use ledger::{Balance, Journal, Ledger, WitnessStore};
 use std::{sync::Arc, time::Duration};
 use stratt_event_bridge::{
     BridgeOptions, Delivery, Event, EventBridge, Feed, HandlerError, UnitPublished,
     dedupe::{DedupeStore, MemoryStore},
-    testing::ledger::{Balance, Journal, Ledger, WitnessStore},
 };
 use support::{Running, Stage, eventually, published, quick};
 

@@ -1,5 +1,5 @@
 use super::*;
-use crate::testing::ledger::found::Stored;
+use crate::found::Stored;
 use std::time::Duration;
 use time::OffsetDateTime;
 
