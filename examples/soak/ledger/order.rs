@@ -79,7 +79,7 @@ mod tests {
     }
 
     #[test]
-    fn an_event_that_begins_before_another_of_its_unit_has_ended_is_found() {
+    fn an_event_that_overtakes_another_of_its_unit_is_found() {
         let due = [stored(1, "a"), stored(2, "b"), stored(3, "a")];
         let in_order = [run(1, 10, 20), run(3, 20, 30), run(2, 5, 6)].concat();
         assert_eq!(out_of_order(&in_order, &due), [""; 0]);
