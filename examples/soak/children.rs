@@ -5,13 +5,13 @@ use crate::{
     consumer::{COULD_NOT_START, JOURNAL, ORDERED, URLS},
     stage::Stage,
 };
+use ledger::Journal;
 use std::{
     fs::{File, OpenOptions},
     path::PathBuf,
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
-use stratt_event_bridge::testing::ledger::Journal;
 
 const CHILDREN: usize = 3;
 /// How long a child may take to drain.

@@ -1,11 +1,11 @@
 //! One of the consumer processes: this very program, started by itself.
 
 use crate::{Failure, network::connect};
+use ledger::{Journal, Ledger, WitnessStore};
 use std::{path::PathBuf, process::ExitCode, sync::Arc, time::Duration};
 use stratt_event_bridge::{
     ConsumerOptions, Delivery, DurableConsumer, EventBridge, Feed, HandlerError, Order, UnitPublished,
     dedupe::{KvStore, KvStoreOptions},
-    testing::ledger::{Journal, Ledger, WitnessStore},
 };
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;

@@ -1,6 +1,7 @@
 //! Publishers that go on until they are stopped.
 
 use crate::{Failure, network::connect, stage::Stage};
+use ledger::Journal;
 use std::{
     sync::{
         Arc,
@@ -8,9 +9,7 @@ use std::{
     },
     time::{Duration, Instant},
 };
-use stratt_event_bridge::{
-    Event, EventBridge, UnitPublished, async_nats::jetstream, testing::ledger::Journal,
-};
+use stratt_event_bridge::{Event, EventBridge, UnitPublished, async_nats::jetstream};
 use tokio::task::JoinSet;
 
 const PUBLISHERS: u64 = 4;

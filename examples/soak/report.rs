@@ -1,8 +1,8 @@
 //! The page in the end.
 
 use crate::settings::Settings;
+use ledger::Balance;
 use std::{collections::BTreeMap, fmt, time::Duration};
-use stratt_event_bridge::testing::ledger::Balance;
 use time::OffsetDateTime;
 
 /// A fault that was injected.

@@ -1,6 +1,7 @@
 //! The cluster, the streams, the networks and the ledger.
 
 use crate::{Failure, children::Children, consumer, network::Network, settings::Settings};
+use ledger::{Balance, Ledger};
 use std::{
     path::{Path, PathBuf},
     sync::Arc,
@@ -10,10 +11,7 @@ use stratt_event_bridge::{
     ConsumerName, EventBridge, Feed,
     async_nats::jetstream::{self, consumer::pull},
     dedupe::KvStore,
-    testing::{
-        NatsCluster,
-        ledger::{Balance, Ledger},
-    },
+    testing::NatsCluster,
     topology::Topology,
 };
 use tempfile::TempDir;

@@ -1,14 +1,13 @@
 //! An envelope, written.
 
-use crate::publish::{Outgoing, PublishError, PublishErrorKind, cloud_event::CloudEvent};
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
+use crate::telemetry::trace_context::StoredTrace;
 use crate::{
     contract::{
         envelope::Envelope,
         event::{Event, key::IdempotencyKey},
     },
-    publish::span::PublishSpan,
-    telemetry::trace_context::StoredTrace,
+    publish::{Outgoing, PublishError, PublishErrorKind, cloud_event::CloudEvent, span::PublishSpan},
 };
 use async_nats::{HeaderMap, HeaderName, Subject, header::NATS_MESSAGE_ID, jetstream::Context};
 use bytes::Bytes;

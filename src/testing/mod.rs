@@ -1,4 +1,4 @@
-//! The test kit: real servers for every test, a network that fails on demand, a ledger, and the conformance suite for
+//! The test kit: real servers for every test, a network that fails on demand, and the conformance suite for
 //! dedupe stores.
 //!
 //! A service that embeds the bridge tests against the real broker; nothing needs to be mocked, since a server is
@@ -9,7 +9,6 @@
 
 mod cluster;
 pub mod conformance;
-pub mod ledger;
 #[cfg(unix)]
 mod postgres;
 mod process;

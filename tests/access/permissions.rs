@@ -107,7 +107,7 @@ fn unchecked(bridge: &EventBridge) -> ConsumerBuilder {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_publish_without_permission_fails_at_once_and_names_the_subject() {
+async fn a_publish_without_permission_names_the_subject_at_once() {
     let guarded = Guarded::new(PUBLISHER).await;
     guarded.service.publish(published("a", 1)).await.unwrap();
     let elsewhere =
@@ -123,7 +123,7 @@ async fn a_publish_without_permission_fails_at_once_and_names_the_subject() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_permission_that_is_taken_away_while_events_are_published_is_told_as_that() {
+async fn a_permission_lost_while_publishing_is_reported() {
     let guarded = Guarded::new(PUBLISHER).await;
     guarded.service.publish(published("a", 1)).await.unwrap();
     guarded.allow_only("strat.dev.>", "strat.core.>").await;
@@ -134,7 +134,7 @@ async fn a_permission_that_is_taken_away_while_events_are_published_is_told_as_t
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_refusal_from_before_a_change_of_permissions_fails_no_later_publish() {
+async fn an_old_violation_fails_no_publish_after_a_change() {
     let server = NatsServer::start().await.unwrap();
     let watch = ConnectionWatch::new();
     let bridge = EventBridge::new(server.connect().await.unwrap(), source()).watching(watch.clone());
@@ -150,7 +150,7 @@ async fn a_refusal_from_before_a_change_of_permissions_fails_no_later_publish() 
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_publish_whose_answer_may_not_come_in_says_that_it_may_be_stored() {
+async fn a_publish_without_the_right_to_its_answer_may_be_stored() {
     let guarded = Guarded::new(r#"publish: ["strat.dev.>"], subscribe: ["nothing"]"#).await;
     let error = guarded.service.publish(published("a", 1)).await.unwrap_err();
     assert_eq!(error.kind(), PublishErrorKind::PermissionDenied);
@@ -186,7 +186,7 @@ async fn works(guarded: &Guarded, builder: ConsumerBuilder) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_consumer_with_no_more_than_the_documented_permissions_works() {
+async fn a_consumer_works_with_the_documented_permissions() {
     let guarded = Guarded::with_durable(CONSUMER).await;
     works(&guarded, unchecked(&guarded.service)).await;
 
@@ -205,7 +205,7 @@ async fn refused_in_time(builder: ConsumerBuilder) -> ConsumeError {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn building_says_which_permission_is_missing_and_how_to_do_without() {
+async fn building_names_the_missing_permission_and_the_way_out() {
     let guarded = Guarded::with_durable(CONSUMER).await;
     let error = refused_in_time(adapter(&guarded.service)).await;
     assert_eq!(error.kind(), ConsumeErrorKind::PermissionDenied);
@@ -222,7 +222,7 @@ async fn building_says_which_permission_is_missing_and_how_to_do_without() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn building_without_the_permission_to_create_or_read_the_durable_says_so() {
+async fn building_without_permission_for_the_durable_says_so() {
     let guarded = Guarded::new(CONSUMER).await;
     let error = refused_in_time(unchecked(&guarded.service)).await;
     assert_eq!(error.kind(), ConsumeErrorKind::PermissionDenied);
@@ -270,7 +270,7 @@ async fn a_consumer_that_never_might_ask_ends_at_once() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_consumer_that_may_not_acknowledge_any_more_ends_and_says_so() {
+async fn a_consumer_that_may_no_longer_acknowledge_ends() {
     ends_without("$JS.ACK.", "$JS.NACK.", "publish to $JS.ACK.CHOCO_STRATT.adapter.").await;
 }
 
@@ -281,7 +281,7 @@ async fn a_consumer_whose_inbox_is_closed_ends_and_says_so() {
 
 /// One that the broker has already may be that of another event, whose stream had the same sequences.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_dead_letter_that_cannot_be_read_back_proves_nothing_and_holds_nothing_up() {
+async fn an_unreadable_dead_letter_holds_nothing_up() {
     for is_watched in [true, false] {
         let guarded = Guarded::with_durable(CONSUMER).await;
         let unwatched = EventBridge::new(connect(&guarded.server, "service", None).await, source());

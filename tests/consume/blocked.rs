@@ -72,7 +72,7 @@ impl Blocked {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_process_that_stands_still_loses_its_claim_and_changes_nothing_when_it_goes_on() {
+async fn a_frozen_process_loses_its_claim_and_changes_nothing() {
     // Neither does it settle what another has settled, nor does its failure have that run a third time.
     for result in [|| Ok(()), || Err(HandlerError::retry("late"))] {
         let stage = Stage::new().await;
@@ -100,7 +100,7 @@ async fn a_process_that_stands_still_loses_its_claim_and_changes_nothing_when_it
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_waits_behind_a_blocked_handler_is_given_back_and_handled_by_another_process() {
+async fn events_behind_a_blocked_handler_go_to_another_process() {
     let stage = Stage::new().await;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     let blocked = Blocked::start(&stage, runtime, || Ok(()));

@@ -128,7 +128,7 @@ async fn what_is_discarded_or_never_was_is_not_found() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_event_is_terminated_with_the_reason_once_its_dead_letter_is_stored() {
+async fn an_event_is_terminated_once_its_dead_letter_is_stored() {
     let stage = Stage::new().await;
     let advisories = "$JS.EVENT.ADVISORY.CONSUMER.MSG_TERMINATED.STRATT_EVENTS.c";
     let mut terminated = stage.client.subscribe(advisories).await.unwrap();

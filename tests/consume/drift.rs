@@ -70,7 +70,7 @@ async fn a_durable_that_differs_is_refused_by_name_and_left_as_it_is() {
 }
 
 #[tokio::test]
-async fn a_durable_is_brought_up_to_date_where_that_is_asked_for_and_possible() {
+async fn a_durable_is_updated_where_asked_for_and_possible() {
     let stage = Stage::new().await;
     let stream = stage.stream(Feed::Strat).await;
     let old = pull::Config {
@@ -162,7 +162,7 @@ async fn a_durable_that_breaks_a_guarantee_is_not_adopted() {
 }
 
 #[tokio::test]
-async fn a_foreign_change_that_breaks_a_guarantee_ends_the_consumer_and_another_is_told_once() {
+async fn a_foreign_change_ends_the_consumer_or_is_reported_once() {
     let log = Log::listen();
     let stage = Stage::new().await;
     let running = Running::start(consumer(&stage, "shared", quick()).build().await.unwrap());
@@ -198,7 +198,7 @@ async fn a_foreign_change_that_breaks_a_guarantee_ends_the_consumer_and_another_
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_a_foreign_limit_of_deliveries_stranded_is_handled_by_a_new_durable_and_the_rest_is_skipped() {
+async fn a_new_durable_handles_what_a_foreign_limit_stranded() {
     let stage = Stage::new().await;
     let healed = Arc::new(AtomicBool::new(false));
     let build = || {
@@ -230,7 +230,7 @@ async fn what_a_foreign_limit_of_deliveries_stranded_is_handled_by_a_new_durable
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_durable_or_stream_that_is_deleted_is_told_as_gone_although_nothing_is_published() {
+async fn a_deleted_durable_or_stream_is_reported_without_traffic() {
     for deletes_stream in [false, true] {
         let stage = Stage::new().await;
         let running = Running::start(consumer(&stage, "idle", quick()).build().await.unwrap());
@@ -250,7 +250,7 @@ async fn a_durable_or_stream_that_is_deleted_is_told_as_gone_although_nothing_is
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_durable_that_is_deleted_while_all_its_room_is_taken_is_told_as_gone() {
+async fn a_durable_deleted_while_all_is_in_flight_is_reported() {
     let stage = Stage::new().await;
     let full = quick().with_max_in_flight(1).with_shutdown_grace(Duration::ZERO);
     let busy = stage.consumer("busy").options(full).on(|_: Delivery<UnitPublished>| std::future::pending());

@@ -40,7 +40,7 @@ async fn no_delay_outlasts_the_event() {
 
 // On one thread, so that all of the consumer's lines are seen.
 #[tokio::test]
-async fn events_that_expire_before_they_are_acknowledged_are_reported_and_counted() {
+async fn events_that_expire_unacknowledged_are_reported() {
     let log = Log::listen();
     let stage = forgetful(Duration::from_secs(2)).await;
     let options = quick().with_max_in_flight(1).with_shutdown_grace(Duration::ZERO);

@@ -56,7 +56,7 @@ async fn bad_configuration_is_refused_and_says_what_to_change() {
 }
 
 #[tokio::test]
-async fn a_store_that_forgets_before_the_stream_is_refused_unless_asked_for_by_name() {
+async fn a_store_that_forgets_too_soon_is_refused_unless_allowed() {
     let stage = Stage::new().await;
     let short = KvStoreOptions::default().with_retention(60 * SECOND);
     let store = Arc::new(KvStore::create(stage.client.clone(), short).await.unwrap());
@@ -108,7 +108,7 @@ async fn filters_follow_from_handlers_and_domains() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn shutdown_lets_running_handlers_end_and_gives_back_the_rest_at_once() {
+async fn shutdown_lets_handlers_end_and_gives_the_rest_back() {
     let stage = Stage::new().await;
     let (started, release) = (Arc::new(AtomicU32::new(0)), Arc::new(tokio::sync::Semaphore::new(0)));
     let (count, gate) = (Arc::clone(&started), Arc::clone(&release));
@@ -146,7 +146,7 @@ async fn shutdown_lets_running_handlers_end_and_gives_back_the_rest_at_once() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn handlers_that_outlast_the_grace_are_dropped_and_their_events_given_back() {
+async fn handlers_that_outlast_the_grace_give_their_events_back() {
     let stage = Stage::new().await;
     let started = Arc::new(AtomicU32::new(0));
     let count = Arc::clone(&started);

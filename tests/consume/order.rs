@@ -31,7 +31,7 @@ fn options() -> ConsumerOptions {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_failing_event_keeps_its_successors_waiting_until_its_dead_letter_and_no_other_unit() {
+async fn a_failing_event_blocks_its_own_unit_until_its_dead_letter() {
     let stage = Stage::since(11).await;
     let runs: Arc<Mutex<Vec<(String, u64, u32)>>> = Arc::default();
     let seen = Arc::clone(&runs);
@@ -124,7 +124,7 @@ fn child(url: &str) -> Child {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn two_processes_keep_the_order_of_each_unit_while_they_are_killed_in_turns() {
+async fn two_processes_killed_in_turns_keep_the_order_per_unit() {
     let stage = Stage::since(11).await;
     let url = stage.server.url().to_owned();
     let runs: Arc<Mutex<Vec<String>>> = Arc::default();
@@ -211,7 +211,7 @@ async fn a_process_that_shuts_down_hands_over_at_once() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_follows_an_event_that_was_lost_on_its_way_waits_until_that_comes_again() {
+async fn later_events_wait_for_one_that_was_lost_on_its_way() {
     let stage = Stage::since(11).await;
     let (network, bridge) = stage.through_proxy(Duration::from_secs(1)).await;
     let sequences: Arc<Mutex<Vec<u64>>> = Arc::default();
@@ -239,7 +239,7 @@ async fn what_follows_an_event_that_was_lost_on_its_way_waits_until_that_comes_a
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_event_that_waits_for_its_next_attempt_is_left_to_the_process_that_takes_over() {
+async fn a_waiting_retry_is_left_to_the_process_after_fail_over() {
     let stage = Stage::since(11).await;
     let attempts: Arc<Mutex<Vec<(u64, u32)>>> = Arc::default();
     let consumer = || {

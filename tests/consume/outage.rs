@@ -16,7 +16,7 @@ use support::{Effects, Load, Log, Running, Stage, eventually, published, quick, 
 use tokio::sync::Semaphore;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn without_the_dead_letter_stream_nothing_is_lost_and_no_handler_runs_again() {
+async fn without_the_dead_letter_stream_nothing_is_lost() {
     let stage = Stage::new().await;
     let runs = Arc::new(AtomicU32::new(0));
     let count = Arc::clone(&runs);
@@ -53,7 +53,7 @@ async fn without_the_dead_letter_stream_nothing_is_lost_and_no_handler_runs_agai
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_full_dead_letter_stream_keeps_events_waiting_and_each_is_stored_once_when_there_is_room() {
+async fn a_full_dead_letter_stream_keeps_events_waiting() {
     let stage = Stage::new().await;
     let one = StreamSettings::default().with_max_messages(1);
     stage.bridge.provision(&Topology::default().with_dead_letters(one)).await.unwrap();
@@ -84,7 +84,7 @@ async fn a_full_dead_letter_stream_keeps_events_waiting_and_each_is_stored_once_
 
 // On one thread, so that the consumer's lines are seen.
 #[tokio::test]
-async fn a_dead_letter_that_was_given_up_and_stored_all_the_same_has_no_copy() {
+async fn a_dead_letter_stored_late_has_no_copy() {
     let log = Log::listen();
     let stage = Stage::new().await;
     let (started, gate) = (Arc::new(AtomicU32::new(0)), Arc::new(Semaphore::new(0)));
@@ -113,7 +113,7 @@ async fn a_dead_letter_that_was_given_up_and_stored_all_the_same_has_no_copy() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_server_is_killed_under_load_and_every_acknowledged_event_is_handled_once() {
+async fn a_server_killed_under_load_loses_no_acknowledged_event() {
     let mut stage = Stage::new().await;
     let effects = Effects::default();
     let consumer = stage.consumer("survivor").options(short()).feed(Feed::Choco).on(effects.handler());
@@ -131,7 +131,7 @@ async fn the_server_is_killed_under_load_and_every_acknowledged_event_is_handled
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_durable_that_is_deleted_under_its_consumer_is_reported_as_that() {
+async fn a_durable_deleted_under_its_consumer_is_reported() {
     let stage = Stage::new().await;
     let consumer = stage.consumer("doomed").on(|_: Delivery<UnitPublished>| async { Ok(()) });
     let running = Running::start(consumer.build().await.unwrap());

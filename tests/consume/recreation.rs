@@ -13,7 +13,7 @@ async fn recreate(stage: &Stage) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_is_forwarded_from_the_new_stream_is_handled_under_old_sequence_numbers() {
+async fn a_recreated_feed_is_handled_under_old_sequence_numbers() {
     let stage = Stage::on_newest().await;
     let effects = Effects::default();
     let consumer = stage.consumer("choco").feed(Feed::Choco).options(quick()).on(effects.handler());
@@ -35,7 +35,7 @@ async fn what_is_forwarded_from_the_new_stream_is_handled_under_old_sequence_num
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_is_rejected_from_the_new_stream_has_a_dead_letter_of_its_own() {
+async fn a_rejection_from_a_recreated_stream_has_its_own_letter() {
     let stage = Stage::new().await;
     let build = || {
         stage

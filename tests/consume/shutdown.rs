@@ -53,7 +53,7 @@ async fn child_that_consumes_until_sigterm() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn sigterm_under_load_ends_what_runs_and_hands_over_the_rest_at_once() {
+async fn sigterm_under_load_hands_over_the_rest_at_once() {
     let stage = Stage::new().await;
     let effects: Arc<Mutex<HashMap<u64, u32>>> = Arc::default();
     let mut told = stage.client.subscribe("effects").await.unwrap();

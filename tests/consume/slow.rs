@@ -64,7 +64,7 @@ async fn requests(stage: &Stage, durable: &str) -> Arc<Mutex<Vec<u64>>> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_next_request_is_made_while_one_is_open_and_counts_what_that_one_lacks() {
+async fn the_next_request_counts_what_the_open_one_lacks() {
     let stage = Stage::new().await;
     let consumer = stage.consumer("ahead").options(quick().with_max_in_flight(8));
     let consumer = consumer.on(|_: Delivery<UnitPublished>| async { Ok(()) }).build().await.unwrap();
@@ -157,7 +157,7 @@ async fn one_unit_is_handled_one_at_a_time_and_others_beside_it() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn handlers_that_panic_or_never_end_fail_their_attempt_and_no_other() {
+async fn a_panic_or_a_timeout_fails_its_own_attempt_alone() {
     let stage = Stage::new().await;
     let options = quick().with_processing_timeout(Duration::from_millis(100)).with_max_attempts(2);
     let consumer = stage
@@ -190,7 +190,7 @@ async fn handlers_that_panic_or_never_end_fail_their_attempt_and_no_other() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn of_a_large_backlog_no_more_than_can_be_held_leaves_the_server() {
+async fn no_more_than_can_be_held_leaves_the_server() {
     const BACKLOG: u64 = 20_000;
     const HELD: u32 = 16;
     let stage = Stage::new().await;

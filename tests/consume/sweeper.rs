@@ -121,7 +121,7 @@ fn told(letter: &DeadLetter) -> (&str, DeadLetterReason, u64, &str) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn whatever_ends_the_deliveries_the_original_is_filed_with_the_reason() {
+async fn every_end_of_deliveries_stores_the_original_and_reason() {
     let stage = Stage::new().await;
     let sweeping = Sweeping::start(sweeper(&stage, Feed::Strat).await);
     let feed = Feed::Strat;
@@ -161,7 +161,7 @@ async fn whatever_ends_the_deliveries_the_original_is_filed_with_the_reason() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn consumers_of_this_crate_file_their_own_letters_and_no_second_ones() {
+async fn our_consumers_store_their_own_letters_and_no_second_ones() {
     let stage = Stage::new().await;
     let sweeping = Sweeping::start(sweeper(&stage, Feed::Strat).await);
     let ours = stage
@@ -184,7 +184,7 @@ async fn consumers_of_this_crate_file_their_own_letters_and_no_second_ones() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn it_goes_on_after_the_server_and_catches_up_with_what_happened_without_it() {
+async fn it_outlives_the_server_and_catches_up() {
     let mut stage = Stage::new().await;
     let (stream, feed) = (sweeper(&stage, Feed::Choco).await, Feed::Choco);
     let plain = plain(&stage, feed, "plain", 1, Habit::Naks).await;
@@ -235,7 +235,7 @@ async fn two_sweepers_share_the_work_and_a_repeat_is_dropped() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_is_gone_from_its_stream_is_counted_and_never_taken_for_another_event() {
+async fn an_expired_message_is_never_taken_for_another_event() {
     let stage = Stage::new().await;
     let sweeper = sweeper(&stage, Feed::Strat).await;
     let naks = plain(&stage, Feed::Strat, "plain", 1, Habit::Naks).await;
@@ -285,7 +285,7 @@ async fn a_redriven_letter_reaches_the_consumer_that_failed() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn names_beyond_the_contract_are_filed_and_forged_advisories_are_not() {
+async fn names_beyond_the_contract_are_stored_forgeries_are_not() {
     let stage = Stage::new().await;
     let sweeping = Sweeping::start(sweeper(&stage, Feed::Strat).await);
     let _consumers = [
@@ -336,7 +336,7 @@ async fn a_letter_that_does_not_fit_is_filed_when_there_is_room() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn without_its_stream_it_does_not_start_and_ends_when_it_is_deleted() {
+async fn it_needs_its_stream_to_start_and_to_go_on() {
     let stage = Stage::new().await;
     let missing = stage.bridge.sweeper(Feed::Strat);
     let error = missing.run(std::future::pending()).await.unwrap_err();

@@ -30,7 +30,7 @@ async fn store_again(stage: &Stage, event: UnitPublished, id: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn twins_in_two_processes_are_never_handled_at_once_and_each_fact_once() {
+async fn twins_in_two_processes_are_handled_once_per_fact() {
     let stage = Stage::new().await;
     let running_now: Arc<Mutex<HashMap<String, u32>>> = Arc::default();
     let done: Arc<Mutex<HashMap<String, u32>>> = Arc::default();

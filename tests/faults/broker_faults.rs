@@ -73,7 +73,7 @@ impl UnderLoad {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_leader_of_the_stream_is_killed_and_one_publish_waits_for_the_next() {
+async fn the_stream_leader_is_killed_and_a_publish_waits() {
     let mut test = UnderLoad::start().await;
     let leader = test.stage.server.stream_leader(EVENT_STREAM).await.unwrap();
     test.stage.server.nodes_mut()[leader].kill();
@@ -82,7 +82,7 @@ async fn the_leader_of_the_stream_is_killed_and_one_publish_waits_for_the_next()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_leader_of_an_idle_consumer_is_killed_and_its_lost_request_is_made_again() {
+async fn a_request_lost_with_a_killed_leader_is_made_again() {
     let mut test = UnderLoad::start().await;
     let before = test.load.stop().await;
     test.stage.all_answered(Feed::Strat, "survivor").await;
@@ -97,7 +97,7 @@ async fn the_leader_of_an_idle_consumer_is_killed_and_its_lost_request_is_made_a
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_leader_is_frozen_and_what_is_repeated_meanwhile_is_stored_once() {
+async fn a_publish_repeated_in_a_frozen_leader_is_stored_once() {
     let test = UnderLoad::start().await;
     let leader = test.stage.server.stream_leader(EVENT_STREAM).await.unwrap();
     let options = BridgeOptions::default().with_attempt_timeout(Duration::from_millis(300));
@@ -125,7 +125,7 @@ async fn a_leader_that_wakes_up_after_it_was_replaced_does_no_harm() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn all_brokers_are_killed_at_once_and_come_back_with_all_that_was_acknowledged() {
+async fn all_brokers_killed_at_once_keep_what_was_acknowledged() {
     let mut test = UnderLoad::start().await;
     for node in test.stage.server.nodes_mut() {
         node.kill();
@@ -136,7 +136,7 @@ async fn all_brokers_are_killed_at_once_and_come_back_with_all_that_was_acknowle
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_brokers_retire_one_after_the_other_and_no_publish_takes_long() {
+async fn brokers_retire_in_turn_and_no_publish_takes_long() {
     let mut test = UnderLoad::start().await;
     for node in 0..3 {
         test.stage.server.nodes_mut()[node].lame_duck().await.unwrap();

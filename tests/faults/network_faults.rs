@@ -63,7 +63,7 @@ async fn stored(stage: &Stage, count: u64) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_acknowledgement_is_lost_and_the_repeat_names_the_event_that_was_stored() {
+async fn a_repeat_after_a_lost_answer_names_the_stored_event() {
     let stage = Stage::new().await;
     let remote = Remote::new(&stage).await;
     remote.proxy.swallow(Direction::ToClient);
@@ -86,7 +86,7 @@ async fn an_acknowledgement_is_lost_and_the_repeat_names_the_event_that_was_stor
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_is_published_again_after_the_duplicate_window_is_stored_twice_and_handled_once() {
+async fn a_repeat_after_the_duplicate_window_is_handled_once() {
     let stage = Stage::new().await;
     let remote = Remote::new(&stage).await;
     let window = StreamSettings::default().with_duplicate_window(Duration::from_secs(1));
@@ -109,7 +109,7 @@ async fn what_is_published_again_after_the_duplicate_window_is_stored_twice_and_
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_ack_is_lost_and_the_redelivery_is_acknowledged_without_a_second_effect() {
+async fn a_lost_ack_leads_to_no_second_effect() {
     let stage = Stage::new().await;
     let remote = Remote::new(&stage).await;
     let effects = Effects::default();
@@ -132,7 +132,7 @@ async fn an_ack_is_lost_and_the_redelivery_is_acknowledged_without_a_second_effe
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_silent_network_holds_up_no_caller_and_consuming_goes_on_when_it_heals() {
+async fn a_silent_network_holds_up_no_caller_and_consuming_resumes() {
     let stage = Stage::new().await;
     let remote = Remote::new(&stage).await;
     let effects = Effects::default();
@@ -160,7 +160,7 @@ async fn a_silent_network_holds_up_no_caller_and_consuming_goes_on_when_it_heals
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_connection_that_is_half_open_is_replaced_and_one_publish_waits_for_that() {
+async fn a_half_open_connection_is_replaced_while_a_publish_waits() {
     let stage = Stage::new().await;
     let remote = Remote::new(&stage).await;
     let effects = Effects::default();

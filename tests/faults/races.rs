@@ -72,7 +72,7 @@ impl Racer {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn each_of_300_keys_has_one_winner_of_32_through_the_loss_of_the_leader() {
+async fn each_of_300_keys_has_one_winner_while_the_leader_is_lost() {
     let mut cluster = NatsCluster::start(3).await.unwrap();
     let options = KvStoreOptions::default().with_replicas(3);
     KvStore::create(cluster.connect().await.unwrap(), options.clone()).await.unwrap();

@@ -1,10 +1,10 @@
 //! The ledger on a real server: it balances what happened, and finds what did not.
 
+use ledger::{Balance, Journal, Ledger, WitnessStore};
 use std::{sync::Arc, time::Duration};
 use stratt_event_bridge::{
     BridgeOptions, Delivery, Event, EventBridge, Feed, HandlerError, UnitPublished,
     dedupe::{DedupeStore, MemoryStore},
-    testing::ledger::{Balance, Journal, Ledger, WitnessStore},
 };
 use support::{Running, Stage, eventually, published, quick};
 
@@ -89,7 +89,7 @@ async fn what_was_published_handled_and_dead_lettered_balances() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_acknowledged_event_that_is_gone_and_one_that_nobody_handled_are_found() {
+async fn lost_and_unhandled_events_are_found() {
     let books = Books::open().await;
     let running = books.consume(Feed::Strat).await;
     for number in 1..=3 {

@@ -60,7 +60,7 @@ async fn is_cut(end: &mut TcpStream) {
 }
 
 #[tokio::test]
-async fn one_way_is_swallowed_while_the_other_works_and_healing_cuts_what_has_a_hole() {
+async fn healing_cuts_connections_that_lost_bytes() {
     let wire = Wire::new().await;
     let (mut client, mut server) = wire.connect().await;
     for (direction, lost) in [(Direction::ToClient, 7), (Direction::ToServer, 9)] {
@@ -81,7 +81,7 @@ async fn one_way_is_swallowed_while_the_other_works_and_healing_cuts_what_has_a_
 }
 
 #[tokio::test]
-async fn a_blackhole_accepts_and_is_silent_and_hides_the_end_of_a_connection() {
+async fn a_blackhole_accepts_and_hides_the_end_of_a_connection() {
     let wire = Wire::new().await;
     let (mut client, server) = wire.connect().await;
     wire.proxy.blackhole();

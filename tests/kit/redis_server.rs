@@ -38,7 +38,7 @@ async fn dropped_means_gone() {
 }
 
 #[tokio::test]
-async fn configuration_of_ones_own_is_used_and_a_wrong_one_is_an_error() {
+async fn a_given_configuration_is_used_and_a_wrong_one_fails() {
     support::needs!(Redis);
     let server = Redis::start_with("maxmemory 4mb\nmaxmemory-policy allkeys-lru").await.unwrap();
     let set: Vec<String> = query(&server, &["CONFIG", "GET", "maxmemory-policy"]).await.unwrap();

@@ -18,7 +18,7 @@ fn is_alive(pid: u32) -> bool {
 }
 
 #[tokio::test]
-async fn what_was_acknowledged_survives_kill_and_restart_on_the_same_port() {
+async fn acknowledged_data_survives_kills_on_the_same_port() {
     let mut server = NatsServer::start().await.unwrap();
     let (url, first_pid) = (server.url().to_owned(), server.pid());
     let context = jetstream::new(server.connect().await.unwrap());
@@ -72,7 +72,7 @@ async fn dropped_means_gone() {
 }
 
 #[tokio::test]
-async fn a_postgres_recovers_what_was_committed_and_dropped_means_gone() {
+async fn a_postgres_recovers_commits_and_dropped_means_gone() {
     support::needs!(Postgres);
     let mut server = Postgres::start().await.unwrap();
     let url = server.database().await.unwrap();

@@ -133,7 +133,7 @@ async fn retries_in_place_are_counted_too() {
 }
 
 #[tokio::test]
-async fn lag_is_what_the_server_has_left_and_a_store_that_is_down_is_seen() {
+async fn lag_and_a_store_that_is_down_are_seen() {
     let metrics = Metrics::listen();
     let stage = Stage::new().await;
     let store = Arc::new(Faulty::default());

@@ -6,7 +6,7 @@ use support::{Log, Running, Spans, Stage, published, source};
 const MARK: &str = "Wahlkabine-7719";
 
 #[tokio::test]
-async fn no_payload_or_meta_is_logged_when_events_are_handled_retried_dead_lettered_and_redriven() {
+async fn no_payload_or_meta_is_logged() {
     let (log, spans) = (Log::listen(), Spans::listen());
     let stage = Stage::new().await;
     let consumer =

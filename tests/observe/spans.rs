@@ -13,7 +13,7 @@ const PUBLISHED: &str = "strat.dev.unit.published";
 const FORWARDED: &str = "choco.strat.dev.unit.published";
 
 #[tokio::test]
-async fn a_publish_says_what_was_sent_where_and_whether_the_broker_had_it() {
+async fn a_publish_span_says_what_was_sent_and_if_it_was_known() {
     let spans = Spans::listen();
     let stage = Stage::new().await;
     let envelope = Envelope::builder(published("a", 1), source()).build().unwrap();
@@ -108,7 +108,7 @@ async fn run(stage: &Stage) {
 }
 
 #[tokio::test]
-async fn every_delivery_says_what_became_of_it_and_every_answer_what_the_server_was_told() {
+async fn every_delivery_and_answer_has_a_span_with_its_outcome() {
     let spans = Spans::listen();
     let stage = Stage::new().await;
     let envelope = Envelope::builder(published("fine", 1), source()).build().unwrap();
@@ -201,7 +201,7 @@ async fn every_delivery_says_what_became_of_it_and_every_answer_what_the_server_
 }
 
 #[tokio::test]
-async fn a_dead_letter_says_where_it_went_and_why_and_a_redrive_is_a_publish() {
+async fn a_dead_letter_span_says_why_and_a_redrive_is_a_publish() {
     let spans = Spans::listen();
     let stage = Stage::new().await;
     stage.bridge.publish(published("poison", 1)).await.unwrap();

@@ -17,7 +17,7 @@ use tokio::{sync::Semaphore, time::timeout};
 const NEVER: Duration = Duration::from_secs(4);
 
 #[tokio::test]
-async fn a_bridge_tells_of_connection_server_streams_forwarding_and_dead_letters() {
+async fn a_status_has_connection_streams_forwarding_and_letters() {
     let stage = Stage::new().await;
     let builder =
         stage.consumer("c").on(|_: Delivery<UnitDeprecated>| async { Err(HandlerError::reject("never")) });

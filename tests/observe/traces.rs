@@ -33,7 +33,7 @@ fn ignoring(builder: ConsumerBuilder) -> ConsumerBuilder {
 }
 
 #[tokio::test]
-async fn one_trace_crosses_publisher_broker_consumer_dead_letter_and_redrive() {
+async fn one_trace_crosses_publish_consume_letter_and_redrive() {
     let traces = Traces::listen();
     let stage = Stage::new().await;
     let healed = Arc::new(AtomicBool::new(false));

@@ -33,7 +33,7 @@ async fn announced(stage: &Stage) -> Vec<String> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_is_committed_is_announced_at_once_and_what_is_rolled_back_never() {
+async fn only_commits_are_announced_and_at_once() {
     support::needs!(Postgres);
     for outbox in Outbox::both(OutboxOptions::default()).await {
         let stage = Stage::new().await;
@@ -103,7 +103,7 @@ async fn an_event_that_commits_after_later_ones_is_not_lost() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_can_never_be_published_is_set_aside_and_holds_up_nobody() {
+async fn what_can_never_be_published_is_quarantined() {
     support::needs!(Postgres);
     for outbox in Outbox::both(OutboxOptions::default()).await {
         let server = NatsServer::builder().config("max_payload: 3000").start().await.unwrap();
@@ -145,7 +145,7 @@ async fn what_can_never_be_published_is_set_aside_and_holds_up_nobody() {
 }
 
 #[tokio::test]
-async fn an_event_that_is_too_large_for_any_broker_is_refused_before_it_is_committed() {
+async fn an_oversized_event_is_refused_before_its_commit() {
     let large = Envelope::builder(published("a", 1), source()).meta("text", "x".repeat(300_000));
     let large = large.build().unwrap();
     let pool = sqlite_pool().await;
@@ -161,7 +161,7 @@ async fn an_event_that_is_too_large_for_any_broker_is_refused_before_it_is_commi
 
 /// Whatever the features are: it is passed on as it is.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_trace_that_a_row_names_travels_with_its_event_if_it_is_one() {
+async fn a_valid_trace_in_a_row_travels_with_its_event() {
     support::needs!(Postgres);
     for outbox in Outbox::both(OutboxOptions::default()).await {
         let stage = Stage::new().await;
@@ -315,7 +315,7 @@ async fn without_its_table_a_relay_says_what_to_do() {
 }
 
 #[tokio::test]
-async fn several_processes_migrate_at_once_and_tables_may_be_elsewhere() {
+async fn several_processes_migrate_at_once_in_any_schema() {
     support::needs!(Postgres);
     let url = database().await;
     let pool = PgPool::connect(&url).await.unwrap();

@@ -65,7 +65,7 @@ async fn a_batch_is_stored_in_order_and_forwarded_in_order() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_is_stored_already_is_left_out_and_the_rest_stored_together() {
+async fn stored_events_are_left_out_and_the_rest_stored_together() {
     let stage = stage().await;
     let batch = envelopes(1..=10);
     stage.bridge.publish_envelope(&batch[3]).await.unwrap();
@@ -91,7 +91,7 @@ async fn an_event_that_is_in_a_batch_twice_is_stored_once() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_batch_that_is_too_large_or_holds_what_is_too_large_is_refused_whole() {
+async fn a_batch_that_is_too_large_is_refused_as_a_whole() {
     let stage = stage().await;
     let mut batch = envelopes(1..=1001);
     let error = stage.bridge.publish_batch(&batch).await.unwrap_err();
@@ -107,7 +107,7 @@ async fn a_batch_that_is_too_large_or_holds_what_is_too_large_is_refused_whole()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_server_that_knows_no_batches_is_told_from_one_whose_stream_takes_none() {
+async fn servers_and_streams_without_batches_are_told_apart() {
     let server = NatsServer::builder().version("2.11.11").start().await.unwrap();
     let bridge = EventBridge::new(server.connect().await.unwrap(), source());
     // Other than a setting that it has to have, this one is left out.
@@ -167,7 +167,7 @@ async fn a_connection_that_ends_within_a_batch_leaves_nothing_of_it() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_server_that_is_killed_before_the_commit_has_nothing_and_after_it_all() {
+async fn a_batch_is_whole_when_the_server_is_killed() {
     let mut stage = stage().await;
     // The first half of a batch, as this crate would send it.
     for number in 1..=5_u64 {
@@ -207,7 +207,7 @@ async fn a_server_that_is_killed_before_the_commit_has_nothing_and_after_it_all(
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn somebody_elses_bytes_under_the_id_of_an_event_are_no_duplicate_when_duplicates_are_verified() {
+async fn foreign_bytes_under_an_id_are_no_verified_duplicate() {
     let stage = stage().await;
     let mut headers = HeaderMap::new();
     headers.insert("Nats-Msg-Id", envelope(2).idempotency_key().to_string());

@@ -76,7 +76,7 @@ fn are_golden(messages: &[StreamMessage], path: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn every_way_of_publishing_writes_the_golden_headers_and_the_same_bytes() {
+async fn every_way_of_publishing_writes_the_same_cloud_event() {
     support::needs!(Postgres);
     let (stage, bridge) = stage().await;
     for (envelope, _) in golden_events() {
@@ -137,7 +137,7 @@ async fn the_broker_takes_both_forms_for_one_event() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn they_stay_when_an_event_is_forwarded_dead_lettered_and_redriven() {
+async fn they_stay_through_forwarding_dead_letter_and_redrive() {
     let (stage, bridge) = stage().await;
     let strict =
         stage.consumer("strict").on(|_: Delivery<AnyEvent>| async { Err(HandlerError::reject("no")) });
@@ -161,7 +161,7 @@ async fn they_stay_when_an_event_is_forwarded_dead_lettered_and_redriven() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_relay_that_is_to_write_them_sets_aside_what_is_no_envelope() {
+async fn a_relay_with_cloud_events_quarantines_what_is_no_envelope() {
     support::needs!(Postgres);
     let (stage, bridge) = stage().await;
     let outbox = Outbox::both(OutboxOptions::default()).await;

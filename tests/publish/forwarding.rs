@@ -27,7 +27,7 @@ async fn forwarding(stage: &Stage) -> Forwarding {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_origin_that_is_lost_is_seen_and_what_comes_after_it_is_handled() {
+async fn a_lost_origin_is_seen_and_later_events_are_handled() {
     let stage = Stage::on_newest().await;
     let runs = Arc::new(AtomicU32::new(0));
     let count = Arc::clone(&runs);
@@ -115,7 +115,7 @@ async fn forwarding_that_is_not_set_up_is_an_error_that_says_so() {
 
 /// Up to 2.14, the broker goes on where it was in the old stream.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_origin_that_was_created_anew_and_is_skipped_is_seen_and_can_be_cured() {
+async fn a_recreated_origin_is_seen_and_can_be_cured() {
     let server = NatsServer::builder().version("2.14.6").start().await.unwrap();
     let bridge = EventBridge::new(server.connect().await.unwrap(), source());
     bridge.provision(&Topology::default()).await.unwrap();

@@ -22,7 +22,7 @@ async fn all_stored(bridge: &EventBridge, count: u64) -> Vec<(u64, PublishReceip
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn answers_that_are_lost_are_asked_for_again_and_everything_is_stored_once() {
+async fn lost_answers_are_asked_for_and_all_is_stored_once() {
     let stage = Stage::new().await;
     let (proxy, bridge) = stage.through_proxy(Duration::from_millis(300)).await;
     for direction in [Direction::ToClient, Direction::ToServer] {
@@ -39,7 +39,7 @@ async fn answers_that_are_lost_are_asked_for_again_and_everything_is_stored_once
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn answers_that_come_after_their_time_are_taken_for_no_other_event() {
+async fn late_answers_are_taken_for_no_other_event() {
     let stage = Stage::new().await;
     let options =
         BridgeOptions::default().with_attempt_timeout(Duration::from_millis(200)).with_max_in_flight(16);
@@ -107,7 +107,7 @@ async fn what_a_full_stream_refuses_fails_in_its_place() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_somebody_suppresses_fails_in_its_place_when_duplicates_are_verified() {
+async fn a_suppressed_event_fails_in_its_place_with_verification() {
     let stage = Stage::new().await;
     let id = envelope(2).idempotency_key().to_string();
     let garbage = PublishMessage::build().message_id(id).payload("garbage".into());

@@ -67,7 +67,7 @@ async fn no_more_are_in_flight_than_allowed() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_was_acknowledged_survives_kills_and_nothing_is_stored_twice() {
+async fn acknowledged_data_survives_kills_and_is_stored_once() {
     let mut stage = Stage::new().await;
     let mut load = Load::start(&stage.bridge, 64);
     for round in 1..=3 {
@@ -123,7 +123,7 @@ async fn occupy(stage: &Stage, subject: &str, message_id: &str, payload: Vec<u8>
 }
 
 #[tokio::test]
-async fn an_event_that_somebody_suppresses_is_no_success_when_duplicates_are_verified() {
+async fn a_suppressed_event_is_no_success_with_verification() {
     let stage = Stage::new().await;
     let (ours, other) = (envelope(1), envelope(2));
     let id = ours.idempotency_key().to_string();
@@ -146,7 +146,7 @@ async fn an_event_that_somebody_suppresses_is_no_success_when_duplicates_are_ver
 }
 
 #[tokio::test]
-async fn a_repeat_of_the_same_fact_passes_when_duplicates_are_verified() {
+async fn a_repeat_of_the_same_fact_passes_verification() {
     let stage = Stage::new().await;
     let bridge = verifying(&stage);
     assert!(!bridge.publish(published("a", 1)).await.unwrap().is_duplicate());
@@ -159,7 +159,7 @@ async fn a_repeat_of_the_same_fact_passes_when_duplicates_are_verified() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_event_that_the_server_or_the_stream_has_no_room_for_is_refused_and_the_connection_lives() {
+async fn an_event_without_room_is_refused_and_the_connection_lives() {
     let server = NatsServer::builder().config("max_payload: 4096").start().await.unwrap();
     let bridge = EventBridge::new(server.connect().await.unwrap(), source());
     bridge.provision(&Topology::default()).await.unwrap();

@@ -44,7 +44,7 @@ async fn is_unfit(stage: &Stage, stream: &str, change: impl Fn(&mut Config), say
 }
 
 #[tokio::test]
-async fn streams_that_drop_or_forget_what_nobody_has_seen_are_refused_as_they_are_found() {
+async fn streams_that_drop_or_forget_the_unseen_are_refused() {
     let stage = Stage::new().await;
     let drops = |config: &mut Config| {
         (config.discard, config.max_messages) = (DiscardPolicy::Old, 2);
@@ -74,7 +74,7 @@ async fn streams_that_drop_or_forget_what_nobody_has_seen_are_refused_as_they_ar
 }
 
 #[tokio::test]
-async fn a_stream_that_removes_what_one_consumer_acknowledged_is_refused() {
+async fn a_stream_that_removes_acknowledged_messages_is_refused() {
     let stage = Stage::new().await;
     stage.context().delete_stream(EVENT_STREAM).await.unwrap();
     let queue = Config {
@@ -91,7 +91,7 @@ async fn a_stream_that_removes_what_one_consumer_acknowledged_is_refused() {
 }
 
 #[tokio::test]
-async fn a_retry_budget_beyond_the_duplicate_window_that_is_found_is_refused() {
+async fn a_retry_budget_beyond_the_duplicate_window_is_refused() {
     let stage = Stage::new().await;
     let patient = BridgeOptions::default().with_retry_budget(Duration::from_mins(2));
     let patient = EventBridge::with_options(stage.client.clone(), source(), patient);
@@ -141,7 +141,7 @@ async fn of_version_2_9(server: String) -> (JoinSet<()>, String) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_server_that_would_ignore_what_it_is_asked_for_is_refused_before_anything_is_touched() {
+async fn a_server_too_old_for_the_settings_is_refused_untouched() {
     let server = stratt_event_bridge::testing::NatsServer::start().await.unwrap();
     let (_relay, url) = of_version_2_9(server.url().to_owned()).await;
     let bridge = EventBridge::new(async_nats::connect(url).await.unwrap(), source());

@@ -93,7 +93,7 @@ async fn what_can_be_changed_is_and_what_is_not_ours_stays() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_changed_is_refused_by_name_and_nothing_is_touched() {
+async fn immutable_settings_are_named_and_nothing_is_touched() {
     let (_server, bridge, context) = bare().await;
     bridge.provision(&Topology::default()).await.unwrap();
     let in_memory = StreamSettings::default().with_storage(Storage::Memory);
@@ -114,7 +114,7 @@ async fn verifying_only_reads() {
 }
 
 #[tokio::test]
-async fn settings_that_contradict_each_other_are_refused_before_anything_is_touched() {
+async fn contradictory_settings_are_refused_untouched() {
     let (_server, bridge, context) = bare().await;
     let sized = |bytes| StreamSettings::default().with_max_message_size(bytes);
     let topologies = [

@@ -225,7 +225,7 @@ async fn wrong_usage_ends_with_2_before_anything_is_asked() {
 }
 
 #[tokio::test]
-async fn without_a_broker_it_ends_soon_and_names_the_url_without_its_password() {
+async fn without_a_broker_it_ends_and_hides_the_password() {
     let begun = Instant::now();
     let (code, out, complaint) =
         run("nats://op:s3cret@127.0.0.1:1,nats://op:s3cret@localhost:1", "list").await;

@@ -285,7 +285,7 @@ async fn what_is_committed_survives_a_kill_on_postgres() {
 }
 
 #[tokio::test]
-async fn a_request_under_way_is_answered_and_announced_before_the_end() {
+async fn a_running_request_is_answered_and_announced_at_the_end() {
     let (stage, database) = (Stage::new().await, TestDatabase::sqlite());
     let service = Orchestrator::start(stage.server.url(), &database.url).await;
     let body = json!({ "uri": "strat://dev/rule/a@1.0.0", "content": "x" }).to_string();

@@ -14,7 +14,7 @@ const LEASE: Duration = Duration::from_mins(1);
 const GROWN: i64 = 50_000;
 
 #[tokio::test]
-async fn a_table_is_not_read_from_end_to_end_whatever_was_planned_before_it_grew() {
+async fn a_grown_table_is_never_read_from_end_to_end() {
     support::needs!(Postgres);
     for is_prepared in [true, false] {
         let pool = grown_table(is_prepared).await;

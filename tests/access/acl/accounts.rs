@@ -115,12 +115,12 @@ async fn all_arrives_and_nothing_else_is_reached(more: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn more_than_the_flow_control_window_arrives_in_choco_s_account_and_the_rest_is_out_of_reach() {
+async fn more_than_the_flow_control_window_arrives_in_choco() {
     all_arrives_and_nothing_else_is_reached("").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn so_it_does_where_flow_control_names_the_domain_and_the_account() {
+async fn it_does_so_where_flow_control_names_the_domain() {
     all_arrives_and_nothing_else_is_reached(NEW_ACKS).await;
 }
 

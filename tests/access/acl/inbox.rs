@@ -42,7 +42,7 @@ async fn with_durable(guarded: &Guarded) {
 const SPY: &str = r#"{ publish: { deny: ">" }, subscribe: { allow: ["_INBOX.>"] } }"#;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn with_the_usual_inbox_one_user_reads_what_another_pulls_and_with_one_of_its_own_it_does_not() {
+async fn an_inbox_of_its_own_keeps_others_from_reading_pulls() {
     let guarded = Guarded::new(&[("reader", reader("_INBOX.>")), ("spy", SPY.into())], "").await;
     with_durable(&guarded).await;
     let usual = |user: &str| ConnectOptions::with_user_and_password(user.into(), "pw".into());

@@ -129,7 +129,7 @@ async fn refused_so_far(user: &User) -> Vec<String> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_a_role_may_not_do_is_refused_by_the_server_and_done_for_a_role_that_may() {
+async fn the_server_refuses_what_a_role_may_not_do() {
     let guarded = stage().await;
     let mut wrong = Vec::new();
     for role in ROLES {
@@ -185,7 +185,7 @@ async fn done(client: &async_nats::Client, subject: &str, body: &str) -> Result<
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_consumer_that_may_not_list_still_sees_that_its_durable_is_deleted() {
+async fn a_deleted_durable_is_seen_without_the_right_to_list() {
     let role = all().into_iter().find(|role| role.name == "plain").unwrap();
     let guarded = Guarded::new(&[("plain", role.permissions.to_string())], "").await;
     with_durable(guarded.admin.clone()).await;

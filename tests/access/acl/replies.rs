@@ -31,7 +31,7 @@ async fn stage(server: NatsServerBuilder, change: impl Fn(String) -> String) -> 
 const DISGUISED: &str = "$JS.ACK.STRATT_EVENTS.audit.CHOCO_STRATT.reader.1.1.1";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_open_ended_list_of_acks_lets_a_user_pull_from_any_durable_and_ours_does_not() {
+async fn our_ack_permissions_allow_no_pull_from_other_durables() {
     let open_ended = "\"$JS.ACK.*.*.CHOCO_STRATT.reader.>\"";
     let (_guarded, reader) =
         stage(server(""), |role| role.replace("\"$JS.ACK.*.*.CHOCO_STRATT.reader.*.*.*.*.*\"", open_ended))
@@ -51,7 +51,7 @@ async fn an_open_ended_list_of_acks_lets_a_user_pull_from_any_durable_and_ours_d
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_answer_that_is_sent_elsewhere_acknowledges_nothing_and_is_no_event() {
+async fn an_answer_sent_elsewhere_acknowledges_nothing() {
     // Older ones store what the reader has sent elsewhere, as an unchanged copy under its own subject.
     let newest = server("").version(NEWEST);
     let (guarded, reader) = stage(newest, |role| role).await;

@@ -94,7 +94,7 @@ async fn connect(
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn users_with_certificates_work_and_those_without_or_of_another_authority_are_refused() {
+async fn only_users_with_our_certificates_are_admitted() {
     let authority = Authority::new("ours");
     let server = server(&authority).await;
     let bridge = async |user: &str| {

@@ -1,6 +1,5 @@
 //! What happened, line by line, written by many processes.
 
-use crate::{Delivery, Event, IdempotencyKey, PublishError, PublishReceipt, dedupe::Fence};
 use serde::{Deserialize, Serialize};
 use std::{
     fs::{self, File, OpenOptions},
@@ -8,6 +7,7 @@ use std::{
     path::Path,
     time::{SystemTime, UNIX_EPOCH},
 };
+use stratt_event_bridge::{Delivery, Event, IdempotencyKey, PublishError, PublishReceipt, dedupe::Fence};
 use uuid::Uuid;
 
 /// A file of JSON lines that many processes of one machine append to.
@@ -103,13 +103,13 @@ pub enum Fact {
 }
 
 impl Journal {
-    pub(super) fn open(path: &Path) -> io::Result<Self> {
+    pub(crate) fn open(path: &Path) -> io::Result<Self> {
         // Appended in one write each, so that lines of several processes do not mix.
         let file = OpenOptions::new().create(true).append(true).open(path)?;
         Ok(Self { file, process: std::process::id() })
     }
 
-    pub(super) fn read(path: &Path) -> io::Result<Vec<Entry>> {
+    pub(crate) fn read(path: &Path) -> io::Result<Vec<Entry>> {
         let lines = fs::read_to_string(path)?;
         lines.lines().map(|line| serde_json::from_str(line).map_err(io::Error::from)).collect()
     }
@@ -179,16 +179,16 @@ impl Journal {
         self.record(Fact::Crashed { victim })
     }
 
-    pub(super) fn settled(&self, key: IdempotencyKey, fence: Fence) -> io::Result<()> {
+    pub(crate) fn settled(&self, key: IdempotencyKey, fence: Fence) -> io::Result<()> {
         self.record(Fact::Settled { key, fence: fence.get() })
     }
 
-    pub(super) fn freed(&self, key: IdempotencyKey, fence: Fence) -> io::Result<()> {
+    pub(crate) fn freed(&self, key: IdempotencyKey, fence: Fence) -> io::Result<()> {
         self.record(Fact::Freed { key, fence: fence.get() })
     }
 }
 
-pub(super) fn now_ms() -> u64 {
+pub(crate) fn now_ms() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }

@@ -1,53 +1,51 @@
 //! What broker and store have in the end.
 
-use crate::{
-    Envelope, Event, EventBridge, Feed, IdempotencyKey, UnitUri,
-    contract::consumer_name::ConsumerName,
-    dead_letter::{DeadLetter, DeadLetterFilter},
-    dedupe::{Claim, DedupeStore, Slot},
-    nats::ack_subject::AckSubject,
-    testing::ledger::{Entry, Fact, LedgerError},
-    topology::EVENT_STREAM,
-};
-use async_nats::jetstream::{
-    self, Context,
-    consumer::{AckPolicy, pull},
-};
+use crate::{Entry, Fact, LedgerError};
 use futures::TryStreamExt;
 use std::{collections::HashSet, time::Duration};
+use stratt_event_bridge::{
+    ConsumerName, Envelope, Event, EventBridge, Feed, IdempotencyKey, UnitUri,
+    async_nats::jetstream::{
+        self, Context,
+        consumer::{AckPolicy, pull},
+    },
+    dead_letter::{DeadLetter, DeadLetterFilter},
+    dedupe::{Claim, DedupeStore, Slot},
+    topology::EVENT_STREAM,
+};
 use time::OffsetDateTime;
 
 /// What broker and store have in the end.
 #[derive(Debug, Default)]
-pub(super) struct Found {
+pub(crate) struct Found {
     /// All of `STRATT_EVENTS`.
-    pub(super) stored: Vec<Stored>,
+    pub(crate) stored: Vec<Stored>,
     /// All of the feed that the durable is due.
-    pub(super) due: Vec<Stored>,
+    pub(crate) due: Vec<Stored>,
     /// The sequences in the feed of what the durable dead-lettered.
-    pub(super) dead_lettered: Vec<u64>,
-    pub(super) settled: HashSet<IdempotencyKey>,
+    pub(crate) dead_lettered: Vec<u64>,
+    pub(crate) settled: HashSet<IdempotencyKey>,
     /// How often the server delivered to the durable.
-    pub(super) deliveries: u64,
+    pub(crate) deliveries: u64,
     /// How many messages the server has not delivered to the durable, or has no answer to.
-    pub(super) pending: u64,
-    pub(super) duplicate_window: Duration,
+    pub(crate) pending: u64,
+    pub(crate) duplicate_window: Duration,
 }
 
 /// A stored message.
 #[derive(Debug, Clone)]
-pub(super) struct Stored {
-    pub(super) sequence: u64,
+pub(crate) struct Stored {
+    pub(crate) sequence: u64,
     /// Its sequence in `STRATT_EVENTS`.
-    pub(super) origin: u64,
+    pub(crate) origin: u64,
     /// `None` for what is not a valid envelope.
-    pub(super) key: Option<IdempotencyKey>,
-    pub(super) unit: Option<UnitUri>,
-    pub(super) at: OffsetDateTime,
+    pub(crate) key: Option<IdempotencyKey>,
+    pub(crate) unit: Option<UnitUri>,
+    pub(crate) at: OffsetDateTime,
 }
 
 impl Found {
-    pub(super) async fn read(
+    pub(crate) async fn read(
         bridge: &EventBridge,
         feed: Feed,
         durable: &ConsumerName,
@@ -112,7 +110,8 @@ async fn messages(
 }
 
 fn stored(message: &jetstream::Message) -> Option<Stored> {
-    let AckSubject { sequence, stored_at, .. } = AckSubject::parse(message.reply.as_deref()?)?;
+    let info = message.info().ok()?;
+    let sequence = info.stream_sequence;
     let source = message.headers.as_ref().and_then(|headers| headers.get("Nats-Stream-Source"));
     let origin =
         source.and_then(|source| source.as_str().split(' ').nth(1)?.parse().ok()).unwrap_or(sequence);
@@ -122,7 +121,7 @@ fn stored(message: &jetstream::Message) -> Option<Stored> {
         origin,
         key: envelope.as_ref().map(Envelope::idempotency_key),
         unit: envelope.map(|envelope| envelope.event().unit_uri().clone()),
-        at: OffsetDateTime::UNIX_EPOCH + stored_at,
+        at: info.published,
     })
 }
 

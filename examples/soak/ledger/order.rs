@@ -1,10 +1,8 @@
 //! Whether the events of each unit were handled strictly in stream order.
 
-use crate::{
-    IdempotencyKey, UnitUri,
-    testing::ledger::{Entry, Fact, found::Stored},
-};
+use crate::{Entry, Fact, found::Stored};
 use std::collections::{HashMap, HashSet};
+use stratt_event_bridge::{IdempotencyKey, UnitUri};
 
 /// When a handler first ran for an event, and when it first made its effect.
 #[derive(Debug, Clone, Copy)]
@@ -17,7 +15,7 @@ struct Times {
 ///
 /// The first effect of an event stands for its end; of one that was dead-lettered, its first run does. What a process
 /// still does that was frozen and replaced meanwhile is no violation: nobody can stop it.
-pub(super) fn out_of_order(entries: &[Entry], due: &[Stored]) -> Vec<String> {
+pub(crate) fn out_of_order(entries: &[Entry], due: &[Stored]) -> Vec<String> {
     let times = times(entries);
     let mut seen = HashSet::new();
     let mut newest: HashMap<&UnitUri, (u64, u64)> = HashMap::new();
@@ -81,7 +79,7 @@ mod tests {
     }
 
     #[test]
-    fn an_event_that_begins_before_another_of_its_unit_has_ended_is_found() {
+    fn an_event_that_overtakes_another_of_its_unit_is_found() {
         let due = [stored(1, "a"), stored(2, "b"), stored(3, "a")];
         let in_order = [run(1, 10, 20), run(3, 20, 30), run(2, 5, 6)].concat();
         assert_eq!(out_of_order(&in_order, &due), [""; 0]);

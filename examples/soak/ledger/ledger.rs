@@ -1,25 +1,8 @@
-//! A ledger: what was published, handled and settled, held against what broker and store have in the end.
-//!
-//! Everybody who takes part, in whatever process, writes what it sees into one [`Journal`]: publishers through
-//! [`Journal::attempted`] and [`Journal::published`], handlers through [`Journal::ran`] and [`Journal::effect`], the
-//! store through a [`WitnessStore`] around it, and whoever kills a process through [`Journal::crashed`]. In the end a
-//! [`Ledger`] reads the journal, the streams and the store, and strikes a [`Balance`]: it counts in the words of
-//! Jepsen's tests, and it names every violation of a guarantee. One ledger is about one durable.
+//! The ledger itself: from the journal, the streams and the store to a balance.
 
-mod audit;
-mod balance;
-mod found;
-mod journal;
-mod order;
-mod witness;
-
-pub use balance::Balance;
-pub use journal::{Entry, Fact, Journal};
-pub use witness::WitnessStore;
-
-use crate::{EventBridge, Feed, contract::consumer_name::ConsumerName, dedupe::DedupeStore};
-use found::Found;
+use crate::{Balance, Journal, audit, found::Found, order};
 use std::path::PathBuf;
+use stratt_event_bridge::{ConsumerName, EventBridge, Feed, dedupe::DedupeStore};
 
 /// Where the journal is, and the seed that everything random was drawn from.
 #[derive(Debug, Clone)]
@@ -36,7 +19,7 @@ impl Ledger {
         Self { seed, path: path.into(), is_ordered: false }
     }
 
-    /// Demands that the durable kept [`Order::PerUnit`](crate::Order::PerUnit).
+    /// Demands that the durable kept [`Order::PerUnit`](stratt_event_bridge::Order::PerUnit).
     #[must_use]
     pub fn strictly_ordered(mut self) -> Self {
         self.is_ordered = true;
@@ -87,7 +70,7 @@ impl Ledger {
 pub struct LedgerError(#[source] Box<dyn std::error::Error + Send + Sync>);
 
 impl LedgerError {
-    fn new(cause: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+    pub(crate) fn new(cause: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
         Self(cause.into())
     }
 }

@@ -48,7 +48,7 @@ pub struct Balance {
     pub crashes: u64,
     /// Claims that were granted since the lease before them was over.
     pub expiries: u64,
-    pub(super) violations: Vec<String>,
+    pub(crate) violations: Vec<String>,
 }
 
 impl Balance {

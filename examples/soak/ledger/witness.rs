@@ -1,11 +1,9 @@
 //! A store that writes down what the store inside it did.
 
-use crate::{
-    dedupe::{Claim, DedupeStore, Fence, Slot, StoreError, StoreErrorKind},
-    testing::ledger::{Fact, Journal, journal::now_ms},
-};
+use crate::{Fact, Journal, journal::now_ms};
 use futures::{FutureExt, future::BoxFuture};
 use std::{io, sync::Arc, time::Duration};
+use stratt_event_bridge::dedupe::{Claim, DedupeStore, Fence, Slot, StoreError, StoreErrorKind};
 
 /// A store that writes into a journal what the store inside it granted, settled and freed.
 #[derive(Debug)]

@@ -1,5 +1,5 @@
 use super::*;
-use crate::testing::ledger::found::Stored;
+use crate::found::Stored;
 use std::time::Duration;
 use time::OffsetDateTime;
 
@@ -98,7 +98,7 @@ fn what_is_wrong_with_claims_is_found() {
 }
 
 #[test]
-fn an_extra_effect_is_explained_by_a_crash_or_an_expiry_and_by_nothing_else() {
+fn only_a_crash_or_an_expiry_explains_an_extra_effect() {
     let with_first_run = |at_ms| {
         let mut entries = journal();
         entries.splice(2..2, ran(at_ms, 3, 4));

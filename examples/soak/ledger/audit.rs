@@ -1,14 +1,12 @@
 //! Holding the journal against what was found: a pure function.
 
-use crate::{
-    IdempotencyKey,
-    testing::ledger::{Balance, Entry, Fact, found::Found},
-};
+use crate::{Balance, Entry, Fact, found::Found};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use stratt_event_bridge::IdempotencyKey;
 use uuid::Uuid;
 
 /// Counts, and looks for violations.
-pub(super) fn audit(seed: u64, entries: &[Entry], found: &Found) -> Balance {
+pub(crate) fn audit(seed: u64, entries: &[Entry], found: &Found) -> Balance {
     let mut balance = Balance { seed, ..Balance::default() };
     let crashed: HashSet<u32> = entries
         .iter()

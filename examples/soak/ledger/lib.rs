@@ -1,0 +1,20 @@
+//! A ledger: what was published, handled and settled, held against what broker and store have in the end.
+//!
+//! Everybody who takes part, in whatever process, writes what it sees into one [`Journal`]: publishers through
+//! [`Journal::attempted`] and [`Journal::published`], handlers through [`Journal::ran`] and [`Journal::effect`], the
+//! store through a [`WitnessStore`] around it, and whoever kills a process through [`Journal::crashed`]. In the end a
+//! [`Ledger`] reads the journal, the streams and the store, and strikes a [`Balance`]: it counts in the words of
+//! Jepsen's tests, and it names every violation of a guarantee. One ledger is about one durable.
+
+mod audit;
+mod balance;
+mod found;
+mod journal;
+mod ledger;
+mod order;
+mod witness;
+
+pub use balance::Balance;
+pub use journal::{Entry, Fact, Journal};
+pub use ledger::{Ledger, LedgerError};
+pub use witness::WitnessStore;
