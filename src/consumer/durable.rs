@@ -11,7 +11,7 @@ use crate::{
         receive::pinned::GROUP,
     },
     contract::consumer_name::ConsumerName,
-    nats::account_limit,
+    nats::{account_limit, api::ApiSubject},
 };
 use async_nats::jetstream::{
     self,
@@ -84,7 +84,8 @@ impl<'a> Durable<'a> {
 
     async fn read(&self) -> Result<Option<Config>, ConsumeError> {
         let request = self.stream.consumer_info(self.name.as_str());
-        match self.asker.ask(&self.subject("INFO"), request).await? {
+        match self.asker.ask(&ApiSubject::durable_info(self.stream_name, self.name.as_str()), request).await?
+        {
             Ok(info) => Ok(Some(info.config)),
             Err(error) if error.kind() == ConsumerInfoErrorKind::NotFound => Ok(None),
             Err(error) if error.kind() == ConsumerInfoErrorKind::StreamNotFound => {
@@ -98,7 +99,11 @@ impl<'a> Durable<'a> {
 
     async fn create(&self, wanted: pull::Config) -> Result<Config, ConsumeError> {
         let request = self.stream.create_consumer_strict(wanted);
-        match self.asker.ask(&self.subject("CREATE"), request).await? {
+        match self
+            .asker
+            .ask(&ApiSubject::durable_create(self.stream_name, self.name.as_str()), request)
+            .await?
+        {
             Ok(created) => Ok(created.cached_info().config.clone()),
             // Another process was faster, perhaps with other settings.
             Err(error) if matches!(error.kind(), ConsumerCreateStrictErrorKind::AlreadyExists) => {
@@ -115,7 +120,10 @@ impl<'a> Durable<'a> {
         let merged = pull::Config::try_from_consumer_config(merged(goal, found))
             .map_err(|error| self.failed("updated", error))?;
         let request = self.stream.update_consumer(merged);
-        let updated = self.asker.ask(&self.subject("CREATE"), request).await?;
+        let updated = self
+            .asker
+            .ask(&ApiSubject::durable_create(self.stream_name, self.name.as_str()), request)
+            .await?;
         let updated = updated.map_err(|error| match error.kind() {
             ConsumerUpdateErrorKind::JetStream(answer) => self.denied("updated", answer),
             _ => self.failed("updated", error),
@@ -128,10 +136,6 @@ impl<'a> Durable<'a> {
         }
         tracing::info!(consumer = %self.name, "durable is brought up to date");
         Ok(updated)
-    }
-
-    fn subject(&self, verb: &str) -> String {
-        format!("$JS.API.CONSUMER.{verb}.{}.{}", self.stream_name, self.name)
     }
 
     fn refused(&self, kind: ConsumeErrorKind, difference: &Difference, advice: &str) -> ConsumeError {

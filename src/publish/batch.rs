@@ -2,7 +2,7 @@
 
 use crate::{
     contract::event::key::IdempotencyKey,
-    nats::connection_watch::Refusal,
+    nats::permission_violation::PermissionViolation,
     publish::{
         EncodedEvent, PublishError, PublishErrorKind, PublishReceipt, Publisher,
         answer::{Answer, Stored, is_final, is_of_jetstream},
@@ -131,17 +131,14 @@ impl Publisher {
         deadline: Instant,
     ) -> Result<Vec<PublishReceipt>, BatchFailure> {
         let until = deadline.min(Instant::now() + self.options.attempt_timeout());
-        let moment = self.watch.now();
-        let is_ours = |refusal: &Refusal| facts.iter().any(|fact| refusal.is_of_publish(&fact.subject));
-        tokio::select! {
-            biased;
-            stored = timeout_at(until, self.send_batch(facts, until)) => {
-                stored.unwrap_or_else(|_elapsed| Err(Failure::unanswered().into()))
-            }
-            refusal = self.watch.publish_refusal(moment, &self.inbox, is_ours) => {
-                // A batch without one of its messages is not committed; only the last answer may be missing.
-                Err(Failure::denied(&refusal, !is_ours(&refusal)).into())
-            }
+        let is_ours =
+            |violation: &PermissionViolation| facts.iter().any(|fact| violation.is_of_publish(&fact.subject));
+        let stored = timeout_at(until, self.send_batch(facts, until));
+        match self.watch.guard(self.watch.now(), &self.inbox, is_ours, stored).await {
+            Ok(Ok(stored)) => stored,
+            Ok(Err(_elapsed)) => Err(Failure::unanswered().into()),
+            // A batch that lacks one of its messages is not committed; only the last answer may be missing.
+            Err(violation) => Err(Failure::denied(&violation, !is_ours(&violation)).into()),
         }
     }
 

@@ -1,7 +1,7 @@
 //! Publishes in flight, in the order in which they were begun.
 
 use crate::{
-    nats::connection_watch::Moment,
+    nats::connection_watch::Mark,
     publish::{EncodedEvent, PublishError, PublishReceipt, span::PublishSpan},
 };
 use std::collections::VecDeque;
@@ -29,7 +29,7 @@ enum Slot {
 pub(super) struct Sent {
     pub(super) fact: EncodedEvent,
     pub(super) emission: PublishSpan,
-    pub(super) moment: Moment,
+    pub(super) sent_at: Mark,
     pub(super) at: Instant,
     pub(super) deadline: Instant,
 }
@@ -124,7 +124,7 @@ mod tests {
             trace: None,
         };
         let at = Instant::now();
-        Sent { fact, emission: PublishSpan::none(), moment: ConnectionWatch::new().now(), at, deadline: at }
+        Sent { fact, emission: PublishSpan::none(), sent_at: ConnectionWatch::new().now(), at, deadline: at }
     }
 
     #[test]

@@ -1,13 +1,16 @@
 //! Many publishes in flight at once, whose answers come to one inbox.
 
-use crate::publish::{
-    EncodedEvent, Outgoing, PublishError, PublishReceipt, Publisher,
-    answer::{Answer, Stored},
-    failure::Failure,
-    flight::{Flight, Sent},
-    publisher,
-    span::PublishSpan,
-    verify_duplicate,
+use crate::{
+    nats::permission_violation::PermissionViolation,
+    publish::{
+        EncodedEvent, Outgoing, PublishError, PublishReceipt, Publisher,
+        answer::{Answer, Stored},
+        failure::Failure,
+        flight::{Flight, Sent},
+        publisher,
+        span::PublishSpan,
+        verify_duplicate,
+    },
 };
 use async_nats::{Client, Message, Subject, Subscriber};
 use futures::{
@@ -141,12 +144,12 @@ impl<S: Stream<Item = Result<EncodedEvent, PublishError>> + Send> Pipeline<S> {
     /// Sends the first attempt, or lets it wait. Nothing is sent after it before it is on its way.
     fn begin(&mut self, fact: EncodedEvent) {
         let at = Instant::now();
-        let moment = self.publisher.watch.now();
+        let sent_at = self.publisher.watch.now();
         let deadline = at + self.publisher.options.retry_budget();
         let emission = fact.span(&self.publisher.context);
         let number = self.flight.next_number();
         let sent = if self.waiting.is_empty() { self.send(&fact, &emission) } else { None };
-        let sending = Sent { fact, emission, moment, at, deadline };
+        let sending = Sent { fact, emission, sent_at, at, deadline };
         match sent {
             Some(Ok(())) => self.flight.push_sent(sending),
             Some(Err(failure)) => {
@@ -236,16 +239,16 @@ impl<S: Stream<Item = Result<EncodedEvent, PublishError>> + Send> Pipeline<S> {
         let now = Instant::now();
         self.look.as_mut().reset(now + LOOK_EVERY);
         let Publisher { watch, options, inbox, .. } = &self.publisher;
-        let inbox_refusal = watch.inbox_refused(inbox);
+        let inbox_violation = watch.inbox_violated(inbox);
         let timeout = options.attempt_timeout();
         let failure = |sent: &Sent| {
-            let refusal = watch.refused(sent.moment, |refusal| refusal.is_of_publish(&sent.fact.subject));
-            if let Some(refusal) = refusal {
-                return Some(Failure::denied(&refusal, false));
+            let is_its = |violation: &PermissionViolation| violation.is_of_publish(&sent.fact.subject);
+            if let Some(violation) = watch.violated(sent.sent_at, is_its) {
+                return Some(Failure::denied(&violation, false));
             }
-            // Stored all the same, perhaps: it is the answer that may not come in.
-            if let Some(refusal) = &inbox_refusal {
-                return Some(Failure::denied(refusal, true));
+            // It may be stored all the same: only the answer may not come in.
+            if let Some(violation) = &inbox_violation {
+                return Some(Failure::denied(violation, true));
             }
             (now >= sent.deadline.min(sent.at + timeout)).then(Failure::unanswered)
         };

@@ -1,7 +1,11 @@
 //! Repeating a publish until the broker acknowledges it, refuses it, or the time is up.
 
 use crate::{
-    nats::connection_watch::{ConnectionWatch, Moment, Refusal},
+    nats::{
+        api::ApiSubject,
+        connection_watch::{ConnectionWatch, Mark},
+        permission_violation::PermissionViolation,
+    },
     publish::{
         BridgeOptions, Outgoing, PublishError, PublishErrorKind, PublishReceipt,
         answer::{Answer, is_final},
@@ -40,7 +44,7 @@ pub(crate) struct Publisher {
 /// An attempt that was sent.
 pub(super) struct Sent {
     acknowledgement: PublishAckFuture,
-    at: Moment,
+    sent_at: Mark,
 }
 
 impl Publisher {
@@ -159,27 +163,24 @@ impl Publisher {
         receipt: &PublishReceipt,
         deadline: Instant,
     ) -> Result<Option<StreamMessage>, PublishError> {
-        let subject = format!("$JS.API.STREAM.MSG.GET.{}", receipt.stream());
-        let at = self.watch.now();
-        tokio::select! {
-            biased;
-            read = timeout_at(deadline, verify_duplicate::read(&self.context, receipt)) => {
-                read.unwrap_or_else(|_elapsed| Err(PublishError::new(PublishErrorKind::TimedOut)))
-            }
-            refusal = self.watch.publish_refusal(at, &self.inbox, |refused| refused.is_of_publish(&subject)) => {
-                Err(Failure::denied(&refusal, false).error)
-            }
+        let subject = ApiSubject::message_get(receipt.stream()).to_string();
+        let is_ours = |violation: &PermissionViolation| violation.is_of_publish(&subject);
+        let read = timeout_at(deadline, verify_duplicate::read(&self.context, receipt));
+        match self.watch.guard(self.watch.now(), &self.inbox, is_ours, read).await {
+            Ok(Ok(read)) => read,
+            Ok(Err(_elapsed)) => Err(PublishError::new(PublishErrorKind::TimedOut)),
+            Err(violation) => Err(Failure::denied(&violation, false).error),
         }
     }
 
     pub(super) async fn send(&self, message: &Outgoing, deadline: Instant) -> Result<Sent, Failure> {
-        let at = self.watch.now();
+        let sent_at = self.watch.now();
         let outgoing =
             PublishMessage::build().payload(message.payload.clone()).headers(message.headers.clone());
         let until = deadline.min(Instant::now() + self.options.attempt_timeout());
         // With too many unacknowledged, or while disconnected, sending waits without a limit of its own.
         match timeout_at(until, self.context.send_publish(message.subject.clone(), outgoing)).await {
-            Ok(sent) => Ok(Sent { acknowledgement: sent?, at }),
+            Ok(sent) => Ok(Sent { acknowledgement: sent?, sent_at }),
             Err(_elapsed) => Err(Failure::unanswered()),
         }
     }
@@ -191,16 +192,12 @@ impl Publisher {
         message: &Outgoing,
         deadline: Instant,
     ) -> Result<PublishReceipt, Failure> {
-        let Sent { acknowledgement, at } = sent?;
-        let is_ours = |refused: &Refusal| refused.is_of_publish(&message.subject);
-        tokio::select! {
-            biased;
-            receipt = self.receipt(acknowledgement, message, deadline) => receipt,
-            refusal = self.watch.publish_refusal(at, &self.inbox, is_ours) => {
-                // An answer that may not come in does not say that nothing was stored.
-                Err(Failure::denied(&refusal, !is_ours(&refusal)))
-            }
-        }
+        let Sent { acknowledgement, sent_at } = sent?;
+        let is_ours = |violation: &PermissionViolation| violation.is_of_publish(&message.subject);
+        let receipt = self.receipt(acknowledgement, message, deadline);
+        let answered = self.watch.guard(sent_at, &self.inbox, is_ours, receipt).await;
+        // An answer that may not come in does not say that nothing was stored.
+        answered.unwrap_or_else(|violation| Err(Failure::denied(&violation, !is_ours(&violation))))
     }
 
     async fn receipt(

@@ -2,6 +2,7 @@
 
 use crate::{
     contract::subject::Feed,
+    nats::api::consumer_advisory,
     topology::{
         ADVISORY_STREAM, StreamSettings, TopologyError, TopologyErrorKind,
         provision::{check_version, make, read, refuse_fixed},
@@ -17,8 +18,7 @@ use async_nats::{
 
 /// What the server says of the consumers of a stream: that it will not deliver an event again.
 pub(crate) fn advisory_subjects(feed: Feed) -> [String; 2] {
-    ["MAX_DELIVERIES", "MSG_TERMINATED"]
-        .map(|kind| format!("$JS.EVENT.ADVISORY.CONSUMER.{kind}.{}.*", feed.stream()))
+    ["MAX_DELIVERIES", "MSG_TERMINATED"].map(|kind| consumer_advisory(kind, feed.stream()))
 }
 
 /// Creates the stream, or changes what differs.

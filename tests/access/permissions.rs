@@ -41,7 +41,7 @@ impl Guarded {
         admin.provision(&Topology::default()).await.unwrap();
         let watch = ConnectionWatch::new();
         let service = EventBridge::new(connect(&server, "service", Some(&watch)).await, source());
-        Self { server, admin, service: service.watching(watch) }
+        Self { server, admin, service: service.with_connection_watch(watch) }
     }
 
     /// A server on which the durable `adapter` exists.
@@ -137,7 +137,8 @@ async fn a_permission_that_is_taken_away_while_events_are_published_is_told_as_t
 async fn a_refusal_from_before_a_change_of_permissions_fails_no_later_publish() {
     let server = NatsServer::start().await.unwrap();
     let watch = ConnectionWatch::new();
-    let bridge = EventBridge::new(server.connect().await.unwrap(), source()).watching(watch.clone());
+    let bridge =
+        EventBridge::new(server.connect().await.unwrap(), source()).with_connection_watch(watch.clone());
     bridge.provision(&Topology::default()).await.unwrap();
     server.pause().unwrap();
     let publishing = tokio::spawn(async move { bridge.publish(published("a", 1)).await });
