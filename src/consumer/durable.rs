@@ -4,14 +4,14 @@ use crate::{
     consumer::{
         ConsumeError, ConsumeErrorKind, ConsumerOptions, Drift, Order,
         checks::{
-            difference::{Difference, differences, merged},
+            difference::{differences, merged},
             request::ApiRequest,
             requirements::Requirements,
         },
         receive::pinned::GROUP,
     },
     contract::consumer_name::ConsumerName,
-    nats::{account_limit, api::ApiSubject},
+    nats::{account_limit, api::ApiSubject, config_diff::ConfigDifference},
 };
 use async_nats::jetstream::{
     self,
@@ -60,10 +60,10 @@ impl<'a> Durable<'a> {
             Some(found) => found,
             None => self.create(wanted).await?,
         };
-        let difference = differences(&goal, &found).into_iter().next();
+        let difference = differences(&goal, &found).next();
         let found = match (options.drift, difference) {
             (_, None) | (Drift::Adopt, _) => found,
-            (_, Some(difference)) if difference.is_fixed => {
+            (_, Some(difference)) if difference.is_immutable => {
                 let advice = ", and the server cannot change that: use another name or delete it";
                 return Err(self.refused(ConsumeErrorKind::Conflict, &difference, advice));
             }
@@ -130,7 +130,7 @@ impl<'a> Durable<'a> {
         })?;
         let updated = updated.cached_info().config.clone();
         // An old server answers "ok" and ignores what it does not know.
-        if let Some(left) = differences(goal, &updated).into_iter().next() {
+        if let Some(left) = differences(goal, &updated).next() {
             let advice = ", although it was changed: is the server older than 2.10?";
             return Err(self.refused(ConsumeErrorKind::UnsupportedServer, &left, advice));
         }
@@ -138,7 +138,7 @@ impl<'a> Durable<'a> {
         Ok(updated)
     }
 
-    fn refused(&self, kind: ConsumeErrorKind, difference: &Difference, advice: &str) -> ConsumeError {
+    fn refused(&self, kind: ConsumeErrorKind, difference: &ConfigDifference, advice: &str) -> ConsumeError {
         ConsumeError::new(kind, format!("durable {} has {difference}{advice}", self.name))
     }
 

@@ -5,7 +5,7 @@ use crate::{
     nats::api::consumer_advisory,
     topology::{
         ADVISORY_STREAM, StreamSettings, TopologyError, TopologyErrorKind,
-        provision::{check_version, make, read, refuse_fixed},
+        provision::{check_version, make, read, refuse_immutable},
     },
 };
 use async_nats::{
@@ -37,6 +37,6 @@ pub(crate) async fn provision_advisories(
         Config { retention: RetentionPolicy::WorkQueue, ..settings.config(ADVISORY_STREAM, &subjects, None) };
     let context = jetstream::new(client.clone());
     let found = read(&context, &wanted).await?;
-    refuse_fixed([(&wanted, &found)])?;
+    refuse_immutable([(&wanted, &found)])?;
     make(&context, &wanted, found).await
 }

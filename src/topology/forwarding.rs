@@ -122,7 +122,7 @@ async fn is_newer(context: &Context, watch: &ConnectionWatch, forwarded: OffsetD
     let answer = timeout(ORIGIN_WITHIN, StreamInfo::ask(context, EVENT_STREAM));
     let answer = watch.guard(watch.now(), &inbox, is_ours, answer).await.ok()?;
     let Ok(Ok(Response::Ok(origin))) = answer else { return None };
-    Some(origin.created()? > forwarded && origin.state.newest().is_some())
+    Some(origin.created().ok()? > forwarded && origin.state.newest().is_some())
 }
 
 #[cfg(test)]

@@ -51,8 +51,9 @@ impl StreamInfo {
         (now - OffsetDateTime::UNIX_EPOCH).try_into().ok()
     }
 
-    pub(super) fn created(&self) -> Option<OffsetDateTime> {
-        OffsetDateTime::parse(&self.created, &Rfc3339).ok()
+    /// Returns when the stream was created.
+    pub(crate) fn created(&self) -> Result<OffsetDateTime, time::error::Parse> {
+        OffsetDateTime::parse(&self.created, &Rfc3339)
     }
 }
 
