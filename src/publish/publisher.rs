@@ -11,14 +11,14 @@ use crate::{
         answer::{Answer, is_final},
         failure::Failure,
         meter::PublisherMeter,
+        retry::Backoff,
         span::PublishSpan,
         verify_duplicate,
     },
     report::report,
 };
 use async_nats::{
-    Client, HeaderValue,
-    header::NATS_MESSAGE_ID,
+    Client,
     jetstream::{
         self,
         context::{self, ContextBuilder, PublishAckFuture},
@@ -26,8 +26,8 @@ use async_nats::{
         publish::PublishAck,
     },
 };
-use std::{error::Error, future::IntoFuture, sync::Arc, time::Duration};
-use tokio::time::{Instant, sleep, timeout_at};
+use std::{error::Error, future::IntoFuture, sync::Arc};
+use tokio::time::{Instant, timeout_at};
 use tracing::Instrument;
 
 /// Publishes messages that carry their own message id, so that a repeat is stored once.
@@ -44,7 +44,7 @@ pub(crate) struct Publisher {
 /// An attempt that was sent.
 pub(super) struct Sent {
     acknowledgement: PublishAckFuture,
-    sent_at: Mark,
+    mark: Mark,
 }
 
 impl Publisher {
@@ -71,13 +71,13 @@ impl Publisher {
         mut message: Outgoing,
         deadline: Instant,
     ) -> Result<PublishReceipt, PublishError> {
-        let emission = self.begin(&mut message);
+        let publish_span = self.begin(&mut message);
         let published = async {
             let sent = self.send(&message, deadline).await;
             self.finish(message, sent, deadline).await
         };
-        let outcome = published.instrument(emission.span().clone()).await;
-        emission.end(&self.meter, &outcome);
+        let outcome = published.instrument(publish_span.span().clone()).await;
+        publish_span.end(&self.meter, &outcome);
         outcome
     }
 
@@ -88,7 +88,7 @@ impl Publisher {
         mut message: Outgoing,
         deadline: Instant,
     ) -> Result<PublishReceipt, PublishError> {
-        let emission = self.begin(&mut message);
+        let publish_span = self.begin(&mut message);
         let published = async {
             let sent = self.send(&message, deadline).await;
             match self.acknowledged(sent, &message, deadline).await {
@@ -98,8 +98,8 @@ impl Publisher {
                 acknowledged => acknowledged.map_err(|failure| failure.error),
             }
         };
-        let outcome = published.instrument(emission.span().clone()).await;
-        emission.end(&self.meter, &outcome);
+        let outcome = published.instrument(publish_span.span().clone()).await;
+        publish_span.end(&self.meter, &outcome);
         outcome
     }
 
@@ -108,10 +108,10 @@ impl Publisher {
     }
 
     fn begin(&self, message: &mut Outgoing) -> PublishSpan {
-        let message_id = message.headers.get(NATS_MESSAGE_ID).map_or("", HeaderValue::as_str);
-        let emission = PublishSpan::begin(&message.subject, message_id, message.payload.len(), &self.context);
-        emission.inject_into(&mut message.headers);
-        emission
+        let Outgoing { subject, message_id, payload, .. } = message;
+        let publish_span = PublishSpan::begin(subject, message_id, payload.len(), &self.context);
+        publish_span.inject_into(&mut message.headers);
+        publish_span
     }
 
     /// Waits for the acknowledgement, and sends again until it comes or the time is up.
@@ -121,28 +121,19 @@ impl Publisher {
         mut sent: Result<Sent, Failure>,
         deadline: Instant,
     ) -> Result<PublishReceipt, PublishError> {
-        let mut outcome_unknown = false;
-        let mut was_denied = false;
-        let mut pauses = Pauses::new();
+        let mut backoff = Backoff::until(deadline);
+        let log = |error: &PublishError| {
+            tracing::debug!(subject = message.subject, error = %report(error), "publish is repeated");
+        };
         loop {
-            let Failure { error, mut try_again } = match self.acknowledged(sent, &message, deadline).await {
+            let failure = match self.acknowledged(sent, &message, deadline).await {
                 Ok(receipt) if self.is_to_be_verified(&receipt) => {
                     return verify_duplicate::verify(&self.context, &message, receipt, deadline).await;
                 }
                 Ok(receipt) => return Ok(receipt),
                 Err(failure) => failure,
             };
-            outcome_unknown |= error.is_outcome_unknown();
-            if error.kind() == PublishErrorKind::PermissionDenied {
-                // One refusal may be that of an earlier message on this subject, from before a change of permissions.
-                try_again = !std::mem::replace(&mut was_denied, true);
-            }
-            let pause = pauses.next_pause();
-            if !try_again || Instant::now() + pause >= deadline {
-                return Err(self.explained(error.with_outcome_unknown(outcome_unknown)));
-            }
-            tracing::debug!(subject = message.subject, error = %report(&error), "publish is repeated");
-            sleep(pause).await;
+            backoff.wait_after(failure, log).await.map_err(|error| self.explained(error))?;
             sent = self.send(&message, deadline).await;
         }
     }
@@ -174,13 +165,13 @@ impl Publisher {
     }
 
     pub(super) async fn send(&self, message: &Outgoing, deadline: Instant) -> Result<Sent, Failure> {
-        let sent_at = self.watch.now();
+        let mark = self.watch.now();
         let outgoing =
             PublishMessage::build().payload(message.payload.clone()).headers(message.headers.clone());
         let until = deadline.min(Instant::now() + self.options.attempt_timeout());
         // With too many unacknowledged, or while disconnected, sending waits without a limit of its own.
         match timeout_at(until, self.context.send_publish(message.subject.clone(), outgoing)).await {
-            Ok(sent) => Ok(Sent { acknowledgement: sent?, sent_at }),
+            Ok(sent) => Ok(Sent { acknowledgement: sent?, mark }),
             Err(_elapsed) => Err(Failure::unanswered()),
         }
     }
@@ -192,10 +183,10 @@ impl Publisher {
         message: &Outgoing,
         deadline: Instant,
     ) -> Result<PublishReceipt, Failure> {
-        let Sent { acknowledgement, sent_at } = sent?;
+        let Sent { acknowledgement, mark } = sent?;
         let is_ours = |violation: &PermissionViolation| violation.is_of_publish(&message.subject);
         let receipt = self.receipt(acknowledgement, message, deadline);
-        let answered = self.watch.guard(sent_at, &self.inbox, is_ours, receipt).await;
+        let answered = self.watch.guard(mark, &self.inbox, is_ours, receipt).await;
         // An answer that may not come in does not say that nothing was stored.
         answered.unwrap_or_else(|violation| Err(Failure::denied(&violation, !is_ours(&violation))))
     }
@@ -230,26 +221,6 @@ fn is_foreign(error: &context::PublishError) -> bool {
 
 fn stored(acknowledged: PublishAck) -> Result<PublishReceipt, Failure> {
     if acknowledged.sequence == 0 { Err(Failure::without_sequence()) } else { Ok(acknowledged.into()) }
-}
-
-/// Growing pauses with a random part, so that many publishers do not come back in step.
-pub(super) struct Pauses {
-    next: Duration,
-}
-
-impl Pauses {
-    const FIRST: Duration = Duration::from_millis(50);
-    const LONGEST: Duration = Duration::from_secs(1);
-
-    pub(super) fn new() -> Self {
-        Self { next: Self::FIRST }
-    }
-
-    pub(super) fn next_pause(&mut self) -> Duration {
-        let pause = crate::jitter::spread(self.next);
-        self.next = (self.next * 2).min(Self::LONGEST);
-        pause
-    }
 }
 
 #[cfg(test)]
