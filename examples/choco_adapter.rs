@@ -61,7 +61,8 @@ async fn serve() -> Result<(), Failure> {
     let client = connect::connect(&servers, options).await?;
 
     let store = store(&client).await?;
-    let bridge = EventBridge::new(client, "choco-adapter:catalogue:0.1.0".parse()?).watching(watch);
+    let bridge =
+        EventBridge::new(client, "choco-adapter:catalogue:0.1.0".parse()?).with_connection_watch(watch);
     let consumer = bridge
         .consumer(&durable, Arc::new(store))
         .feed(feed)

@@ -52,7 +52,8 @@ async fn main() -> Result<ExitCode, Failure> {
     let options = ConnectOptions::new().event_callback(watch.callback());
     let client = connect::connect(&servers, options).await?;
     say(format!("connected to {servers}, nats-server {}", client.server_info().version));
-    let bridge = EventBridge::new(client, "orchestrator-http:quickstart:0.1.0".parse()?).watching(watch);
+    let bridge =
+        EventBridge::new(client, "orchestrator-http:quickstart:0.1.0".parse()?).with_connection_watch(watch);
     bridge.provision(&Topology::default()).await?;
     say("provisioned STRATT_EVENTS -> CHOCO_STRATT and STRATT_DLQ".into());
 

@@ -67,7 +67,7 @@ impl EventBridge {
     ///
     /// Consumers and dead letters of the bridge that is returned have it as well.
     #[must_use]
-    pub fn watching(self, watch: ConnectionWatch) -> Self {
+    pub fn with_connection_watch(self, watch: ConnectionWatch) -> Self {
         let Inner { link, source, options } = &*self.inner;
         Self::over(link.client.clone(), source.clone(), *options, watch)
     }

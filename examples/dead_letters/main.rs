@@ -63,7 +63,7 @@ async fn connected() -> Result<DeadLetters, Failure> {
     let options = ConnectOptions::new().name("dead-letters").event_callback(watch.callback());
     let client = connect::connect(&connect::servers_or("nats://127.0.0.1:4222")?, options).await?;
     let source: Source = "dead-letters:tool:0.1.0".parse()?;
-    Ok(EventBridge::new(client, source).watching(watch).dead_letters())
+    Ok(EventBridge::new(client, source).with_connection_watch(watch).dead_letters())
 }
 
 /// Whether all of it was done.

@@ -1,14 +1,12 @@
 //! Who consumes events with this crate.
 
 use crate::{
-    acl::{
-        Inbox, Permissions,
-        api::{about_durable, about_stream, bucket_stream, use_of},
-    },
+    acl::{Inbox, Permissions, bucket::bucket_stream, durable::use_of},
     consumer::Order,
     contract::{
         consumer_name::ConsumerName, domain::Domain, event::EventType, subject::Feed, value::ParseError,
     },
+    nats::api::ApiSubject,
     topology::DEAD_LETTER_STREAM,
 };
 
@@ -111,34 +109,32 @@ impl ConsumerRole {
     #[must_use]
     pub fn permissions(&self, inbox: &Inbox) -> Permissions {
         let Self { feed, name, .. } = self;
-        let mut publish = Vec::from(use_of(*feed, name));
-        publish.push(format!("stratt.dlq.{name}.>"));
-        let create = about_durable("CREATE", *feed, name);
-        match self.filters.as_slice() {
-            [] => {}
-            [one] => publish.push(format!("{create}.{one}")),
-            _ => publish.push(create),
-        }
+        let stream = feed.stream();
+        let create = ApiSubject::durable_create(stream, name.as_str());
+        let mut requests = match self.filters.as_slice() {
+            [] => Vec::new(),
+            [one] => vec![create.below(one)],
+            _ => vec![create],
+        };
         if self.order == Order::PerUnit {
-            publish.push(about_durable("UNPIN", *feed, name));
+            requests.push(ApiSubject::durable_unpin(stream, name.as_str()));
         }
         if self.checks_streams {
-            publish.extend([feed.stream(), DEAD_LETTER_STREAM].map(|stream| about_stream("INFO", stream)));
+            requests.extend([stream, DEAD_LETTER_STREAM].map(ApiSubject::stream_info));
         }
+        let mut publish: Vec<_> = use_of(*feed, name).collect();
+        publish.push(format!("stratt.dlq.{name}.>"));
         if let Some(bucket) = &self.bucket {
             let (stream, keys) = (format!("KV_{bucket}"), format!("$KV.{bucket}.{name}.*"));
-            publish.extend([
-                about_stream("INFO", &stream),
-                format!("$JS.API.DIRECT.GET.{stream}.{keys}"),
-                keys,
-            ]);
+            requests.extend([ApiSubject::stream_info(&stream), ApiSubject::direct_get(&stream, &keys)]);
+            publish.push(keys);
         }
         if self.reads_dead_letters {
-            publish.push(about_stream("MSG.GET", DEAD_LETTER_STREAM));
+            requests.push(ApiSubject::message_get(DEAD_LETTER_STREAM));
         }
         if self.finds_unreadable_events {
-            publish.push(about_stream("MSG.GET", feed.stream()));
+            requests.push(ApiSubject::message_get(stream));
         }
-        Permissions::new(publish, inbox)
+        Permissions::new(publish.into_iter().chain(requests.into_iter().map(String::from)), inbox)
     }
 }

@@ -2,8 +2,9 @@
 //!
 //! Roles, and what they cannot keep apart, are explained in [`docs::permissions`](crate::docs::permissions).
 
-mod api;
+mod bucket;
 mod consumer;
+mod durable;
 mod inbox;
 mod operator;
 mod permissions;

@@ -1,8 +1,9 @@
 //! Who decides about dead letters.
 
 use crate::{
-    acl::{Inbox, Permissions, api::about_stream},
+    acl::{Inbox, Permissions},
     contract::{event::EventType, subject::Feed},
+    nats::api::ApiSubject,
     topology::DEAD_LETTER_STREAM,
 };
 
@@ -17,9 +18,11 @@ impl OperatorRole {
     /// What it may do.
     #[must_use]
     pub fn permissions(self, inbox: &Inbox) -> Permissions {
-        let letters = ["INFO", "MSG.GET", "MSG.DELETE"].map(|verb| about_stream(verb, DEAD_LETTER_STREAM));
-        let payloads = [Feed::Strat, Feed::Choco].map(|feed| about_stream("MSG.GET", feed.stream()));
+        let letters = [ApiSubject::stream_info, ApiSubject::message_get, ApiSubject::message_delete]
+            .map(|request| request(DEAD_LETTER_STREAM));
+        let payloads = [Feed::Strat, Feed::Choco].map(|feed| ApiSubject::message_get(feed.stream()));
+        let requests = letters.into_iter().chain(payloads).map(String::from);
         let redriven = EventType::ALL.iter().map(|event_type| Feed::Strat.filter(None, *event_type));
-        Permissions::new(letters.into_iter().chain(payloads).chain(redriven), inbox)
+        Permissions::new(requests.chain(redriven), inbox)
     }
 }

@@ -1,11 +1,9 @@
 //! Who creates the streams.
 
 use crate::{
-    acl::{
-        Inbox, Permissions,
-        api::{about_stream, bucket_stream},
-    },
+    acl::{Inbox, Permissions, bucket::bucket_stream},
     contract::value::ParseError,
+    nats::api::ApiSubject,
     topology::{CHOCO_STREAM, DEAD_LETTER_STREAM, EVENT_STREAM},
 };
 
@@ -33,12 +31,12 @@ impl ProvisionerRole {
     #[must_use]
     pub fn permissions(&self, inbox: &Inbox) -> Permissions {
         let streams = [EVENT_STREAM, CHOCO_STREAM, DEAD_LETTER_STREAM].into_iter().flat_map(|stream| {
-            ["INFO", "CREATE", "UPDATE"].into_iter().map(move |verb| about_stream(verb, stream))
+            [ApiSubject::stream_info, ApiSubject::stream_create, ApiSubject::stream_update]
+                .map(|request| request(stream))
         });
-        let buckets = self
-            .bucket_streams
-            .iter()
-            .flat_map(|stream| ["INFO", "CREATE"].into_iter().map(move |verb| about_stream(verb, stream)));
-        Permissions::new(streams.chain(buckets), inbox)
+        let buckets = self.bucket_streams.iter().flat_map(|stream| {
+            [ApiSubject::stream_info, ApiSubject::stream_create].map(|request| request(stream))
+        });
+        Permissions::new(streams.chain(buckets).map(String::from), inbox)
     }
 }

@@ -1,8 +1,9 @@
 //! Who announces events.
 
 use crate::{
-    acl::{Inbox, Permissions, api::about_stream},
+    acl::{Inbox, Permissions},
     contract::{domain::Domain, event::EventType, subject::Feed},
+    nats::api::ApiSubject,
 };
 use std::collections::BTreeSet;
 
@@ -43,9 +44,9 @@ impl PublisherRole {
         let events = self.domains.iter().flat_map(|domain| {
             EventType::ALL.iter().map(move |event_type| Feed::Strat.subject(domain, *event_type))
         });
-        let asked = |is_asked: bool, verb| is_asked.then(|| about_stream(verb, Feed::Strat.stream()));
-        let reads = asked(self.verifies_duplicates, "MSG.GET");
-        let checks = asked(self.checks_stream, "INFO");
-        Permissions::new(events.chain(reads).chain(checks), inbox)
+        let stream = Feed::Strat.stream();
+        let reads = self.verifies_duplicates.then(|| ApiSubject::message_get(stream));
+        let checks = self.checks_stream.then(|| ApiSubject::stream_info(stream));
+        Permissions::new(events.chain(reads.into_iter().chain(checks).map(String::from)), inbox)
     }
 }

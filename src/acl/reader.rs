@@ -1,7 +1,7 @@
 //! Who reads Choco's stream without this crate.
 
 use crate::{
-    acl::{Inbox, Permissions, api::use_of},
+    acl::{Inbox, Permissions, durable::use_of},
     contract::{consumer_name::ConsumerName, subject::Feed},
 };
 

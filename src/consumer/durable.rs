@@ -4,14 +4,14 @@ use crate::{
     consumer::{
         ConsumeError, ConsumeErrorKind, ConsumerOptions, Drift, Order,
         checks::{
-            difference::{Difference, differences, merged},
+            difference::{differences, merged},
             request::ApiRequest,
             requirements::Requirements,
         },
         receive::pinned::GROUP,
     },
     contract::consumer_name::ConsumerName,
-    nats::account_limit,
+    nats::{account_limit, api::ApiSubject, config_diff::ConfigDifference},
 };
 use async_nats::jetstream::{
     self,
@@ -60,10 +60,10 @@ impl<'a> Durable<'a> {
             Some(found) => found,
             None => self.create(wanted).await?,
         };
-        let difference = differences(&goal, &found).into_iter().next();
+        let difference = differences(&goal, &found).next();
         let found = match (options.drift, difference) {
             (_, None) | (Drift::Adopt, _) => found,
-            (_, Some(difference)) if difference.is_fixed => {
+            (_, Some(difference)) if difference.is_immutable => {
                 let advice = ", and the server cannot change that: use another name or delete it";
                 return Err(self.refused(ConsumeErrorKind::Conflict, &difference, advice));
             }
@@ -84,7 +84,8 @@ impl<'a> Durable<'a> {
 
     async fn read(&self) -> Result<Option<Config>, ConsumeError> {
         let request = self.stream.consumer_info(self.name.as_str());
-        match self.asker.ask(&self.subject("INFO"), request).await? {
+        match self.asker.ask(&ApiSubject::durable_info(self.stream_name, self.name.as_str()), request).await?
+        {
             Ok(info) => Ok(Some(info.config)),
             Err(error) if error.kind() == ConsumerInfoErrorKind::NotFound => Ok(None),
             Err(error) if error.kind() == ConsumerInfoErrorKind::StreamNotFound => {
@@ -98,7 +99,11 @@ impl<'a> Durable<'a> {
 
     async fn create(&self, wanted: pull::Config) -> Result<Config, ConsumeError> {
         let request = self.stream.create_consumer_strict(wanted);
-        match self.asker.ask(&self.subject("CREATE"), request).await? {
+        match self
+            .asker
+            .ask(&ApiSubject::durable_create(self.stream_name, self.name.as_str()), request)
+            .await?
+        {
             Ok(created) => Ok(created.cached_info().config.clone()),
             // Another process was faster, perhaps with other settings.
             Err(error) if matches!(error.kind(), ConsumerCreateStrictErrorKind::AlreadyExists) => {
@@ -115,14 +120,17 @@ impl<'a> Durable<'a> {
         let merged = pull::Config::try_from_consumer_config(merged(goal, found))
             .map_err(|error| self.failed("updated", error))?;
         let request = self.stream.update_consumer(merged);
-        let updated = self.asker.ask(&self.subject("CREATE"), request).await?;
+        let updated = self
+            .asker
+            .ask(&ApiSubject::durable_create(self.stream_name, self.name.as_str()), request)
+            .await?;
         let updated = updated.map_err(|error| match error.kind() {
             ConsumerUpdateErrorKind::JetStream(answer) => self.denied("updated", answer),
             _ => self.failed("updated", error),
         })?;
         let updated = updated.cached_info().config.clone();
         // An old server answers "ok" and ignores what it does not know.
-        if let Some(left) = differences(goal, &updated).into_iter().next() {
+        if let Some(left) = differences(goal, &updated).next() {
             let advice = ", although it was changed: is the server older than 2.10?";
             return Err(self.refused(ConsumeErrorKind::UnsupportedServer, &left, advice));
         }
@@ -130,11 +138,7 @@ impl<'a> Durable<'a> {
         Ok(updated)
     }
 
-    fn subject(&self, verb: &str) -> String {
-        format!("$JS.API.CONSUMER.{verb}.{}.{}", self.stream_name, self.name)
-    }
-
-    fn refused(&self, kind: ConsumeErrorKind, difference: &Difference, advice: &str) -> ConsumeError {
+    fn refused(&self, kind: ConsumeErrorKind, difference: &ConfigDifference, advice: &str) -> ConsumeError {
         ConsumeError::new(kind, format!("durable {} has {difference}{advice}", self.name))
     }
 

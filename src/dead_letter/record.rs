@@ -10,7 +10,7 @@ use crate::{
         span::{self, Delivered},
     },
 };
-use async_nats::{HeaderMap, header::NATS_MESSAGE_ID};
+use async_nats::HeaderMap;
 use bytes::Bytes;
 use time::OffsetDateTime;
 use tokio::time::Instant;
@@ -187,9 +187,8 @@ impl DeadLetterRecord<'_> {
         header::set(&mut headers, header::SEQUENCE, &self.sequence.to_string());
         header::set(&mut headers, header::SUBJECT, self.subject);
         header::set(&mut headers, header::TIME, &timestamp::format(OffsetDateTime::now_utc()));
-        headers.insert(NATS_MESSAGE_ID, message_id);
         let subject = dead_letter_subject(self.consumer, self.subject);
         let payload = if left_out.payload { Bytes::new() } else { self.payload.clone() };
-        Outgoing { subject, headers, payload }
+        Outgoing::new(subject, message_id.to_owned(), headers, payload)
     }
 }

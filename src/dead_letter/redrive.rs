@@ -10,7 +10,7 @@ use crate::{
     publish::{Outgoing, PublishReceipt},
     report::report,
 };
-use async_nats::{HeaderMap, header::NATS_MESSAGE_ID};
+use async_nats::HeaderMap;
 use bytes::Bytes;
 use futures::{Stream, StreamExt};
 use tokio::time::Instant;
@@ -72,13 +72,13 @@ impl DeadLetters {
             DeadLetterError::new(DeadLetterErrorKind::Publish, Some(letter.sequence())).caused_by(error)
         };
         let message_id = format!("{}:redrive:{}", key(letter, &payload), letter.sequence());
-        let first = outgoing(letter, payload.clone(), &message_id)?;
+        let first = outgoing(letter, payload.clone(), message_id.clone())?;
         let receipt = self.publisher.publish(first).await.map_err(failed)?;
         // A dead-letter stream that was recreated counts from one again: the broker may know this message id from the dead
         // letter that the same event had in the old stream, and has then dropped this publish.
         if receipt.is_duplicate() && !self.is_of(letter, &receipt).await {
             let second = format!("{message_id}:{}", header::digest(origin(letter).as_bytes()));
-            return self.publisher.publish(outgoing(letter, payload, &second)?).await.map_err(failed);
+            return self.publisher.publish(outgoing(letter, payload, second)?).await.map_err(failed);
         }
         Ok(receipt)
     }
@@ -133,7 +133,7 @@ fn origin(letter: &DeadLetter) -> String {
     format!("{}:{}:{}", letter.stream(), letter.stream_sequence(), letter.consumer())
 }
 
-fn outgoing(letter: &DeadLetter, payload: Bytes, message_id: &str) -> Result<Outgoing, DeadLetterError> {
+fn outgoing(letter: &DeadLetter, payload: Bytes, message_id: String) -> Result<Outgoing, DeadLetterError> {
     let address = Address::parse(letter.subject())
         .filter(|address| {
             address.domain.parse::<Domain>().is_ok() && address.event_type.parse::<EventType>().is_ok()
@@ -141,6 +141,5 @@ fn outgoing(letter: &DeadLetter, payload: Bytes, message_id: &str) -> Result<Out
         .ok_or_else(|| DeadLetterError::new(DeadLetterErrorKind::NotRedrivable, Some(letter.sequence())))?;
     let mut headers: HeaderMap = header::of_event(letter.headers());
     header::set(&mut headers, header::REDRIVEN, &origin(letter));
-    headers.insert(NATS_MESSAGE_ID, message_id);
-    Ok(Outgoing { subject: address.strat_subject(), headers, payload })
+    Ok(Outgoing::new(address.strat_subject(), message_id, headers, payload))
 }

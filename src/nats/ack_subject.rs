@@ -1,7 +1,9 @@
-//! What the subject that a delivery is acknowledged on says about it.
+//! The facts about a delivery that its ack subject holds.
 
+use crate::nats::api::of_ack;
 use std::time::Duration;
 
+/// The ack subject of a delivery:
 /// `$JS.ACK.{stream}.{consumer}.{deliveries}.{sequence}.{of the consumer}.{nanoseconds}.{pending}`; newer servers have the
 /// domain and the account before the stream. Parsed once for each message, without allocating.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,13 +18,14 @@ pub(crate) struct AckSubject {
     pub(crate) stored_at: Duration,
 }
 
-/// How many dots stand in the subjects of servers that do not name the domain.
-const DOTS_WITHOUT_DOMAIN: usize = 8;
+/// How many dots follow the prefix on servers that do not name the domain.
+const DOTS_WITHOUT_DOMAIN: usize = 6;
 
 impl AckSubject {
     pub(crate) fn parse(subject: &str) -> Option<Self> {
-        let mut tokens = subject.strip_prefix("$JS.ACK.")?.as_bytes().split(|byte| *byte == b'.');
-        if subject.bytes().filter(|byte| *byte == b'.').count() > DOTS_WITHOUT_DOMAIN {
+        let rest = of_ack(subject)?;
+        let mut tokens = rest.as_bytes().split(|byte| *byte == b'.');
+        if rest.bytes().filter(|byte| *byte == b'.').count() > DOTS_WITHOUT_DOMAIN {
             let _domain_and_account = tokens.nth(1)?;
         }
         let _stream_and_consumer = tokens.nth(1)?;

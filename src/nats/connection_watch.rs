@@ -1,6 +1,10 @@
-//! What is told to a connection and not to the one who asked: what the server refuses, and why it was lost.
+//! The events of a connection that the server reports to no single request: permission violations, and why the connection
+//! was lost.
 
-use crate::telemetry::log_limit::{LogLimit, limited};
+use crate::{
+    nats::permission_violation::PermissionViolation,
+    telemetry::log_limit::{LogLimit, limited},
+};
 use async_nats::{Client, ClientError, Event, ServerError, connection::State};
 use std::{
     borrow::Cow,
@@ -10,24 +14,23 @@ use std::{
 };
 use tokio::sync::Notify;
 
-/// How many refused subjects are remembered, and how long they may be: far more than a service has in use.
+/// How many violated subjects are remembered: far more than a service uses.
 const REMEMBERED: usize = 1024;
-const LONGEST_SUBJECT: usize = 1024;
 
-/// Hears from a connection which subjects the server refuses and why the connection was lost, so that a missing
-/// permission or an expired password is told as what it is.
+/// A listener on one connection, which knows the subjects that the server refuses and why the connection was lost, so that
+/// a missing permission or an expired password is reported as such.
 ///
-/// A server says "permissions violation" to the connection, not to the publish or the subscription that it is about;
-/// those wait until their time is up. With a watch, a publish fails within a second with
+/// A server reports a permission violation to the connection, not to the publish or the subscription that caused it: those
+/// wait until they time out. With a watch, a publish fails within a second with
 /// [`PermissionDenied`](crate::PublishErrorKind::PermissionDenied), and a consumer ends with
-/// [`PermissionDenied`](crate::ConsumeErrorKind::PermissionDenied); both name the subject. Without one they report a
-/// time-out, or wait.
+/// [`PermissionDenied`](crate::ConsumeErrorKind::PermissionDenied); both name the subject. Without a watch, a publish times
+/// out and a consumer waits.
 ///
-/// Nor does a publish hear that its connection was lost since the user expired: it waits for another one. With a watch,
-/// what fails without a connection has a [cause](std::error::Error::source) that says why there is none, and so does the
-/// [status](crate::BridgeStatus::connection_error).
+/// Likewise, a publish is not told that its connection was lost because the user expired: it waits for a new connection.
+/// With a watch, errors of a lost connection have a [cause](std::error::Error::source) that says why it was lost, and so
+/// does the [status](crate::BridgeStatus::connection_error).
 ///
-/// A connection has one event callback, which is the host's. A host that has none gives it to the watch:
+/// A connection has a single event callback, which belongs to the host. A host that does not use it gives it to the watch:
 ///
 /// ```no_run
 /// use stratt_event_bridge::{ConnectionWatch, EventBridge, async_nats};
@@ -36,13 +39,14 @@ const LONGEST_SUBJECT: usize = 1024;
 /// let watch = ConnectionWatch::new();
 /// let options = async_nats::ConnectOptions::new().event_callback(watch.callback());
 /// let client = options.connect("nats://127.0.0.1:4222").await?;
-/// let bridge = EventBridge::new(client, "orchestrator-http:publisher:1.4.0".parse()?).watching(watch);
+/// let bridge =
+///     EventBridge::new(client, "orchestrator-http:publisher:1.4.0".parse()?).with_connection_watch(watch);
 /// # Ok(())
 /// # }
 /// ```
 ///
-/// A host that has one calls [`observe`](Self::observe) in it. The watch is a cheap, cloneable handle that remembers a
-/// bounded number of subjects. It is meant for one connection.
+/// A host that uses it calls [`observe`](Self::observe) in its callback. The watch is a cheap, cloneable handle and remembers
+/// a bounded number of subjects. It is meant for one connection.
 #[derive(Debug, Clone, Default)]
 pub struct ConnectionWatch {
     inner: Arc<Inner>,
@@ -50,8 +54,8 @@ pub struct ConnectionWatch {
 
 #[derive(Debug)]
 struct Inner {
-    refusals: Mutex<Refusals>,
-    /// The last thing that went wrong with the connection itself, since it was there.
+    violations: Mutex<Violations>,
+    /// The last failure of the connection itself since it was last established.
     error: Mutex<Option<Cow<'static, str>>>,
     changed: Notify,
     lines: LogLimit,
@@ -60,48 +64,41 @@ struct Inner {
 impl Default for Inner {
     fn default() -> Self {
         let lines = LogLimit::new("connection");
-        Self { refusals: Mutex::default(), error: Mutex::default(), changed: Notify::new(), lines }
+        Self { violations: Mutex::default(), error: Mutex::default(), changed: Notify::new(), lines }
     }
 }
 
 #[derive(Debug, Default)]
-struct Refusals {
-    /// Something was heard: the watch is part of a connection.
+struct Violations {
+    /// An event was observed: the watch is wired to a connection.
     is_wired: bool,
     count: u64,
-    /// The last one of each subject with its number, oldest first.
-    latest: VecDeque<(u64, Refusal)>,
+    /// The last violation of each subject with its number, oldest first.
+    latest: VecDeque<(u64, PermissionViolation)>,
 }
 
-/// What the server refused.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Refusal {
-    Publish(String),
-    Subscribe(String),
-}
-
-/// That there is no connection, and why.
+/// A lost connection, and why it was lost.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("connection to the broker is lost: {0}")]
 pub(crate) struct Disconnected(String);
 
-/// A moment in the life of a connection. What was refused before it says nothing about what is sent after it.
+/// A point in the sequence of violations. Those before it do not concern what is sent after it.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Moment(u64);
+pub(crate) struct Mark(u64);
 
 impl ConnectionWatch {
-    /// A watch that has heard nothing yet.
+    /// Returns a watch that has observed nothing yet.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Takes notice of an event of the connection. It never waits, so it may be called in any callback.
+    /// Takes note of an event of the connection. Never waits, so it may be called in any callback.
     pub fn observe(&self, event: &Event) {
         self.lock().is_wired = true;
         match event {
-            Event::ServerError(ServerError::Other(text)) => match Refusal::parse(text) {
-                Some(refusal) => self.hear(&refusal),
+            Event::ServerError(ServerError::Other(text)) => match PermissionViolation::parse(text) {
+                Some(violation) => self.record(&violation),
                 None => self.lost(text.clone()),
             },
             Event::ServerError(ServerError::AuthorizationViolation) => self.lost("authorization violation"),
@@ -110,21 +107,21 @@ impl ConnectionWatch {
                 self.lost("maximum number of reconnects is reached");
             }
             Event::Connected => {
-                // Subscriptions are made anew on a new connection, and refused anew.
-                self.lock().latest.retain(|(_, refusal)| !refusal.is_of_subscription());
+                // A new connection repeats its subscriptions, and the server repeats the violations.
+                self.lock().latest.retain(|(_, violation)| !violation.is_of_subscription());
                 *self.error() = None;
             }
             _ => {}
         }
     }
 
-    fn hear(&self, refusal: &Refusal) {
-        let (lines, is_known) = (&self.inner.lines, self.lock().record(refusal.clone()));
-        // One that is refused again and again does not hide another.
+    fn record(&self, violation: &PermissionViolation) {
+        let (lines, is_known) = (&self.inner.lines, self.lock().record(violation.clone()));
+        // Two texts, so that a violation that is repeated again and again does not use up the limit of a new one.
         if is_known {
-            limited!(lines, error, "server still refuses a subject", %refusal);
+            limited!(lines, error, "permission violation is repeated", %violation);
         } else {
-            limited!(lines, error, "server refuses a subject: the user of this connection lacks a permission", %refusal);
+            limited!(lines, error, "permission violation: the user of this connection lacks a permission", %violation);
         }
         self.inner.changed.notify_waiters();
     }
@@ -133,9 +130,9 @@ impl ConnectionWatch {
         *self.error() = Some(why.into());
     }
 
-    /// Why there is no connection, as far as was heard; `None` while there is one.
+    /// Returns why there is no connection, as far as it was observed; `None` while there is one.
     ///
-    /// What a server says of a connection that goes on is no reason for anything.
+    /// Errors that a server reports on a connection that persists explain nothing.
     pub(crate) fn disconnected(&self, client: &Client) -> Option<Disconnected> {
         if client.connection_state() == State::Connected {
             return None;
@@ -143,7 +140,7 @@ impl ConnectionWatch {
         self.error().as_deref().map(Disconnected::new)
     }
 
-    /// For [`ConnectOptions::event_callback`](async_nats::ConnectOptions::event_callback).
+    /// Returns a callback for [`ConnectOptions::event_callback`](async_nats::ConnectOptions::event_callback).
     pub fn callback(&self) -> impl Fn(Event) -> Ready<()> + Send + Sync + 'static {
         let watch = self.clone();
         move |event| {
@@ -152,59 +149,65 @@ impl ConnectionWatch {
         }
     }
 
-    /// Whether it would hear of a refusal.
+    /// Returns whether the watch would observe a violation.
     pub(crate) fn is_wired(&self) -> bool {
         self.lock().is_wired
     }
 
-    /// This moment, before something is sent.
-    pub(crate) fn now(&self) -> Moment {
-        Moment(self.lock().count)
+    /// Returns a mark to take before something is sent.
+    pub(crate) fn now(&self) -> Mark {
+        Mark(self.lock().count)
     }
 
-    /// The next refusal since then that `is_meant`, whenever it comes.
-    pub(crate) async fn refusal(&self, since: Moment, is_meant: impl Fn(&Refusal) -> bool) -> Refusal {
-        self.first(|| self.refused(since, &is_meant)).await
-    }
-
-    /// The refusal of the inboxes that answers come to, be it as old as the connection.
-    pub(crate) async fn inbox_refusal(&self, inbox: &str) -> Refusal {
-        self.first(|| self.inbox_refused(inbox)).await
-    }
-
-    /// Whichever of the two comes first, of a publish and of the inbox of its answer.
-    pub(crate) async fn publish_refusal(
+    /// Awaits the answer to a request, or the permission violation because of which there will be none: one since the mark
+    /// that `is_meant`, or one of the inbox that the answer goes to.
+    pub(crate) async fn guard<T>(
         &self,
-        since: Moment,
+        since: Mark,
         inbox: &str,
-        is_meant: impl Fn(&Refusal) -> bool,
-    ) -> Refusal {
-        self.first(|| self.refused(since, &is_meant).or_else(|| self.inbox_refused(inbox))).await
+        is_meant: impl Fn(&PermissionViolation) -> bool,
+        answer: impl Future<Output = T>,
+    ) -> Result<T, PermissionViolation> {
+        tokio::select! {
+            biased;
+            answer = answer => Ok(answer),
+            violation = self.violation(since, inbox, is_meant) => Err(violation),
+        }
     }
 
-    /// The latest refusal since then that `is_meant`, if there was any.
-    pub(crate) fn refused(&self, since: Moment, is_meant: impl Fn(&Refusal) -> bool) -> Option<Refusal> {
-        self.lock().since(since, is_meant)
-    }
-
-    pub(crate) fn inbox_refused(&self, inbox: &str) -> Option<Refusal> {
-        let is_inbox = |refusal: &Refusal| matches!(refusal, Refusal::Subscribe(subject) if is_of_same_prefix(subject, inbox));
-        self.refused(Moment(0), is_inbox)
-    }
-
-    async fn first(&self, look: impl Fn() -> Option<Refusal>) -> Refusal {
+    /// Awaits the first violation since the mark that `is_meant`, or one of the inbox, however old.
+    pub(crate) async fn violation(
+        &self,
+        since: Mark,
+        inbox: &str,
+        is_meant: impl Fn(&PermissionViolation) -> bool,
+    ) -> PermissionViolation {
         loop {
-            // Begun before the look, so that nothing is missed between it and the wait.
+            // Begun before the check, so that no violation between it and the wait is missed.
             let changed = self.inner.changed.notified();
-            if let Some(refusal) = look() {
-                return refusal;
+            if let Some(violation) = self.violated(since, &is_meant).or_else(|| self.inbox_violated(inbox)) {
+                return violation;
             }
             changed.await;
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Refusals> {
-        self.inner.refusals.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Returns the latest violation since the mark that `is_meant`.
+    pub(crate) fn violated(
+        &self,
+        since: Mark,
+        is_meant: impl Fn(&PermissionViolation) -> bool,
+    ) -> Option<PermissionViolation> {
+        self.lock().since(since, is_meant)
+    }
+
+    /// Returns the violation of the inboxes that answers go to, however old.
+    pub(crate) fn inbox_violated(&self, inbox: &str) -> Option<PermissionViolation> {
+        self.violated(Mark(0), |violation| violation.is_of_inbox(inbox))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Violations> {
+        self.inner.violations.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn error(&self) -> MutexGuard<'_, Option<Cow<'static, str>>> {
@@ -213,7 +216,7 @@ impl ConnectionWatch {
 }
 
 impl Disconnected {
-    /// One line of printable text, whatever a server says.
+    /// Makes one line of printable text of anything that a server says.
     fn new(why: &str) -> Self {
         const LONGEST: usize = 256;
         let printable = why.chars().filter(|c| !c.is_control()).take(LONGEST);
@@ -225,123 +228,94 @@ impl Disconnected {
     }
 }
 
-impl Refusals {
-    /// Returns whether it is known already.
-    fn record(&mut self, refusal: Refusal) -> bool {
+impl Violations {
+    /// Records a violation, and returns whether its subject was known already.
+    fn record(&mut self, violation: PermissionViolation) -> bool {
         self.count += 1;
         let before = self.latest.len();
-        self.latest.retain(|(_, known)| *known != refusal);
+        self.latest.retain(|(_, known)| *known != violation);
         let is_known = self.latest.len() < before;
         if self.latest.len() == REMEMBERED {
             self.latest.pop_front();
         }
-        self.latest.push_back((self.count, refusal));
+        self.latest.push_back((self.count, violation));
         is_known
     }
 
-    fn since(&self, Moment(number): Moment, is_meant: impl Fn(&Refusal) -> bool) -> Option<Refusal> {
+    fn since(
+        &self,
+        Mark(number): Mark,
+        is_meant: impl Fn(&PermissionViolation) -> bool,
+    ) -> Option<PermissionViolation> {
         let since = self.latest.iter().rev().take_while(|(of, _)| *of > number);
-        since.map(|(_, refusal)| refusal).find(|refusal| is_meant(refusal)).cloned()
-    }
-}
-
-impl Refusal {
-    /// Reads `Permissions Violation for Publish to "subject"`, or `for Subscription to "subject"` with more after it.
-    fn parse(text: &str) -> Option<Self> {
-        let what = text.strip_prefix("Permissions Violation for ")?;
-        let (verb, rest) = what.split_once(" to \"")?;
-        let (subject, _) = rest.split_once('"')?;
-        if subject.len() > LONGEST_SUBJECT {
-            return None;
-        }
-        match verb {
-            "Publish" => Some(Self::Publish(subject.to_owned())),
-            "Subscription" => Some(Self::Subscribe(subject.to_owned())),
-            _ => None,
-        }
-    }
-
-    pub(crate) fn is_of_publish(&self, subject: &str) -> bool {
-        matches!(self, Self::Publish(refused) if refused == subject)
-    }
-
-    fn is_of_subscription(&self) -> bool {
-        matches!(self, Self::Subscribe(_))
-    }
-}
-
-/// Whether two inboxes differ in the part only that makes each of them one of a kind.
-fn is_of_same_prefix(subject: &str, inbox: &str) -> bool {
-    let Some((prefix, _)) = inbox.rsplit_once('.') else { return false };
-    subject.strip_prefix(prefix).is_some_and(|rest| rest.starts_with('.'))
-}
-
-impl std::fmt::Display for Refusal {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Publish(subject) => write!(f, "publish to {subject}"),
-            Self::Subscribe(subject) => write!(f, "subscribe to {subject}"),
-        }
+        since.map(|(_, violation)| violation).find(|violation| is_meant(violation)).cloned()
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::nats::permission_violation::LONGEST_SUBJECT;
     use futures::FutureExt;
 
-    fn refused(subject: &str) -> Event {
-        let text = format!("Permissions Violation for Publish to \"{subject}\"");
+    fn violation(kind: &str, subject: &str) -> Event {
+        let text = format!("Permissions Violation for {kind} to \"{subject}\"");
         Event::ServerError(ServerError::Other(text))
     }
 
-    fn seen(watch: &ConnectionWatch, since: Moment, subject: &str) -> bool {
-        let meant = Refusal::Publish(subject.to_owned());
-        watch.refusal(since, |refusal| *refusal == meant).now_or_never().is_some()
+    fn publish_violation(subject: &str) -> Event {
+        violation("Publish", subject)
+    }
+
+    fn seen(watch: &ConnectionWatch, since: Mark, subject: &str) -> bool {
+        let is_meant = |violation: &PermissionViolation| violation.is_of_publish(subject);
+        watch.violation(since, "_INBOX.b", is_meant).now_or_never().is_some()
     }
 
     #[test]
-    fn only_what_is_refused_afterwards_counts_and_only_for_its_subject() {
+    fn only_later_violations_of_the_same_subject_count() {
         let watch = ConnectionWatch::new();
-        watch.observe(&refused("a"));
+        watch.observe(&publish_violation("a"));
         let since = watch.now();
         assert!(!seen(&watch, since, "a"));
-        watch.observe(&refused("a"));
+        watch.observe(&publish_violation("a"));
         assert!(seen(&watch, since, "a") && !seen(&watch, since, "b"));
     }
 
     #[test]
-    fn what_is_remembered_is_bounded_and_the_newest_stays() {
+    fn a_bounded_number_is_remembered_and_the_newest_stays() {
         let watch = ConnectionWatch::new();
         let since = watch.now();
         for number in 0..=REMEMBERED {
-            watch.observe(&refused(&number.to_string()));
-            watch.observe(&refused("again and again"));
+            watch.observe(&publish_violation(&number.to_string()));
+            watch.observe(&publish_violation("again and again"));
         }
-        watch.observe(&refused(&"x".repeat(LONGEST_SUBJECT + 1)));
+        watch.observe(&publish_violation(&"x".repeat(LONGEST_SUBJECT + 1)));
         assert_eq!(watch.lock().latest.len(), REMEMBERED);
         assert!(!seen(&watch, since, "0") && seen(&watch, since, &REMEMBERED.to_string()));
     }
 
     #[test]
-    fn text_of_other_kinds_is_passed_over() {
-        for text in
-            ["", "Permissions Violation for Publish to \"a", "Permissions Violation", "stale connection"]
-        {
-            assert_eq!(Refusal::parse(text), None, "{text}");
-        }
-        let queue = "Permissions Violation for Subscription to \"_INBOX.a.*\" using queue \"q\"";
-        assert_eq!(Refusal::parse(queue), Some(Refusal::Subscribe("_INBOX.a.*".into())));
+    fn a_violated_inbox_is_known_until_the_next_connection() {
+        let watch = ConnectionWatch::new();
+        watch.observe(&violation("Subscription", "_INBOX.a.*"));
+        let since = watch.now();
+        assert!(watch.violation(since, "_INBOX.b", |_| false).now_or_never().is_some());
+        assert!(watch.violation(since, "_INBOX_other.b", |_| false).now_or_never().is_none());
+        watch.observe(&Event::Connected);
+        assert!(watch.violation(since, "_INBOX.b", |_| false).now_or_never().is_none());
     }
 
     #[test]
-    fn a_refused_inbox_is_known_until_the_next_connection() {
+    fn an_answer_wins_over_a_violation() {
         let watch = ConnectionWatch::new();
-        let text = "Permissions Violation for Subscription to \"_INBOX.a.*\"".to_owned();
-        watch.observe(&Event::ServerError(ServerError::Other(text)));
-        assert!(watch.inbox_refusal("_INBOX.b").now_or_never().is_some());
-        assert!(watch.inbox_refusal("_INBOX_other.b").now_or_never().is_none());
-        watch.observe(&Event::Connected);
-        assert!(watch.inbox_refusal("_INBOX.b").now_or_never().is_none());
+        let since = watch.now();
+        watch.observe(&publish_violation("a"));
+        let is_meant = |violation: &PermissionViolation| violation.is_of_publish("a");
+        let answered = watch.guard(since, "_INBOX.b", is_meant, ready(1)).now_or_never();
+        assert_eq!(answered, Some(Ok(1)));
+        let unanswered =
+            watch.guard(since, "_INBOX.b", is_meant, std::future::pending::<u8>()).now_or_never();
+        assert_eq!(unanswered, Some(Err(PermissionViolation::Publish("a".into()))));
     }
 }

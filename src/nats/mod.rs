@@ -1,8 +1,11 @@
-//! What NATS and its client have, and nothing of STRATT.
+//! Plumbing for NATS and its client, with nothing of STRATT in it.
 
 pub(crate) mod account_limit;
 pub(crate) mod ack_subject;
+pub(crate) mod api;
+pub(crate) mod config_diff;
 pub(crate) mod connection_log;
 pub(crate) mod connection_watch;
+pub(crate) mod permission_violation;
 pub(crate) mod server_clock;
 pub(crate) mod stored;

@@ -1,5 +1,6 @@
 //! A message as it is stored, whatever its headers are.
 
+use crate::nats::api::ApiSubject;
 use async_nats::{
     HeaderMap,
     jetstream::{Context, ErrorCode, message::StreamMessage, response::Response, stream::RawMessage},
@@ -53,7 +54,7 @@ impl Stored {
         stream: &str,
         what: Value,
     ) -> Result<Option<Self>, Box<dyn Error + Send + Sync>> {
-        match context.request(format!("STREAM.MSG.GET.{stream}"), &what).await? {
+        match context.request(ApiSubject::message_get(stream).request(), &what).await? {
             Response::Ok(Answer { message }) => Self::decode(message).map(Some),
             Response::Err { error } if error.error_code() == ErrorCode::NO_MESSAGE_FOUND => Ok(None),
             Response::Err { error } => Err(error.into()),

@@ -2,13 +2,13 @@
 
 use crate::{
     contract::event::key::IdempotencyKey,
-    nats::connection_watch::Refusal,
+    nats::permission_violation::PermissionViolation,
     publish::{
         EncodedEvent, PublishError, PublishErrorKind, PublishReceipt, Publisher,
         answer::{Answer, Stored, is_final, is_of_jetstream},
         failure::Failure,
         meter::Begun,
-        publisher::Pauses,
+        retry::Backoff,
         verify_duplicate,
     },
     report::report,
@@ -21,7 +21,7 @@ use std::{
     collections::{HashMap, HashSet},
     sync::Arc,
 };
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::{Instant, timeout_at};
 use tracing::Instrument;
 use uuid::Uuid;
 
@@ -55,15 +55,15 @@ impl Publisher {
     /// Stores `facts` in one batch, without those that are stored already; receipts come in their order.
     pub(crate) async fn publish_batch(
         &self,
-        facts: &[EncodedEvent],
+        events: &[EncodedEvent],
     ) -> Result<Vec<PublishReceipt>, PublishError> {
-        self.publish_batch_until(facts, Instant::now() + self.options.retry_budget()).await
+        self.publish_batch_until(events, Instant::now() + self.options.retry_budget()).await
     }
 
     /// The same until `deadline`.
     pub(crate) async fn publish_batch_until(
         &self,
-        facts: &[EncodedEvent],
+        events: &[EncodedEvent],
         deadline: Instant,
     ) -> Result<Vec<PublishReceipt>, PublishError> {
         // An older one would store them one by one.
@@ -71,36 +71,34 @@ impl Publisher {
             let cause = "nats-server 2.12 or newer is needed for batches";
             return Err(PublishError::caused(PublishErrorKind::Unsupported, cause));
         }
-        if facts.len() > MAX_BATCH {
+        if events.len() > MAX_BATCH {
             return Err(PublishError::new(PublishErrorKind::TooLarge));
         }
         let mut seen = HashSet::new();
-        let distinct: Vec<_> = facts.iter().filter(|fact| seen.insert(fact.key)).collect();
-        let span = span::publish_batch(EVENT_STREAM, facts.len(), &self.context);
+        let distinct: Vec<_> = events.iter().filter(|event| seen.insert(event.key)).collect();
+        let span = span::publish_batch(EVENT_STREAM, events.len(), &self.context);
         let begun = Begun::now("");
         let stored = self.store_batch(distinct, deadline).instrument(span.clone()).await;
-        let outcome = stored.map(|receipts| in_order(facts, receipts));
-        self.meter.batch_ended(begun, facts.iter().map(|fact| fact.subject.as_str()), &outcome);
+        let outcome = stored.map(|receipts| in_order(events, receipts));
+        self.meter.batch_ended(begun, events.iter().map(|event| event.subject.as_str()), &outcome);
         outcome.inspect_err(|error| span::failed(&span, error.kind().as_str()))
     }
 
     async fn store_batch(
         &self,
-        mut facts: Vec<&EncodedEvent>,
+        mut events: Vec<&EncodedEvent>,
         deadline: Instant,
     ) -> Result<HashMap<IdempotencyKey, PublishReceipt>, PublishError> {
-        let mut receipts = HashMap::with_capacity(facts.len());
-        let mut outcome_unknown = false;
-        let mut was_denied = false;
-        let mut pauses = Pauses::new();
-        while !facts.is_empty() {
-            let failure = match self.attempt_batch(&facts, deadline).await {
+        let mut receipts = HashMap::with_capacity(events.len());
+        let mut backoff = Backoff::until(deadline);
+        while !events.is_empty() {
+            let failure = match self.attempt_batch(&events, deadline).await {
                 Ok(stored) => {
-                    receipts.extend(facts.iter().map(|fact| fact.key).zip(stored));
+                    receipts.extend(events.iter().map(|event| event.key).zip(stored));
                     break;
                 }
                 Err(BatchFailure::MayHoldStored(failure)) => {
-                    match self.leave_out_stored(&mut facts, &mut receipts, deadline).await {
+                    match self.leave_out_stored(&mut events, &mut receipts, deadline).await {
                         // With what is left, at once.
                         Ok(true) => continue,
                         Ok(false) => failure,
@@ -109,70 +107,61 @@ impl Publisher {
                 }
                 Err(BatchFailure::Other(failure)) => failure,
             };
-            let Failure { error, mut try_again } = failure;
-            outcome_unknown |= error.is_outcome_unknown();
-            if error.kind() == PublishErrorKind::PermissionDenied {
-                // As for a single publish: it may be that of an earlier message.
-                try_again = !std::mem::replace(&mut was_denied, true);
-            }
-            let pause = pauses.next_pause();
-            if !try_again || Instant::now() + pause >= deadline {
-                return Err(self.explained(error.with_outcome_unknown(outcome_unknown)));
-            }
-            tracing::debug!(events = facts.len(), error = %report(&error), "batch is repeated");
-            sleep(pause).await;
+            let size = events.len();
+            let log = |error: &PublishError| {
+                tracing::debug!(events = size, error = %report(error), "batch is repeated");
+            };
+            backoff.wait_after(failure, log).await.map_err(|error| self.explained(error))?;
         }
         Ok(receipts)
     }
 
     async fn attempt_batch(
         &self,
-        facts: &[&EncodedEvent],
+        events: &[&EncodedEvent],
         deadline: Instant,
     ) -> Result<Vec<PublishReceipt>, BatchFailure> {
         let until = deadline.min(Instant::now() + self.options.attempt_timeout());
-        let moment = self.watch.now();
-        let is_ours = |refusal: &Refusal| facts.iter().any(|fact| refusal.is_of_publish(&fact.subject));
-        tokio::select! {
-            biased;
-            stored = timeout_at(until, self.send_batch(facts, until)) => {
-                stored.unwrap_or_else(|_elapsed| Err(Failure::unanswered().into()))
-            }
-            refusal = self.watch.publish_refusal(moment, &self.inbox, is_ours) => {
-                // A batch without one of its messages is not committed; only the last answer may be missing.
-                Err(Failure::denied(&refusal, !is_ours(&refusal)).into())
-            }
+        let is_ours = |violation: &PermissionViolation| {
+            events.iter().any(|event| violation.is_of_publish(&event.subject))
+        };
+        let stored = timeout_at(until, self.send_batch(events, until));
+        match self.watch.guard(self.watch.now(), &self.inbox, is_ours, stored).await {
+            Ok(Ok(stored)) => stored,
+            Ok(Err(_elapsed)) => Err(Failure::unanswered().into()),
+            // A batch that lacks one of its messages is not committed; only the last answer may be missing.
+            Err(violation) => Err(Failure::denied(&violation, !is_ours(&violation)).into()),
         }
     }
 
     async fn send_batch(
         &self,
-        facts: &[&EncodedEvent],
+        events: &[&EncodedEvent],
         until: Instant,
     ) -> Result<Vec<PublishReceipt>, BatchFailure> {
         let client = self.context.client();
         let id = Uuid::new_v4().simple().to_string();
-        for (number, fact) in (1..).zip(facts) {
-            let mut headers = fact.headers();
+        for (number, event) in (1..).zip(events) {
+            let mut headers = event.headers();
             trace_context::inject(&mut headers);
             headers.insert(HeaderName::from_static("Nats-Batch-Id"), id.as_str());
             headers.insert(HeaderName::from_static("Nats-Batch-Sequence"), number.to_string());
-            if number == facts.len() {
+            if number == events.len() {
                 headers.insert(HeaderName::from_static("Nats-Batch-Commit"), "1");
-                let answer = self.ask(fact.with(headers), until, is_final).await?;
-                return committed(&answer, facts.len());
+                let answer = self.ask(event.with(headers), until, is_final).await?;
+                return committed(&answer, events.len());
             }
             if number == 1 {
                 // A server that knows batches stores nothing yet. One that does not, behind the one that this
                 // connection is with, is found out before it has stored more.
-                let answer = self.ask(fact.with(headers), until, is_of_jetstream).await?;
+                let answer = self.ask(event.with(headers), until, is_of_jetstream).await?;
                 match Answer::read(&answer) {
                     Answer::Staged => {}
                     Answer::Stored(_) => return Err(unsupported("stream leader knows no batches", true)),
                     answer => return Err(refused(answer)),
                 }
             } else {
-                let (subject, payload) = (fact.subject.clone(), fact.payload.clone());
+                let (subject, payload) = (event.subject.clone(), event.payload.clone());
                 client.publish_with_headers(subject, headers, payload).await.map_err(Failure::from)?;
             }
         }
@@ -182,24 +171,24 @@ impl Publisher {
     /// Finds those that are stored, and says whether there are any.
     async fn leave_out_stored(
         &self,
-        facts: &mut Vec<&EncodedEvent>,
+        events: &mut Vec<&EncodedEvent>,
         receipts: &mut HashMap<IdempotencyKey, PublishReceipt>,
         deadline: Instant,
     ) -> Result<bool, Failure> {
         let until = deadline.min(Instant::now() + self.options.attempt_timeout());
-        let probes: Vec<_> = facts.iter().map(|fact| self.stored_as(fact, until).boxed()).collect();
+        let probes: Vec<_> = events.iter().map(|event| self.stored_as(event, until).boxed()).collect();
         let found: Vec<_> = stream::iter(probes).buffered(PROBES).try_collect().await?;
-        let found = std::mem::take(facts).into_iter().zip(found);
+        let found = std::mem::take(events).into_iter().zip(found);
         let before = found.len();
-        for (fact, receipt) in found {
+        for (event, receipt) in found {
             match receipt {
                 Some(receipt) => {
-                    receipts.insert(fact.key, self.verified(fact, receipt, deadline).await?);
+                    receipts.insert(event.key, self.verified(event, receipt, deadline).await?);
                 }
-                None => facts.push(fact),
+                None => events.push(event),
             }
         }
-        Ok(facts.len() < before)
+        Ok(events.len() < before)
     }
 
     /// Asks the broker whether it has a message id, by a publish that it cannot store: it looks for a duplicate before it
@@ -207,12 +196,12 @@ impl Publisher {
     /// an expected last message id that is wrong holds up a stream with replicas for seconds (2.15.1).
     async fn stored_as(
         &self,
-        fact: &EncodedEvent,
+        event: &EncodedEvent,
         until: Instant,
     ) -> Result<Option<PublishReceipt>, Failure> {
-        let mut headers = fact.headers();
+        let mut headers = event.headers();
         headers.insert(header::NATS_ROLLUP, "none");
-        let answer = self.ask(fact.with(headers), until, is_final).await?;
+        let answer = self.ask(event.with(headers), until, is_final).await?;
         match Answer::read(&answer) {
             Answer::Refused(error) if error.error_code().0 == ROLLUP_FAILED => Ok(None),
             answer => Ok(Some(answer.receipt()?)),
@@ -221,14 +210,14 @@ impl Publisher {
 
     async fn verified(
         &self,
-        fact: &EncodedEvent,
+        event: &EncodedEvent,
         receipt: PublishReceipt,
         deadline: Instant,
     ) -> Result<PublishReceipt, Failure> {
         if !self.options.verifies_duplicates() {
             return Ok(receipt);
         }
-        let message = fact.clone().into_outgoing();
+        let message = event.clone().into_outgoing();
         let verified = verify_duplicate::verify(&self.context, &message, receipt, deadline).await;
         verified.map_err(|error| Failure { error, try_again: false })
     }
@@ -279,12 +268,12 @@ fn unsupported(cause: impl Into<Box<dyn std::error::Error + Send + Sync>>, unkno
 
 /// The receipt of each fact; one that came before in the same batch is a duplicate of it.
 fn in_order(
-    facts: &[EncodedEvent],
+    events: &[EncodedEvent],
     mut receipts: HashMap<IdempotencyKey, PublishReceipt>,
 ) -> Vec<PublishReceipt> {
-    let mut ordered = Vec::with_capacity(facts.len());
-    for fact in facts {
-        let Some(receipt) = receipts.get_mut(&fact.key) else { continue };
+    let mut ordered = Vec::with_capacity(events.len());
+    for event in events {
+        let Some(receipt) = receipts.get_mut(&event.key) else { continue };
         ordered.push(receipt.clone());
         receipt.make_duplicate();
     }

@@ -90,6 +90,7 @@ impl EncodedEvent {
     }
 
     pub(crate) fn into_outgoing(self) -> Outgoing {
-        Outgoing { headers: self.headers(), subject: self.subject.to_string(), payload: self.payload }
+        let (subject, message_id) = (self.subject.to_string(), self.key.to_string());
+        Outgoing { headers: self.headers(), subject, message_id, payload: self.payload }
     }
 }

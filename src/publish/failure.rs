@@ -1,7 +1,7 @@
 //! What a failed attempt says.
 
 use crate::{
-    nats::{account_limit, connection_watch::Refusal},
+    nats::{account_limit, permission_violation::PermissionViolation},
     publish::{PublishError, PublishErrorKind},
 };
 use async_nats::{
@@ -45,8 +45,8 @@ impl Failure {
         Self { error, try_again: true }
     }
 
-    pub(super) fn denied(refusal: &Refusal, outcome_unknown: bool) -> Self {
-        let cause = format!("this user may not {refusal}");
+    pub(super) fn denied(violation: &PermissionViolation, outcome_unknown: bool) -> Self {
+        let cause = format!("this user may not {violation}");
         let error = PublishError::caused(PublishErrorKind::PermissionDenied, cause);
         Self { error: error.with_outcome_unknown(outcome_unknown), try_again: false }
     }

@@ -1,7 +1,7 @@
 //! Publishes in flight, in the order in which they were begun.
 
 use crate::{
-    nats::connection_watch::Moment,
+    nats::connection_watch::Mark,
     publish::{EncodedEvent, PublishError, PublishReceipt, span::PublishSpan},
 };
 use std::collections::VecDeque;
@@ -13,94 +13,95 @@ use tokio::time::Instant;
 pub(super) struct Flight {
     /// The number of the oldest slot.
     first: u64,
-    slots: VecDeque<Slot>,
+    publishes: VecDeque<Publish>,
 }
 
 #[derive(Debug)]
-enum Slot {
+enum Publish {
     Sent(Sent),
     /// Its first attempt failed, and somebody else sees to it.
-    Elsewhere,
+    SlowPath,
     Done(Result<PublishReceipt, PublishError>),
 }
 
 /// A publish whose first attempt is on its way.
 #[derive(Debug)]
 pub(super) struct Sent {
-    pub(super) fact: EncodedEvent,
-    pub(super) emission: PublishSpan,
-    pub(super) moment: Moment,
-    pub(super) at: Instant,
+    pub(super) event: EncodedEvent,
+    pub(super) publish_span: PublishSpan,
+    pub(super) mark: Mark,
+    pub(super) sent_at: Instant,
     pub(super) deadline: Instant,
 }
 
 impl Flight {
     pub(super) fn len(&self) -> usize {
-        self.slots.len()
+        self.publishes.len()
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.slots.is_empty()
+        self.publishes.is_empty()
     }
 
     /// The number that the next publish will have.
     pub(super) fn next_number(&self) -> u64 {
         // At one each nanosecond, the numbers last for centuries.
-        self.first.saturating_add(u64::try_from(self.slots.len()).unwrap_or(u64::MAX))
+        self.first.saturating_add(u64::try_from(self.publishes.len()).unwrap_or(u64::MAX))
     }
 
     pub(super) fn push_sent(&mut self, sent: Sent) {
-        self.slots.push_back(Slot::Sent(sent));
+        self.publishes.push_back(Publish::Sent(sent));
     }
 
-    pub(super) fn push_elsewhere(&mut self) {
-        self.slots.push_back(Slot::Elsewhere);
+    pub(super) fn push_slow(&mut self) {
+        self.publishes.push_back(Publish::SlowPath);
     }
 
     pub(super) fn push_done(&mut self, outcome: Result<PublishReceipt, PublishError>) {
-        self.slots.push_back(Slot::Done(outcome));
+        self.publishes.push_back(Publish::Done(outcome));
     }
 
     /// Takes a first attempt that is no longer on its way; `None` if it is not, or no longer.
     pub(super) fn take(&mut self, number: u64) -> Option<Sent> {
-        let slot = self.slot(number).filter(|slot| matches!(slot, Slot::Sent(_)))?;
-        match std::mem::replace(slot, Slot::Elsewhere) {
-            Slot::Sent(sent) => Some(sent),
-            Slot::Elsewhere | Slot::Done(_) => None,
+        let publish = self.publish(number).filter(|publish| matches!(publish, Publish::Sent(_)))?;
+        match std::mem::replace(publish, Publish::SlowPath) {
+            Publish::Sent(sent) => Some(sent),
+            Publish::SlowPath | Publish::Done(_) => None,
         }
     }
 
     /// The outcome of what was taken.
     pub(super) fn settle(&mut self, number: u64, outcome: Result<PublishReceipt, PublishError>) {
-        if let Some(slot) = self.slot(number) {
-            *slot = Slot::Done(outcome);
+        if let Some(publish) = self.publish(number) {
+            *publish = Publish::Done(outcome);
         }
     }
 
     /// The numbers of first attempts that are overdue.
     pub(super) fn overdue(&self, is_overdue: impl Fn(&Sent) -> bool) -> Vec<u64> {
-        let numbered = (self.first..).zip(&self.slots);
-        let overdue = numbered.filter(|(_, slot)| matches!(slot, Slot::Sent(sent) if is_overdue(sent)));
+        let numbered = (self.first..).zip(&self.publishes);
+        let overdue =
+            numbered.filter(|(_, publish)| matches!(publish, Publish::Sent(sent) if is_overdue(sent)));
         overdue.map(|(number, _)| number).collect()
     }
 
     /// The outcome of the oldest, once it has one.
     pub(super) fn pop(&mut self) -> Option<Result<PublishReceipt, PublishError>> {
-        match self.slots.pop_front()? {
-            Slot::Done(outcome) => {
+        match self.publishes.pop_front()? {
+            Publish::Done(outcome) => {
                 self.first = self.first.saturating_add(1);
                 Some(outcome)
             }
-            slot => {
-                self.slots.push_front(slot);
+            publish => {
+                self.publishes.push_front(publish);
                 None
             }
         }
     }
 
-    fn slot(&mut self, number: u64) -> Option<&mut Slot> {
+    fn publish(&mut self, number: u64) -> Option<&mut Publish> {
         let index = number.checked_sub(self.first)?;
-        self.slots.get_mut(usize::try_from(index).ok()?)
+        self.publishes.get_mut(usize::try_from(index).ok()?)
     }
 }
 
@@ -115,7 +116,7 @@ mod tests {
     fn sent() -> Sent {
         let key = "0".repeat(64).parse().unwrap();
         let subject = "strat.dev.unit.published".into();
-        let fact = EncodedEvent {
+        let event = EncodedEvent {
             subject,
             key,
             payload: "{}".into(),
@@ -123,8 +124,14 @@ mod tests {
             #[cfg(any(feature = "postgres", feature = "sqlite"))]
             trace: None,
         };
-        let at = Instant::now();
-        Sent { fact, emission: PublishSpan::none(), moment: ConnectionWatch::new().now(), at, deadline: at }
+        let sent_at = Instant::now();
+        Sent {
+            event,
+            publish_span: PublishSpan::none(),
+            mark: ConnectionWatch::new().now(),
+            at,
+            deadline: at,
+        }
     }
 
     #[test]
@@ -170,6 +177,6 @@ mod tests {
             flight.settle(number, Ok(test_receipt(number)));
             assert_eq!(flight.pop().unwrap().unwrap().sequence(), number);
         }
-        assert!(flight.slots.capacity() < 10);
+        assert!(flight.publishes.capacity() < 10);
     }
 }

@@ -1,13 +1,16 @@
 //! Many publishes in flight at once, whose answers come to one inbox.
 
-use crate::publish::{
-    EncodedEvent, Outgoing, PublishError, PublishReceipt, Publisher,
-    answer::{Answer, Stored},
-    failure::Failure,
-    flight::{Flight, Sent},
-    publisher,
-    span::PublishSpan,
-    verify_duplicate,
+use crate::{
+    nats::permission_violation::PermissionViolation,
+    publish::{
+        EncodedEvent, Outgoing, PublishError, PublishReceipt, Publisher,
+        answer::{Answer, Stored},
+        failure::Failure,
+        flight::{Flight, Sent},
+        publisher,
+        span::PublishSpan,
+        verify_duplicate,
+    },
 };
 use async_nats::{Client, Message, Subject, Subscriber};
 use futures::{
@@ -30,7 +33,7 @@ use tokio::{
 use tracing::Instrument;
 
 /// How often it is looked for attempts that nobody will answer. Only while it waits.
-const LOOK_EVERY: Duration = Duration::from_millis(50);
+const SWEEP_EVERY: Duration = Duration::from_millis(50);
 
 /// Publishes `facts` with at most `max_in_flight` unacknowledged; outcomes come in their order.
 ///
@@ -39,27 +42,27 @@ const LOOK_EVERY: Duration = Duration::from_millis(50);
 pub(crate) fn pipelined<S>(
     publisher: Publisher,
     max_in_flight: usize,
-    facts: S,
+    events: S,
 ) -> impl Stream<Item = Result<PublishReceipt, PublishError>> + Send + use<S>
 where
     S: Stream<Item = Result<EncodedEvent, PublishError>> + Send,
 {
-    let pipeline = Box::new(Pipeline::new(publisher, max_in_flight, facts));
+    let pipeline = Box::new(Pipeline::new(publisher, max_in_flight, events));
     stream::unfold(pipeline, |mut pipeline| async { Some((pipeline.next().await?, pipeline)) })
 }
 
 struct Pipeline<S> {
     publisher: Publisher,
     max_in_flight: usize,
-    facts: Pin<Box<S>>,
+    events: Pin<Box<S>>,
     /// There are no more facts.
     is_over: bool,
     flight: Flight,
     answers: Option<Answers>,
     /// First attempts that the client has no room for yet, in their order.
     waiting: FuturesUnordered<BoxFuture<'static, Waited>>,
-    elsewhere: FuturesUnordered<BoxFuture<'static, (u64, Outcome)>>,
-    look: Pin<Box<Sleep>>,
+    slow_path: FuturesUnordered<BoxFuture<'static, (u64, Outcome)>>,
+    sweep_timer: Pin<Box<Sleep>>,
     /// The stream that the last receipt names, to name it once.
     stream: Arc<str>,
 }
@@ -70,7 +73,7 @@ type Outcome = Result<PublishReceipt, PublishError>;
 struct Waited {
     number: u64,
     message: Outgoing,
-    emission: PublishSpan,
+    publish_span: PublishSpan,
     deadline: Instant,
     sent: Result<publisher::Sent, Failure>,
 }
@@ -82,17 +85,17 @@ enum Step {
 }
 
 impl<S: Stream<Item = Result<EncodedEvent, PublishError>> + Send> Pipeline<S> {
-    fn new(publisher: Publisher, max_in_flight: usize, facts: S) -> Self {
+    fn new(publisher: Publisher, max_in_flight: usize, events: S) -> Self {
         Self {
             publisher,
             max_in_flight,
-            facts: Box::pin(facts),
+            events: Box::pin(events),
             is_over: false,
             flight: Flight::default(),
             answers: None,
             waiting: FuturesUnordered::new(),
-            elsewhere: FuturesUnordered::new(),
-            look: Box::pin(sleep_until(Instant::now() + LOOK_EVERY)),
+            slow_path: FuturesUnordered::new(),
+            sweep_timer: Box::pin(sleep_until(Instant::now() + SWEEP_EVERY)),
             stream: "".into(),
         }
     }
@@ -100,7 +103,7 @@ impl<S: Stream<Item = Result<EncodedEvent, PublishError>> + Send> Pipeline<S> {
     async fn next(&mut self) -> Option<Outcome> {
         loop {
             match poll_fn(|cx| self.poll_step(cx)).await {
-                Step::Send(Ok(fact)) => self.begin(fact),
+                Step::Send(Ok(event)) => self.begin(event),
                 Step::Send(Err(error)) => self.flight.push_done(Err(error)),
                 Step::Yield(outcome) => return Some(outcome),
                 Step::End => return None,
@@ -114,13 +117,13 @@ impl<S: Stream<Item = Result<EncodedEvent, PublishError>> + Send> Pipeline<S> {
             while let Poll::Ready(Some(waited)) = self.waiting.poll_next_unpin(cx) {
                 self.finish(waited);
             }
-            while let Poll::Ready(Some((number, outcome))) = self.elsewhere.poll_next_unpin(cx) {
+            while let Poll::Ready(Some((number, outcome))) = self.slow_path.poll_next_unpin(cx) {
                 self.flight.settle(number, outcome);
             }
             // Sent as long as there is room, so that the server has something to do while receipts are looked at.
             if !self.is_over && self.flight.len() < self.max_in_flight {
-                match self.facts.as_mut().poll_next(cx) {
-                    Poll::Ready(Some(fact)) => return Poll::Ready(Step::Send(fact)),
+                match self.events.as_mut().poll_next(cx) {
+                    Poll::Ready(Some(event)) => return Poll::Ready(Step::Send(event)),
                     Poll::Ready(None) => self.is_over = true,
                     Poll::Pending => {}
                 }
@@ -131,37 +134,37 @@ impl<S: Stream<Item = Result<EncodedEvent, PublishError>> + Send> Pipeline<S> {
             if self.flight.is_empty() {
                 return if self.is_over { Poll::Ready(Step::End) } else { Poll::Pending };
             }
-            if self.look.as_mut().poll(cx).is_pending() {
+            if self.sweep_timer.as_mut().poll(cx).is_pending() {
                 return Poll::Pending;
             }
-            self.look_for_failures();
+            self.sweep();
         }
     }
 
     /// Sends the first attempt, or lets it wait. Nothing is sent after it before it is on its way.
-    fn begin(&mut self, fact: EncodedEvent) {
-        let at = Instant::now();
-        let moment = self.publisher.watch.now();
-        let deadline = at + self.publisher.options.retry_budget();
-        let emission = fact.span(&self.publisher.context);
+    fn begin(&mut self, event: EncodedEvent) {
+        let sent_at = Instant::now();
+        let mark = self.publisher.watch.now();
+        let deadline = sent_at + self.publisher.options.retry_budget();
+        let publish_span = event.span(&self.publisher.context);
         let number = self.flight.next_number();
-        let sent = if self.waiting.is_empty() { self.send(&fact, &emission) } else { None };
-        let sending = Sent { fact, emission, moment, at, deadline };
+        let sent = if self.waiting.is_empty() { self.send(&event, &publish_span) } else { None };
+        let sending = Sent { event, publish_span, mark, sent_at, deadline };
         match sent {
             Some(Ok(())) => self.flight.push_sent(sending),
             Some(Err(failure)) => {
-                self.flight.push_elsewhere();
+                self.flight.push_slow();
                 self.repeat(number, sending, failure);
             }
             None => {
-                self.flight.push_elsewhere();
+                self.flight.push_slow();
                 self.wait(number, sending);
             }
         }
     }
 
     /// Sends at once; `None` if the client has no room.
-    fn send(&mut self, fact: &EncodedEvent, emission: &PublishSpan) -> Option<Result<(), Failure>> {
+    fn send(&mut self, event: &EncodedEvent, publish_span: &PublishSpan) -> Option<Result<(), Failure>> {
         let client = self.publisher.context.client();
         let answers = match &mut self.answers {
             Some(answers) => answers,
@@ -171,9 +174,9 @@ impl<S: Stream<Item = Result<EncodedEvent, PublishError>> + Send> Pipeline<S> {
             },
         };
         let inbox = answers.inbox_of(self.flight.next_number());
-        let mut headers = fact.headers();
-        emission.inject_into(&mut headers);
-        let (subject, payload) = (fact.subject.clone(), fact.payload.clone());
+        let mut headers = event.headers();
+        publish_span.inject_into(&mut headers);
+        let (subject, payload) = (event.subject.clone(), event.payload.clone());
         let sent = at_once(client.publish_with_reply_and_headers(subject, inbox, headers, payload))?;
         Some(sent.map_err(Failure::from))
     }
@@ -181,12 +184,12 @@ impl<S: Stream<Item = Result<EncodedEvent, PublishError>> + Send> Pipeline<S> {
     /// Sends as soon as there is room, behind those that have waited longer.
     fn wait(&mut self, number: u64, sending: Sent) {
         let publisher = self.publisher.clone();
-        let Sent { fact, emission, deadline, .. } = sending;
+        let Sent { event, publish_span, deadline, .. } = sending;
         let waited = async move {
-            let mut message = fact.into_outgoing();
-            emission.inject_into(&mut message.headers);
+            let mut message = event.into_outgoing();
+            publish_span.inject_into(&mut message.headers);
             let sent = publisher.send(&message, deadline).await;
-            Waited { number, message, emission, deadline, sent }
+            Waited { number, message, publish_span, deadline, sent }
         };
         // The client lets them in by the order in which they ask, as long as none is made to wait by the runtime.
         self.waiting.push(unconstrained(waited).boxed());
@@ -210,7 +213,7 @@ impl<S: Stream<Item = Result<EncodedEvent, PublishError>> + Send> Pipeline<S> {
     }
 
     fn stored(&mut self, number: u64, stored: &Stored<'_>) {
-        let Some(Sent { fact, emission, deadline, .. }) = self.flight.take(number) else { return };
+        let Some(Sent { event, publish_span, deadline, .. }) = self.flight.take(number) else { return };
         if *self.stream != *stored.stream {
             self.stream = (*stored.stream).into();
         }
@@ -218,36 +221,36 @@ impl<S: Stream<Item = Result<EncodedEvent, PublishError>> + Send> Pipeline<S> {
         if stored.is_duplicate && self.publisher.options.verifies_duplicates() {
             let Publisher { context, meter, .. } = self.publisher.clone();
             let verify = async move {
-                let message = fact.into_outgoing();
+                let message = event.into_outgoing();
                 let outcome = verify_duplicate::verify(&context, &message, receipt, deadline).await;
-                emission.end(&meter, &outcome);
+                publish_span.end(&meter, &outcome);
                 (number, outcome)
             };
-            self.elsewhere.push(verify.boxed());
+            self.slow_path.push(verify.boxed());
         } else {
             let outcome = Ok(receipt);
-            emission.end(&self.publisher.meter, &outcome);
+            publish_span.end(&self.publisher.meter, &outcome);
             self.flight.settle(number, outcome);
         }
     }
 
     /// Finds the first attempts that were refused on the connection, or have had their time.
-    fn look_for_failures(&mut self) {
+    fn sweep(&mut self) {
         let now = Instant::now();
-        self.look.as_mut().reset(now + LOOK_EVERY);
+        self.sweep_timer.as_mut().reset(now + SWEEP_EVERY);
         let Publisher { watch, options, inbox, .. } = &self.publisher;
-        let inbox_refusal = watch.inbox_refused(inbox);
+        let inbox_violation = watch.inbox_violated(inbox);
         let timeout = options.attempt_timeout();
         let failure = |sent: &Sent| {
-            let refusal = watch.refused(sent.moment, |refusal| refusal.is_of_publish(&sent.fact.subject));
-            if let Some(refusal) = refusal {
-                return Some(Failure::denied(&refusal, false));
+            let is_its = |violation: &PermissionViolation| violation.is_of_publish(&sent.event.subject);
+            if let Some(violation) = watch.violated(sent.mark, is_its) {
+                return Some(Failure::denied(&violation, false));
             }
-            // Stored all the same, perhaps: it is the answer that may not come in.
-            if let Some(refusal) = &inbox_refusal {
-                return Some(Failure::denied(refusal, true));
+            // It may be stored all the same: only the answer may not come in.
+            if let Some(violation) = &inbox_violation {
+                return Some(Failure::denied(violation, true));
             }
-            (now >= sent.deadline.min(sent.at + timeout)).then(Failure::unanswered)
+            (now >= sent.deadline.min(sent.sent_at + timeout)).then(Failure::unanswered)
         };
         let failed = self.flight.overdue(|sent| failure(sent).is_some());
         let failed: Vec<_> = failed
@@ -263,23 +266,23 @@ impl<S: Stream<Item = Result<EncodedEvent, PublishError>> + Send> Pipeline<S> {
     }
 
     fn repeat(&mut self, number: u64, sent: Sent, failure: Failure) {
-        let Sent { fact, emission, deadline, .. } = sent;
-        let mut message = fact.into_outgoing();
-        emission.inject_into(&mut message.headers);
-        self.finish(Waited { number, message, emission, deadline, sent: Err(failure) });
+        let Sent { event, publish_span, deadline, .. } = sent;
+        let mut message = event.into_outgoing();
+        publish_span.inject_into(&mut message.headers);
+        self.finish(Waited { number, message, publish_span, deadline, sent: Err(failure) });
     }
 
     /// Goes on as a single publish does.
     fn finish(&mut self, waited: Waited) {
         let publisher = self.publisher.clone();
-        let Waited { number, message, emission, deadline, sent } = waited;
-        let span = emission.span().clone();
+        let Waited { number, message, publish_span, deadline, sent } = waited;
+        let span = publish_span.span().clone();
         let finished = async move {
             let outcome = publisher.finish(message, sent, deadline).await;
-            emission.end(&publisher.meter, &outcome);
+            publish_span.end(&publisher.meter, &outcome);
             (number, outcome)
         };
-        self.elsewhere.push(finished.instrument(span).boxed());
+        self.slow_path.push(finished.instrument(span).boxed());
     }
 }
 

@@ -1,20 +1,24 @@
 //! Repeating a publish until the broker acknowledges it, refuses it, or the time is up.
 
 use crate::{
-    nats::connection_watch::{ConnectionWatch, Moment, Refusal},
+    nats::{
+        api::ApiSubject,
+        connection_watch::{ConnectionWatch, Mark},
+        permission_violation::PermissionViolation,
+    },
     publish::{
         BridgeOptions, Outgoing, PublishError, PublishErrorKind, PublishReceipt,
         answer::{Answer, is_final},
         failure::Failure,
         meter::PublisherMeter,
+        retry::Backoff,
         span::PublishSpan,
         verify_duplicate,
     },
     report::report,
 };
 use async_nats::{
-    Client, HeaderValue,
-    header::NATS_MESSAGE_ID,
+    Client,
     jetstream::{
         self,
         context::{self, ContextBuilder, PublishAckFuture},
@@ -22,8 +26,8 @@ use async_nats::{
         publish::PublishAck,
     },
 };
-use std::{error::Error, future::IntoFuture, sync::Arc, time::Duration};
-use tokio::time::{Instant, sleep, timeout_at};
+use std::{error::Error, future::IntoFuture, sync::Arc};
+use tokio::time::{Instant, timeout_at};
 use tracing::Instrument;
 
 /// Publishes messages that carry their own message id, so that a repeat is stored once.
@@ -40,7 +44,7 @@ pub(crate) struct Publisher {
 /// An attempt that was sent.
 pub(super) struct Sent {
     acknowledgement: PublishAckFuture,
-    at: Moment,
+    mark: Mark,
 }
 
 impl Publisher {
@@ -67,13 +71,13 @@ impl Publisher {
         mut message: Outgoing,
         deadline: Instant,
     ) -> Result<PublishReceipt, PublishError> {
-        let emission = self.begin(&mut message);
+        let publish_span = self.begin(&mut message);
         let published = async {
             let sent = self.send(&message, deadline).await;
             self.finish(message, sent, deadline).await
         };
-        let outcome = published.instrument(emission.span().clone()).await;
-        emission.end(&self.meter, &outcome);
+        let outcome = published.instrument(publish_span.span().clone()).await;
+        publish_span.end(&self.meter, &outcome);
         outcome
     }
 
@@ -84,7 +88,7 @@ impl Publisher {
         mut message: Outgoing,
         deadline: Instant,
     ) -> Result<PublishReceipt, PublishError> {
-        let emission = self.begin(&mut message);
+        let publish_span = self.begin(&mut message);
         let published = async {
             let sent = self.send(&message, deadline).await;
             match self.acknowledged(sent, &message, deadline).await {
@@ -94,8 +98,8 @@ impl Publisher {
                 acknowledged => acknowledged.map_err(|failure| failure.error),
             }
         };
-        let outcome = published.instrument(emission.span().clone()).await;
-        emission.end(&self.meter, &outcome);
+        let outcome = published.instrument(publish_span.span().clone()).await;
+        publish_span.end(&self.meter, &outcome);
         outcome
     }
 
@@ -104,10 +108,10 @@ impl Publisher {
     }
 
     fn begin(&self, message: &mut Outgoing) -> PublishSpan {
-        let message_id = message.headers.get(NATS_MESSAGE_ID).map_or("", HeaderValue::as_str);
-        let emission = PublishSpan::begin(&message.subject, message_id, message.payload.len(), &self.context);
-        emission.inject_into(&mut message.headers);
-        emission
+        let Outgoing { subject, message_id, payload, .. } = message;
+        let publish_span = PublishSpan::begin(subject, message_id, payload.len(), &self.context);
+        publish_span.inject_into(&mut message.headers);
+        publish_span
     }
 
     /// Waits for the acknowledgement, and sends again until it comes or the time is up.
@@ -117,28 +121,19 @@ impl Publisher {
         mut sent: Result<Sent, Failure>,
         deadline: Instant,
     ) -> Result<PublishReceipt, PublishError> {
-        let mut outcome_unknown = false;
-        let mut was_denied = false;
-        let mut pauses = Pauses::new();
+        let mut backoff = Backoff::until(deadline);
+        let log = |error: &PublishError| {
+            tracing::debug!(subject = message.subject, error = %report(error), "publish is repeated");
+        };
         loop {
-            let Failure { error, mut try_again } = match self.acknowledged(sent, &message, deadline).await {
+            let failure = match self.acknowledged(sent, &message, deadline).await {
                 Ok(receipt) if self.is_to_be_verified(&receipt) => {
                     return verify_duplicate::verify(&self.context, &message, receipt, deadline).await;
                 }
                 Ok(receipt) => return Ok(receipt),
                 Err(failure) => failure,
             };
-            outcome_unknown |= error.is_outcome_unknown();
-            if error.kind() == PublishErrorKind::PermissionDenied {
-                // One refusal may be that of an earlier message on this subject, from before a change of permissions.
-                try_again = !std::mem::replace(&mut was_denied, true);
-            }
-            let pause = pauses.next_pause();
-            if !try_again || Instant::now() + pause >= deadline {
-                return Err(self.explained(error.with_outcome_unknown(outcome_unknown)));
-            }
-            tracing::debug!(subject = message.subject, error = %report(&error), "publish is repeated");
-            sleep(pause).await;
+            backoff.wait_after(failure, log).await.map_err(|error| self.explained(error))?;
             sent = self.send(&message, deadline).await;
         }
     }
@@ -159,27 +154,24 @@ impl Publisher {
         receipt: &PublishReceipt,
         deadline: Instant,
     ) -> Result<Option<StreamMessage>, PublishError> {
-        let subject = format!("$JS.API.STREAM.MSG.GET.{}", receipt.stream());
-        let at = self.watch.now();
-        tokio::select! {
-            biased;
-            read = timeout_at(deadline, verify_duplicate::read(&self.context, receipt)) => {
-                read.unwrap_or_else(|_elapsed| Err(PublishError::new(PublishErrorKind::TimedOut)))
-            }
-            refusal = self.watch.publish_refusal(at, &self.inbox, |refused| refused.is_of_publish(&subject)) => {
-                Err(Failure::denied(&refusal, false).error)
-            }
+        let subject = ApiSubject::message_get(receipt.stream()).to_string();
+        let is_ours = |violation: &PermissionViolation| violation.is_of_publish(&subject);
+        let read = timeout_at(deadline, verify_duplicate::read(&self.context, receipt));
+        match self.watch.guard(self.watch.now(), &self.inbox, is_ours, read).await {
+            Ok(Ok(read)) => read,
+            Ok(Err(_elapsed)) => Err(PublishError::new(PublishErrorKind::TimedOut)),
+            Err(violation) => Err(Failure::denied(&violation, false).error),
         }
     }
 
     pub(super) async fn send(&self, message: &Outgoing, deadline: Instant) -> Result<Sent, Failure> {
-        let at = self.watch.now();
+        let mark = self.watch.now();
         let outgoing =
             PublishMessage::build().payload(message.payload.clone()).headers(message.headers.clone());
         let until = deadline.min(Instant::now() + self.options.attempt_timeout());
         // With too many unacknowledged, or while disconnected, sending waits without a limit of its own.
         match timeout_at(until, self.context.send_publish(message.subject.clone(), outgoing)).await {
-            Ok(sent) => Ok(Sent { acknowledgement: sent?, at }),
+            Ok(sent) => Ok(Sent { acknowledgement: sent?, mark }),
             Err(_elapsed) => Err(Failure::unanswered()),
         }
     }
@@ -191,16 +183,12 @@ impl Publisher {
         message: &Outgoing,
         deadline: Instant,
     ) -> Result<PublishReceipt, Failure> {
-        let Sent { acknowledgement, at } = sent?;
-        let is_ours = |refused: &Refusal| refused.is_of_publish(&message.subject);
-        tokio::select! {
-            biased;
-            receipt = self.receipt(acknowledgement, message, deadline) => receipt,
-            refusal = self.watch.publish_refusal(at, &self.inbox, is_ours) => {
-                // An answer that may not come in does not say that nothing was stored.
-                Err(Failure::denied(&refusal, !is_ours(&refusal)))
-            }
-        }
+        let Sent { acknowledgement, mark } = sent?;
+        let is_ours = |violation: &PermissionViolation| violation.is_of_publish(&message.subject);
+        let receipt = self.receipt(acknowledgement, message, deadline);
+        let answered = self.watch.guard(mark, &self.inbox, is_ours, receipt).await;
+        // An answer that may not come in does not say that nothing was stored.
+        answered.unwrap_or_else(|violation| Err(Failure::denied(&violation, !is_ours(&violation))))
     }
 
     async fn receipt(
@@ -233,26 +221,6 @@ fn is_foreign(error: &context::PublishError) -> bool {
 
 fn stored(acknowledged: PublishAck) -> Result<PublishReceipt, Failure> {
     if acknowledged.sequence == 0 { Err(Failure::without_sequence()) } else { Ok(acknowledged.into()) }
-}
-
-/// Growing pauses with a random part, so that many publishers do not come back in step.
-pub(super) struct Pauses {
-    next: Duration,
-}
-
-impl Pauses {
-    const FIRST: Duration = Duration::from_millis(50);
-    const LONGEST: Duration = Duration::from_secs(1);
-
-    pub(super) fn new() -> Self {
-        Self { next: Self::FIRST }
-    }
-
-    pub(super) fn next_pause(&mut self) -> Duration {
-        let pause = crate::jitter::spread(self.next);
-        self.next = (self.next * 2).min(Self::LONGEST);
-        pause
-    }
 }
 
 #[cfg(test)]

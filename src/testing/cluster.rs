@@ -1,9 +1,12 @@
 //! Real nats-servers that form one cluster.
 
-use crate::testing::{
-    NatsServer, ServerError,
-    process::Server,
-    server::{READY_WITHIN, patient},
+use crate::{
+    nats::api::ApiSubject,
+    testing::{
+        NatsServer, ServerError,
+        process::Server,
+        server::{READY_WITHIN, patient},
+    },
 };
 use async_nats::Client;
 use serde::Deserialize;
@@ -208,8 +211,10 @@ impl NatsCluster {
 
     async fn look(&self, subject: &str) -> Result<Info, ServerError> {
         let client = self.connect().await?;
-        let answer =
-            client.request(format!("$JS.API.{subject}"), "".into()).await.map_err(ServerError::new)?;
+        let answer = client
+            .request(ApiSubject::other(subject).to_string(), "".into())
+            .await
+            .map_err(ServerError::new)?;
         serde_json::from_slice(&answer.payload).map_err(ServerError::new)
     }
 }

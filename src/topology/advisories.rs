@@ -2,9 +2,10 @@
 
 use crate::{
     contract::subject::Feed,
+    nats::api::consumer_advisory,
     topology::{
         ADVISORY_STREAM, StreamSettings, TopologyError, TopologyErrorKind,
-        provision::{check_version, make, read, refuse_fixed},
+        provision::{check_version, make, read, refuse_immutable},
     },
 };
 use async_nats::{
@@ -17,8 +18,7 @@ use async_nats::{
 
 /// What the server says of the consumers of a stream: that it will not deliver an event again.
 pub(crate) fn advisory_subjects(feed: Feed) -> [String; 2] {
-    ["MAX_DELIVERIES", "MSG_TERMINATED"]
-        .map(|kind| format!("$JS.EVENT.ADVISORY.CONSUMER.{kind}.{}.*", feed.stream()))
+    ["MAX_DELIVERIES", "MSG_TERMINATED"].map(|kind| consumer_advisory(kind, feed.stream()))
 }
 
 /// Creates the stream, or changes what differs.
@@ -37,6 +37,6 @@ pub(crate) async fn provision_advisories(
         Config { retention: RetentionPolicy::WorkQueue, ..settings.config(ADVISORY_STREAM, &subjects, None) };
     let context = jetstream::new(client.clone());
     let found = read(&context, &wanted).await?;
-    refuse_fixed([(&wanted, &found)])?;
+    refuse_immutable([(&wanted, &found)])?;
     make(&context, &wanted, found).await
 }

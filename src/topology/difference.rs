@@ -1,6 +1,9 @@
-//! What is compared of a stream, and how a difference is told.
+//! The settings of a stream that are compared.
 
-use crate::topology::DEAD_LETTER_STREAM;
+use crate::{
+    nats::config_diff::{self, ConfigDifference, Setting},
+    topology::DEAD_LETTER_STREAM,
+};
 use async_nats::jetstream::stream::{Config, PersistenceMode, SubjectTransform};
 use std::fmt;
 
@@ -8,10 +11,7 @@ use std::fmt;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Difference {
     stream: String,
-    field: &'static str,
-    wanted: String,
-    found: String,
-    is_fixed: bool,
+    inner: ConfigDifference,
 }
 
 impl Difference {
@@ -24,66 +24,56 @@ impl Difference {
     /// The name of the field.
     #[must_use]
     pub fn field(&self) -> &str {
-        self.field
+        self.inner.field
     }
 
-    /// What it should be.
+    /// The value that is wanted.
     #[must_use]
     pub fn wanted(&self) -> &str {
-        &self.wanted
+        &self.inner.wanted
     }
 
-    /// What it is.
+    /// The value that was found.
     #[must_use]
     pub fn found(&self) -> &str {
-        &self.found
+        &self.inner.found
     }
 
-    /// Whether the server cannot change it: the stream would have to be created anew.
+    /// Returns whether the server cannot change the field, so that the stream would have to be recreated.
     #[must_use]
-    pub fn is_fixed(&self) -> bool {
-        self.is_fixed
+    pub fn is_immutable(&self) -> bool {
+        self.inner.is_immutable
     }
 }
 
 impl fmt::Display for Difference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { stream, field, wanted, found, is_fixed } = self;
+        let Self { stream, inner: ConfigDifference { field, wanted, found, is_immutable } } = self;
         write!(f, "{stream}: {field} is {found}, wanted {wanted}")?;
-        if *is_fixed { f.write_str(" (cannot be changed)") } else { Ok(()) }
+        if *is_immutable { f.write_str(" (cannot be changed)") } else { Ok(()) }
     }
 }
 
-/// Everything that differs between what a stream should be and what it is.
+/// Returns everything in which a stream differs from what it should be.
 pub(super) fn differences(wanted: &Config, found: &Config) -> Vec<Difference> {
     let found = Config {
-        // Nobody has to forbid batches.
+        // No guarantee needs batches to be forbidden.
         allow_atomic_publish: found.allow_atomic_publish && wanted.allow_atomic_publish,
-        // What is in the other streams is never deleted.
+        // Messages of the other streams are never deleted one by one.
         deny_delete: found.deny_delete && wanted.name == DEAD_LETTER_STREAM,
         ..found.clone()
     };
-    let is_sealed = found.sealed;
-    let fields = fields(wanted).into_iter().zip(fields(&found));
-    let differing = fields.filter(|((name, _, wanted), (.., found))| {
+    config_diff::differences(fields(wanted), fields(&found))
         // Sealing changes other fields as well, and none of them can be changed any more.
-        wanted != found && (!is_sealed || *name == SEALED)
-    });
-    differing
-        .map(|((field, is_fixed, goal), (.., found))| Difference {
-            stream: wanted.name.clone(),
-            field,
-            wanted: goal,
-            found,
-            is_fixed,
-        })
+        .filter(|difference| !found.sealed || difference.field == SEALED)
+        .map(|inner| Difference { stream: wanted.name.clone(), inner })
         .collect()
 }
 
-/// The field of a stream that takes nothing any more.
+/// The field of a stream that takes no more messages.
 const SEALED: &str = "sealed";
 
-/// The configuration that `found` becomes: our fields as wanted, and all others as they are.
+/// Returns the configuration that `found` becomes: our fields as wanted, and all others as they are.
 pub(super) fn merged(wanted: &Config, found: Config) -> Config {
     Config {
         subjects: wanted.subjects.clone(),
@@ -108,48 +98,50 @@ pub(super) fn merged(wanted: &Config, found: Config) -> Config {
     }
 }
 
-/// The fields that a guarantee rests on: name, whether the server cannot change it, and its value as a person would write it.
-fn fields(config: &Config) -> [(&'static str, bool, String); 25] {
+/// Returns the fields that a guarantee rests on.
+fn fields(config: &Config) -> [Setting; 25] {
     let limit = |limit: i64| if limit < 0 { none() } else { limit.to_string() };
     let mut subjects = config.subjects.clone();
     subjects.sort();
     [
-        (SEALED, true, config.sealed.to_string()),
-        ("mirror", true, config.mirror.as_ref().map_or_else(none, |mirror| mirror.name.clone())),
-        ("subjects", false, format!("{subjects:?}")),
-        ("sources", false, sources(config)),
-        ("retention", true, format!("{:?}", config.retention)),
-        ("storage", true, format!("{:?}", config.storage)),
-        ("discard", false, format!("{:?}", config.discard)),
-        ("replicas", false, config.num_replicas.to_string()),
-        ("max_age", false, format!("{:?}", config.max_age)),
-        ("duplicate_window", false, format!("{:?}", config.duplicate_window)),
-        ("max_bytes", false, limit(config.max_bytes)),
-        ("max_messages", false, limit(config.max_messages)),
-        ("max_messages_per_subject", false, limit(config.max_messages_per_subject)),
-        ("max_message_size", false, limit(config.max_message_size.into())),
-        ("allow_direct", false, config.allow_direct.to_string()),
-        ("allow_atomic_publish", false, config.allow_atomic_publish.to_string()),
-        // Without acknowledgements nobody knows what is stored.
-        ("no_ack", false, config.no_ack.to_string()),
-        ("discard_new_per_subject", false, config.discard_new_per_subject.to_string()),
+        Setting::immutable(SEALED, config.sealed.to_string()),
+        Setting::immutable("mirror", config.mirror.as_ref().map_or_else(none, |mirror| mirror.name.clone())),
+        Setting::mutable("subjects", format!("{subjects:?}")),
+        Setting::mutable("sources", sources(config)),
+        Setting::immutable("retention", format!("{:?}", config.retention)),
+        Setting::immutable("storage", format!("{:?}", config.storage)),
+        Setting::mutable("discard", format!("{:?}", config.discard)),
+        Setting::mutable("replicas", config.num_replicas.to_string()),
+        Setting::mutable("max_age", format!("{:?}", config.max_age)),
+        Setting::mutable("duplicate_window", format!("{:?}", config.duplicate_window)),
+        Setting::mutable("max_bytes", limit(config.max_bytes)),
+        Setting::mutable("max_messages", limit(config.max_messages)),
+        Setting::mutable("max_messages_per_subject", limit(config.max_messages_per_subject)),
+        Setting::mutable("max_message_size", limit(config.max_message_size.into())),
+        Setting::mutable("allow_direct", config.allow_direct.to_string()),
+        Setting::mutable("allow_atomic_publish", config.allow_atomic_publish.to_string()),
+        // Without acknowledgements, publishers do not learn what is stored.
+        Setting::mutable("no_ack", config.no_ack.to_string()),
+        Setting::mutable("discard_new_per_subject", config.discard_new_per_subject.to_string()),
         // Subject and envelope would no longer agree.
-        ("subject_transform", false, config.subject_transform.as_ref().map_or_else(none, transform)),
-        // Whoever publishes could remove what others have not seen.
-        ("allow_rollup", false, config.allow_rollup.to_string()),
+        Setting::mutable("subject_transform", config.subject_transform.as_ref().map_or_else(none, transform)),
+        // A publisher could remove what others have not seen.
+        Setting::mutable("allow_rollup", config.allow_rollup.to_string()),
         // Markers of the server would be delivered as events.
-        (
+        Setting::mutable(
             "subject_delete_marker_ttl",
-            false,
             config.subject_delete_marker_ttl.map_or_else(none, |ttl| format!("{ttl:?}")),
         ),
-        // Durables would be removed when they are idle, or refused.
-        ("consumer_limits", false, consumer_limits(config)),
-        // A dead letter that was redriven could not be removed.
-        ("deny_delete", true, config.deny_delete.to_string()),
-        // What is acknowledged would not survive a crash.
-        ("persist_mode", true, format!("{:?}", config.persist_mode.unwrap_or(PersistenceMode::Default))),
-        ("allow_message_counter", true, config.allow_message_counter.to_string()),
+        // Durables would be removed while they are idle, or refused.
+        Setting::mutable("consumer_limits", consumer_limits(config)),
+        // A redriven dead letter could not be removed.
+        Setting::immutable("deny_delete", config.deny_delete.to_string()),
+        // Acknowledged messages would not survive a crash.
+        Setting::immutable(
+            "persist_mode",
+            format!("{:?}", config.persist_mode.unwrap_or(PersistenceMode::Default)),
+        ),
+        Setting::immutable("allow_message_counter", config.allow_message_counter.to_string()),
     ]
 }
 

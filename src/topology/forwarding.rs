@@ -1,7 +1,7 @@
 //! How the broker's forwarding of events to Choco is doing.
 
 use crate::{
-    nats::connection_watch::ConnectionWatch,
+    nats::{api::ApiSubject, connection_watch::ConnectionWatch, permission_violation::PermissionViolation},
     topology::{CHOCO_STREAM, EVENT_STREAM, TopologyError, TopologyErrorKind, stream_info::StreamInfo},
 };
 use async_nats::{
@@ -116,15 +116,13 @@ impl Forwarding {
 
 /// Whether the origin has events and is newer than what was forwarded last; `None` if it cannot be read.
 async fn is_newer(context: &Context, watch: &ConnectionWatch, forwarded: OffsetDateTime) -> Option<bool> {
-    let subject = format!("$JS.API.STREAM.INFO.{EVENT_STREAM}");
-    let at = watch.now();
-    let answer = tokio::select! {
-        biased;
-        answer = timeout(ORIGIN_WITHIN, StreamInfo::ask(context, EVENT_STREAM)) => answer.ok()?.ok()?,
-        _refused = watch.refusal(at, |refused| refused.is_of_publish(&subject)) => return None,
-    };
-    let Response::Ok(origin) = answer else { return None };
-    Some(origin.created()? > forwarded && origin.state.newest().is_some())
+    let subject = ApiSubject::stream_info(EVENT_STREAM).to_string();
+    let inbox = context.client().new_inbox();
+    let is_ours = |violation: &PermissionViolation| violation.is_of_publish(&subject);
+    let answer = timeout(ORIGIN_WITHIN, StreamInfo::ask(context, EVENT_STREAM));
+    let answer = watch.guard(watch.now(), &inbox, is_ours, answer).await.ok()?;
+    let Ok(Ok(Response::Ok(origin))) = answer else { return None };
+    Some(origin.created().ok()? > forwarded && origin.state.newest().is_some())
 }
 
 #[cfg(test)]

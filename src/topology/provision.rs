@@ -24,7 +24,7 @@ impl Topology {
     pub(crate) async fn provision(&self, client: &Client) -> Result<(), TopologyError> {
         let (context, wanted, found) = self.look(client).await?;
         // All are looked at before any is touched.
-        refuse_fixed(wanted.iter().zip(&found))?;
+        refuse_immutable(wanted.iter().zip(&found))?;
         for (wanted, found) in wanted.iter().zip(found) {
             make(&context, wanted, found).await?;
         }
@@ -65,12 +65,16 @@ impl Topology {
 }
 
 /// Fails if the server cannot make these streams what they should be.
-pub(super) fn refuse_fixed<'a>(
+pub(super) fn refuse_immutable<'a>(
     streams: impl IntoIterator<Item = (&'a Config, &'a Option<Config>)>,
 ) -> Result<(), TopologyError> {
     let found = streams.into_iter().filter_map(|(wanted, found)| Some(differences(wanted, found.as_ref()?)));
-    let fixed: Vec<_> = found.flatten().filter(Difference::is_fixed).collect();
-    if fixed.is_empty() { Ok(()) } else { Err(TopologyError::differing(TopologyErrorKind::Conflict, fixed)) }
+    let immutable: Vec<_> = found.flatten().filter(Difference::is_immutable).collect();
+    if immutable.is_empty() {
+        Ok(())
+    } else {
+        Err(TopologyError::differing(TopologyErrorKind::Conflict, immutable))
+    }
 }
 
 /// Creates a stream, or changes what differs.

@@ -3,7 +3,7 @@
 //! Read as JSON: the type of async-nats has no place for the error of a source, and a feature of async-nats changes the type
 //! of its times for the whole build.
 
-use crate::topology::status::StreamState;
+use crate::{nats::api::ApiSubject, topology::status::StreamState};
 use async_nats::jetstream::{Context, context::RequestError, response::Response};
 use serde::Deserialize;
 use std::time::Duration;
@@ -32,17 +32,17 @@ pub(super) struct Source {
     pub(super) name: String,
     pub(super) lag: u64,
     pub(super) active: i64,
-    pub(super) error: Option<Refusal>,
+    pub(super) error: Option<SourceError>,
 }
 
 #[derive(Debug, Deserialize)]
-pub(super) struct Refusal {
+pub(super) struct SourceError {
     pub(super) description: String,
 }
 
 impl StreamInfo {
     pub(crate) async fn ask(context: &Context, stream: &str) -> Result<Response<Self>, RequestError> {
-        context.request(format!("STREAM.INFO.{stream}"), &()).await
+        context.request(ApiSubject::stream_info(stream).request(), &()).await
     }
 
     /// Returns what the server took the time for when it answered, since 1970.
@@ -51,8 +51,9 @@ impl StreamInfo {
         (now - OffsetDateTime::UNIX_EPOCH).try_into().ok()
     }
 
-    pub(super) fn created(&self) -> Option<OffsetDateTime> {
-        OffsetDateTime::parse(&self.created, &Rfc3339).ok()
+    /// Returns when the stream was created.
+    pub(crate) fn created(&self) -> Result<OffsetDateTime, time::error::Parse> {
+        OffsetDateTime::parse(&self.created, &Rfc3339)
     }
 }
 

@@ -2,6 +2,7 @@
 
 use crate::{
     contract::value::{ParseError, is_token},
+    nats::api::{ApiSubject, flow_control},
     topology::EVENT_STREAM,
 };
 use async_nats::jetstream::stream::External;
@@ -53,9 +54,10 @@ impl TwoAccounts {
     #[must_use]
     pub fn exports(&self) -> String {
         let choco = &self.choco;
-        let mut lines: Vec<_> = services()
+        let mut lines: Vec<_> = [source().into()]
             .into_iter()
-            .map(|service| format!("  {{ service: \"{service}\", accounts: [\"{choco}\"] }}"))
+            .chain(flow_control(EVENT_STREAM))
+            .map(|service: String| format!("  {{ service: \"{service}\", accounts: [\"{choco}\"] }}"))
             .collect();
         lines.push(format!("  {{ stream: \"{DELIVERY}.>\", accounts: [\"{choco}\"] }}"));
         format!("[\n{}\n]", lines.join("\n"))
@@ -66,10 +68,10 @@ impl TwoAccounts {
     pub fn imports(&self) -> String {
         let stratt = &self.stratt;
         let of_stratt = |subject: &str| format!("{{ account: \"{stratt}\", subject: \"{subject}\" }}");
-        let [create, flow, domain_flow] = services();
-        let to = format!("{}{}", self.api_prefix(), create.trim_start_matches("$JS.API"));
+        let [flow, domain_flow] = flow_control(EVENT_STREAM);
+        let to = format!("{}.{}", self.api_prefix(), source().request());
         let lines = [
-            format!("  {{ service: {}, to: \"{to}\" }}", of_stratt(&create)),
+            format!("  {{ service: {}, to: \"{to}\" }}", of_stratt(&source().to_string())),
             format!("  {{ service: {} }}", of_stratt(&flow)),
             format!("  {{ service: {} }}", of_stratt(&domain_flow)),
             format!("  {{ stream: {} }}", of_stratt(&format!("{DELIVERY}.>"))),
@@ -87,12 +89,8 @@ impl TwoAccounts {
     }
 }
 
-/// Creating the consumer of the source, whose filter the subject pins, and its flow control in both forms that servers
-/// use: without it the source stands still for good after some 2 MB.
-fn services() -> [String; 3] {
-    [
-        format!("$JS.API.CONSUMER.CREATE.{EVENT_STREAM}.*.strat.>"),
-        format!("$JS.FC.{EVENT_STREAM}.*.*"),
-        format!("$JS.FC.*.*.{EVENT_STREAM}.*.*"),
-    ]
+/// Returns the request that creates the consumer of the source; the subject pins its filter. The source needs flow control as
+/// well: without it, it stalls for good after some 2 MB.
+fn source() -> ApiSubject {
+    ApiSubject::durable_create(EVENT_STREAM, "*").below("strat.>")
 }

@@ -41,7 +41,7 @@ impl Guarded {
         admin.provision(&Topology::default()).await.unwrap();
         let watch = ConnectionWatch::new();
         let service = EventBridge::new(connect(&server, "service", Some(&watch)).await, source());
-        Self { server, admin, service: service.watching(watch) }
+        Self { server, admin, service: service.with_connection_watch(watch) }
     }
 
     /// A server on which the durable `adapter` exists.
@@ -137,7 +137,8 @@ async fn a_permission_lost_while_publishing_is_reported() {
 async fn an_old_violation_fails_no_publish_after_a_change() {
     let server = NatsServer::start().await.unwrap();
     let watch = ConnectionWatch::new();
-    let bridge = EventBridge::new(server.connect().await.unwrap(), source()).watching(watch.clone());
+    let bridge =
+        EventBridge::new(server.connect().await.unwrap(), source()).with_connection_watch(watch.clone());
     bridge.provision(&Topology::default()).await.unwrap();
     server.pause().unwrap();
     let publishing = tokio::spawn(async move { bridge.publish(published("a", 1)).await });

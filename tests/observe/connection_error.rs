@@ -20,7 +20,7 @@ async fn connect(server: &NatsServer) -> EventBridge {
     let options = BridgeOptions::default()
         .with_attempt_timeout(Duration::from_millis(200))
         .with_retry_budget(Duration::from_millis(500));
-    EventBridge::with_options(client, source(), options).watching(watch)
+    EventBridge::with_options(client, source(), options).with_connection_watch(watch)
 }
 
 /// As an operator would: the file is changed, and the server told to read it again.
@@ -75,7 +75,7 @@ async fn what_is_built_without_a_connection_says_why_there_is_none() {
         .retry_on_initial_connect()
         .event_callback(watch.callback());
     let client = options.connect(server.url()).await.unwrap();
-    let bridge = EventBridge::new(client, source()).watching(watch);
+    let bridge = EventBridge::new(client, source()).with_connection_watch(watch);
     let told = || async { bridge.status().await.connection_error().map(str::to_owned) };
     eventually("told", told, Option::is_some).await;
     let error = bridge.provision(&Topology::default()).await.unwrap_err();
@@ -94,8 +94,8 @@ async fn a_server_that_is_gone_is_the_cause_until_it_is_back() {
     let mut stage = Stage::new().await;
     let watch = ConnectionWatch::new();
     let options = ConnectOptions::new().event_callback(watch.callback());
-    let bridge =
-        EventBridge::new(options.connect(stage.server.url()).await.unwrap(), source()).watching(watch);
+    let bridge = EventBridge::new(options.connect(stage.server.url()).await.unwrap(), source())
+        .with_connection_watch(watch);
     stage.server.kill();
     let told = || async { bridge.status().await.connection_error().map(str::to_owned) };
     eventually("told", told, |told| told.as_deref() == Some("IO error")).await;

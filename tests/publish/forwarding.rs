@@ -157,7 +157,8 @@ async fn whoever_may_not_read_the_origin_is_told_the_rest() {
     };
     let watch = ConnectionWatch::new();
     let admin = EventBridge::new(connect("admin", &ConnectionWatch::new()).await.unwrap(), source());
-    let watched = EventBridge::new(connect("watcher", &watch).await.unwrap(), source()).watching(watch);
+    let watched =
+        EventBridge::new(connect("watcher", &watch).await.unwrap(), source()).with_connection_watch(watch);
     let client = connect("watcher", &ConnectionWatch::new()).await.unwrap();
     admin.provision(&Topology::default()).await.unwrap();
     admin.publish(published("a", 1)).await.unwrap();

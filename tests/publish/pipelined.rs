@@ -135,7 +135,7 @@ async fn user(permissions: &str) -> (NatsServer, EventBridge, EventBridge) {
     admin.provision(&Topology::default()).await.unwrap();
     let watch = ConnectionWatch::new();
     let client = options("service").event_callback(watch.callback()).connect(server.url()).await.unwrap();
-    (server, admin, EventBridge::new(client, source()).watching(watch))
+    (server, admin, EventBridge::new(client, source()).with_connection_watch(watch))
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -1,32 +1,12 @@
-//! What is compared of a durable, and how a difference is told.
+//! The settings of a durable that are compared.
 
+use crate::nats::config_diff::{self, ConfigDifference, Setting};
 use async_nats::jetstream::consumer::Config;
-use std::fmt::{self, Debug};
+use std::fmt::Debug;
 
-/// A field of a durable that is not what it should be.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Difference {
-    pub(crate) field: &'static str,
-    pub(crate) found: String,
-    pub(crate) wanted: String,
-    /// The server cannot change it: the durable would have to be created anew.
-    pub(crate) is_fixed: bool,
-}
-
-impl fmt::Display for Difference {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { field, found, wanted, .. } = self;
-        write!(f, "{field} {found}, wanted {wanted}")
-    }
-}
-
-/// Everything of ours that differs between what a durable should be and what it is; what is fixed comes first.
-pub(crate) fn differences(wanted: &Config, found: &Config) -> Vec<Difference> {
-    let fields = fields(wanted).into_iter().zip(fields(found));
-    let differing = fields.filter(|((.., wanted), (.., found))| wanted != found);
-    differing
-        .map(|((field, is_fixed, wanted), (.., found))| Difference { field, found, wanted, is_fixed })
-        .collect()
+/// Returns the fields of ours in which a durable differs from what it should be; those that are immutable come first.
+pub(crate) fn differences(wanted: &Config, found: &Config) -> impl Iterator<Item = ConfigDifference> {
+    config_diff::differences(fields(wanted), fields(found))
 }
 
 /// The configuration that `found` becomes: our fields as wanted, and all others as they are.
@@ -55,25 +35,25 @@ pub(crate) fn filters(config: &Config) -> Vec<String> {
     filters
 }
 
-/// Our fields: name, whether the server cannot change it, and its value.
-fn fields(config: &Config) -> [(&'static str, bool, String); 16] {
+/// Returns our fields.
+fn fields(config: &Config) -> [Setting; 16] {
     let shown = |value: &dyn Debug| format!("{value:?}");
     [
-        ("deliver subject", true, shown(&config.deliver_subject)),
-        ("deliver policy", true, shown(&config.deliver_policy)),
-        ("ack policy", true, shown(&config.ack_policy)),
-        ("priority policy", true, shown(&config.priority_policy)),
-        ("replay policy", true, shown(&config.replay_policy)),
-        ("memory storage", true, shown(&config.memory_storage)),
-        ("ack wait", false, shown(&config.ack_wait)),
-        ("max deliver", false, shown(&config.max_deliver)),
-        ("filters", false, shown(&filters(config))),
-        ("max ack pending", false, shown(&config.max_ack_pending)),
-        ("priority timeout", false, shown(&config.priority_timeout)),
-        ("headers only", false, shown(&config.headers_only)),
-        ("backoff", false, shown(&config.backoff)),
-        ("inactive threshold", false, shown(&config.inactive_threshold)),
-        ("max batch", false, shown(&config.max_batch)),
-        ("max expires", false, shown(&config.max_expires)),
+        Setting::immutable("deliver subject", shown(&config.deliver_subject)),
+        Setting::immutable("deliver policy", shown(&config.deliver_policy)),
+        Setting::immutable("ack policy", shown(&config.ack_policy)),
+        Setting::immutable("priority policy", shown(&config.priority_policy)),
+        Setting::immutable("replay policy", shown(&config.replay_policy)),
+        Setting::immutable("memory storage", shown(&config.memory_storage)),
+        Setting::mutable("ack wait", shown(&config.ack_wait)),
+        Setting::mutable("max deliver", shown(&config.max_deliver)),
+        Setting::mutable("filters", shown(&filters(config))),
+        Setting::mutable("max ack pending", shown(&config.max_ack_pending)),
+        Setting::mutable("priority timeout", shown(&config.priority_timeout)),
+        Setting::mutable("headers only", shown(&config.headers_only)),
+        Setting::mutable("backoff", shown(&config.backoff)),
+        Setting::mutable("inactive threshold", shown(&config.inactive_threshold)),
+        Setting::mutable("max batch", shown(&config.max_batch)),
+        Setting::mutable("max expires", shown(&config.max_expires)),
     ]
 }

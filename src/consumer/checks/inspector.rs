@@ -6,7 +6,11 @@ use crate::{
         checks::{difference::differences, overflow, request::denied, requirements::Requirements},
         shared::Shared,
     },
-    nats::connection_watch::{ConnectionWatch, Moment, Refusal},
+    nats::{
+        api::{ApiSubject, is_ack_of},
+        connection_watch::{ConnectionWatch, Mark},
+        permission_violation::PermissionViolation,
+    },
 };
 use async_nats::{
     connection::State,
@@ -131,23 +135,16 @@ impl Inspector {
     }
 }
 
-/// The refusal of anything that a consumer cannot do without: its requests, its answers, its inbox.
+/// Awaits a permission violation of anything that a consumer cannot do without: its requests, its acknowledgements, its inbox.
 pub(crate) async fn permission_denied(
     watch: ConnectionWatch,
-    since: Moment,
+    since: Mark,
     shared: Arc<Shared>,
 ) -> ConsumeError {
-    let durable = format!("{}.{}", shared.stream, shared.name);
-    let (request, answer) = (format!("$JS.API.CONSUMER.MSG.NEXT.{durable}"), format!(".{durable}."));
-    let is_ours = |refusal: &Refusal| {
-        let Refusal::Publish(subject) = refusal else { return false };
-        // The acks of newer servers have the domain and the account before the stream.
-        *subject == request || subject.strip_prefix("$JS.ACK").is_some_and(|rest| rest.contains(&answer))
+    let (stream, durable) = (shared.stream, shared.name.as_str());
+    let next = ApiSubject::next_messages(stream, durable);
+    let is_ours = |violation: &PermissionViolation| {
+        violation.published().is_some_and(|to| next == *to || is_ack_of(to, stream, durable))
     };
-    let inbox = shared.client.new_inbox();
-    let refusal = tokio::select! {
-        refusal = watch.refusal(since, is_ours) => refusal,
-        refusal = watch.inbox_refusal(&inbox) => refusal,
-    };
-    denied(&refusal)
+    denied(&watch.violation(since, &shared.client.new_inbox(), is_ours).await)
 }

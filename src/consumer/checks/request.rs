@@ -2,7 +2,7 @@
 
 use crate::{
     consumer::{ConsumeError, ConsumeErrorKind},
-    nats::connection_watch::{ConnectionWatch, Refusal},
+    nats::{api::ApiSubject, connection_watch::ConnectionWatch, permission_violation::PermissionViolation},
 };
 use async_nats::{Client, jetstream::Context};
 
@@ -18,25 +18,18 @@ impl ApiRequest {
     /// Makes a request to `subject`, or to one below it.
     pub(crate) async fn ask<T>(
         &self,
-        subject: &str,
+        subject: &ApiSubject,
         request: impl Future<Output = T>,
     ) -> Result<T, ConsumeError> {
-        let since = self.watch.now();
-        let is_it = |refusal: &Refusal| {
-            let Refusal::Publish(refused) = refusal else { return false };
-            refused.strip_prefix(subject).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
-        };
         let inbox = self.client.new_inbox();
-        tokio::select! {
-            biased;
-            answer = request => Ok(answer),
-            refusal = self.watch.refusal(since, is_it) => Err(denied(&refusal)),
-            refusal = self.watch.inbox_refusal(&inbox) => Err(denied(&refusal)),
-        }
+        let is_ours =
+            |violation: &PermissionViolation| violation.published().is_some_and(|to| subject.covers(to));
+        let answer = self.watch.guard(self.watch.now(), &inbox, is_ours, request).await;
+        answer.map_err(|violation| denied(&violation))
     }
 }
 
-pub(crate) fn denied(refusal: &Refusal) -> ConsumeError {
-    let message = format!("the user of this connection may not {refusal}: allow it");
+pub(crate) fn denied(violation: &PermissionViolation) -> ConsumeError {
+    let message = format!("the user of this connection may not {violation}: allow it");
     ConsumeError::new(ConsumeErrorKind::PermissionDenied, message)
 }

@@ -1,12 +1,9 @@
 //! What a durable must be for the guarantees to hold, whoever set it up.
 
 use crate::{
-    consumer::{
-        ConsumerOptions, Order,
-        checks::difference::{Difference, filters},
-        handler::Handlers,
-    },
+    consumer::{ConsumerOptions, Order, checks::difference::filters, handler::Handlers},
     contract::{event::EventType, subject::Feed},
+    nats::config_diff::ConfigDifference,
 };
 use async_nats::jetstream::consumer::{AckPolicy, Config, PriorityPolicy, ReplayPolicy};
 use std::{fmt::Debug, time::Duration};
@@ -45,9 +42,9 @@ impl Requirements {
     }
 
     /// The first thing about the durable that a guarantee does not hold with.
-    pub(crate) fn violated_by(&self, found: &Config) -> Option<Difference> {
+    pub(crate) fn violated_by(&self, found: &Config) -> Option<ConfigDifference> {
         let must = |holds: bool, field, found: &dyn Debug, wanted: String| {
-            (!holds).then(|| Difference { field, found: format!("{found:?}"), wanted, is_fixed: false })
+            (!holds).then(|| ConfigDifference::violated(field, found, wanted))
         };
         let policy = match self.order {
             Order::Relaxed => PriorityPolicy::None,

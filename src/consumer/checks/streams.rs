@@ -11,6 +11,7 @@ use crate::{
     },
     contract::{consumer_name::ConsumerName, subject::Feed},
     dedupe::DedupeStore,
+    nats::api::ApiSubject,
     topology::DEAD_LETTER_STREAM,
 };
 use async_nats::jetstream::{ErrorCode, context::GetStreamErrorKind, stream::Config};
@@ -57,7 +58,7 @@ fn must_fit(problem: Option<String>) -> Result<(), ConsumeError> {
 }
 
 async fn find(asker: &ApiRequest, name: &ConsumerName, stream: &str) -> Result<Config, ConsumeError> {
-    let subject = format!("$JS.API.STREAM.INFO.{stream}");
+    let subject = ApiSubject::stream_info(stream);
     let answer = asker.ask(&subject, asker.context.get_stream(stream));
     let answer = tokio::select! {
         answer = answer => answer.map_err(|error| error.advised("build with `without_stream_checks`"))?,
@@ -88,7 +89,7 @@ async fn find(asker: &ApiRequest, name: &ConsumerName, stream: &str) -> Result<C
 /// Without a watch nobody tells of a missing permission; but a server that answers something else is not away.
 async fn answers_only_others(asker: &ApiRequest, name: &ConsumerName, stream: &str) {
     sleep(SILENCE).await;
-    let request = asker.context.request(format!("CONSUMER.INFO.{stream}.{name}"), &());
+    let request = asker.context.request(ApiSubject::durable_info(stream, name.as_str()).request(), &());
     let answers = timeout(SECOND_ANSWER_WITHIN, request).await;
     if asker.watch.is_wired() || !matches!(answers, Ok(Ok(serde_json::Value::Object(_)))) {
         std::future::pending::<()>().await;

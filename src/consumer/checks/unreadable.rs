@@ -18,8 +18,10 @@ use crate::{
     },
     dead_letter::{DeadLetterReason, DeadLetterRecord, Headers},
     nats::{
+        api::{ApiSubject, ack},
         connection_log::connects,
-        connection_watch::{ConnectionWatch, Refusal},
+        connection_watch::ConnectionWatch,
+        permission_violation::PermissionViolation,
         stored::Stored,
     },
     telemetry::log_limit::limited,
@@ -129,11 +131,13 @@ impl Search {
     }
 
     async fn read(&self, from: u64, filter: &str) -> Result<Option<Stored>, Box<dyn Error + Send + Sync>> {
-        let subject = subject(self.shared.stream);
-        let is_ours = |refusal: &Refusal| matches!(refusal, Refusal::Publish(refused) if *refused == subject);
-        tokio::select! {
-            refusal = self.watch.refusal(self.watch.now(), is_ours) => Err(refusal.to_string().into()),
-            read = timeout(ANSWER_WITHIN, Stored::next(&self.context, self.shared.stream, from, filter)) => read?,
+        let subject = ApiSubject::message_get(self.shared.stream).to_string();
+        let inbox = self.shared.client.new_inbox();
+        let is_ours = |violation: &PermissionViolation| violation.is_of_publish(&subject);
+        let read = timeout(ANSWER_WITHIN, Stored::next(&self.context, self.shared.stream, from, filter));
+        match self.watch.guard(self.watch.now(), &inbox, is_ours, read).await {
+            Ok(read) => read?,
+            Err(violation) => Err(violation.to_string().into()),
         }
     }
 
@@ -144,7 +148,7 @@ impl Search {
             "connection is lost again and again, perhaps at an event that the client library cannot read, and events \
              cannot be looked at: let this user publish to the subject, or find the event among these sequences and remove \
              it with `nats stream rmm`",
-            %consumer, stream, from, to, subject = subject(stream), %error
+            %consumer, stream, from, to, subject = %ApiSubject::message_get(stream), %error
         );
     }
 
@@ -182,13 +186,9 @@ impl Search {
         }
         // Nobody here has seen the subject that this delivery is acknowledged on. The server goes by the sequence.
         let delivery = info.delivered.consumer_sequence;
-        let to = format!("$JS.ACK.{stream}.{consumer}.{losses}.{sequence}.{delivery}.0.0");
+        let to = ack(stream, consumer.as_str(), losses, sequence, delivery);
         terminate(&shared, to.into(), DeadLetterReason::Invalid.as_str()).await;
     }
-}
-
-fn subject(stream: &str) -> String {
-    format!("$JS.API.STREAM.MSG.GET.{stream}")
 }
 
 /// Whether the server delivers `subject` to who has this filter.

@@ -5,7 +5,10 @@
 //! before, arrive at once. The durable of a strictly ordered consumer lets no more be unanswered than one process has
 //! room for, so that everything can gather here; then it is sorted, and begun.
 
-use crate::consumer::DurableConsumer;
+use crate::{
+    consumer::{DurableConsumer, shared::Shared},
+    nats::api::ApiSubject,
+};
 use async_nats::jetstream::consumer::pull;
 use std::time::Duration;
 use tokio::time::timeout;
@@ -29,7 +32,8 @@ pub(crate) async fn is_all_here(consumer: &DurableConsumer) -> bool {
 
 /// Lets another process take over at once, and not when the server misses this one, which is the pinned client.
 pub(crate) async fn step_down(consumer: &DurableConsumer) {
-    let subject = format!("CONSUMER.UNPIN.{}.{}", consumer.shared.stream, consumer.shared.name);
+    let Shared { stream, name, .. } = &*consumer.shared;
+    let subject = ApiSubject::durable_unpin(stream, name.as_str()).request();
     let group = serde_json::json!({ "group": GROUP });
     let request = consumer.context.request::<_, _, serde_json::Value>(subject, &group);
     if !matches!(timeout(ANSWER_WITHIN, request).await, Ok(Ok(_))) {

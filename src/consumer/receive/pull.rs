@@ -8,6 +8,7 @@
 
 use crate::{
     consumer::{Order, checks::overflow::Silent, receive::pinned::GROUP, shared::Shared},
+    nats::api::{ApiSubject, of_ack},
     telemetry::log_limit::limited,
 };
 use async_nats::{
@@ -105,7 +106,7 @@ impl Puller {
         let (client, options) = (shared.client.clone(), &shared.options);
         let inbox = client.new_inbox();
         let arrivals = client.subscribe(format!("{inbox}.*")).await?;
-        let subject = format!("$JS.API.CONSUMER.MSG.NEXT.{}.{}", shared.stream, shared.name).into();
+        let subject = String::from(ApiSubject::next_messages(shared.stream, shared.name.as_str())).into();
         let connects = client.statistics().connects.load(Ordering::Relaxed);
         let not_before = Instant::now();
         // The server counts on requests to know that the process it chose is alive.
@@ -322,7 +323,7 @@ impl Puller {
 /// Whether this is a message of the stream. It has a subject for its ack, and may have a status line all the same: its
 /// publisher wrote it, and servers before 2.12 store it as it is.
 fn is_event(message: &Message) -> bool {
-    message.reply.as_ref().is_some_and(|reply| reply.starts_with("$JS.ACK."))
+    message.reply.as_ref().is_some_and(|reply| of_ack(reply).is_some())
 }
 
 /// How many messages a request lacks that has ended.

@@ -1,6 +1,9 @@
 //! What the server says of an event that it will not deliver again.
 
-use crate::dead_letter::{DEAD_LETTERED_PREFIX, DeadLetterReason};
+use crate::{
+    dead_letter::{DEAD_LETTERED_PREFIX, DeadLetterReason},
+    nats::api::of_consumer_advisory,
+};
 use serde::Deserialize;
 use time::{OffsetDateTime, serde::rfc3339};
 
@@ -23,8 +26,7 @@ pub(super) struct Advisory {
 impl Advisory {
     /// Reads an advisory; `None` if it is not one, or contradicts the subject that it came by.
     pub(super) fn parse(subject: &str, payload: &[u8]) -> Option<Self> {
-        let mut parts = subject.strip_prefix("$JS.EVENT.ADVISORY.CONSUMER.")?.splitn(3, '.');
-        let (kind, stream, consumer) = (parts.next()?, parts.next()?, parts.next()?);
+        let (kind, stream, consumer) = of_consumer_advisory(subject)?;
         let is_termination = match kind {
             "MAX_DELIVERIES" => false,
             "MSG_TERMINATED" => true,

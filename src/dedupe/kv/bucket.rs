@@ -11,7 +11,7 @@ use crate::{
             server_time::{Asked, ServerTime},
         },
     },
-    nats::account_limit,
+    nats::{account_limit, api::ApiSubject},
 };
 use async_nats::{
     Client, HeaderMap, HeaderValue, StatusCode,
@@ -37,7 +37,7 @@ pub(super) async fn create(
     // As `create_key_value` makes it, but for the first revision: revisions are fences, and must not begin again when the
     // bucket is made anew.
     let config = stream::Config {
-        name: format!("KV_{}", options.bucket),
+        name: stream_of(&options.bucket),
         subjects: vec![format!("$KV.{}.>", options.bucket)],
         max_messages_per_subject: 1,
         max_age: options.retention,
@@ -63,6 +63,10 @@ pub(super) async fn create(
             _ => unavailable(error),
         }),
     }
+}
+
+fn stream_of(bucket: &str) -> String {
+    format!("KV_{bucket}")
 }
 
 fn must_be_a_name(bucket: &str) -> Result<(), StoreError> {
@@ -111,7 +115,10 @@ async fn info(
     bucket: &str,
 ) -> Result<(Info, OffsetDateTime, Asked), StoreError> {
     let before = OffsetDateTime::now_utc();
-    let answer = context.request(format!("STREAM.INFO.KV_{bucket}"), &()).await.map_err(unavailable)?;
+    let answer = context
+        .request(ApiSubject::stream_info(&stream_of(bucket)).request(), &())
+        .await
+        .map_err(unavailable)?;
     let asked = Asked { before, after: OffsetDateTime::now_utc() };
     match answer {
         Response::Ok::<Info>(info) => {
@@ -193,7 +200,7 @@ impl Bucket {
 
     /// Reads the key by a direct get. It may lag behind on a cluster; whoever decides on it must compare-and-set.
     pub(super) async fn read(&self, key: &str) -> Result<Option<Entry>, StoreError> {
-        let request = format!("$JS.API.DIRECT.GET.KV_{}.{}", self.name, self.subject(key));
+        let request = ApiSubject::direct_get(&stream_of(&self.name), &self.subject(key)).to_string();
         let message = self.client.request(request, "".into()).await.map_err(unavailable)?;
         match message.status {
             None => {}

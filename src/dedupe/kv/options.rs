@@ -1,6 +1,9 @@
 //! The bucket, and how it is used.
 
-use crate::dedupe::{StoreError, StoreErrorKind};
+use crate::{
+    dedupe::{StoreError, StoreErrorKind},
+    nats::config_diff::ConfigDifference,
+};
 use async_nats::jetstream::stream::{self, StorageType};
 use std::time::Duration;
 
@@ -89,16 +92,16 @@ impl KvStoreOptions {
     /// Whether the bucket that was found is the one that was asked for.
     pub(super) fn check(&self, found: &stream::Config) -> Result<(), StoreError> {
         let max_bytes = self.max_bytes.unwrap_or(-1);
-        let fields = [
-            ("retention", format!("{:?}", found.max_age), format!("{:?}", self.retention)),
-            ("replicas", found.num_replicas.to_string(), self.replicas.to_string()),
-            ("storage", format!("{:?}", found.storage), format!("{:?}", self.storage())),
-            ("max bytes", found.max_bytes.to_string(), max_bytes.to_string()),
+        let differences = [
+            ConfigDifference::between("retention", &found.max_age, &self.retention),
+            ConfigDifference::between("replicas", &found.num_replicas, &self.replicas),
+            ConfigDifference::between("storage", &found.storage, &self.storage()),
+            ConfigDifference::between("max bytes", &found.max_bytes, &max_bytes),
         ];
-        match fields.into_iter().find(|(_, found, wanted)| found != wanted) {
+        match differences.into_iter().flatten().next() {
             None => Ok(()),
-            Some((field, found, wanted)) => {
-                let message = format!("bucket {} has {field} {found}, wanted {wanted}", self.bucket);
+            Some(difference) => {
+                let message = format!("bucket {} has {difference}", self.bucket);
                 Err(StoreError::new(StoreErrorKind::Mismatch).with_message(message))
             }
         }

@@ -112,5 +112,5 @@ pub async fn connect(url: &str, user: &str) -> User {
         .connect(url)
         .await
         .unwrap();
-    User { bridge: EventBridge::new(client, source()).watching(watch), refusals }
+    User { bridge: EventBridge::new(client, source()).with_connection_watch(watch), refusals }
 }
