@@ -132,8 +132,11 @@ impl ConsumerBuilder {
         if self.options.drift == Drift::Adopt {
             self.options.ack_wait = Some(config.ack_wait);
         }
-        let vitals = ConsumerState::new(ConsumerMeter::new(name.as_str(), self.handlers.types()));
         let lines = Arc::new(LogLimit::new(name.as_str()));
+        // A durable that others change still has an ack wait of at least the lease.
+        let holds = InProgressSet::new(client.clone(), self.options.lease(), Arc::clone(&lines));
+        let meter = ConsumerMeter::new(name.as_str(), self.handlers.types());
+        let state = ConsumerState::new(meter, Arc::clone(&holds));
         let shared = Shared {
             name,
             stream: self.feed.stream(),
@@ -145,18 +148,15 @@ impl ConsumerBuilder {
                 retry_delays: self.options.retry_delays.clone(),
                 in_place: self.options.order == Order::PerUnit,
             },
-            // A durable that others change still has an ack wait of at least the lease.
-            holds: InProgressSet::new(client.clone(), self.options.lease(), Arc::clone(&lines)),
+            holds,
             client,
             options: self.options,
             postponed: Postponed::default(),
-            store_is_down: false.into(),
             max_age,
             clock: ServerClock::default(),
             arrivals: Arrivals::default(),
             silence: Silence::default(),
-            expired: 0.into(),
-            vitals,
+            state,
             lines,
             drain: CancellationToken::new(),
             cancel: CancellationToken::new(),

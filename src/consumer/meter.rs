@@ -1,16 +1,22 @@
-//! Metrics of a consumer.
+//! The metrics of a consumer.
 
 use crate::{
-    consumer::ConsumeSummary,
+    consumer::summary::Count,
     contract::event::EventType,
     telemetry::instrument::{self, Counter, Gauge, Histogram, counter, duplicates, gauge, histogram},
 };
 use tokio::time::Instant;
 
-/// Counts what a consumer does.
+/// The instruments of a consumer.
 #[derive(Debug)]
 pub(crate) struct ConsumerMeter {
-    counters: Vec<(Count, Counter)>,
+    received: Counter,
+    handled: Counter,
+    duplicates: Counter,
+    postponed: Counter,
+    returned: Counter,
+    abandoned: Counter,
+    expired: Counter,
     retries: Counter,
     in_flight: Gauge,
     store_up: Gauge,
@@ -18,9 +24,7 @@ pub(crate) struct ConsumerMeter {
     durations: Vec<(EventType, Durations)>,
 }
 
-type Count = fn(&ConsumeSummary) -> u64;
-
-/// Of handlers that returned `Ok`, and of all others.
+/// The durations of handlers that returned `Ok`, and of all others.
 #[derive(Debug)]
 struct Durations {
     ok: Histogram,
@@ -30,9 +34,9 @@ struct Durations {
 impl ConsumerMeter {
     pub(crate) fn new(name: &str, handled: impl Iterator<Item = EventType>) -> Self {
         let consumer = [("consumer", name)];
-        let unsettled = |cause, count: Count| {
-            let help = "Deliveries that ended without an answer for good, and events that expired before.";
-            (count, counter(instrument::UNSETTLED, help, &[("consumer", name), ("cause", cause)]))
+        let unsettled = |cause| {
+            let help = "Deliveries that ended without a final answer, and events that expired before.";
+            counter(instrument::UNSETTLED, help, &[("consumer", name), ("cause", cause)])
         };
         let durations = handled.map(|event_type| {
             let made = |outcome| {
@@ -41,24 +45,18 @@ impl ConsumerMeter {
             };
             (event_type, Durations { ok: made("ok"), error: made("error") })
         });
-        let counters: Vec<(Count, Counter)> = vec![
-            (|all| all.received, counter(instrument::RECEIVED, "Messages the server delivered.", &consumer)),
-            (
-                |all| all.handled,
-                counter(instrument::HANDLED, "Events that were handled and settled.", &consumer),
-            ),
-            (|all| all.duplicates, duplicates(name, "settled")),
-            unsettled("postponed", |all| all.postponed),
-            unsettled("returned", |all| all.returned),
-            unsettled("abandoned", |all| all.abandoned),
-            unsettled("expired", |all| all.expired),
-        ];
         Self {
-            counters,
+            received: counter(instrument::RECEIVED, "Messages the server delivered.", &consumer),
+            handled: counter(instrument::HANDLED, "Events that were handled and settled.", &consumer),
+            duplicates: duplicates(name, "settled"),
+            postponed: unsettled("postponed"),
+            returned: unsettled("returned"),
+            abandoned: unsettled("abandoned"),
+            expired: unsettled("expired"),
             retries: counter(instrument::RETRIES, "Attempts that failed and are repeated.", &consumer),
             in_flight: gauge(
                 instrument::IN_FLIGHT,
-                "Messages held: waiting, running or being answered.",
+                "Messages in flight: waiting, running or being answered.",
                 &consumer,
             ),
             store_up: gauge(instrument::STORE_UP, "1 while the dedupe store answers, else 0.", &consumer),
@@ -67,33 +65,36 @@ impl ConsumerMeter {
         }
     }
 
-    /// What was counted since `before`.
-    pub(crate) fn counted(&self, before: &ConsumeSummary, now: &ConsumeSummary) {
-        if before == now {
-            return;
-        }
-        for (count, counter) in &self.counters {
-            let added = count(now).saturating_sub(count(before));
-            if added > 0 {
-                counter.add(added);
-            }
+    /// Adds to the counter of `what`. Dead letters are counted where they are stored, retries by [`retried`](Self::retried).
+    pub(crate) fn count(&self, what: Count, added: u64) {
+        match what {
+            Count::Received => self.received.add(added),
+            Count::Handled => self.handled.add(added),
+            Count::Duplicates => self.duplicates.add(added),
+            Count::Postponed => self.postponed.add(added),
+            Count::Returned => self.returned.add(added),
+            Count::Abandoned => self.abandoned.add(added),
+            Count::Expired => self.expired.add(added),
+            Count::Retried | Count::Exhausted | Count::Rejected | Count::Invalid => {}
         }
     }
 
-    pub(crate) fn holds(&self, in_flight: usize, is_store_up: bool) {
-        self.in_flight.set(u64::try_from(in_flight).unwrap_or(u64::MAX));
-        self.store_up.set(u64::from(is_store_up));
-    }
-
+    /// Counts a failed attempt that is repeated, by the server or in place.
     pub(crate) fn retried(&self) {
         self.retries.add(1);
+    }
+
+    pub(crate) fn gauges(&self, in_flight: usize, is_store_up: bool) {
+        self.in_flight.set(u64::try_from(in_flight).unwrap_or(u64::MAX));
+        self.store_up.set(u64::from(is_store_up));
     }
 
     pub(crate) fn pending(&self, pending: u64) {
         self.pending.set(pending);
     }
 
-    pub(crate) fn handled(&self, event_type: EventType, begun: Instant, is_ok: bool) {
+    /// Records how long a handler ran that began at `begun`.
+    pub(crate) fn ran(&self, event_type: EventType, begun: Instant, is_ok: bool) {
         if let Some((_, durations)) = self.durations.iter().find(|(known, _)| *known == event_type) {
             let histogram = if is_ok { &durations.ok } else { &durations.error };
             histogram.record(begun.elapsed());

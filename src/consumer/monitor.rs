@@ -2,7 +2,7 @@
 
 use crate::consumer::{
     ConsumeSummary, DurableConsumer,
-    state::{ConsumerPhase, ConsumerState, Seen},
+    state::{ConsumerPhase, ConsumerState, Snapshot},
 };
 use async_nats::{Client, connection::State};
 use std::{sync::Arc, time::Duration};
@@ -26,13 +26,13 @@ use std::{sync::Arc, time::Duration};
 #[derive(Debug, Clone)]
 pub struct ConsumerMonitor {
     client: Client,
-    vitals: Arc<ConsumerState>,
+    state: Arc<ConsumerState>,
 }
 
 /// How a consumer is doing, as its [`ConsumerMonitor`] tells.
 #[derive(Debug, Clone, Copy)]
 pub struct ConsumerStatus {
-    seen: Seen,
+    snapshot: Snapshot,
     is_connected: bool,
 }
 
@@ -40,7 +40,7 @@ impl DurableConsumer {
     /// A handle that tells how this consumer is doing once it runs.
     #[must_use]
     pub fn monitor(&self) -> ConsumerMonitor {
-        ConsumerMonitor { client: self.shared.client.clone(), vitals: Arc::clone(&self.shared.vitals) }
+        ConsumerMonitor { client: self.shared.client.clone(), state: Arc::clone(&self.shared.state) }
     }
 }
 
@@ -49,7 +49,7 @@ impl ConsumerMonitor {
     #[must_use]
     pub fn status(&self) -> ConsumerStatus {
         let is_connected = self.client.connection_state() == State::Connected;
-        ConsumerStatus { seen: self.vitals.seen(), is_connected }
+        ConsumerStatus { snapshot: self.state.snapshot(), is_connected }
     }
 }
 
@@ -57,14 +57,14 @@ impl ConsumerStatus {
     /// What it is doing.
     #[must_use]
     pub fn phase(&self) -> ConsumerPhase {
-        if self.pause_remaining().is_some() { ConsumerPhase::Paused } else { self.seen.phase }
+        if self.pause_remaining().is_some() { ConsumerPhase::Paused } else { self.snapshot.phase }
     }
 
     /// Returns for how long its durable stays paused, if it runs and somebody has paused it (nats-server 2.11 and newer).
     /// As the server said at [`last_told`](Self::last_told): a pause that somebody begins, changes or ends is noticed within 5 s.
     #[must_use]
     pub fn pause_remaining(&self) -> Option<Duration> {
-        let told = self.seen.told.filter(|_| self.seen.phase == ConsumerPhase::Running)?;
+        let told = self.snapshot.server_info.filter(|_| self.snapshot.phase == ConsumerPhase::Running)?;
         told.pause?.checked_sub(told.at.elapsed()).filter(|left| !left.is_zero())
     }
 
@@ -96,25 +96,25 @@ impl ConsumerStatus {
     /// Whether the dedupe store answered the last claim. While it does not, nothing is asked for.
     #[must_use]
     pub fn is_store_up(&self) -> bool {
-        self.seen.is_store_up
+        self.snapshot.is_store_up
     }
 
     /// How many messages it holds: waiting, running, or about to be answered.
     #[must_use]
     pub fn in_flight(&self) -> usize {
-        self.seen.in_flight
+        self.snapshot.in_flight
     }
 
     /// What it has done so far.
     #[must_use]
     pub fn counts(&self) -> ConsumeSummary {
-        self.seen.counts
+        self.snapshot.counts
     }
 
     /// How many dead letters it has stored so far.
     #[must_use]
     pub fn dead_letters(&self) -> u64 {
-        let ConsumeSummary { exhausted, rejected, invalid, .. } = self.seen.counts;
+        let ConsumeSummary { exhausted, rejected, invalid, .. } = self.snapshot.counts;
         exhausted + rejected + invalid
     }
 
@@ -122,37 +122,38 @@ impl ConsumerStatus {
     /// [`last_told`](Self::last_told); `None` before the server has told anything.
     #[must_use]
     pub fn pending(&self) -> Option<u64> {
-        Some(self.seen.told?.pending)
+        Some(self.snapshot.server_info?.pending)
     }
 
     /// How many events are delivered to some process of the durable and not answered yet. As of
     /// [`last_told`](Self::last_told).
     #[must_use]
     pub fn unanswered(&self) -> Option<u64> {
-        Some(self.seen.told?.unanswered)
+        Some(self.snapshot.server_info?.unanswered)
     }
 
     /// How long ago the server told what is pending; it is asked at the start and every 5 s. `None` is never.
     #[must_use]
     pub fn last_told(&self) -> Option<Duration> {
-        Some(self.seen.told?.at.elapsed())
+        Some(self.snapshot.server_info?.at.elapsed())
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::consumer::state::Told;
+    use crate::consumer::state::ServerInfo;
     use tokio::time::Instant;
 
     #[test]
     fn a_pause_ends_without_another_word_of_the_server() {
         let status = |phase, pause| {
             let at = Instant::now().checked_sub(Duration::from_secs(3)).unwrap();
-            let told = Told { at, pending: 0, unanswered: 0, pause: Some(Duration::from_secs(pause)) };
+            let told = ServerInfo { at, pending: 0, unanswered: 0, pause: Some(Duration::from_secs(pause)) };
             let counts = ConsumeSummary::default();
-            let seen = Seen { phase, counts, in_flight: 0, is_store_up: true, told: Some(told) };
-            ConsumerStatus { seen, is_connected: true }
+            let snapshot =
+                Snapshot { phase, counts, in_flight: 0, is_store_up: true, server_info: Some(told) };
+            ConsumerStatus { snapshot, is_connected: true }
         };
         let paused = status(ConsumerPhase::Running, 60);
         assert_eq!((paused.phase(), paused.is_working()), (ConsumerPhase::Paused, false));

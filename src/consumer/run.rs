@@ -20,12 +20,7 @@ use crate::{
     report::report,
     telemetry::log_limit::limited,
 };
-use std::{
-    future::poll_fn,
-    pin::Pin,
-    sync::{Arc, atomic::Ordering},
-    time::Duration,
-};
+use std::{future::poll_fn, pin::Pin, sync::Arc, time::Duration};
 use tokio::{
     sync::Notify,
     task::JoinSet,
@@ -79,7 +74,7 @@ impl DurableConsumer {
         shutdown: impl Future<Output = ()> + Send,
     ) -> Result<ConsumeSummary, ConsumeError> {
         let shared = Arc::clone(&self.shared);
-        let _ended_when_dropped = shared.vitals.begin();
+        let _ended_when_dropped = shared.state.begin();
         let look = Arc::new(Notify::new());
         let mut verdicts = JoinSet::new();
         verdicts.spawn(permission_denied(self.watch.clone(), self.watch.now(), Arc::clone(&shared)));
@@ -179,7 +174,7 @@ impl Running {
 
     async fn drain(&mut self) -> ConsumeSummary {
         let shared = Arc::clone(&self.shared);
-        shared.vitals.drains();
+        shared.state.begin_drain();
         shared.drain.cancel();
         let puller = self.intake.lock().retire();
         // Given back only when nothing is asked for any more: else it would come back to us.
@@ -208,10 +203,8 @@ impl Running {
         if !matches!(timeout(AWAY, flushed).await, Ok(Ok(()))) {
             tracing::warn!("last answers could not be flushed; their events are redelivered");
         }
-        let mut intake = self.intake.lock();
-        intake.summary.expired = shared.expired.load(Ordering::Relaxed);
-        intake.note();
-        intake.summary
+        shared.state.update_gauges();
+        shared.state.counts()
     }
 
     /// Waits for all that has begun, and answers for it.
@@ -221,9 +214,8 @@ impl Running {
             tokio::select! {
                 Some(_) = self.pumps.join_next() => {}
                 Some(finished) = poll_fn(|cx| self.intake.lock().tasks.poll_join_next(cx)) => {
-                    let mut intake = self.intake.lock();
-                    intake.joined(finished);
-                    intake.note();
+                    self.intake.lock().joined(finished);
+                    self.shared.state.update_gauges();
                 }
                 else => return,
             }

@@ -16,13 +16,7 @@ use crate::{
     telemetry::log_limit::LogLimit,
 };
 use async_nats::Client;
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicU64},
-    },
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 use tokio_util::sync::CancellationToken;
 
 /// What all deliveries of a consumer share.
@@ -39,16 +33,12 @@ pub(crate) struct Shared {
     pub(crate) holds: Arc<InProgressSet>,
     /// What is to be dead-lettered, and could not be yet.
     pub(crate) postponed: Postponed,
-    /// Set while the store does not answer: nothing new is asked for.
-    pub(crate) store_is_down: AtomicBool,
     /// How long the stream keeps events, if that is limited and known.
     pub(crate) max_age: Option<Duration>,
     pub(crate) clock: ServerClock,
     pub(crate) arrivals: Arrivals,
     pub(crate) silence: Silence,
-    /// How many sequences the stream removed that were still due.
-    pub(crate) expired: AtomicU64,
-    pub(crate) vitals: Arc<ConsumerState>,
+    pub(crate) state: Arc<ConsumerState>,
     /// What is logged once for each event or each retry goes through here.
     pub(crate) lines: Arc<LogLimit>,
     /// Shutdown was asked for: no handler starts.

@@ -1,31 +1,58 @@
-//! How a consumer is doing, for those who are not part of its loop.
+//! The state of a consumer, read by its monitor, its summary and its metrics.
 
-use crate::consumer::{ConsumeSummary, meter::ConsumerMeter, shared::Shared};
+use crate::consumer::{
+    ConsumeSummary, delivery::in_progress::InProgressSet, meter::ConsumerMeter, summary::Count,
+};
 use std::{
-    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::Ordering},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
     time::Duration,
 };
 use tokio::time::Instant;
 
-/// What is known of a consumer, brought up to date by its loop.
+/// The state of a consumer, kept by all of its parts. What changes with each delivery is atomic.
 #[derive(Debug)]
 pub(super) struct ConsumerState {
     pub(super) meter: ConsumerMeter,
-    seen: Mutex<Seen>,
+    in_progress: Arc<InProgressSet>,
+    counts: Counts,
+    /// False while the store does not answer: the server is then asked for nothing new.
+    is_store_up: AtomicBool,
+    phase: Mutex<ConsumerPhase>,
+    server_info: Mutex<Option<ServerInfo>>,
 }
 
+/// One counter for each field of [`ConsumeSummary`].
+#[derive(Debug, Default)]
+struct Counts {
+    received: AtomicU64,
+    handled: AtomicU64,
+    duplicates: AtomicU64,
+    retried: AtomicU64,
+    exhausted: AtomicU64,
+    rejected: AtomicU64,
+    invalid: AtomicU64,
+    postponed: AtomicU64,
+    returned: AtomicU64,
+    abandoned: AtomicU64,
+    expired: AtomicU64,
+}
+
+/// The state of a consumer at one moment.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Seen {
+pub(super) struct Snapshot {
     pub(super) phase: ConsumerPhase,
     pub(super) counts: ConsumeSummary,
     pub(super) in_flight: usize,
     pub(super) is_store_up: bool,
-    pub(super) told: Option<Told>,
+    pub(super) server_info: Option<ServerInfo>,
 }
 
-/// What the server said of the durable.
+/// The server's last report about the durable.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Told {
+pub(super) struct ServerInfo {
     pub(super) at: Instant,
     pub(super) pending: u64,
     pub(super) unanswered: u64,
@@ -33,79 +60,138 @@ pub(super) struct Told {
     pub(super) pause: Option<Duration>,
 }
 
-/// What a consumer is doing.
+/// A phase in the life of a consumer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ConsumerPhase {
-    /// It was built, and does not run yet.
+    /// It is built and does not run yet.
     Built,
     /// It asks for events and handles them.
     Running,
-    /// Somebody has paused its durable: it asks for events, and the server delivers none until the pause ends. When
-    /// that is, [`pause_remaining`](crate::ConsumerStatus::pause_remaining) returns.
+    /// Its durable is paused: it asks for events, and the server delivers none until the pause ends.
+    /// [`pause_remaining`](crate::ConsumerStatus::pause_remaining) returns when that is.
     Paused,
-    /// It asks for nothing more, and ends what it has begun.
+    /// It asks for nothing more and finishes what it has begun.
     Draining,
-    /// It does not run any more.
+    /// It no longer runs.
     Ended,
 }
 
 impl ConsumerState {
-    pub(super) fn new(meter: ConsumerMeter) -> Arc<Self> {
-        let seen = Seen {
-            phase: ConsumerPhase::Built,
-            counts: ConsumeSummary::default(),
-            in_flight: 0,
-            is_store_up: true,
-            told: None,
-        };
-        Arc::new(Self { meter, seen: Mutex::new(seen) })
+    pub(super) fn new(meter: ConsumerMeter, in_progress: Arc<InProgressSet>) -> Arc<Self> {
+        Arc::new(Self {
+            meter,
+            in_progress,
+            counts: Counts::default(),
+            is_store_up: AtomicBool::new(true),
+            phase: Mutex::new(ConsumerPhase::Built),
+            server_info: Mutex::default(),
+        })
     }
 
-    /// It runs until what this returns is dropped.
-    pub(super) fn begin(self: &Arc<Self>) -> Run {
-        self.lock().phase = ConsumerPhase::Running;
-        Run(Arc::clone(self))
+    /// Marks the consumer as running until the returned guard is dropped.
+    pub(super) fn begin(self: &Arc<Self>) -> RunGuard {
+        *lock(&self.phase) = ConsumerPhase::Running;
+        RunGuard(Arc::clone(self))
     }
 
-    pub(super) fn drains(&self) {
-        self.lock().phase = ConsumerPhase::Draining;
+    /// Marks the consumer as draining.
+    pub(super) fn begin_drain(&self) {
+        *lock(&self.phase) = ConsumerPhase::Draining;
     }
 
-    /// Notes where the loop has come to.
-    pub(super) fn note(&self, shared: &Shared, summary: &ConsumeSummary) {
-        let in_flight = shared.holds.len();
-        let is_store_up = !shared.store_is_down.load(Ordering::Relaxed);
-        let counts = ConsumeSummary { expired: shared.expired.load(Ordering::Relaxed), ..*summary };
-        self.meter.holds(in_flight, is_store_up);
-        let mut seen = self.lock();
-        self.meter.counted(&seen.counts, &counts);
-        (seen.counts, seen.in_flight, seen.is_store_up) = (counts, in_flight, is_store_up);
+    pub(super) fn count(&self, what: impl Into<Count>) {
+        self.count_many(what.into(), 1);
     }
 
-    pub(super) fn told(&self, pending: u64, unanswered: usize, pause: Option<Duration>) {
+    pub(super) fn count_many(&self, what: Count, added: u64) {
+        self.counts.of(what).fetch_add(added, Ordering::Relaxed);
+        self.meter.count(what, added);
+    }
+
+    pub(super) fn counts(&self) -> ConsumeSummary {
+        self.counts.load()
+    }
+
+    pub(super) fn set_store_up(&self, is_up: bool) {
+        self.is_store_up.store(is_up, Ordering::Relaxed);
+    }
+
+    pub(super) fn is_store_up(&self) -> bool {
+        self.is_store_up.load(Ordering::Relaxed)
+    }
+
+    /// Sets the gauges to the current values; returns how many messages are in flight.
+    pub(super) fn update_gauges(&self) -> usize {
+        let in_flight = self.in_progress.len();
+        self.meter.gauges(in_flight, self.is_store_up());
+        in_flight
+    }
+
+    pub(super) fn set_server_info(&self, pending: u64, unanswered: usize, pause: Option<Duration>) {
         self.meter.pending(pending);
         let unanswered = u64::try_from(unanswered).unwrap_or(u64::MAX);
-        self.lock().told = Some(Told { at: Instant::now(), pending, unanswered, pause });
+        *lock(&self.server_info) = Some(ServerInfo { at: Instant::now(), pending, unanswered, pause });
     }
 
-    pub(super) fn seen(&self) -> Seen {
-        *self.lock()
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Seen> {
-        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(super) fn snapshot(&self) -> Snapshot {
+        let phase = *lock(&self.phase);
+        Snapshot {
+            phase,
+            counts: self.counts(),
+            in_flight: if phase == ConsumerPhase::Ended { 0 } else { self.in_progress.len() },
+            is_store_up: self.is_store_up(),
+            server_info: *lock(&self.server_info),
+        }
     }
 }
 
-/// A consumer runs.
-#[derive(Debug)]
-pub(super) struct Run(Arc<ConsumerState>);
-
-impl Drop for Run {
-    fn drop(&mut self) {
-        let mut seen = self.0.lock();
-        (seen.phase, seen.in_flight) = (ConsumerPhase::Ended, 0);
-        self.0.meter.holds(0, seen.is_store_up);
+impl Counts {
+    fn of(&self, what: Count) -> &AtomicU64 {
+        match what {
+            Count::Received => &self.received,
+            Count::Handled => &self.handled,
+            Count::Duplicates => &self.duplicates,
+            Count::Retried => &self.retried,
+            Count::Exhausted => &self.exhausted,
+            Count::Rejected => &self.rejected,
+            Count::Invalid => &self.invalid,
+            Count::Postponed => &self.postponed,
+            Count::Returned => &self.returned,
+            Count::Abandoned => &self.abandoned,
+            Count::Expired => &self.expired,
+        }
     }
+
+    fn load(&self) -> ConsumeSummary {
+        let count = |what| self.of(what).load(Ordering::Relaxed);
+        ConsumeSummary {
+            received: count(Count::Received),
+            handled: count(Count::Handled),
+            duplicates: count(Count::Duplicates),
+            retried: count(Count::Retried),
+            exhausted: count(Count::Exhausted),
+            rejected: count(Count::Rejected),
+            invalid: count(Count::Invalid),
+            postponed: count(Count::Postponed),
+            returned: count(Count::Returned),
+            abandoned: count(Count::Abandoned),
+            expired: count(Count::Expired),
+        }
+    }
+}
+
+/// A running consumer; it has ended when this is dropped.
+#[derive(Debug)]
+pub(super) struct RunGuard(Arc<ConsumerState>);
+
+impl Drop for RunGuard {
+    fn drop(&mut self) {
+        *lock(&self.0.phase) = ConsumerPhase::Ended;
+        self.0.meter.gauges(0, self.0.is_store_up());
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,9 +1,9 @@
-//! What a consumer did.
+//! The summary of a consumer's run.
 
 use crate::{consumer::delivery::decide::Ending, dead_letter::DeadLetterReason};
 
-/// What a consumer did between its start and its end. Each delivery is counted in `received` and one other field, up to
-/// `abandoned`.
+/// The counts of a consumer between its start and its end. Each delivery is counted in `received` and in one other field,
+/// up to `abandoned`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct ConsumeSummary {
@@ -15,38 +15,53 @@ pub struct ConsumeSummary {
     pub duplicates: u64,
     /// Failed attempts that the server was asked to repeat.
     pub retried: u64,
-    /// Dead-lettered after the last attempt.
+    /// Events dead-lettered after their last attempt.
     pub exhausted: u64,
-    /// Dead-lettered because the handler rejected them.
+    /// Events dead-lettered because the handler rejected them.
     pub rejected: u64,
-    /// Dead-lettered because they were not valid. Those that async-nats cannot read are not among them: they are never
-    /// received.
+    /// Messages dead-lettered because they were not valid. Those that async-nats cannot read are never received and not
+    /// counted here.
     pub invalid: u64,
-    /// To be dead-lettered, which failed; the server was asked to deliver them again.
+    /// Deliveries whose dead letter could not be stored; the server was asked to deliver them again.
     pub postponed: u64,
-    /// Given back at shutdown.
+    /// Deliveries given back unhandled: at shutdown, after a fail-over, or from behind a handler that blocks its thread.
     pub returned: u64,
-    /// Left to the server, since another worker owns them or may own them.
+    /// Deliveries left to the server, since another worker owns them or may own them.
     pub abandoned: u64,
-    /// Events that the stream removed, by age or by hand, and that this consumer was still due. Of what is removed at the
-    /// front of the stream all sequences count, whether or not there was an event for this consumer at each; of what is
-    /// removed behind it, so many events at least. Seen only while it ran, and only where it may look at the stream.
+    /// Events that the stream removed, by age or by hand, while they were still due to this consumer. At the front of the
+    /// stream all removed sequences count, whether or not each was an event for this consumer; behind it, the count is a
+    /// lower bound. Noticed only while the consumer runs, and only where it may look at the stream.
     pub expired: u64,
 }
 
-impl ConsumeSummary {
-    pub(super) fn count(&mut self, ending: Ending) {
-        let counter = match ending {
-            Ending::Handled => &mut self.handled,
-            Ending::Duplicate => &mut self.duplicates,
-            Ending::Retried(_) => &mut self.retried,
-            Ending::Postponed(_) => &mut self.postponed,
-            Ending::DeadLettered(DeadLetterReason::Exhausted) => &mut self.exhausted,
-            Ending::DeadLettered(DeadLetterReason::Rejected) => &mut self.rejected,
-            Ending::DeadLettered(DeadLetterReason::Invalid) => &mut self.invalid,
-            Ending::Returned => &mut self.returned,
-            Ending::Abandoned => &mut self.abandoned,
-        };
-        *counter += 1;
+/// A field of [`ConsumeSummary`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Count {
+    Received,
+    Handled,
+    Duplicates,
+    Retried,
+    Exhausted,
+    Rejected,
+    Invalid,
+    Postponed,
+    Returned,
+    Abandoned,
+    Expired,
+}
+
+impl From<Ending> for Count {
+    fn from(ending: Ending) -> Self {
+        match ending {
+            Ending::Handled => Self::Handled,
+            Ending::Duplicate => Self::Duplicates,
+            Ending::Retried(_) => Self::Retried,
+            Ending::Postponed(_) => Self::Postponed,
+            Ending::DeadLettered(DeadLetterReason::Exhausted) => Self::Exhausted,
+            Ending::DeadLettered(DeadLetterReason::Rejected) => Self::Rejected,
+            Ending::DeadLettered(DeadLetterReason::Invalid) => Self::Invalid,
+            Ending::Returned => Self::Returned,
+            Ending::Abandoned => Self::Abandoned,
+        }
     }
 }

@@ -2,13 +2,10 @@
 
 use crate::consumer::{
     ConsumeError, ConsumeErrorKind, checks::look::Look, receive::arrivals::Arrived, shared::Shared,
+    summary::Count,
 };
 use async_nats::jetstream::Context;
-use std::{
-    ops::Range,
-    sync::{Arc, atomic::Ordering},
-    time::Duration,
-};
+use std::{ops::Range, sync::Arc, time::Duration};
 use tokio::time::{sleep, timeout};
 
 const SHORTEST_PAUSE: Duration = Duration::from_millis(100);
@@ -74,7 +71,7 @@ fn is_open(shared: &Shared, removed: &Range<u64>) -> bool {
 
 fn report(shared: &Shared, lost: &Lost) {
     let Lost { from, to, count } = *lost;
-    shared.expired.fetch_add(count, Ordering::Relaxed);
+    shared.state.count_many(Count::Expired, count);
     tracing::error!(
         consumer = %shared.name, from, to, count,
         "stream has removed events that this consumer had not acknowledged, or the server has skipped them: \

@@ -77,7 +77,7 @@ impl Inspector {
                 Ok(Ok(found)) => {
                     let info = found.cached_info();
                     let pause = info.pause_remaining.filter(|_| info.paused);
-                    self.shared.vitals.told(info.num_pending, info.num_ack_pending, pause);
+                    self.shared.state.set_server_info(info.num_pending, info.num_ack_pending, pause);
                     self.is_paused(pause);
                     (self.judge(&info.config), None)
                 }

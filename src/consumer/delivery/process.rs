@@ -23,7 +23,7 @@ use futures::{FutureExt, future::BoxFuture, poll};
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     pin::pin,
-    sync::{Arc, atomic::Ordering},
+    sync::Arc,
     task::Poll,
     time::Duration,
 };
@@ -178,7 +178,7 @@ impl<'a> InProcess<'a> {
         let lease_end = Instant::now() + lease;
         match self.bounded(self.shared.store.claim(slot, lease)).await {
             Ok(claim) => {
-                self.shared.store_is_down.store(false, Ordering::Relaxed);
+                self.shared.state.set_store_up(true);
                 self.failed_claims = 0;
                 if let Claim::Acquired { fence, attempt } = claim {
                     self.grant = Some(Claimed { fence, attempt, lease_end });
@@ -189,7 +189,7 @@ impl<'a> InProcess<'a> {
             Err(error) => {
                 // A slot that cannot be read says nothing about the others.
                 let is_down = error.as_ref().is_none_or(|error| error.kind() != StoreErrorKind::Corrupt);
-                self.shared.store_is_down.store(is_down, Ordering::Relaxed);
+                self.shared.state.set_store_up(!is_down);
                 self.failed_claims = self.failed_claims.saturating_add(1);
                 let error = error.map_or("timed out".to_owned(), |error| report(&error).to_string());
                 limited!(self.shared.lines, warn, "dedupe store did not answer a claim", consumer = %self.shared.name, error);
@@ -259,7 +259,7 @@ impl<'a> InProcess<'a> {
                 Verdict::Reject => (Outcome::Rejected, "rejected", error.to_string().into()),
             },
         };
-        self.shared.vitals.meter.handled(event_type, begun, outcome == Outcome::Done);
+        self.shared.state.meter.ran(event_type, begun, outcome == Outcome::Done);
         (self.job.error, self.failure) = (error, failure);
         Seen::Handled(outcome)
     }
@@ -325,7 +325,7 @@ impl<'a> InProcess<'a> {
             Ending::Handled => tracing::debug!(%consumer, sequence, attempt, "event is handled"),
             Ending::Duplicate => limited!(lines, info, "duplicate is skipped", %consumer, sequence),
             Ending::Retried(delay) => {
-                self.shared.vitals.meter.retried();
+                self.shared.state.meter.retried();
                 let error = printable(&self.job.error);
                 limited!(lines, warn, "event is to be retried", %consumer, sequence, attempt, error, ?delay);
             }

@@ -4,7 +4,7 @@
 
 use crate::{
     consumer::{
-        ConsumeSummary, Order,
+        Order,
         delivery::{
             decide::Ending,
             job::{Finished, Job, Received},
@@ -15,6 +15,7 @@ use crate::{
             pull::{Arrival, Puller},
         },
         shared::Shared,
+        summary::Count,
     },
     contract::{envelope::Envelope, event::Event},
     nats::ack_subject::AckSubject,
@@ -25,7 +26,7 @@ use async_nats::{Message, message::OutboundMessage};
 use futures::future::BoxFuture;
 use std::{
     collections::VecDeque,
-    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::Ordering},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Context, Poll, Waker},
     time::Duration,
 };
@@ -58,7 +59,6 @@ pub(crate) struct Intake {
     ready: VecDeque<Box<Job>>,
     /// What has begun, and has a task of its own.
     pub(crate) tasks: JoinSet<Finished>,
-    pub(crate) summary: ConsumeSummary,
     /// What the server is to be told.
     outgoing: Vec<OutboundMessage>,
     /// The number of the pump that may take from here. One that stands still is replaced.
@@ -96,7 +96,6 @@ impl SharedIntake {
             gatherings: 0,
             ready: VecDeque::new(),
             tasks: JoinSet::new(),
-            summary: ConsumeSummary::default(),
             outgoing: Vec::new(),
             pump: 0,
             polled_since: None,
@@ -126,7 +125,6 @@ impl Intake {
         while let Poll::Ready(Some(finished)) = self.tasks.poll_join_next(cx) {
             self.joined(finished);
         }
-        self.note();
         self.ask(now);
         if self.is_closed {
             return Poll::Ready(Turn::Over);
@@ -154,8 +152,8 @@ impl Intake {
     }
 
     fn ask(&mut self, now: Instant) {
-        let mut room = self.shared.options.max_in_flight.saturating_sub(self.shared.holds.len());
-        if self.shared.store_is_down.load(Ordering::Relaxed) {
+        let mut room = self.shared.options.max_in_flight.saturating_sub(self.shared.state.update_gauges());
+        if !self.shared.state.is_store_up() {
             // A claim shows whether the store is back: a message is asked for if none that is here can make one. What
             // waits for its turn may wait for that very message.
             room = room.min(usize::from(self.tasks.is_empty() && self.ready.is_empty()));
@@ -187,7 +185,7 @@ impl Intake {
             limited!(self.shared.lines, warn, "message without an ack subject is dropped", consumer = %self.shared.name);
             return;
         };
-        self.summary.received += 1;
+        self.shared.state.count(Count::Received);
         let max_bytes = self.shared.options.max_envelope_bytes;
         let decoded =
             Envelope::decode_at_most(max_bytes, &received.message.subject, &received.message.payload);
@@ -205,7 +203,7 @@ impl Intake {
         match entered {
             Entered::Runs(delivery) => self.ready.push_back(delivery),
             Entered::Waits => {}
-            Entered::WaitsInPlaceOf(_older) => self.summary.count(Ending::Abandoned),
+            Entered::WaitsInPlaceOf(_older) => self.shared.state.count(Ending::Abandoned),
         }
     }
 
@@ -274,7 +272,7 @@ impl Intake {
 
     pub(crate) fn finished(&mut self, finished: Finished) {
         let Finished { job, ending } = finished;
-        self.summary.count(ending);
+        self.shared.state.count(ending);
         self.outgoing.extend(answer(&job.received.reply, ending));
         if ending == Ending::Abandoned && self.shared.options.order == Order::PerUnit {
             // It comes again, and what follows it must wait for that.
@@ -282,11 +280,6 @@ impl Intake {
         }
         let next = job.lane.and_then(|lane| self.sequencer.leave(lane));
         self.ready.extend(next);
-    }
-
-    /// Has those who look on know how far it is.
-    pub(crate) fn note(&self) {
-        self.shared.vitals.note(&self.shared, &self.summary);
     }
 
     /// What the server is to be told, in exchange for an empty list.
@@ -316,7 +309,7 @@ impl Intake {
     fn give_back(&mut self, job: &Job, how: Ending) {
         self.outgoing.extend(answer(&job.received.reply, how));
         self.shared.arrivals.note_waiting(job.received.sequence);
-        self.summary.count(Ending::Returned);
+        self.shared.state.count(Ending::Returned);
     }
 
     /// Has the pump look again, also at requests that were lost.
@@ -385,8 +378,8 @@ impl Intake {
     /// What arrived while the subscription was closed is given back as well.
     pub(crate) fn give_back_unseen(&mut self, messages: &[Message]) {
         for reply in messages.iter().filter_map(|message| message.reply.as_ref()) {
-            self.summary.received += 1;
-            self.summary.count(Ending::Returned);
+            self.shared.state.count(Count::Received);
+            self.shared.state.count(Ending::Returned);
             self.outgoing.extend(answer(reply, Ending::Returned));
         }
     }
