@@ -7,7 +7,7 @@ use crate::{
     dedupe::DedupeStore,
     link::Link,
     nats::connection_watch::ConnectionWatch,
-    publish::{BridgeOptions, EncodedEvent, PublishError, PublishReceipt, pipelined},
+    publish::{BridgeOptions, EncodedEvent, MAX_BATCH, PublishError, PublishReceipt, pipelined},
     topology::{Forwarding, Topology, TopologyError, TopologyErrorKind, status::BridgeStatus},
 };
 use async_nats::Client;
@@ -46,6 +46,9 @@ struct Inner {
 }
 
 impl EventBridge {
+    /// The most events that one [batch](Self::publish_batch) may have: the server's default.
+    pub const MAX_BATCH: usize = MAX_BATCH;
+
     /// A bridge over `client` that announces events in the name of `source`.
     #[must_use]
     pub fn new(client: Client, source: Source) -> Self {
@@ -219,8 +222,8 @@ impl EventBridge {
         &self,
         envelope: &Envelope<E>,
     ) -> Result<PublishReceipt, PublishError> {
-        let fact = EncodedEvent::new(envelope, self.inner.options.writes_cloud_events())?;
-        self.inner.link.publisher.publish(fact.into_outgoing()).await
+        let event = EncodedEvent::new(envelope, self.inner.options.cloud_events())?;
+        self.inner.link.publisher.publish(event.into_outgoing()).await
     }
 
     /// Publishes envelopes with many unacknowledged at once, and yields their receipts in the order of the input.
@@ -237,7 +240,7 @@ impl EventBridge {
     /// use futures::{StreamExt, stream};
     ///
     /// # async fn example(bridge: EventBridge, envelopes: Vec<Envelope>) {
-    /// let mut receipts = std::pin::pin!(bridge.publish_all(stream::iter(envelopes)));
+    /// let mut receipts = bridge.publish_all(stream::iter(envelopes));
     /// while let Some(receipt) = receipts.next().await {
     ///     match receipt {
     ///         Ok(receipt) => println!("{}", receipt.sequence()),
@@ -249,14 +252,13 @@ impl EventBridge {
     pub fn publish_all<E: Event, S>(
         &self,
         envelopes: S,
-    ) -> impl Stream<Item = Result<PublishReceipt, PublishError>> + Send + use<E, S>
+    ) -> impl Stream<Item = Result<PublishReceipt, PublishError>> + Send + Unpin + use<E, S>
     where
         S: Stream<Item = Envelope<E>> + Send,
     {
         let options = self.inner.options;
-        let facts =
-            envelopes.map(move |envelope| EncodedEvent::new(&envelope, options.writes_cloud_events()));
-        pipelined(self.inner.link.publisher.clone(), options.max_in_flight(), facts)
+        let events = envelopes.map(move |envelope| EncodedEvent::new(&envelope, options.cloud_events()));
+        pipelined(self.inner.link.publisher.clone(), options.max_in_flight(), events)
     }
 
     /// Publishes envelopes in one batch, of which the stream stores all or nothing, and waits until it has. Their receipts
@@ -280,12 +282,13 @@ impl EventBridge {
     /// # Cancel safety
     ///
     /// Dropping the future leaves the outcome unknown, but not halved; publishing the same batch again is safe.
-    pub async fn publish_batch<E: Event>(
+    pub async fn publish_batch<'a, E: Event + 'a>(
         &self,
-        envelopes: &[Envelope<E>],
+        envelopes: impl IntoIterator<Item = &'a Envelope<E>>,
     ) -> Result<Vec<PublishReceipt>, PublishError> {
-        let is_cloud_event = self.inner.options.writes_cloud_events();
-        let facts = envelopes.iter().map(|envelope| EncodedEvent::new(envelope, is_cloud_event));
-        self.inner.link.publisher.publish_batch(&facts.collect::<Result<Vec<_>, _>>()?).await
+        let is_cloud_event = self.inner.options.cloud_events();
+        let events: Result<Vec<_>, _> =
+            envelopes.into_iter().map(|envelope| EncodedEvent::new(envelope, is_cloud_event)).collect();
+        self.inner.link.publisher.publish_batch(&events?).await
     }
 }

@@ -27,7 +27,7 @@ mod tests {
     #[test]
     fn a_report_has_every_cause() {
         let full = StoreError::new(StoreErrorKind::Full).caused_by("disk");
-        let error = PublishError::caused(PublishErrorKind::Rejected, full);
+        let error = PublishError::caused(PublishErrorKind::Refused, full);
         assert_eq!(report(&error).to_string(), "broker refused the message: dedupe store is full: disk");
         assert_eq!(report(&PublishError::new(PublishErrorKind::StreamFull)).to_string(), "stream is full");
     }

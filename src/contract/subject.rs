@@ -1,7 +1,7 @@
 //! Subjects: where an event is published, forwarded and dead-lettered.
 
-use crate::contract::{consumer_name::ConsumerName, domain::Domain, event::EventType};
-use std::{collections::BTreeSet, fmt};
+use crate::contract::{consumer_name::ConsumerName, domain::Domain, event::EventType, value::ParseError};
+use std::{collections::BTreeSet, fmt, str::FromStr};
 
 /// The stream a consumer reads from.
 ///
@@ -57,6 +57,23 @@ impl Feed {
     }
 }
 
+impl fmt::Display for Feed {
+    /// Writes the name of the stream.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.stream())
+    }
+}
+
+impl FromStr for Feed {
+    type Err = ParseError;
+
+    /// Reads the name of the stream.
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let named = [Self::Strat, Self::Choco].into_iter().find(|feed| feed.stream() == text);
+        named.ok_or_else(|| ParseError::new("feed", "must be STRATT_EVENTS or CHOCO_STRATT", text))
+    }
+}
+
 /// What the subject of an event says, whichever feed it came from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Address<'a> {
@@ -107,6 +124,15 @@ pub(crate) fn dead_letter_filter(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_feed_is_read_as_it_is_written() {
+        for feed in [Feed::Strat, Feed::Choco] {
+            assert_eq!(feed.to_string().parse(), Ok(feed));
+        }
+        let error = "strat".parse::<Feed>().unwrap_err();
+        assert_eq!(error.to_string(), "invalid feed \"strat\": must be STRATT_EVENTS or CHOCO_STRATT");
+    }
 
     #[test]
     fn subjects_of_both_feeds_say_the_same() {

@@ -22,7 +22,7 @@ use async_nats::jetstream::{
     self,
     stream::{LastRawMessageErrorKind, Stream as JetStream},
 };
-use futures::{Stream, TryStreamExt, stream};
+use futures::{Stream, StreamExt, TryStreamExt, stream};
 use std::time::Duration;
 
 /// A broker that reads at all does so sooner. Who has no watch on the connection is not told that it may not.
@@ -42,7 +42,7 @@ pub(crate) const DEAD_LETTERED_PREFIX: &str = "dead-lettered: ";
 /// let filter = DeadLetterFilter::default()
 ///     .with_consumer("choco-unit-deprecated".parse()?)
 ///     .with_reason(DeadLetterReason::Exhausted);
-/// let mut found = std::pin::pin!(dead_letters.list(filter).await?);
+/// let mut found = dead_letters.list(filter).await?;
 /// while let Some(letter) = found.try_next().await? {
 ///     println!("{} {}: {}", letter.sequence(), letter.subject(), letter.error());
 ///     dead_letters.redrive(letter.sequence()).await?;
@@ -73,7 +73,8 @@ impl DeadLetters {
     pub async fn list(
         &self,
         filter: DeadLetterFilter,
-    ) -> Result<impl Stream<Item = Result<DeadLetter, DeadLetterError>> + Send + use<>, DeadLetterError> {
+    ) -> Result<impl Stream<Item = Result<DeadLetter, DeadLetterError>> + Send + Unpin + use<>, DeadLetterError>
+    {
         let stream = self.stream().await?;
         let info = stream.get_info().await.map_err(|error| unavailable(None, error))?;
         // What is dead-lettered from now on is not part of the list: a redrive that fails again would never end.
@@ -95,7 +96,7 @@ impl DeadLetters {
                 }
             }
         });
-        Ok(letters.try_filter(move |letter| std::future::ready(filter.accepts(letter))))
+        Ok(letters.try_filter(move |letter| std::future::ready(filter.accepts(letter))).boxed())
     }
 
     /// One dead letter.

@@ -56,14 +56,17 @@ impl DeadLetters {
     pub async fn redrive_all(
         &self,
         filter: DeadLetterFilter,
-    ) -> Result<impl Stream<Item = Result<PublishReceipt, DeadLetterError>> + Send + use<>, DeadLetterError>
-    {
+    ) -> Result<
+        impl Stream<Item = Result<PublishReceipt, DeadLetterError>> + Send + Unpin + use<>,
+        DeadLetterError,
+    > {
         let letters = self.list(filter).await?;
         let dead_letters = self.clone();
-        Ok(letters.then(move |letter| {
+        let redriven = letters.then(move |letter| {
             let dead_letters = dead_letters.clone();
             async move { dead_letters.redrive(letter?.sequence()).await }
-        }))
+        });
+        Ok(redriven.boxed())
     }
 
     /// Publishes the event of `letter`, once however often this is repeated within the duplicate window.

@@ -214,7 +214,7 @@ impl Publisher {
         receipt: PublishReceipt,
         deadline: Instant,
     ) -> Result<PublishReceipt, Failure> {
-        if !self.options.verifies_duplicates() {
+        if !self.options.verify_duplicates() {
             return Ok(receipt);
         }
         let message = event.clone().into_outgoing();

@@ -1,7 +1,7 @@
 //! Why a publish failed, and whether it may have been stored all the same.
 
 use crate::{
-    contract::envelope::{BuildError, EncodeError},
+    contract::envelope::{EncodeError, EnvelopeBuildError},
     error_kind::kind_words,
 };
 use std::error::Error;
@@ -40,7 +40,7 @@ pub enum PublishErrorKind {
     /// The server or the stream is there but cannot store at present (no quorum, no resources).
     Unavailable,
     /// The server refused it for a reason that stands in the source.
-    Rejected,
+    Refused,
     /// The user of the connection may not publish to this subject, or not receive the acknowledgement; the source
     /// names the subject. Told only with a [`ConnectionWatch`](crate::ConnectionWatch), else it is a time-out.
     PermissionDenied,
@@ -61,7 +61,7 @@ kind_words!(PublishErrorKind {
     StreamFull => "stream_full", "stream is full";
     LimitReached => "limit_reached", "limit of the account or the server is reached";
     Unavailable => "unavailable", "stream is not available";
-    Rejected => "rejected", "broker refused the message";
+    Refused => "refused", "broker refused the message";
     PermissionDenied => "permission_denied", "permission is denied";
     Suppressed => "suppressed", "something else is stored under the message id";
     Unsupported => "unsupported", "broker takes no batches";
@@ -105,8 +105,8 @@ impl PublishError {
     }
 }
 
-impl From<BuildError> for PublishError {
-    fn from(error: BuildError) -> Self {
+impl From<EnvelopeBuildError> for PublishError {
+    fn from(error: EnvelopeBuildError) -> Self {
         Self::caused(PublishErrorKind::Invalid, error)
     }
 }

@@ -110,6 +110,6 @@ fn meaning(answer: &jetstream::Error) -> PublishErrorKind {
         (STORE_FAILED, _) if is_full => PublishErrorKind::StreamFull,
         _ if account_limit::is_reached(answer) => PublishErrorKind::LimitReached,
         (_, 503) => PublishErrorKind::Unavailable,
-        _ => PublishErrorKind::Rejected,
+        _ => PublishErrorKind::Refused,
     }
 }

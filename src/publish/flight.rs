@@ -129,8 +129,8 @@ mod tests {
             event,
             publish_span: PublishSpan::none(),
             mark: ConnectionWatch::new().now(),
-            at,
-            deadline: at,
+            sent_at,
+            deadline: sent_at,
         }
     }
 

@@ -18,6 +18,7 @@ mod retry;
 mod span;
 mod verify_duplicate;
 
+pub(crate) use batch::MAX_BATCH;
 pub(crate) use encoded_event::EncodedEvent;
 pub use error::{PublishError, PublishErrorKind};
 pub use options::BridgeOptions;

@@ -11,8 +11,8 @@ pub struct BridgeOptions {
     attempt_timeout: Duration,
     retry_budget: Duration,
     max_in_flight: usize,
-    verifies_duplicates: bool,
-    writes_cloud_events: bool,
+    verify_duplicates: bool,
+    cloud_events: bool,
 }
 
 impl Default for BridgeOptions {
@@ -22,8 +22,8 @@ impl Default for BridgeOptions {
             attempt_timeout: Duration::from_secs(5),
             retry_budget: Duration::from_secs(20),
             max_in_flight: 256,
-            verifies_duplicates: false,
-            writes_cloud_events: false,
+            verify_duplicates: false,
+            cloud_events: false,
         }
     }
 }
@@ -62,7 +62,7 @@ impl BridgeOptions {
     /// `...STRATT_DLQ` for dead letters). Off unless set.
     #[must_use]
     pub fn with_verify_duplicates(mut self, verify: bool) -> Self {
-        self.verifies_duplicates = verify;
+        self.verify_duplicates = verify;
         self
     }
 
@@ -75,7 +75,7 @@ impl BridgeOptions {
     /// An outbox's relay does as its bridge does. It has to read each envelope again for that, and sets aside what is none.
     #[must_use]
     pub fn with_cloud_events(mut self, write: bool) -> Self {
-        self.writes_cloud_events = write;
+        self.cloud_events = write;
         self
     }
 
@@ -99,13 +99,13 @@ impl BridgeOptions {
 
     /// See [`with_verify_duplicates`](Self::with_verify_duplicates).
     #[must_use]
-    pub fn verifies_duplicates(&self) -> bool {
-        self.verifies_duplicates
+    pub fn verify_duplicates(&self) -> bool {
+        self.verify_duplicates
     }
 
     /// See [`with_cloud_events`](Self::with_cloud_events).
     #[must_use]
-    pub fn writes_cloud_events(&self) -> bool {
-        self.writes_cloud_events
+    pub fn cloud_events(&self) -> bool {
+        self.cloud_events
     }
 }

@@ -43,12 +43,12 @@ pub(crate) fn pipelined<S>(
     publisher: Publisher,
     max_in_flight: usize,
     events: S,
-) -> impl Stream<Item = Result<PublishReceipt, PublishError>> + Send + use<S>
+) -> impl Stream<Item = Result<PublishReceipt, PublishError>> + Send + Unpin + use<S>
 where
     S: Stream<Item = Result<EncodedEvent, PublishError>> + Send,
 {
     let pipeline = Box::new(Pipeline::new(publisher, max_in_flight, events));
-    stream::unfold(pipeline, |mut pipeline| async { Some((pipeline.next().await?, pipeline)) })
+    Box::pin(stream::unfold(pipeline, |mut pipeline| async { Some((pipeline.next().await?, pipeline)) }))
 }
 
 struct Pipeline<S> {
@@ -218,7 +218,7 @@ impl<S: Stream<Item = Result<EncodedEvent, PublishError>> + Send> Pipeline<S> {
             self.stream = (*stored.stream).into();
         }
         let receipt = PublishReceipt::new(Arc::clone(&self.stream), stored.sequence, stored.is_duplicate);
-        if stored.is_duplicate && self.publisher.options.verifies_duplicates() {
+        if stored.is_duplicate && self.publisher.options.verify_duplicates() {
             let Publisher { context, meter, .. } = self.publisher.clone();
             let verify = async move {
                 let message = event.into_outgoing();

@@ -55,8 +55,8 @@ impl Publisher {
     }
 
     #[cfg(any(feature = "postgres", feature = "sqlite"))]
-    pub(crate) fn writes_cloud_events(&self) -> bool {
-        self.options.writes_cloud_events()
+    pub(crate) fn cloud_events(&self) -> bool {
+        self.options.cloud_events()
     }
 
     /// Publishes within the retry budget.
@@ -104,7 +104,7 @@ impl Publisher {
     }
 
     fn is_to_be_verified(&self, receipt: &PublishReceipt) -> bool {
-        receipt.is_duplicate() && self.options.verifies_duplicates()
+        receipt.is_duplicate() && self.options.verify_duplicates()
     }
 
     fn begin(&self, message: &mut Outgoing) -> PublishSpan {

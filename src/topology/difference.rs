@@ -5,12 +5,14 @@ use crate::{
     topology::DEAD_LETTER_STREAM,
 };
 use async_nats::jetstream::stream::{Config, PersistenceMode, SubjectTransform};
+use serde::Serialize;
 use std::fmt;
 
 /// A field of a stream that is not what it should be.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Difference {
     stream: String,
+    #[serde(flatten)]
     inner: ConfigDifference,
 }
 

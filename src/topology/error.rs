@@ -26,7 +26,7 @@ pub enum TopologyErrorKind {
     /// A stream differs in a field that the server cannot change. Nothing was touched.
     Conflict,
     /// Streams differ from what they should be.
-    Drift,
+    Mismatch,
     /// The account or the server may not have more streams, or not as much storage; the source says which.
     LimitReached,
     /// The broker refused.
@@ -40,7 +40,7 @@ kind_words!(TopologyErrorKind {
     UnsupportedServer => "unsupported_server", "server is too old for what it was asked";
     NotFound => "not_found", "stream does not exist";
     Conflict => "conflict", "stream has settings that cannot be changed";
-    Drift => "drift", "streams have other settings than they should have";
+    Mismatch => "mismatch", "streams have other settings than they should have";
     LimitReached => "limit_reached", "limit of the account or the server is reached";
     Refused => "refused", "broker refused";
     Unavailable => "unavailable", "broker did not answer";

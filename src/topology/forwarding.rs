@@ -8,6 +8,7 @@ use async_nats::{
     Client,
     jetstream::{self, Context, ErrorCode, response::Response},
 };
+use serde::Serialize;
 use std::time::Duration;
 use time::OffsetDateTime;
 use tokio::time::timeout;
@@ -18,7 +19,8 @@ const SILENCE: Duration = Duration::from_secs(5);
 const ORIGIN_WITHIN: Duration = Duration::from_secs(2);
 
 /// How the broker's forwarding of events, from `STRATT_EVENTS` to `CHOCO_STRATT`, is doing.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(into = "Serialized")]
 pub struct Forwarding {
     lag: u64,
     last_activity: Option<Duration>,
@@ -96,7 +98,7 @@ impl Forwarding {
     ) -> Result<Self, TopologyError> {
         let source = choco.sources.iter().find(|source| source.name == EVENT_STREAM).ok_or_else(|| {
             let message = format!("{CHOCO_STREAM} has no source {EVENT_STREAM}: provision the topology");
-            TopologyError::new(TopologyErrorKind::Drift, message)
+            TopologyError::new(TopologyErrorKind::Mismatch, message)
         })?;
         let skips_new_origin = match choco.state.newest() {
             // It knows of events that are left, or has forwarded none and cannot remember an older origin.
@@ -111,6 +113,25 @@ impl Forwarding {
             last_activity: u64::try_from(source.active).ok().map(Duration::from_nanos),
             error: source.error.as_ref().map(|error| error.description.clone()),
         })
+    }
+}
+
+/// The serialized form.
+#[derive(Serialize)]
+struct Serialized {
+    lag: u64,
+    last_activity_seconds: Option<f64>,
+    error: Option<String>,
+    skips_new_origin: Option<bool>,
+    is_stalled: bool,
+}
+
+impl From<Forwarding> for Serialized {
+    fn from(forwarding: Forwarding) -> Self {
+        let is_stalled = forwarding.is_stalled();
+        let Forwarding { lag, last_activity, error, skips_new_origin } = forwarding;
+        let last_activity_seconds = last_activity.as_ref().map(Duration::as_secs_f64);
+        Self { lag, last_activity_seconds, error, skips_new_origin, is_stalled }
     }
 }
 

@@ -42,7 +42,11 @@ impl Topology {
             };
             drift.extend(differences(wanted, &found.ok_or_else(missing)?));
         }
-        if drift.is_empty() { Ok(()) } else { Err(TopologyError::differing(TopologyErrorKind::Drift, drift)) }
+        if drift.is_empty() {
+            Ok(())
+        } else {
+            Err(TopologyError::differing(TopologyErrorKind::Mismatch, drift))
+        }
     }
 
     /// Checks the settings and the server, and reads the streams as they are.

@@ -9,7 +9,7 @@ use async_nats::{
     connection::State,
     jetstream::{self, Context, ErrorCode, response::Response},
 };
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
 
@@ -17,7 +17,8 @@ use tokio::time::{Instant, timeout_at};
 const ANSWER_WITHIN: Duration = Duration::from_secs(2);
 
 /// How the broker is doing. See [`EventBridge::status`](crate::EventBridge::status).
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize)]
+#[serde(into = "Serialized")]
 pub struct BridgeStatus {
     connection: State,
     disconnected: Option<Disconnected>,
@@ -34,22 +35,24 @@ struct Server {
 }
 
 /// One of the streams, as far as the broker told.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize)]
 pub struct StreamStatus {
     name: &'static str,
+    #[serde(flatten)]
     found: Found,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize)]
+#[serde(tag = "status", rename_all = "snake_case")]
 enum Found {
-    State(StreamState),
+    Present(StreamState),
     Missing,
     /// The broker did not answer, or refused.
     Unknown,
 }
 
 /// What a stream holds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
 #[non_exhaustive]
 pub struct StreamState {
     /// How many messages.
@@ -57,10 +60,10 @@ pub struct StreamState {
     /// How many bytes they take.
     pub bytes: u64,
     /// The sequence of the oldest message.
-    #[serde(rename = "first_seq")]
+    #[serde(rename(deserialize = "first_seq"))]
     pub first_sequence: u64,
     /// The sequence of the newest message there ever was.
-    #[serde(rename = "last_seq")]
+    #[serde(rename(deserialize = "last_seq"))]
     pub last_sequence: u64,
 }
 
@@ -176,6 +179,32 @@ impl BridgeStatus {
     }
 }
 
+/// The serialized form.
+#[derive(Serialize)]
+struct Serialized {
+    is_connected: bool,
+    connection_error: Option<String>,
+    server_name: Option<String>,
+    server_version: Option<String>,
+    is_jetstream_reachable: bool,
+    streams: Vec<StreamStatus>,
+    forwarding: Option<Forwarding>,
+}
+
+impl From<BridgeStatus> for Serialized {
+    fn from(status: BridgeStatus) -> Self {
+        Self {
+            is_connected: status.is_connected(),
+            connection_error: status.connection_error().map(str::to_owned),
+            server_name: status.server_name().map(str::to_owned),
+            server_version: status.server_version().map(str::to_owned),
+            is_jetstream_reachable: status.is_jetstream_reachable,
+            streams: status.streams,
+            forwarding: status.forwarding,
+        }
+    }
+}
+
 async fn told(context: &Context, stream: &str, deadline: Instant) -> Option<Response<StreamInfo>> {
     timeout_at(deadline, StreamInfo::ask(context, stream)).await.ok()?.ok()
 }
@@ -183,7 +212,7 @@ async fn told(context: &Context, stream: &str, deadline: Instant) -> Option<Resp
 impl StreamStatus {
     fn of((name, told): (&'static str, Option<Response<StreamInfo>>)) -> Self {
         let found = match told {
-            Some(Response::Ok(info)) => Found::State(info.state.held),
+            Some(Response::Ok(info)) => Found::Present(info.state.held),
             Some(Response::Err { error }) if error.error_code() == ErrorCode::STREAM_NOT_FOUND => {
                 Found::Missing
             }
@@ -202,7 +231,7 @@ impl StreamStatus {
     #[must_use]
     pub fn state(&self) -> Option<StreamState> {
         match self.found {
-            Found::State(state) => Some(state),
+            Found::Present(state) => Some(state),
             Found::Missing | Found::Unknown => None,
         }
     }
@@ -211,5 +240,43 @@ impl StreamStatus {
     #[must_use]
     pub fn is_missing(&self) -> bool {
         matches!(self.found, Found::Missing)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_status_is_serialized_without_private_structure() {
+        let state = StreamState { messages: 2, bytes: 900, first_sequence: 1, last_sequence: 2 };
+        let status = BridgeStatus {
+            connection: State::Connected,
+            disconnected: None,
+            server: Some(Server { name: "n1".into(), version: "2.15.1".into() }),
+            is_jetstream_reachable: true,
+            streams: vec![
+                StreamStatus { name: EVENT_STREAM, found: Found::Present(state) },
+                StreamStatus { name: CHOCO_STREAM, found: Found::Missing },
+            ],
+            forwarding: None,
+        };
+        let expected = json!({
+            "is_connected": true,
+            "connection_error": null,
+            "server_name": "n1",
+            "server_version": "2.15.1",
+            "is_jetstream_reachable": true,
+            "streams": [
+                {
+                    "name": EVENT_STREAM, "status": "present",
+                    "messages": 2, "bytes": 900, "first_sequence": 1, "last_sequence": 2,
+                },
+                { "name": CHOCO_STREAM, "status": "missing" },
+            ],
+            "forwarding": null,
+        });
+        assert_eq!(serde_json::to_value(&status).ok(), Some(expected));
     }
 }

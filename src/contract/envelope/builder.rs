@@ -54,16 +54,16 @@ impl<E: Event> EnvelopeBuilder<E> {
     /// # Errors
     ///
     /// If the timestamp lies outside the years 0 to 9999 in UTC, or `meta` cannot be written as JSON.
-    pub fn build(self) -> Result<Envelope<E>, BuildError> {
+    pub fn build(self) -> Result<Envelope<E>, EnvelopeBuildError> {
         let timestamp = self.timestamp.unwrap_or_else(OffsetDateTime::now_utc);
         Ok(Envelope {
             event_id: self.event_id.unwrap_or_else(Uuid::now_v7),
             version: EventVersion::CURRENT,
-            timestamp: timestamp::normal(timestamp).ok_or_else(BuildError::timestamp)?,
+            timestamp: timestamp::normal(timestamp).ok_or_else(EnvelopeBuildError::timestamp)?,
             idempotency_key: self.event.idempotency_key(),
             source: self.source,
             event: self.event,
-            meta: Meta::new(&self.meta).map_err(BuildError::meta)?,
+            meta: Meta::new(&self.meta).map_err(EnvelopeBuildError::meta)?,
         })
     }
 }
@@ -71,12 +71,12 @@ impl<E: Event> EnvelopeBuilder<E> {
 /// An envelope that could not be built.
 #[derive(Debug, thiserror::Error)]
 #[error("{message}")]
-pub struct BuildError {
+pub struct EnvelopeBuildError {
     message: &'static str,
     source: Option<serde_json::Error>,
 }
 
-impl BuildError {
+impl EnvelopeBuildError {
     fn timestamp() -> Self {
         Self { message: "timestamp is outside the years 0 to 9999 in utc", source: None }
     }

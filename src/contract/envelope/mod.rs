@@ -6,7 +6,7 @@ mod encode;
 mod meta;
 pub(crate) mod timestamp;
 
-pub use builder::{BuildError, EnvelopeBuilder};
+pub use builder::{EnvelopeBuildError, EnvelopeBuilder};
 pub use decode::{DecodeError, DecodeErrorKind};
 pub use encode::EncodeError;
 pub use meta::Meta;
