@@ -2,7 +2,7 @@
 
 use std::{error::Error, fmt, iter::successors};
 
-/// The error and all its causes on one line, with `: ` between them.
+/// Returns the error and all its causes on one line, with `: ` between them.
 pub(crate) fn report(error: &(dyn Error + 'static)) -> impl fmt::Display {
     Report(error)
 }

@@ -16,7 +16,7 @@ pub enum Feed {
 }
 
 impl Feed {
-    /// The name of the stream.
+    /// Returns the name of the stream.
     #[must_use]
     pub const fn stream(self) -> &'static str {
         match self {
@@ -25,7 +25,7 @@ impl Feed {
         }
     }
 
-    /// What every subject of this feed begins with.
+    /// Returns the prefix of every subject of this feed.
     pub(crate) const fn prefix(self) -> &'static str {
         match self {
             Self::Strat => "strat.",
@@ -33,18 +33,18 @@ impl Feed {
         }
     }
 
-    /// The subject of an event.
+    /// Returns the subject of an event.
     #[must_use]
     pub fn subject(self, domain: &Domain, event_type: EventType) -> String {
         [self.prefix(), domain.as_str(), ".", event_type.as_str()].concat()
     }
 
-    /// The filter that matches events of a type in one domain, or in all of them.
+    /// Returns the filter that matches events of a type in one domain, or in all of them.
     pub(crate) fn filter(self, domain: Option<&Domain>, event_type: EventType) -> String {
         [self.prefix(), domain.map_or("*", Domain::as_str), ".", event_type.as_str()].concat()
     }
 
-    /// The filters that match events of these types in these domains, or in all if there are none.
+    /// Returns the filters that match events of these types in these domains, or in all if there are none.
     pub(crate) fn filters(
         self,
         domains: impl IntoIterator<Item = Domain>,
@@ -74,7 +74,7 @@ impl FromStr for Feed {
     }
 }
 
-/// What the subject of an event says, whichever feed it came from.
+/// The parts of an event subject of either feed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Address<'a> {
     pub(crate) domain: &'a str,
@@ -88,16 +88,16 @@ impl<'a> Address<'a> {
         Some(Self { domain, event_type })
     }
 
-    /// The subject in `STRATT_EVENTS`, where a redriven event is published again.
+    /// Returns the subject in `STRATT_EVENTS`, where a redriven event is published again.
     pub(crate) fn strat_subject(&self) -> String {
         [Feed::Strat.prefix(), self.domain, ".", self.event_type].concat()
     }
 }
 
-/// What stands in a dead-letter subject for a domain or event type that is not one.
+/// The token of a dead-letter subject that replaces an invalid domain or event type.
 pub(crate) const UNKNOWN: &str = "_";
 
-/// The subject of a dead letter, for any subject that its event came by.
+/// Returns the subject of a dead letter, for any subject that its event arrived on.
 ///
 /// A consumer, domain or type that is not valid becomes `_`, so that hostile text never becomes part of a subject.
 pub(crate) fn dead_letter_subject(consumer: &str, event_subject: &str) -> String {
@@ -112,7 +112,7 @@ pub(crate) fn dead_letter_subject(consumer: &str, event_subject: &str) -> String
     )
 }
 
-/// The subjects of dead letters; each part may be a wildcard.
+/// Returns the subject of dead letters; each part may be a wildcard.
 pub(crate) fn dead_letter_filter(
     consumer: impl fmt::Display,
     domain: impl fmt::Display,

@@ -1,4 +1,4 @@
-//! Publishing: one message, stored by the stream or refused for a stated reason, within a bounded time.
+//! Publishing: a message is stored by the stream, or fails for a stated reason, within a bounded time.
 
 mod answer;
 mod batch;

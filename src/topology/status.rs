@@ -1,4 +1,4 @@
-//! How the broker is doing, as far as this crate depends on it.
+//! The status of the broker, as far as this crate depends on it.
 
 use crate::{
     nats::connection_watch::{ConnectionWatch, Disconnected},
@@ -13,10 +13,10 @@ use serde::{Deserialize, Serialize};
 use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
 
-/// How long the broker has to answer; all is asked at once.
+/// The time within which the broker has to answer; all requests are sent at once.
 const ANSWER_WITHIN: Duration = Duration::from_secs(2);
 
-/// How the broker is doing. See [`EventBridge::status`](crate::EventBridge::status).
+/// The status of the broker. See [`EventBridge::status`](crate::EventBridge::status).
 #[derive(Debug, Clone, Serialize)]
 #[serde(into = "Serialized")]
 pub struct BridgeStatus {
@@ -34,7 +34,7 @@ struct Server {
     version: String,
 }
 
-/// One of the streams, as far as the broker told.
+/// One of the streams, as far as the broker reported it.
 #[derive(Debug, Clone, Serialize)]
 pub struct StreamStatus {
     name: &'static str,
@@ -51,18 +51,18 @@ enum Found {
     Unknown,
 }
 
-/// What a stream holds.
+/// The messages that a stream holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
 #[non_exhaustive]
 pub struct StreamState {
-    /// How many messages.
+    /// The number of messages.
     pub messages: u64,
-    /// How many bytes they take.
+    /// The number of bytes they take.
     pub bytes: u64,
     /// The sequence of the oldest message.
     #[serde(rename(deserialize = "first_seq"))]
     pub first_sequence: u64,
-    /// The sequence of the newest message there ever was.
+    /// The sequence of the newest message that there has ever been.
     #[serde(rename(deserialize = "last_seq"))]
     pub last_sequence: u64,
 }
@@ -73,7 +73,7 @@ impl BridgeStatus {
         let server =
             client.try_server_info().map(|info| Server { name: info.server_name, version: info.version });
         let names = [EVENT_STREAM, CHOCO_STREAM, DEAD_LETTER_STREAM];
-        // What is asked while disconnected only piles up in the client.
+        // Requests while disconnected would only pile up in the client.
         if connection != State::Connected {
             let streams = names.map(|name| StreamStatus { name, found: Found::Unknown });
             return Self {
@@ -89,9 +89,9 @@ impl BridgeStatus {
         let deadline = Instant::now() + ANSWER_WITHIN;
         let (reachable, events, (choco, forwarding), dead_letters) = tokio::join!(
             timeout_at(deadline, context.query_account()),
-            told(&context, EVENT_STREAM, deadline),
+            ask(&context, EVENT_STREAM, deadline),
             async {
-                let choco = told(&context, CHOCO_STREAM, deadline).await;
+                let choco = ask(&context, CHOCO_STREAM, deadline).await;
                 let forwarding = match &choco {
                     Some(Response::Ok(info)) => {
                         timeout_at(deadline, Forwarding::of(info, &context, watch)).await.ok()
@@ -100,11 +100,11 @@ impl BridgeStatus {
                 };
                 (choco, forwarding.and_then(Result::ok))
             },
-            told(&context, DEAD_LETTER_STREAM, deadline),
+            ask(&context, DEAD_LETTER_STREAM, deadline),
         );
         let streams: Vec<_> =
             names.into_iter().zip([events, choco, dead_letters]).map(StreamStatus::of).collect();
-        // A user who may not ask for the account may well ask for a stream.
+        // A user who may not read the account may still read a stream.
         let is_answered = streams.iter().any(|stream| !matches!(stream.found, Found::Unknown));
         Self {
             connection: client.connection_state(),
@@ -116,63 +116,63 @@ impl BridgeStatus {
         }
     }
 
-    /// The state of the connection.
+    /// Returns the state of the connection.
     #[must_use]
     pub fn connection(&self) -> State {
         self.connection.clone()
     }
 
-    /// Why there is no connection, such as `authorization violation` or `IO error`; `None` while there is one, and without
-    /// a [`ConnectionWatch`](crate::ConnectionWatch).
+    /// Returns why there is no connection, such as `authorization violation` or `IO error`; `None` while there is
+    /// one, and without a [`ConnectionWatch`](crate::ConnectionWatch).
     #[must_use]
     pub fn connection_error(&self) -> Option<&str> {
         self.disconnected.as_ref().map(Disconnected::why)
     }
 
-    /// Whether there is a connection.
+    /// Returns whether there is a connection.
     #[must_use]
     pub fn is_connected(&self) -> bool {
         self.connection == State::Connected
     }
 
-    /// The name of the server that this connection is with, or was with last.
+    /// Returns the name of the server that this connection is with, or was with last.
     #[must_use]
     pub fn server_name(&self) -> Option<&str> {
         self.server.as_ref().map(|server| server.name.as_str())
     }
 
-    /// The version of that server.
+    /// Returns the version of that server.
     #[must_use]
     pub fn server_version(&self) -> Option<&str> {
         self.server.as_ref().map(|server| server.version.as_str())
     }
 
-    /// Whether JetStream answered, for the account of this connection.
+    /// Returns whether JetStream answered, for the account of this connection.
     #[must_use]
     pub fn is_jetstream_reachable(&self) -> bool {
         self.is_jetstream_reachable
     }
 
-    /// The three streams: of events, what is forwarded to Choco, and dead letters. Where Choco has an account of its own,
-    /// this connection sees some of them only.
+    /// Returns the three streams: of events, what is forwarded to Choco, and dead letters. Where Choco has an account
+    /// of its own, this connection sees some of them only.
     #[must_use]
     pub fn streams(&self) -> &[StreamStatus] {
         &self.streams
     }
 
-    /// What a stream holds; `None` when it is missing or the broker did not say.
+    /// Returns what a stream holds; `None` when it is missing or the broker did not report it.
     #[must_use]
     pub fn stream(&self, name: &str) -> Option<StreamState> {
         self.streams.iter().find(|stream| stream.name == name)?.state()
     }
 
-    /// How forwarding to Choco is doing; `None` when the broker did not say, or there is none.
+    /// Returns the state of forwarding to Choco; `None` when the broker did not report it, or there is none.
     #[must_use]
     pub fn forwarding(&self) -> Option<&Forwarding> {
         self.forwarding.as_ref()
     }
 
-    /// How many dead letters there are, of all consumers; `None` when the broker did not say.
+    /// Returns the number of dead letters of all consumers; `None` when the broker did not report it.
     #[must_use]
     pub fn dead_letters(&self) -> Option<u64> {
         Some(self.stream(DEAD_LETTER_STREAM)?.messages)
@@ -205,13 +205,14 @@ impl From<BridgeStatus> for Serialized {
     }
 }
 
-async fn told(context: &Context, stream: &str, deadline: Instant) -> Option<Response<StreamInfo>> {
+/// Asks for a stream; `None` if there is no answer in time.
+async fn ask(context: &Context, stream: &str, deadline: Instant) -> Option<Response<StreamInfo>> {
     timeout_at(deadline, StreamInfo::ask(context, stream)).await.ok()?.ok()
 }
 
 impl StreamStatus {
-    fn of((name, told): (&'static str, Option<Response<StreamInfo>>)) -> Self {
-        let found = match told {
+    fn of((name, info): (&'static str, Option<Response<StreamInfo>>)) -> Self {
+        let found = match info {
             Some(Response::Ok(info)) => Found::Present(info.state.held),
             Some(Response::Err { error }) if error.error_code() == ErrorCode::STREAM_NOT_FOUND => {
                 Found::Missing
@@ -221,13 +222,13 @@ impl StreamStatus {
         Self { name, found }
     }
 
-    /// Its name.
+    /// Returns its name.
     #[must_use]
     pub fn name(&self) -> &str {
         self.name
     }
 
-    /// What it holds; `None` when it [is missing](Self::is_missing) or the broker did not say.
+    /// Returns what it holds; `None` when it [is missing](Self::is_missing) or the broker did not report it.
     #[must_use]
     pub fn state(&self) -> Option<StreamState> {
         match self.found {
@@ -236,7 +237,7 @@ impl StreamStatus {
         }
     }
 
-    /// Whether the broker says that there is no such stream.
+    /// Returns whether the broker reports that there is no such stream.
     #[must_use]
     pub fn is_missing(&self) -> bool {
         matches!(self.found, Found::Missing)

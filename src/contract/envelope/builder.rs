@@ -1,4 +1,4 @@
-//! Building an envelope.
+//! The builder of an envelope.
 
 use crate::contract::{
     envelope::{Envelope, EventVersion, Meta, timestamp},
@@ -9,7 +9,7 @@ use serde_json::Value;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-/// Builds an [`Envelope`]: what is not set is filled in, a fresh id and the time of [`build`](Self::build).
+/// A builder of an [`Envelope`]. Values that are not set become a fresh id and the time of [`build`](Self::build).
 #[derive(Debug, Clone)]
 pub struct EnvelopeBuilder<E> {
     event: E,
@@ -24,14 +24,14 @@ impl<E: Event> EnvelopeBuilder<E> {
         Self { event, source, event_id: None, timestamp: None, meta: Vec::new() }
     }
 
-    /// Sets the id of the announcement; otherwise it is a new UUID v7.
+    /// Sets the id of the announcement; the default is a new UUID v7.
     #[must_use]
     pub fn event_id(mut self, event_id: Uuid) -> Self {
         self.event_id = Some(event_id);
         self
     }
 
-    /// Sets when the event happened; otherwise it is now. Cut to milliseconds.
+    /// Sets when the event happened, cut to milliseconds; the default is now.
     #[must_use]
     pub fn timestamp(mut self, timestamp: OffsetDateTime) -> Self {
         self.timestamp = Some(timestamp);
@@ -49,7 +49,7 @@ impl<E: Event> EnvelopeBuilder<E> {
         self
     }
 
-    /// The envelope.
+    /// Returns the envelope.
     ///
     /// # Errors
     ///
