@@ -53,9 +53,8 @@ async fn main() -> Result<(), Failure> {
 async fn serve() -> Result<(), Failure> {
     let servers = connect::servers_or("nats://127.0.0.1:4222")?;
     let durable = connect::variable("DURABLE")?.unwrap_or_else(|| "choco-adapter".into());
-    let stream = connect::variable("STREAM")?.unwrap_or_else(|| Feed::Choco.stream().into());
-    let feed = [Feed::Choco, Feed::Strat].into_iter().find(|feed| feed.stream() == stream);
-    let feed = feed.ok_or_else(|| format!("STREAM is {stream}: must be CHOCO_STRATT or STRATT_EVENTS"))?;
+    let feed = connect::variable("STREAM")?.map_or(Ok(Feed::Choco), |stream| stream.parse());
+    let feed = feed.map_err(|error| format!("STREAM: {error}"))?;
     let watch = ConnectionWatch::new();
     let options = async_nats::ConnectOptions::new().name(&durable).event_callback(watch.callback());
     let client = connect::connect(&servers, options).await?;

@@ -194,7 +194,7 @@ async fn redrive(
     }
     adapter.vault_is_up.store(true, Ordering::SeqCst);
     let mut count = 0;
-    let mut redriven = std::pin::pin!(dead_letters.redrive_all(filter.clone()).await?);
+    let mut redriven = dead_letters.redrive_all(filter.clone()).await?;
     while let Some(receipt) = redriven.next().await {
         let receipt = receipt?;
         say(format!("redriven  as {} {}", receipt.stream(), receipt.sequence()));

@@ -7,14 +7,14 @@ use crate::{
     dedupe::DedupeStore,
     link::Link,
     nats::connection_watch::ConnectionWatch,
-    publish::{BridgeOptions, EncodedEvent, PublishError, PublishReceipt, pipelined},
+    publish::{BridgeOptions, EncodedEvent, MAX_BATCH, PublishError, PublishReceipt, pipelined},
     topology::{Forwarding, Topology, TopologyError, TopologyErrorKind, status::BridgeStatus},
 };
 use async_nats::Client;
 use futures::{Stream, StreamExt};
 use std::sync::Arc;
 
-/// Publishes typed events to JetStream, and begins durable consumers of them.
+/// A bridge that publishes typed events to JetStream, and builds durable consumers of them.
 ///
 /// The host owns the connection with its TLS and credentials; a bridge is a cheap, cloneable handle on top.
 ///
@@ -46,16 +46,19 @@ struct Inner {
 }
 
 impl EventBridge {
-    /// A bridge over `client` that announces events in the name of `source`.
+    /// The most events that one [batch](Self::publish_batch) may have: the server's default.
+    pub const MAX_BATCH: usize = MAX_BATCH;
+
+    /// Returns a bridge over `client` that announces events in the name of `source`.
     #[must_use]
     pub fn new(client: Client, source: Source) -> Self {
         Self::with_options(client, source, BridgeOptions::default())
     }
 
-    /// A bridge with options of its own.
+    /// Returns a bridge with these options.
     #[must_use]
     pub fn with_options(client: Client, source: Source, options: BridgeOptions) -> Self {
-        // Hears nothing until it is replaced by the one of the connection.
+        // Observes nothing until it is replaced by the watch of the connection.
         Self::over(client, source, options, ConnectionWatch::new())
     }
 
@@ -63,7 +66,7 @@ impl EventBridge {
         Self { inner: Arc::new(Inner { link: Arc::new(Link::new(client, options, watch)), source, options }) }
     }
 
-    /// Tells missing permissions as what they are, by what `watch` hears from the connection of this bridge.
+    /// Returns a bridge that reports missing permissions as such, since `watch` observes its connection.
     ///
     /// Consumers and dead letters of the bridge that is returned have it as well.
     #[must_use]
@@ -72,13 +75,13 @@ impl EventBridge {
         Self::over(link.client.clone(), source.clone(), *options, watch)
     }
 
-    /// The connection.
+    /// Returns the connection.
     #[must_use]
     pub fn client(&self) -> &Client {
         &self.inner.link.client
     }
 
-    /// In whose name events are announced.
+    /// Returns the author of the events that are announced.
     #[must_use]
     pub fn source(&self) -> &Source {
         &self.inner.source
@@ -93,8 +96,8 @@ impl EventBridge {
         error.explained(self.inner.link.watch.disconnected(&self.inner.link.client))
     }
 
-    /// Creates the streams of `topology`, or changes what differs from it. What is not part of it, such as a
-    /// description, stays. Running it twice, or from several processes at once, is harmless.
+    /// Creates the streams of `topology`, or changes what differs from it. Settings that are not part of it, such as a
+    /// description, stay. Running it twice, or from several processes at once, is harmless.
     ///
     /// # Errors
     ///
@@ -109,7 +112,7 @@ impl EventBridge {
         topology.provision(&self.inner.link.client).await.map_err(|error| self.explained(error))
     }
 
-    /// Checks that the streams are what `topology` says, and changes nothing.
+    /// Checks that the streams are as `topology` describes them, and changes nothing.
     ///
     /// # Errors
     ///
@@ -123,15 +126,15 @@ impl EventBridge {
         topology.verify(&self.inner.link.client).await.map_err(|error| self.explained(error))
     }
 
-    /// How the broker's forwarding of events to Choco is doing: how far behind, how long silent, and why.
+    /// Returns the state of the broker's forwarding of events to Choco: its lag, its silence, and the reason.
     ///
-    /// For a health check: nobody is told when forwarding stops, and a consumer of [`Feed::Choco`](crate::Feed::Choco)
-    /// just receives nothing.
+    /// For a health check: the broker does not report that forwarding stops, and a consumer of
+    /// [`Feed::Choco`](crate::Feed::Choco) simply receives nothing.
     ///
     /// # Errors
     ///
     /// A [`TopologyError`] when `CHOCO_STRATT` does not exist, is not fed by `STRATT_EVENTS`, or cannot be read
-    /// (`$JS.API.STREAM.INFO.CHOCO_STRATT` must be allowed, and `...STRATT_EVENTS` to see that it was created anew).
+    /// (`$JS.API.STREAM.INFO.CHOCO_STRATT` must be allowed, and `...STRATT_EVENTS` to see that it was recreated).
     ///
     /// # Cancel safety
     ///
@@ -141,11 +144,11 @@ impl EventBridge {
         Forwarding::read(client, watch).await.map_err(|error| self.explained(error))
     }
 
-    /// How the broker is doing, for a health check: the connection, the server, the streams, the forwarding to Choco and
-    /// how many dead letters there are.
+    /// Returns the status of the broker, for a health check: the connection, the server, the streams, the forwarding
+    /// to Choco and the number of dead letters.
     ///
-    /// Never fails: what the broker does not say is `None`. It takes 2 s at most, and no time while disconnected. A
-    /// consumer is asked through its [`monitor`](crate::DurableConsumer::monitor).
+    /// Infallible: values that the broker did not report are `None`. Returns within 2 s, and at once while
+    /// disconnected. The status of a consumer is in its [`monitor`](crate::DurableConsumer::monitor).
     ///
     /// The user needs permission for `$JS.API.STREAM.INFO.*`; without it, everything but the connection is unknown.
     ///
@@ -156,7 +159,7 @@ impl EventBridge {
         BridgeStatus::ask(&self.inner.link.client, &self.inner.link.watch).await
     }
 
-    /// A publish must not be repeated for longer than the broker recognises a repeat.
+    /// Checks that a publish is not repeated for longer than the broker recognises a repeat.
     fn check_budget(&self, topology: &Topology) -> Result<(), TopologyError> {
         let budget = self.inner.options.retry_budget();
         let window = topology.events().window().min(topology.dead_letters().window());
@@ -169,20 +172,21 @@ impl EventBridge {
         Err(TopologyError::new(TopologyErrorKind::InvalidSettings, message))
     }
 
-    /// Begins a durable consumer named `name` (`[A-Za-z0-9_-]{1,64}`).
+    /// Returns a builder of a durable consumer named `name` (`[A-Za-z0-9_-]{1,64}`).
     ///
     /// A store is not optional: the broker delivers at least once, and consumers must dedupe.
     pub fn consumer(&self, name: &str, store: Arc<dyn DedupeStore>) -> ConsumerBuilder {
         ConsumerBuilder::new(Arc::clone(&self.inner.link), name, store)
     }
 
-    /// Lists, shows, redrives and discards the dead letters of the broker that this bridge is connected to.
+    /// Returns the dead letters of the broker that this bridge is connected to, to list, show, redrive and discard.
     #[must_use]
     pub fn dead_letters(&self) -> DeadLetters {
         DeadLetters::new(&self.inner.link)
     }
 
-    /// Writes the dead letters of events that the server itself gave up, for the durables of `feed`.
+    /// Returns a sweeper, which stores the dead letters of events that the server itself gave up, for the durables of
+    /// `feed`.
     ///
     /// It does nothing until [`run`](Sweeper::run).
     #[must_use]
@@ -196,7 +200,8 @@ impl EventBridge {
     ///
     /// # Errors
     ///
-    /// A [`PublishError`] whose kind says why, and which says whether the event may have been stored all the same.
+    /// A [`PublishError`] whose kind is the reason, and which knows whether the event may have been stored all the
+    /// same.
     ///
     /// # Cancel safety
     ///
@@ -219,8 +224,8 @@ impl EventBridge {
         &self,
         envelope: &Envelope<E>,
     ) -> Result<PublishReceipt, PublishError> {
-        let fact = EncodedEvent::new(envelope, self.inner.options.writes_cloud_events())?;
-        self.inner.link.publisher.publish(fact.into_outgoing()).await
+        let event = EncodedEvent::new(envelope, self.inner.options.cloud_events())?;
+        self.inner.link.publisher.publish(event.into_outgoing()).await
     }
 
     /// Publishes envelopes with many unacknowledged at once, and yields their receipts in the order of the input.
@@ -237,7 +242,7 @@ impl EventBridge {
     /// use futures::{StreamExt, stream};
     ///
     /// # async fn example(bridge: EventBridge, envelopes: Vec<Envelope>) {
-    /// let mut receipts = std::pin::pin!(bridge.publish_all(stream::iter(envelopes)));
+    /// let mut receipts = bridge.publish_all(stream::iter(envelopes));
     /// while let Some(receipt) = receipts.next().await {
     ///     match receipt {
     ///         Ok(receipt) => println!("{}", receipt.sequence()),
@@ -249,43 +254,45 @@ impl EventBridge {
     pub fn publish_all<E: Event, S>(
         &self,
         envelopes: S,
-    ) -> impl Stream<Item = Result<PublishReceipt, PublishError>> + Send + use<E, S>
+    ) -> impl Stream<Item = Result<PublishReceipt, PublishError>> + Send + Unpin + use<E, S>
     where
         S: Stream<Item = Envelope<E>> + Send,
     {
         let options = self.inner.options;
-        let facts =
-            envelopes.map(move |envelope| EncodedEvent::new(&envelope, options.writes_cloud_events()));
-        pipelined(self.inner.link.publisher.clone(), options.max_in_flight(), facts)
+        let events = envelopes.map(move |envelope| EncodedEvent::new(&envelope, options.cloud_events()));
+        pipelined(self.inner.link.publisher.clone(), options.max_in_flight(), events)
     }
 
-    /// Publishes envelopes in one batch, of which the stream stores all or nothing, and waits until it has. Their receipts
-    /// come in the order of the input, which is also the order in which they are stored, one behind the other.
+    /// Publishes envelopes in one batch, of which the stream stores all or nothing, and waits until it has. Their
+    /// receipts come in the order of the input, which is also the order in which they are stored, one behind the
+    /// other.
     ///
-    /// For many events that belong together, or where the server syncs each write (`sync_interval: always`): it syncs
-    /// a batch as a whole. At most 1,000 events, which is the server's default. It takes nats-server 2.12 or newer
-    /// and a stream that [allows it](crate::topology::Topology::with_batches).
+    /// For events that belong together, or where the server syncs each write (`sync_interval: always`): it syncs a
+    /// batch as a whole. A batch has at most [`MAX_BATCH`](Self::MAX_BATCH) events. It needs nats-server 2.12 or
+    /// newer and a stream that [allows it](crate::topology::Topology::with_batches).
     ///
     /// The broker refuses a batch that holds an event it has stored within the duplicate window. Such events are then
-    /// found, by asking for each of them, and left out: their receipts are duplicates and name where they were stored, and
-    /// all others are stored together. An event that is in the batch twice is stored once. A batch whose acknowledgement
+    /// looked up one by one and left out: their receipts are duplicates and name where they were stored, and all
+    /// others are stored together. An event that is in the batch twice is stored once. A batch whose acknowledgement
     /// was lost is repeated in the same way: if it was stored, all receipts are duplicates.
     ///
     /// # Errors
     ///
     /// A [`PublishError`] of the whole batch. Unless its outcome is unknown, nothing was stored. Of kind
     /// [`Unsupported`](crate::PublishErrorKind::Unsupported) when the server or the stream takes no batches,
-    /// [`TooLarge`](crate::PublishErrorKind::TooLarge) when there are more than 1,000 or one of them is too large.
+    /// [`TooLarge`](crate::PublishErrorKind::TooLarge) when there are more than [`MAX_BATCH`](Self::MAX_BATCH) or one
+    /// of them is too large.
     ///
     /// # Cancel safety
     ///
     /// Dropping the future leaves the outcome unknown, but not halved; publishing the same batch again is safe.
-    pub async fn publish_batch<E: Event>(
+    pub async fn publish_batch<'a, E: Event + 'a>(
         &self,
-        envelopes: &[Envelope<E>],
+        envelopes: impl IntoIterator<Item = &'a Envelope<E>>,
     ) -> Result<Vec<PublishReceipt>, PublishError> {
-        let is_cloud_event = self.inner.options.writes_cloud_events();
-        let facts = envelopes.iter().map(|envelope| EncodedEvent::new(envelope, is_cloud_event));
-        self.inner.link.publisher.publish_batch(&facts.collect::<Result<Vec<_>, _>>()?).await
+        let is_cloud_event = self.inner.options.cloud_events();
+        let events: Result<Vec<_>, _> =
+            envelopes.into_iter().map(|envelope| EncodedEvent::new(envelope, is_cloud_event)).collect();
+        self.inner.link.publisher.publish_batch(&events?).await
     }
 }

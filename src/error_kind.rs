@@ -1,10 +1,11 @@
-//! The words of the kinds of errors.
+//! The texts of error kinds.
 
-/// Gives each kind of an error the word for programs, and the words for people: those of an error that has no more to say.
+/// Gives each kind of an error a word for programs, and words for people: those of an error without a message of its
+/// own.
 macro_rules! kind_words {
     ($kind:ident { $($variant:ident => $word:literal, $words:literal;)+ }) => {
         impl $kind {
-            /// One word in `snake_case` for each, for metrics, spans and whatever else tells them apart by text.
+            /// Returns the kind as one word in `snake_case`, for metrics, spans and other uses as text.
             #[must_use]
             pub const fn as_str(self) -> &'static str {
                 match self {
@@ -12,7 +13,7 @@ macro_rules! kind_words {
                 }
             }
 
-            /// What `Display` prints.
+            /// Returns what `Display` prints.
             pub(crate) const fn words(self) -> &'static str {
                 match self {
                     $(Self::$variant => $words,)+

@@ -1,15 +1,15 @@
-//! A random part for every pause, so that many processes do not come back in step.
+//! Jitter for pauses, so that many processes do not come back in step.
 
 use std::{hash::BuildHasher, time::Duration};
 
-/// `pause`, give or take a fifth.
+/// Returns `pause`, give or take a fifth.
 pub(crate) fn spread(pause: Duration) -> Duration {
     // A new `RandomState` hashes with new keys: random enough to keep pauses apart, with no generator to carry.
     let random = std::hash::RandomState::new().hash_one(0_u8);
     spread_by(pause, random)
 }
 
-/// `pause`, give or take a fifth, as `random` says.
+/// Returns `pause`, give or take a fifth, chosen by `random`.
 pub(crate) fn spread_by(pause: Duration, random: u64) -> Duration {
     let percent = u32::try_from(80 + random % 41).unwrap_or(100);
     pause.saturating_mul(percent) / 100

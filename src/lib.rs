@@ -37,7 +37,8 @@ pub use consumer::{
 pub use contract::consumer_name::ConsumerName;
 pub use contract::domain::Domain;
 pub use contract::envelope::{
-    BuildError, DecodeError, DecodeErrorKind, EncodeError, Envelope, EnvelopeBuilder, EventVersion, Meta,
+    DecodeError, DecodeErrorKind, EncodeError, Envelope, EnvelopeBuildError, EnvelopeBuilder, EventVersion,
+    Meta,
 };
 pub use contract::event::key::IdempotencyKey;
 pub use contract::event::{

@@ -1,4 +1,4 @@
-//! A connection and what is known of it: what consumers, dead letters and outboxes hold of the bridge that made them.
+//! The connection that a bridge shares with its consumers, dead letters and outboxes.
 
 use crate::{
     nats::connection_watch::ConnectionWatch,
@@ -7,7 +7,7 @@ use crate::{
 use async_nats::{Client, jetstream};
 use std::time::Duration;
 
-/// A connection with its publisher, what is heard of it, and how long it repeats a publish.
+/// A connection with its publisher, its watch, and its retry budget.
 #[derive(Debug, Clone)]
 pub(crate) struct Link {
     pub(crate) client: Client,

@@ -2,7 +2,7 @@
 
 use std::{error::Error, fmt, iter::successors};
 
-/// The error and all its causes on one line, with `: ` between them.
+/// Returns the error and all its causes on one line, with `: ` between them.
 pub(crate) fn report(error: &(dyn Error + 'static)) -> impl fmt::Display {
     Report(error)
 }
@@ -27,7 +27,7 @@ mod tests {
     #[test]
     fn a_report_has_every_cause() {
         let full = StoreError::new(StoreErrorKind::Full).caused_by("disk");
-        let error = PublishError::caused(PublishErrorKind::Rejected, full);
+        let error = PublishError::caused(PublishErrorKind::Refused, full);
         assert_eq!(report(&error).to_string(), "broker refused the message: dedupe store is full: disk");
         assert_eq!(report(&PublishError::new(PublishErrorKind::StreamFull)).to_string(), "stream is full");
     }

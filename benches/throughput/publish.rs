@@ -96,7 +96,7 @@ pub(crate) async fn publish_all(
     bridge: &EventBridge,
     envelopes: Vec<Envelope<UnitPublished>>,
 ) -> Result<(), Failure> {
-    let mut receipts = std::pin::pin!(bridge.publish_all(stream::iter(envelopes)));
+    let mut receipts = bridge.publish_all(stream::iter(envelopes));
     while let Some(receipt) = receipts.next().await {
         receipt?;
     }

@@ -81,7 +81,7 @@ async fn obey(dead_letters: &DeadLetters, command: Command, output: &mut Output)
 }
 
 async fn list(dead_letters: &DeadLetters, filter: &Filter, output: &mut Output) -> Result<(), Failure> {
-    let mut letters = std::pin::pin!(dead_letters.list(filter.of_library()).await?);
+    let mut letters = dead_letters.list(filter.of_library()).await?;
     while let Some(letter) = letters.try_next().await? {
         if filter.accepts(&letter) {
             output.list(&letter)?;

@@ -8,7 +8,7 @@ use axum::{
 use serde::Serialize;
 use std::error::Error;
 use stratt_event_bridge::{
-    BuildError,
+    EnvelopeBuildError,
     outbox::{OutboxError, OutboxErrorKind},
 };
 
@@ -68,8 +68,8 @@ impl From<OutboxError> for Problem {
     }
 }
 
-impl From<BuildError> for Problem {
-    fn from(error: BuildError) -> Self {
+impl From<EnvelopeBuildError> for Problem {
+    fn from(error: EnvelopeBuildError) -> Self {
         // The time of this machine is past the year 9999: nobody's request is to blame.
         Self::unavailable(&error)
     }

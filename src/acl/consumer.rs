@@ -1,4 +1,4 @@
-//! Who consumes events with this crate.
+//! The role of a consumer that uses this crate.
 
 use crate::{
     acl::{Inbox, Permissions, bucket::bucket_stream, durable::use_of},
@@ -10,7 +10,7 @@ use crate::{
     topology::DEAD_LETTER_STREAM,
 };
 
-/// Consumes one feed by one durable with a [`DurableConsumer`](crate::DurableConsumer), and writes its dead letters.
+/// A [`DurableConsumer`](crate::DurableConsumer) of one feed, which also writes its dead letters.
 ///
 /// The settings are those of the [`ConsumerBuilder`](crate::ConsumerBuilder), as far as they need permissions.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,7 +26,7 @@ pub struct ConsumerRole {
 }
 
 impl ConsumerRole {
-    /// Of a durable that somebody else creates, in any order, with stream checks.
+    /// Returns the role of a consumer whose durable others create, with stream checks and without order.
     #[must_use]
     pub fn new(feed: Feed, name: ConsumerName) -> Self {
         let (filters, order) = (Vec::new(), Order::default());
@@ -42,11 +42,11 @@ impl ConsumerRole {
         }
     }
 
-    /// May create and update its durable, for these event types in these domains, or in all if none is given.
+    /// Allows creating and updating its durable, for these event types in these domains, or in all if none is given.
     ///
-    /// One type in one domain, or in all, is pinned: the server refuses any other filter. With several filters it cannot
-    /// be, and the user could read the whole feed. In both cases it may give its durable a subject of any name to deliver
-    /// to; a durable that somebody else creates is the stricter choice.
+    /// One type in one domain, or in all, is pinned: the server refuses any other filter. With several filters it
+    /// cannot be, and the user could read the whole feed. In both cases it may let its durable deliver to any
+    /// subject; a durable that others create is the stricter choice.
     #[must_use]
     pub fn creating_durable(
         mut self,
@@ -58,21 +58,21 @@ impl ConsumerRole {
         self
     }
 
-    /// For [`Order::PerUnit`], which hands over at shutdown.
+    /// Sets the order; a consumer with [`Order::PerUnit`] hands over at shutdown.
     #[must_use]
     pub fn with_order(mut self, order: Order) -> Self {
         self.order = order;
         self
     }
 
-    /// For [`without_stream_checks`](crate::ConsumerOptions::without_stream_checks).
+    /// Leaves out what [`without_stream_checks`](crate::ConsumerOptions::without_stream_checks) does not need.
     #[must_use]
     pub fn without_stream_checks(mut self) -> Self {
         self.checks_streams = false;
         self
     }
 
-    /// With a [`KvStore`](crate::dedupe::KvStore) in this bucket, opened and not created: its own slots only.
+    /// Allows opening, not creating, a [`KvStore`](crate::dedupe::KvStore) in this bucket: its own slots only.
     ///
     /// # Errors
     ///
@@ -83,29 +83,29 @@ impl ConsumerRole {
         Ok(self)
     }
 
-    /// May read back a dead letter that the broker says it has, to be sure that it is the same.
+    /// Allows reading back a dead letter that the broker dropped as a duplicate, to make sure that it is the same.
     ///
-    /// That happens when a termination was lost, or its stream was created anew. Without it such an event has two dead
-    /// letters. With it this user can read all dead letters, also those of others.
+    /// That happens when a termination was lost, or its stream was recreated. Without the permission, such an event
+    /// has two dead letters. With it, this user can read all dead letters, also those of other consumers.
     #[must_use]
     pub fn reading_dead_letters(mut self) -> Self {
         self.reads_dead_letters = true;
         self
     }
 
-    /// May read an event by its sequence, to find and dead-letter one that the client library cannot read, as with a header
-    /// that is not UTF-8.
+    /// Allows reading an event by its sequence, to find and dead-letter one that the client library cannot read, such
+    /// as one with a header that is not UTF-8.
     ///
-    /// Such an event cuts the connection at each delivery. Without the permission it stays, and an error in the log says
-    /// among which sequences it is. With it this user can read every event of its feed, also of other domains and types,
-    /// since the server cannot limit what is read by sequence.
+    /// Such an event cuts the connection at each delivery. Without the permission it stays, and an error in the log
+    /// says among which sequences it is. With it this user can read every event of its feed, also of other domains
+    /// and types, since the server cannot limit what is read by sequence.
     #[must_use]
     pub fn finding_unreadable_events(mut self) -> Self {
         self.finds_unreadable_events = true;
         self
     }
 
-    /// What it may do.
+    /// Returns the permissions of the role.
     #[must_use]
     pub fn permissions(&self, inbox: &Inbox) -> Permissions {
         let Self { feed, name, .. } = self;

@@ -1,11 +1,11 @@
-//! Where one user receives answers.
+//! The inbox of one user.
 
 use crate::contract::value::{ParseError, is_token};
 
-/// Where one user receives answers: `_INBOX_{user}.>`, which no other user may subscribe to.
+/// The inbox where one user receives answers: `_INBOX_{user}.>`, which no other user may subscribe to.
 ///
-/// With the `_INBOX.>` that clients use unless told otherwise, every user who may receive answers can read those of all
-/// others: the payloads that consumers pull, and what is read of dead letters and of the dedupe store.
+/// With `_INBOX.>`, the default of clients, every user who may receive answers can read those of all others: the
+/// payloads that consumers pull, and what is read of dead letters and of the dedupe store.
 ///
 /// ```no_run
 /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
@@ -23,7 +23,7 @@ use crate::contract::value::{ParseError, is_token};
 pub struct Inbox(String);
 
 impl Inbox {
-    /// The inbox of a user, or of anything else that names one service, since a user may also be an nkey.
+    /// Returns the inbox of a user, or of any other name of one service, since a user may also be an nkey.
     ///
     /// # Errors
     ///
@@ -36,7 +36,7 @@ impl Inbox {
         }
     }
 
-    /// For [`ConnectOptions::custom_inbox_prefix`](async_nats::ConnectOptions::custom_inbox_prefix).
+    /// Returns the prefix for [`ConnectOptions::custom_inbox_prefix`](async_nats::ConnectOptions::custom_inbox_prefix).
     #[must_use]
     pub fn prefix(&self) -> &str {
         &self.0

@@ -1,4 +1,4 @@
-//! Who decides about dead letters.
+//! The role of an operator of dead letters.
 
 use crate::{
     acl::{Inbox, Permissions},
@@ -7,15 +7,16 @@ use crate::{
     topology::DEAD_LETTER_STREAM,
 };
 
-/// Lists, shows, redrives and discards the [dead letters](crate::dead_letter::DeadLetters) of all consumers.
+/// An operator who lists, shows, redrives and discards the [dead letters](crate::dead_letter::DeadLetters) of all
+/// consumers.
 ///
-/// A redrive publishes, in any domain. Bytes that were too many for the dead letter are read from the stream of the event:
-/// an operator sees all events.
+/// A redrive publishes, in any domain. A payload that was too large for its dead letter is read from the stream of the
+/// event, so an operator can read all events.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct OperatorRole;
 
 impl OperatorRole {
-    /// What it may do.
+    /// Returns the permissions of the role.
     #[must_use]
     pub fn permissions(self, inbox: &Inbox) -> Permissions {
         let letters = [ApiSubject::stream_info, ApiSubject::message_get, ApiSubject::message_delete]

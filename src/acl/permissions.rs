@@ -1,12 +1,13 @@
-//! What one user may do, and how the server is told.
+//! The permissions of one user, as nats-server reads them.
 
 use crate::acl::Inbox;
 use std::{collections::BTreeSet, fmt};
 
 /// The subjects that one user may publish and subscribe to; all others are refused.
 ///
-/// [`Display`](fmt::Display) is the block that stands after `permissions:` in the configuration of nats-server, always in
-/// the same order. The parts of the subjects are tokens by their types, so that nothing needs to be escaped.
+/// [`Display`](fmt::Display) is the block that stands after `permissions:` in the configuration of nats-server,
+/// always in the same order. The parts of the subjects are tokens by their types, so that nothing needs to be
+/// escaped.
 ///
 /// ```
 /// use stratt_event_bridge::acl::{Inbox, PublisherRole};
@@ -31,7 +32,7 @@ impl Permissions {
         }
     }
 
-    /// What both may do, for a user with several roles.
+    /// Returns the permissions of both, for a user with several roles.
     #[must_use]
     pub fn and(mut self, other: Self) -> Self {
         self.publish.extend(other.publish);
@@ -39,12 +40,12 @@ impl Permissions {
         self
     }
 
-    /// The subjects to publish to, in order.
+    /// Returns the subjects to publish to, in order.
     pub fn publish(&self) -> impl Iterator<Item = &str> {
         self.publish.iter().map(String::as_str)
     }
 
-    /// The subjects to subscribe to, in order.
+    /// Returns the subjects to subscribe to, in order.
     pub fn subscribe(&self) -> impl Iterator<Item = &str> {
         self.subscribe.iter().map(String::as_str)
     }

@@ -1,4 +1,4 @@
-//! Who creates the streams.
+//! The role that creates the streams.
 
 use crate::{
     acl::{Inbox, Permissions, bucket::bucket_stream},
@@ -7,17 +7,19 @@ use crate::{
     topology::{CHOCO_STREAM, DEAD_LETTER_STREAM, EVENT_STREAM},
 };
 
-/// Creates, updates and verifies the three streams, asks how [forwarding](crate::EventBridge::forwarding) is doing, and
-/// creates the buckets of dedupe stores. It deletes nothing and reads no message.
+/// A provisioner, which creates, updates and verifies the three streams, reads the state of
+/// [forwarding](crate::EventBridge::forwarding), and creates the buckets of dedupe stores. It deletes nothing and
+/// reads no message.
 ///
-/// Whoever creates the durable of somebody else has the permissions of that [`ConsumerRole`](crate::acl::ConsumerRole) as well.
+/// A provisioner that also creates durables needs the permissions of their [`ConsumerRole`](crate::acl::ConsumerRole)
+/// as well.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ProvisionerRole {
     bucket_streams: Vec<String>,
 }
 
 impl ProvisionerRole {
-    /// Also creates this bucket, for a [`KvStore`](crate::dedupe::KvStore).
+    /// Allows creating this bucket, for a [`KvStore`](crate::dedupe::KvStore).
     ///
     /// # Errors
     ///
@@ -27,7 +29,7 @@ impl ProvisionerRole {
         Ok(self)
     }
 
-    /// What it may do.
+    /// Returns the permissions of the role.
     #[must_use]
     pub fn permissions(&self, inbox: &Inbox) -> Permissions {
         let streams = [EVENT_STREAM, CHOCO_STREAM, DEAD_LETTER_STREAM].into_iter().flat_map(|stream| {

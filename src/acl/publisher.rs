@@ -1,4 +1,4 @@
-//! Who announces events.
+//! The role of a publisher of events.
 
 use crate::{
     acl::{Inbox, Permissions},
@@ -7,7 +7,7 @@ use crate::{
 };
 use std::collections::BTreeSet;
 
-/// Announces the events of given domains, and reads nothing.
+/// A publisher of the events of given domains, which reads nothing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PublisherRole {
     domains: BTreeSet<Domain>,
@@ -16,21 +16,21 @@ pub struct PublisherRole {
 }
 
 impl PublisherRole {
-    /// Of these domains; of none, it may publish nothing.
+    /// Returns the role of a publisher for these domains. Without any, it may publish nothing.
     #[must_use]
     pub fn of(domains: impl IntoIterator<Item = Domain>) -> Self {
         Self { domains: domains.into_iter().collect(), verifies_duplicates: false, checks_stream: false }
     }
 
-    /// For [`with_verify_duplicates`](crate::BridgeOptions::with_verify_duplicates). It opens every event of every domain
-    /// to this user, since the server cannot limit what is read by sequence.
+    /// Allows [`with_verify_duplicates`](crate::BridgeOptions::with_verify_duplicates). It opens every event of every
+    /// domain to this user, since the server cannot limit what is read by sequence.
     #[must_use]
     pub fn with_verify_duplicates(mut self) -> Self {
         self.verifies_duplicates = true;
         self
     }
 
-    /// May ask whether the stream of events is there, for a service that tells whether it is ready. It then
+    /// Allows looking up the stream of events, for a service that reports whether it is ready. It then
     /// knows the size and the settings of that stream, and no event.
     #[must_use]
     pub fn checking_stream(mut self) -> Self {
@@ -38,7 +38,7 @@ impl PublisherRole {
         self
     }
 
-    /// What it may do.
+    /// Returns the permissions of the role.
     #[must_use]
     pub fn permissions(&self, inbox: &Inbox) -> Permissions {
         let events = self.domains.iter().flat_map(|domain| {

@@ -14,7 +14,7 @@ const MAX_BYTES: usize = 64;
 const RULE: &str = "must be 1 to 64 of A-Z a-z 0-9 _ -";
 
 impl ConsumerName {
-    /// The text, as it stands on the wire.
+    /// Returns the text, as it stands on the wire.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0

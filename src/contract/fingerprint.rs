@@ -32,19 +32,19 @@ text_schema!(
 );
 
 impl Fingerprint {
-    /// The text, as it stands on the wire.
+    /// Returns the text, as it stands on the wire.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// The part before the colon, such as `blake3`.
+    /// Returns the part before the colon, such as `blake3`.
     #[must_use]
     pub fn algorithm(&self) -> &str {
         self.0.split_once(':').map_or("", |(algorithm, _)| algorithm)
     }
 
-    /// The part after the colon.
+    /// Returns the part after the colon.
     #[must_use]
     pub fn digest(&self) -> &str {
         self.0.split_once(':').map_or("", |(_, digest)| digest)

@@ -1,4 +1,4 @@
-//! Who wrote an envelope.
+//! The author of an envelope.
 
 use crate::contract::value::{ParseError, is_token, text_schema, text_traits};
 use std::str::FromStr;
@@ -12,7 +12,7 @@ pub struct Source(Box<str>);
 const PART_MAX_BYTES: usize = 64;
 
 impl Source {
-    /// The text, as it stands on the wire.
+    /// Returns the text, as it stands on the wire.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0

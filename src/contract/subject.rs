@@ -1,7 +1,7 @@
 //! Subjects: where an event is published, forwarded and dead-lettered.
 
-use crate::contract::{consumer_name::ConsumerName, domain::Domain, event::EventType};
-use std::{collections::BTreeSet, fmt};
+use crate::contract::{consumer_name::ConsumerName, domain::Domain, event::EventType, value::ParseError};
+use std::{collections::BTreeSet, fmt, str::FromStr};
 
 /// The stream a consumer reads from.
 ///
@@ -16,7 +16,7 @@ pub enum Feed {
 }
 
 impl Feed {
-    /// The name of the stream.
+    /// Returns the name of the stream.
     #[must_use]
     pub const fn stream(self) -> &'static str {
         match self {
@@ -25,7 +25,7 @@ impl Feed {
         }
     }
 
-    /// What every subject of this feed begins with.
+    /// Returns the prefix of every subject of this feed.
     pub(crate) const fn prefix(self) -> &'static str {
         match self {
             Self::Strat => "strat.",
@@ -33,18 +33,18 @@ impl Feed {
         }
     }
 
-    /// The subject of an event.
+    /// Returns the subject of an event.
     #[must_use]
     pub fn subject(self, domain: &Domain, event_type: EventType) -> String {
         [self.prefix(), domain.as_str(), ".", event_type.as_str()].concat()
     }
 
-    /// The filter that matches events of a type in one domain, or in all of them.
+    /// Returns the filter that matches events of a type in one domain, or in all of them.
     pub(crate) fn filter(self, domain: Option<&Domain>, event_type: EventType) -> String {
         [self.prefix(), domain.map_or("*", Domain::as_str), ".", event_type.as_str()].concat()
     }
 
-    /// The filters that match events of these types in these domains, or in all if there are none.
+    /// Returns the filters that match events of these types in these domains, or in all if there are none.
     pub(crate) fn filters(
         self,
         domains: impl IntoIterator<Item = Domain>,
@@ -57,7 +57,24 @@ impl Feed {
     }
 }
 
-/// What the subject of an event says, whichever feed it came from.
+impl fmt::Display for Feed {
+    /// Writes the name of the stream.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.stream())
+    }
+}
+
+impl FromStr for Feed {
+    type Err = ParseError;
+
+    /// Reads the name of the stream.
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let named = [Self::Strat, Self::Choco].into_iter().find(|feed| feed.stream() == text);
+        named.ok_or_else(|| ParseError::new("feed", "must be STRATT_EVENTS or CHOCO_STRATT", text))
+    }
+}
+
+/// The parts of an event subject of either feed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Address<'a> {
     pub(crate) domain: &'a str,
@@ -71,16 +88,16 @@ impl<'a> Address<'a> {
         Some(Self { domain, event_type })
     }
 
-    /// The subject in `STRATT_EVENTS`, where a redriven event is published again.
+    /// Returns the subject in `STRATT_EVENTS`, where a redriven event is published again.
     pub(crate) fn strat_subject(&self) -> String {
         [Feed::Strat.prefix(), self.domain, ".", self.event_type].concat()
     }
 }
 
-/// What stands in a dead-letter subject for a domain or event type that is not one.
+/// The token of a dead-letter subject that replaces an invalid domain or event type.
 pub(crate) const UNKNOWN: &str = "_";
 
-/// The subject of a dead letter, for any subject that its event came by.
+/// Returns the subject of a dead letter, for any subject that its event arrived on.
 ///
 /// A consumer, domain or type that is not valid becomes `_`, so that hostile text never becomes part of a subject.
 pub(crate) fn dead_letter_subject(consumer: &str, event_subject: &str) -> String {
@@ -95,7 +112,7 @@ pub(crate) fn dead_letter_subject(consumer: &str, event_subject: &str) -> String
     )
 }
 
-/// The subjects of dead letters; each part may be a wildcard.
+/// Returns the subject of dead letters; each part may be a wildcard.
 pub(crate) fn dead_letter_filter(
     consumer: impl fmt::Display,
     domain: impl fmt::Display,
@@ -107,6 +124,15 @@ pub(crate) fn dead_letter_filter(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_feed_is_read_as_it_is_written() {
+        for feed in [Feed::Strat, Feed::Choco] {
+            assert_eq!(feed.to_string().parse(), Ok(feed));
+        }
+        let error = "strat".parse::<Feed>().unwrap_err();
+        assert_eq!(error.to_string(), "invalid feed \"strat\": must be STRATT_EVENTS or CHOCO_STRATT");
+    }
 
     #[test]
     fn subjects_of_both_feeds_say_the_same() {

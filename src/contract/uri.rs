@@ -28,31 +28,31 @@ const UNIT_MAX_BYTES: usize = 512;
 const RESOURCE_MAX_BYTES: usize = 2048;
 
 impl UnitUri {
-    /// The text, as it stands on the wire.
+    /// Returns the text, as it stands on the wire.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.text
     }
 
-    /// The domain; events of this unit are published under it.
+    /// Returns the domain; events of this unit are published under it.
     #[must_use]
     pub fn domain(&self) -> &Domain {
         &self.domain
     }
 
-    /// The type, such as `rule`.
+    /// Returns the type, such as `rule`.
     #[must_use]
     pub fn unit_type(&self) -> &str {
         self.parts().kind
     }
 
-    /// The slug, such as `no-secrets`.
+    /// Returns the slug, such as `no-secrets`.
     #[must_use]
     pub fn slug(&self) -> &str {
         self.parts().slug
     }
 
-    /// The semantic version, such as `1.0.0`.
+    /// Returns the semantic version, such as `1.0.0`.
     #[must_use]
     pub fn version(&self) -> &str {
         self.parts().version
@@ -72,7 +72,7 @@ struct Parts<'a> {
     version: &'a str,
 }
 
-/// The parts, or which of them is missing.
+/// Returns the parts, or which of them is missing.
 fn split(text: &str) -> Result<Parts<'_>, &'static str> {
     let rest = text.strip_prefix("strat://").ok_or("must begin with strat://")?;
     let (domain, rest) =
@@ -131,7 +131,8 @@ fn is_slug(text: &str) -> bool {
         .all(|word| is_token(word, UNIT_MAX_BYTES, |b| b.is_ascii_lowercase() || b.is_ascii_digit()))
 }
 
-/// The grammar of <https://semver.org/spec/v2.0.0.html#backusnaur-form-grammar-for-valid-semver-versions>.
+/// Checks a version against the grammar of
+/// <https://semver.org/spec/v2.0.0.html#backusnaur-form-grammar-for-valid-semver-versions>.
 fn is_semver(text: &str) -> bool {
     let (rest, build) = text.split_once('+').map_or((text, None), |(rest, build)| (rest, Some(build)));
     let (core, pre) = rest.split_once('-').map_or((rest, None), |(core, pre)| (core, Some(pre)));
@@ -161,7 +162,7 @@ fn is_identifier(text: &str) -> bool {
 pub struct ResourceUri(Box<str>);
 
 impl ResourceUri {
-    /// The text, as it stands on the wire.
+    /// Returns the text, as it stands on the wire.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0

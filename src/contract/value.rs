@@ -1,9 +1,9 @@
-//! What the validated text values of the contract have in common.
+//! The common parts of the validated text values of the contract.
 
-/// A text that is not a valid value of the type it was parsed into.
+/// An error of a text that is not a valid value of the type it was parsed into.
 ///
-/// Its `Display` names the type, shows the text and the part of it that is wrong (escaped, each cut at 64 characters), and
-/// states the rule.
+/// Its `Display` names the type, shows the text and the part of it that is wrong (escaped, each cut at 64
+/// characters), and states the rule.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
     "invalid {what} {shown:?}: {}{rule}",
@@ -17,18 +17,18 @@ pub struct ParseError {
 }
 
 impl ParseError {
-    /// `rule` states what would have been valid, so that the reader can mend the text.
+    /// Returns an error whose `rule` states what would have been valid.
     pub(crate) fn new(what: &'static str, rule: &'static str, text: &str) -> Self {
         Self { what, rule, shown: shown(text), part: None }
     }
 
-    /// The same, where the rule is one of a part of the text.
+    /// Returns the same error with the part of the text that the rule is about.
     pub(crate) fn of_part(mut self, name: &'static str, part: &str) -> Self {
         self.part = Some((name, shown(part)));
         self
     }
 
-    /// The kind of value that was asked for, such as `domain` or `unit URI`.
+    /// Returns the kind of value that was asked for, such as `domain` or `unit URI`.
     #[must_use]
     pub fn what(&self) -> &'static str {
         self.what
@@ -38,14 +38,14 @@ impl ParseError {
         self.rule
     }
 
-    /// The part that is wrong, such as `domain` or `version` of a unit URI; `None` if it is no single one.
+    /// Returns the part that is wrong, such as `domain` or `version` of a unit URI; `None` if it is no single one.
     #[must_use]
     pub fn part(&self) -> Option<&'static str> {
         self.part.as_ref().map(|(name, _)| *name)
     }
 }
 
-/// Enough of a text to recognise it.
+/// Returns the beginning of a text, enough to recognise it.
 fn shown(text: &str) -> String {
     const SHOWN: usize = 64;
     let mut shown: String = text.chars().take(SHOWN).collect();
@@ -60,7 +60,7 @@ fn shown(text: &str) -> String {
 macro_rules! text_value {
     ($name:ident, $what:literal, $valid:expr, $rule:literal, $max:expr, $pattern:expr $(, $($more:tt)+)?) => {
         impl $name {
-            /// The text, as it stands on the wire.
+            /// Returns the text, as it stands on the wire.
             #[must_use]
             pub fn as_str(&self) -> &str {
                 &self.0
@@ -169,7 +169,7 @@ pub(crate) use {text_schema, text_traits, text_value};
 #[derive(serde::Deserialize)]
 pub(crate) struct Text<'a>(#[serde(borrow)] pub(crate) std::borrow::Cow<'a, str>);
 
-/// Whether `text` has 1 to `max` bytes, each of them accepted.
+/// Returns whether `text` has 1 to `max` bytes, each of them accepted.
 pub(crate) fn is_token(text: &str, max: usize, accepted: impl Fn(u8) -> bool) -> bool {
     !text.is_empty() && text.len() <= max && text.bytes().all(accepted)
 }

@@ -1,9 +1,9 @@
-//! Why something could not be done with dead letters.
+//! The error of an operation on dead letters.
 
 use crate::error_kind::kind_words;
 use std::error::Error;
 
-/// Something that could not be done with dead letters.
+/// A failed operation on dead letters.
 #[derive(Debug, thiserror::Error)]
 #[error("{}{kind}", .sequence.map_or_else(String::new, |sequence| format!("dead letter {sequence}: ")))]
 pub struct DeadLetterError {
@@ -12,15 +12,16 @@ pub struct DeadLetterError {
     source: Option<Box<dyn Error + Send + Sync>>,
 }
 
-/// Why something could not be done with dead letters.
+/// The reason why an operation on dead letters failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum DeadLetterErrorKind {
-    /// There is no such dead letter: never was, redriven, discarded or expired.
+    /// There is no such dead letter: it never existed, or was redriven, discarded or expired.
     NotFound,
-    /// Its subject is not one of an event, so there is nowhere to redrive it to.
+    /// Its subject is not an event subject, so there is nowhere to redrive it to.
     NotRedrivable,
-    /// Its bytes were not stored with it, and the stream no longer has them: nothing, or another event at their sequence.
+    /// Its payload was not stored with it, and the stream no longer has it: there is no event, or another one, at its
+    /// sequence.
     PayloadGone,
     /// The event could not be published again; the dead letter stays.
     Publish,
@@ -30,7 +31,7 @@ pub enum DeadLetterErrorKind {
 
 kind_words!(DeadLetterErrorKind {
     NotFound => "not_found", "not found";
-    NotRedrivable => "not_redrivable", "its subject is not one of an event";
+    NotRedrivable => "not_redrivable", "its subject is not an event subject";
     PayloadGone => "payload_gone", "its payload is gone from the stream";
     Publish => "publish", "event cannot be published again";
     Unavailable => "unavailable", "broker did not answer or refused";
@@ -46,13 +47,13 @@ impl DeadLetterError {
         self
     }
 
-    /// Why it could not be done.
+    /// Returns the kind of the error.
     #[must_use]
     pub fn kind(&self) -> DeadLetterErrorKind {
         self.kind
     }
 
-    /// The dead letter that it could not be done with, if one was named.
+    /// Returns the sequence of the dead letter that the operation failed for, if it was about a single one.
     #[must_use]
     pub fn sequence(&self) -> Option<u64> {
         self.sequence

@@ -24,7 +24,7 @@ pub(crate) const REDRIVEN: &str = "Strat-Dead-Letter-Redriven";
 const PREFIX: &str = "Strat-Dead-Letter-";
 pub(crate) const MAX_TEXT: usize = 1024;
 
-/// Sets a header to `text`, whatever `text` holds: escaped to one line of printable text and cut at 1 KiB.
+/// Sets a header to any `text`, escaped to one line of printable text and cut at 1 KiB.
 pub(super) fn set(headers: &mut HeaderMap, name: &'static str, text: &str) {
     if let Ok(value) = HeaderValue::from_str(&printable(text)) {
         headers.insert(name, value);
@@ -67,7 +67,7 @@ pub(super) fn size(headers: &HeaderMap) -> usize {
     "NATS/1.0\r\n\r\n".len() + lines
 }
 
-/// The headers that belong to the event itself: neither the broker's nor those of a dead letter.
+/// Returns the headers that belong to the event itself: neither the broker's nor those of a dead letter.
 pub(super) fn of_event(headers: &HeaderMap) -> HeaderMap {
     let mut kept = HeaderMap::new();
     for (name, values) in headers.iter() {

@@ -24,108 +24,108 @@ impl DeadLetter {
         Self { sequence: message.sequence, headers: message.headers, payload: message.payload }
     }
 
-    /// Its sequence in `STRATT_DLQ`, by which it is shown, redriven and discarded.
+    /// Returns its sequence in `STRATT_DLQ`, by which it is shown, redriven and discarded.
     #[must_use]
     pub fn sequence(&self) -> u64 {
         self.sequence
     }
 
-    /// The consumer that could not handle the event.
+    /// Returns the consumer that could not handle the event.
     #[must_use]
     pub fn consumer(&self) -> &str {
         self.header(header::CONSUMER)
     }
 
-    /// Why; `None` if the record was not written by this contract.
+    /// Returns the reason; `None` if the record does not follow this contract.
     #[must_use]
     pub fn reason(&self) -> Option<DeadLetterReason> {
         self.header(header::REASON).parse().ok()
     }
 
-    /// The last error, on one line.
+    /// Returns the last error, on one line.
     #[must_use]
     pub fn error(&self) -> &str {
         self.header(header::ERROR)
     }
 
-    /// How often the server had delivered the event.
+    /// Returns how often the server had delivered the event.
     #[must_use]
     pub fn deliveries(&self) -> u64 {
         self.header(header::DELIVERIES).parse().unwrap_or_default()
     }
 
-    /// The stream the event was delivered from.
+    /// Returns the stream the event was delivered from.
     #[must_use]
     pub fn stream(&self) -> &str {
         self.header(header::STREAM)
     }
 
-    /// The event's sequence in that stream.
+    /// Returns the event's sequence in that stream.
     #[must_use]
     pub fn stream_sequence(&self) -> u64 {
         self.header(header::SEQUENCE).parse().unwrap_or_default()
     }
 
-    /// The subject the event was delivered by.
+    /// Returns the subject the event was delivered by.
     #[must_use]
     pub fn subject(&self) -> &str {
         self.header(header::SUBJECT)
     }
 
-    /// When it was dead-lettered; `None` if the record was not written by this contract.
+    /// Returns when it was dead-lettered; `None` if the record does not follow this contract.
     #[must_use]
     pub fn time(&self) -> Option<OffsetDateTime> {
         OffsetDateTime::parse(self.header(header::TIME), &Rfc3339).ok()
     }
 
-    /// The domain that the subject names.
+    /// Returns the domain that the subject names.
     #[must_use]
     pub fn domain(&self) -> &str {
         Address::parse(self.subject()).map_or("", |address| address.domain)
     }
 
-    /// The event type that the subject names.
+    /// Returns the event type that the subject names.
     #[must_use]
     pub fn event_type(&self) -> &str {
         Address::parse(self.subject()).map_or("", |address| address.event_type)
     }
 
-    /// All headers of the record: those of the event, and those of the dead letter.
+    /// Returns all headers of the record: those of the event, and those of the dead letter.
     #[must_use]
     pub fn headers(&self) -> &HeaderMap {
         &self.headers
     }
 
-    /// The original bytes; empty if [`is_payload_omitted`](Self::is_payload_omitted).
+    /// Returns the original bytes; empty if [`is_payload_omitted`](Self::is_payload_omitted).
     #[must_use]
     pub fn payload(&self) -> &Bytes {
         &self.payload
     }
 
-    /// Whether the bytes were too many to be stored beside the headers. They are in the
+    /// Returns whether the payload was too large to be stored beside the headers. It is in the
     /// [`stream`](Self::stream) at [`stream_sequence`](Self::stream_sequence) for as long as it keeps them.
     #[must_use]
     pub fn is_payload_omitted(&self) -> bool {
         self.headers.get(header::PAYLOAD_OMITTED).is_some()
     }
 
-    /// The SHA-256 of the bytes that are omitted; `None` if they are not, or if whoever wrote the record did not say.
+    /// Returns the SHA-256 of an omitted payload; `None` if it is not omitted, or the record does not have its digest.
     pub(super) fn payload_digest(&self) -> Option<&str> {
         header::get(&self.headers, header::PAYLOAD_DIGEST)
     }
 
-    /// Whether the headers of the event were too many to be stored, or could not be read. A redrive publishes the event
-    /// without them.
+    /// Returns whether the headers of the event were too large to be stored, or could not be read. A redrive
+    /// publishes the event without them.
     #[must_use]
     pub fn are_headers_omitted(&self) -> bool {
         self.headers.get(header::HEADERS_OMITTED).is_some()
     }
 
-    /// The event, if it is a valid one.
+    /// Returns the event, if it is a valid one.
     ///
     /// # Errors
     ///
-    /// Why it is not: the error that a consumer met when the reason is [`DeadLetterReason::Invalid`].
+    /// When the event is not valid: the error that a consumer got when the reason is [`DeadLetterReason::Invalid`].
     pub fn envelope(&self) -> Result<Envelope, DecodeError> {
         Envelope::decode(self.subject(), &self.payload)
     }

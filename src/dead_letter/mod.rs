@@ -1,4 +1,4 @@
-//! Dead letters: events that a consumer could not handle, kept until somebody decides.
+//! Dead letters: events that a consumer could not handle, kept until an operator decides.
 
 mod error;
 mod filter;
@@ -22,16 +22,17 @@ use async_nats::jetstream::{
     self,
     stream::{LastRawMessageErrorKind, Stream as JetStream},
 };
-use futures::{Stream, TryStreamExt, stream};
+use futures::{Stream, StreamExt, TryStreamExt, stream};
 use std::time::Duration;
 
-/// A broker that reads at all does so sooner. Who has no watch on the connection is not told that it may not.
+/// The time for a read: far longer than one takes. Without a connection watch, a permission violation looks like a
+/// time-out.
 const READ_WITHIN: Duration = Duration::from_secs(2);
 
-/// What the reason of a termination begins with when the dead letter of the event is stored already.
+/// The prefix of a termination's reason when the dead letter of the event is stored already.
 pub(crate) const DEAD_LETTERED_PREFIX: &str = "dead-lettered: ";
 
-/// Lists, shows, redrives and discards dead letters.
+/// The dead letters of a broker, to list, show, redrive and discard.
 ///
 /// ```no_run
 /// use futures::TryStreamExt;
@@ -42,7 +43,7 @@ pub(crate) const DEAD_LETTERED_PREFIX: &str = "dead-lettered: ";
 /// let filter = DeadLetterFilter::default()
 ///     .with_consumer("choco-unit-deprecated".parse()?)
 ///     .with_reason(DeadLetterReason::Exhausted);
-/// let mut found = std::pin::pin!(dead_letters.list(filter).await?);
+/// let mut found = dead_letters.list(filter).await?;
 /// while let Some(letter) = found.try_next().await? {
 ///     println!("{} {}: {}", letter.sequence(), letter.subject(), letter.error());
 ///     dead_letters.redrive(letter.sequence()).await?;
@@ -61,7 +62,7 @@ impl DeadLetters {
         Self { context: link.context(), publisher: link.publisher.clone() }
     }
 
-    /// Those that match, oldest first, as they were when this was called.
+    /// Returns the dead letters that match, oldest first, of those that were stored when this was called.
     ///
     /// # Errors
     ///
@@ -73,10 +74,12 @@ impl DeadLetters {
     pub async fn list(
         &self,
         filter: DeadLetterFilter,
-    ) -> Result<impl Stream<Item = Result<DeadLetter, DeadLetterError>> + Send + use<>, DeadLetterError> {
+    ) -> Result<impl Stream<Item = Result<DeadLetter, DeadLetterError>> + Send + Unpin + use<>, DeadLetterError>
+    {
         let stream = self.stream().await?;
         let info = stream.get_info().await.map_err(|error| unavailable(None, error))?;
-        // What is dead-lettered from now on is not part of the list: a redrive that fails again would never end.
+        // Dead letters stored from now on are not part of the list: a redrive of an event that fails again would
+        // never end.
         let last = info.state.last_sequence;
         let subject = filter.subject();
         let letters = stream::try_unfold(1, move |from| {
@@ -95,10 +98,10 @@ impl DeadLetters {
                 }
             }
         });
-        Ok(letters.try_filter(move |letter| std::future::ready(filter.accepts(letter))))
+        Ok(letters.try_filter(move |letter| std::future::ready(filter.accepts(letter))).boxed())
     }
 
-    /// One dead letter.
+    /// Returns one dead letter.
     ///
     /// # Errors
     ///
@@ -130,7 +133,7 @@ impl DeadLetters {
     /// [`NotFound`](DeadLetterErrorKind::NotFound).
     pub async fn discard(&self, sequence: u64) -> Result<(), DeadLetterError> {
         let Err(error) = self.stream().await?.delete_message(sequence).await else { return Ok(()) };
-        // The server has one code for all that can go wrong, so it is asked whether there is such a message.
+        // The server has one code for all failures, so look whether there is such a message.
         self.get(sequence).await?;
         Err(unavailable(Some(sequence), error))
     }

@@ -1,9 +1,9 @@
-//! Why an event was dead-lettered.
+//! The reason why an event was dead-lettered.
 
 use crate::contract::value::{ParseError, text_traits};
 use std::str::FromStr;
 
-/// Why an event was dead-lettered.
+/// The reason why an event was dead-lettered.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum DeadLetterReason {
@@ -18,7 +18,7 @@ pub enum DeadLetterReason {
 impl DeadLetterReason {
     pub(crate) const ALL: [Self; 3] = [Self::Exhausted, Self::Rejected, Self::Invalid];
 
-    /// The word on the wire.
+    /// Returns the word on the wire.
     #[must_use]
     pub const fn as_str(&self) -> &'static str {
         match self {

@@ -16,14 +16,15 @@ use time::OffsetDateTime;
 use tokio::time::Instant;
 use tracing::Instrument;
 
-/// Servers take 64 KiB of headers. What this leaves is for those of the record, which take 5 KiB at most, and for the trace
-/// context, which is added when the record is sent.
+/// Servers take 64 KiB of headers. What this leaves is for those of the record, which take 5 KiB at most, and for the
+/// trace context, which is added when the record is sent.
 const MOST_HEADERS: usize = 56 * 1024;
 
-/// What is known of a message when it is dead-lettered.
+/// A dead-letter record: all that is known of a message when it is dead-lettered.
 #[derive(Debug)]
 pub(crate) struct DeadLetterRecord<'a> {
-    /// Of any consumer: the server has looser rules for names than [`ConsumerName`](crate::ConsumerName) has.
+    /// The name of any consumer: the server's rules for names are looser than those of
+    /// [`ConsumerName`](crate::ConsumerName).
     pub(crate) consumer: &'a str,
     pub(crate) reason: DeadLetterReason,
     pub(crate) error: &'a str,
@@ -42,7 +43,7 @@ pub(crate) struct DeadLetterRecord<'a> {
 pub(crate) enum Headers<'a> {
     None,
     Are(&'a HeaderMap),
-    /// They cannot be read, and so cannot be written.
+    /// Headers that cannot be read, and so cannot be written.
     Unreadable {
         bytes: usize,
     },
@@ -64,7 +65,7 @@ impl<'a> From<Option<&'a HeaderMap>> for Headers<'a> {
     }
 }
 
-/// What a record does without, because it would be more than the broker takes, or cannot be written.
+/// The parts that a record leaves out because they are too large for the broker, or cannot be written.
 #[derive(Debug, Clone, Copy)]
 struct LeftOut {
     headers: bool,
@@ -72,7 +73,7 @@ struct LeftOut {
 }
 
 impl LeftOut {
-    /// Leaves out more: the larger of the two first, then both; `None` if nothing is left.
+    /// Returns what to leave out next: the larger of the two first, then both; `None` if nothing is left.
     fn more(self, headers: usize, payload: usize) -> Option<Self> {
         match (self.headers, self.payload) {
             (true, true) => None,
@@ -83,7 +84,7 @@ impl LeftOut {
 }
 
 impl DeadLetterRecord<'_> {
-    /// Stores the dead letter, once however often it is repeated within the duplicate window.
+    /// Stores the dead letter. Repeats within the duplicate window are dropped by the broker.
     pub(crate) async fn store(&self, publisher: &Publisher, deadline: Instant) -> Result<(), PublishError> {
         let consumer = header::printable(self.consumer);
         let message_id = format!("{}:{}:{consumer}", self.stream, self.sequence);
@@ -94,7 +95,8 @@ impl DeadLetterRecord<'_> {
         let stored = self.store_by_id(&message_id, publisher, deadline).instrument(span.clone()).await;
         let receipt = stored.inspect_err(|error| span::failed(&span, error.kind().as_str()))?;
         dead_lettered(&consumer, self.reason);
-        // What is wrong with an invalid event may quote it, and nothing of what events hold is logged: its dead letter tells.
+        // The error of an invalid event may quote it, and the content of events is never logged: it is in the dead
+        // letter.
         let error = (self.reason != DeadLetterReason::Invalid).then(|| header::printable(self.error));
         limited!(
             self.lines, warn, "event is dead-lettered",
@@ -116,8 +118,8 @@ impl DeadLetterRecord<'_> {
         deadline: Instant,
     ) -> Result<PublishReceipt, PublishError> {
         let receipt = self.store_as(message_id, publisher, deadline).await?;
-        // A stream that was deleted and created anew counts from one again: the broker may know this message id from a
-        // dead letter of the old stream, and has then dropped this one.
+        // A recreated stream counts from one again: the broker may know this message id from a dead letter of the old
+        // stream, and has then dropped this one.
         if receipt.is_duplicate() && !self.is_held_by(&receipt, publisher, deadline).await {
             let content = header::digest(self.payload);
             return self.store_as(&format!("{message_id}:{content}"), publisher, deadline).await;
@@ -125,8 +127,8 @@ impl DeadLetterRecord<'_> {
         Ok(receipt)
     }
 
-    /// Where the original headers, or they and the bytes together, are more than the broker takes, the record says how
-    /// many there were, and where, instead of holding them.
+    /// Stores the record under this message id. Where the original headers, or headers and payload together, are too
+    /// large for the broker, the record holds their size and their place instead.
     async fn store_as(
         &self,
         message_id: &str,
@@ -146,8 +148,8 @@ impl DeadLetterRecord<'_> {
         }
     }
 
-    /// Whether the dead letter that the broker has holds these bytes, or their digest. One that is gone, or that this user
-    /// may not read, proves nothing: a second letter is better than none, or than one that is waited for.
+    /// Returns whether the dead letter that the broker has holds this payload, or its digest. One that is gone, or
+    /// that this user may not read, proves nothing: a second dead letter is better than none, or than waiting for it.
     async fn is_held_by(&self, receipt: &PublishReceipt, publisher: &Publisher, deadline: Instant) -> bool {
         match publisher.read_until(receipt, deadline.min(Instant::now() + READ_WITHIN)).await {
             Ok(stored) => {

@@ -34,7 +34,7 @@ impl DeadLetters {
         let payload = self.payload_of(&letter).await?;
         let receipt = self.publish(&letter, payload).await?;
         match self.discard(sequence).await {
-            // Somebody else redrove it at the same time, with the same message id.
+            // Another process redrove it at the same time, with the same message id.
             Err(error) if error.kind() == DeadLetterErrorKind::NotFound => {}
             discarded => discarded?,
         }
@@ -42,7 +42,7 @@ impl DeadLetters {
         Ok(receipt)
     }
 
-    /// Redrives all that match and were there when this was called, oldest first; yields what became of each.
+    /// Redrives all that match and were stored when this was called, oldest first; yields the outcome of each.
     ///
     /// # Errors
     ///
@@ -56,17 +56,20 @@ impl DeadLetters {
     pub async fn redrive_all(
         &self,
         filter: DeadLetterFilter,
-    ) -> Result<impl Stream<Item = Result<PublishReceipt, DeadLetterError>> + Send + use<>, DeadLetterError>
-    {
+    ) -> Result<
+        impl Stream<Item = Result<PublishReceipt, DeadLetterError>> + Send + Unpin + use<>,
+        DeadLetterError,
+    > {
         let letters = self.list(filter).await?;
         let dead_letters = self.clone();
-        Ok(letters.then(move |letter| {
+        let redriven = letters.then(move |letter| {
             let dead_letters = dead_letters.clone();
             async move { dead_letters.redrive(letter?.sequence()).await }
-        }))
+        });
+        Ok(redriven.boxed())
     }
 
-    /// Publishes the event of `letter`, once however often this is repeated within the duplicate window.
+    /// Publishes the event of `letter`. Repeats within the duplicate window are dropped by the broker.
     async fn publish(&self, letter: &DeadLetter, payload: Bytes) -> Result<PublishReceipt, DeadLetterError> {
         let failed = |error| {
             DeadLetterError::new(DeadLetterErrorKind::Publish, Some(letter.sequence())).caused_by(error)
@@ -74,8 +77,8 @@ impl DeadLetters {
         let message_id = format!("{}:redrive:{}", key(letter, &payload), letter.sequence());
         let first = outgoing(letter, payload.clone(), message_id.clone())?;
         let receipt = self.publisher.publish(first).await.map_err(failed)?;
-        // A dead-letter stream that was recreated counts from one again: the broker may know this message id from the dead
-        // letter that the same event had in the old stream, and has then dropped this publish.
+        // A dead-letter stream that was recreated counts from one again: the broker may know this message id from the
+        // dead letter that the same event had in the old stream, and has then dropped this publish.
         if receipt.is_duplicate() && !self.is_of(letter, &receipt).await {
             let second = format!("{message_id}:{}", header::digest(origin(letter).as_bytes()));
             return self.publisher.publish(outgoing(letter, payload, second)?).await.map_err(failed);
@@ -83,8 +86,8 @@ impl DeadLetters {
         Ok(receipt)
     }
 
-    /// Whether the event that the broker has was published for this dead letter. One that is gone, or that this user may not
-    /// read, proves nothing: an event that is stored twice is better than one that is lost.
+    /// Returns whether the event that the broker has was published for this dead letter. One that is gone, or that
+    /// this user may not read, proves nothing: an event that is stored twice is better than one that is lost.
     async fn is_of(&self, letter: &DeadLetter, receipt: &PublishReceipt) -> bool {
         match self.publisher.read_until(receipt, Instant::now() + READ_WITHIN).await {
             Ok(stored) => stored.is_some_and(|stored| {
@@ -128,7 +131,7 @@ fn key(letter: &DeadLetter, payload: &[u8]) -> String {
     }
 }
 
-/// Returns what identifies the dead letter in whatever dead-letter stream it is: no consumer gives up a delivery twice.
+/// Returns what identifies the dead letter in any dead-letter stream: no consumer gives up a delivery twice.
 fn origin(letter: &DeadLetter) -> String {
     format!("{}:{}:{}", letter.stream(), letter.stream_sequence(), letter.consumer())
 }

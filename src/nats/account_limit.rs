@@ -1,8 +1,8 @@
-//! What the server answers where an account, a stream or the server may not have more.
+//! The error codes of a server whose limit of an account, a stream or the server itself is reached.
 
 use async_nats::jetstream::{self, ErrorCode};
 
-/// Whether a limit is reached: storage, memory, streams, or consumers.
+/// Returns whether a limit is reached: of storage, memory, streams, or consumers.
 pub(crate) fn is_reached(answer: &jetstream::Error) -> bool {
     matches!(
         answer.error_code(),

@@ -3,12 +3,12 @@
 use crate::nats::api::of_ack;
 use std::time::Duration;
 
-/// The ack subject of a delivery:
-/// `$JS.ACK.{stream}.{consumer}.{deliveries}.{sequence}.{of the consumer}.{nanoseconds}.{pending}`; newer servers have the
-/// domain and the account before the stream. Parsed once for each message, without allocating.
+/// The ack subject of a delivery: `$JS.ACK.{stream}.{consumer}.{deliveries}.{sequence}.{of the
+/// consumer}.{nanoseconds}.{pending}`; newer servers have the domain and the account before the stream. Parsed once
+/// for each message, without allocating.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct AckSubject {
-    /// How often the server delivered the message, this time included.
+    /// The number of times that the server has delivered the message, this time included.
     pub(crate) deliveries: u64,
     /// The sequence in the stream.
     pub(crate) sequence: u64,
@@ -18,7 +18,7 @@ pub(crate) struct AckSubject {
     pub(crate) stored_at: Duration,
 }
 
-/// How many dots follow the prefix on servers that do not name the domain.
+/// The number of dots after the prefix on servers that do not name the domain.
 const DOTS_WITHOUT_DOMAIN: usize = 6;
 
 impl AckSubject {

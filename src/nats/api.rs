@@ -115,8 +115,8 @@ pub(crate) fn ack(stream: &str, durable: &str, deliveries: u64, sequence: u64, d
 
 /// Returns the subjects of all acknowledgements for a durable, in both forms that servers use.
 ///
-/// They have a fixed number of tokens. With `>` in place of the last five, one form of this durable would match the other
-/// form of a foreign one, and `+NXT` as an acknowledgement is a request for a message.
+/// They have a fixed number of tokens. With `>` in place of the last five, one form of this durable would match the
+/// other form of a foreign one, and `+NXT` as an acknowledgement is a request for a message.
 pub(crate) fn acks(stream: &str, durable: &str) -> [String; 2] {
     [
         format!("{ACK_PREFIX}{stream}.{durable}.*.*.*.*.*"),

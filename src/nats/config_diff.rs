@@ -1,5 +1,6 @@
 //! The comparison of a configuration with the one that is wanted.
 
+use serde::Serialize;
 use std::fmt::{self, Debug};
 
 /// A setting of a configuration, with its value as a person would write it.
@@ -23,7 +24,7 @@ impl Setting {
 }
 
 /// A setting that is not what it should be.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(crate) struct ConfigDifference {
     pub(crate) field: &'static str,
     pub(crate) found: String,

@@ -1,4 +1,4 @@
-//! Logs what becomes of the connection to the broker, which the client library logs in its own words only.
+//! Log lines about the connection to the broker, for each component that uses it.
 
 use crate::telemetry::log_limit::{LogLimit, limited};
 use async_nats::{Client, connection::State};
@@ -7,11 +7,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Logs once when the connection is lost, and once when it is back.
+/// A log of the connection: one line when it is lost, and one when it is back.
 #[derive(Debug)]
 pub(crate) struct ConnectionLog {
     client: Client,
-    /// The count of connections at the last look: one that was made anew between two looks was lost as well.
+    /// The number of connects at the last check, which reveals a loss between two checks.
     connects: u64,
     lost_at: Option<Instant>,
 }
@@ -21,7 +21,7 @@ impl ConnectionLog {
         Self { connects: connects(&client), client, lost_at: None }
     }
 
-    /// Looks at the connection; to be called again and again.
+    /// Checks the connection; to be called periodically.
     pub(crate) fn look(&mut self, lines: &LogLimit) {
         let owner = lines.owner();
         let is_connected = self.client.connection_state() == State::Connected;
@@ -29,7 +29,7 @@ impl ConnectionLog {
         match (self.lost_at, is_connected) {
             (None, false) => {
                 self.lost_at = Some(Instant::now());
-                limited!(lines, warn, "connection to the broker is lost, and is waited for", owner);
+                limited!(lines, warn, "connection to the broker is lost; waiting for it", owner);
             }
             (Some(lost_at), true) => {
                 self.lost_at = None;
@@ -45,7 +45,7 @@ impl ConnectionLog {
     }
 }
 
-/// How often the client has connected: once, and once more after each loss.
+/// Returns how often the client has connected: once, and once more after each loss.
 pub(crate) fn connects(client: &Client) -> u64 {
     client.statistics().connects.load(Ordering::Relaxed)
 }

@@ -1,5 +1,5 @@
-//! The events of a connection that the server reports to no single request: permission violations, and why the connection
-//! was lost.
+//! The events of a connection that the server reports to no single request: permission violations, and why the
+//! connection was lost.
 
 use crate::{
     nats::permission_violation::PermissionViolation,
@@ -14,23 +14,24 @@ use std::{
 };
 use tokio::sync::Notify;
 
-/// How many violated subjects are remembered: far more than a service uses.
+/// The number of violated subjects that are remembered: far more than a service uses.
 const REMEMBERED: usize = 1024;
 
-/// A listener on one connection, which knows the subjects that the server refuses and why the connection was lost, so that
-/// a missing permission or an expired password is reported as such.
+/// A listener on one connection, which knows the subjects that the server refuses and why the connection was lost, so
+/// that a missing permission or an expired password is reported as such.
 ///
-/// A server reports a permission violation to the connection, not to the publish or the subscription that caused it: those
-/// wait until they time out. With a watch, a publish fails within a second with
+/// A server reports a permission violation to the connection, not to the publish or the subscription that caused it:
+/// those wait until they time out. With a watch, a publish fails within a second with
 /// [`PermissionDenied`](crate::PublishErrorKind::PermissionDenied), and a consumer ends with
-/// [`PermissionDenied`](crate::ConsumeErrorKind::PermissionDenied); both name the subject. Without a watch, a publish times
-/// out and a consumer waits.
+/// [`PermissionDenied`](crate::ConsumeErrorKind::PermissionDenied); both name the subject. Without a watch, a publish
+/// times out and a consumer waits.
 ///
-/// Likewise, a publish is not told that its connection was lost because the user expired: it waits for a new connection.
-/// With a watch, errors of a lost connection have a [cause](std::error::Error::source) that says why it was lost, and so
-/// does the [status](crate::BridgeStatus::connection_error).
+/// Likewise, a publish does not learn that its connection was lost because the user expired: it waits for a new
+/// connection. With a watch, errors of a lost connection have a [cause](std::error::Error::source) that says why it
+/// was lost, and so does the [status](crate::BridgeStatus::connection_error).
 ///
-/// A connection has a single event callback, which belongs to the host. A host that does not use it gives it to the watch:
+/// A connection has a single event callback, which belongs to the host. A host that does not use it gives it to the
+/// watch:
 ///
 /// ```no_run
 /// use stratt_event_bridge::{ConnectionWatch, EventBridge, async_nats};
@@ -45,8 +46,8 @@ const REMEMBERED: usize = 1024;
 /// # }
 /// ```
 ///
-/// A host that uses it calls [`observe`](Self::observe) in its callback. The watch is a cheap, cloneable handle and remembers
-/// a bounded number of subjects. It is meant for one connection.
+/// A host that uses it calls [`observe`](Self::observe) in its callback. The watch is a cheap, cloneable handle and
+/// remembers a bounded number of subjects. It is meant for one connection.
 #[derive(Debug, Clone, Default)]
 pub struct ConnectionWatch {
     inner: Arc<Inner>,
@@ -159,8 +160,8 @@ impl ConnectionWatch {
         Mark(self.lock().count)
     }
 
-    /// Awaits the answer to a request, or the permission violation because of which there will be none: one since the mark
-    /// that `is_meant`, or one of the inbox that the answer goes to.
+    /// Awaits the answer to a request, or the permission violation because of which there will be none: one since the
+    /// mark that `is_meant`, or one of the inbox that the answer goes to.
     pub(crate) async fn guard<T>(
         &self,
         since: Mark,
@@ -216,7 +217,7 @@ impl ConnectionWatch {
 }
 
 impl Disconnected {
-    /// Makes one line of printable text of anything that a server says.
+    /// Makes one line of printable text of a server's message.
     fn new(why: &str) -> Self {
         const LONGEST: usize = 256;
         let printable = why.chars().filter(|c| !c.is_control()).take(LONGEST);

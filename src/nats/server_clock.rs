@@ -1,4 +1,4 @@
-//! The time as the server tells it.
+//! The server's time.
 
 use std::{
     sync::{Mutex, PoisonError},
@@ -6,7 +6,7 @@ use std::{
 };
 use tokio::time::Instant;
 
-/// The clock of the server, as far as it is known here. What this machine takes the time for does not matter.
+/// The clock of the server, as far as it is known here, independent of the clock of this machine.
 #[derive(Debug, Default)]
 pub(crate) struct ServerClock(Mutex<Option<Reading>>);
 
@@ -18,13 +18,13 @@ struct Reading {
 }
 
 impl ServerClock {
-    /// Notes what the server took the time for a moment ago, since 1970.
+    /// Sets the time that the server has just reported, since 1970.
     pub(crate) fn set(&self, time: Duration) {
         let reading = Reading { time, at: Instant::now() };
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(reading);
     }
 
-    /// Returns the time since 1970; `None` while the server was not asked.
+    /// Returns the time since 1970; `None` until the server has reported it.
     pub(crate) fn now(&self) -> Option<Duration> {
         let reading = (*self.0.lock().unwrap_or_else(PoisonError::into_inner))?;
         Some(reading.time + reading.at.elapsed())
@@ -39,10 +39,10 @@ mod tests {
     fn only_the_server_sets_it() {
         let clock = ServerClock::default();
         assert_eq!(clock.now(), None);
-        // Not even near to what this machine takes the time for.
-        let told = Duration::from_secs(1_000_000_000);
-        clock.set(told);
+        // Far from the time of this machine.
+        let time = Duration::from_secs(1_000_000_000);
+        clock.set(time);
         let now = clock.now().unwrap();
-        assert!(now >= told && now < told + Duration::from_secs(60), "{now:?}");
+        assert!(now >= time && now < time + Duration::from_secs(60), "{now:?}");
     }
 }

@@ -1,4 +1,4 @@
-//! A message as it is stored, whatever its headers are.
+//! A stored message with any headers, even unreadable ones.
 
 use crate::nats::api::ApiSubject;
 use async_nats::{
@@ -17,7 +17,7 @@ pub(crate) struct Stored {
     pub(crate) subject: String,
     /// The headers as they are sent; empty where there are none.
     pub(crate) header: Bytes,
-    /// The same as async-nats reads them; `None` if it cannot.
+    /// The headers as async-nats reads them; `None` if it cannot.
     pub(crate) headers: Option<HeaderMap>,
     pub(crate) payload: Bytes,
 }
@@ -28,7 +28,7 @@ struct Answer {
 }
 
 impl Stored {
-    /// The message at `sequence`; `None` if there is none.
+    /// Returns the message at `sequence`; `None` if there is none.
     pub(crate) async fn at(
         context: &Context,
         stream: &str,
@@ -37,7 +37,7 @@ impl Stored {
         Self::ask(context, stream, json!({ "seq": sequence })).await
     }
 
-    /// The first message from `sequence` on whose subject matches `filter`; `None` if there is none.
+    /// Returns the first message from `sequence` on whose subject matches `filter`; `None` if there is none.
     pub(crate) async fn next(
         context: &Context,
         stream: &str,
@@ -47,8 +47,8 @@ impl Stored {
         Self::ask(context, stream, json!({ "seq": sequence, "next_by_subj": filter })).await
     }
 
-    /// The answer is JSON. A direct get would send the headers as they are, and those that async-nats cannot read cut the
-    /// connection.
+    /// Requests a message as JSON. A direct get would send the headers as they are, and headers that async-nats
+    /// cannot read cut the connection.
     async fn ask(
         context: &Context,
         stream: &str,

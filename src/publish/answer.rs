@@ -1,20 +1,20 @@
-//! What comes to the inbox of a publish.
+//! The answers that arrive in the inbox of a publish.
 
 use crate::publish::{PublishReceipt, failure::Failure};
 use async_nats::{Message, StatusCode, jetstream};
 use serde::Deserialize;
 use std::borrow::Cow;
 
-/// An answer to a published message. It borrows from the message that brought it.
+/// An answer to a published message, borrowed from the message that brought it.
 #[derive(Debug)]
 pub(super) enum Answer<'a> {
     Stored(Stored<'a>),
-    /// Held until its batch is committed.
+    /// Staged until its batch is committed.
     Staged,
     Refused(jetstream::Error),
     /// No stream takes the subject.
     NoStream,
-    /// Not an answer of JetStream: whoever listens on the subject can send something.
+    /// Not an answer of JetStream: any subscriber of the subject can send one.
     Foreign,
 }
 
@@ -22,20 +22,20 @@ pub(super) enum Answer<'a> {
 pub(super) struct Stored<'a> {
     #[serde(borrow)]
     pub(super) stream: Cow<'a, str>,
-    /// Of a batch, that of its last message.
+    /// The sequence of the message, or of the last one of a batch.
     #[serde(rename = "seq")]
     pub(super) sequence: u64,
     #[serde(default, rename = "duplicate")]
     pub(super) is_duplicate: bool,
-    /// Of a batch, how many messages it has.
+    /// The number of messages of a batch.
     #[serde(default)]
     pub(super) count: Option<u64>,
-    /// A refusal names the stream as well, and a sequence of 0.
+    /// An error names the stream as well, and a sequence of 0.
     #[serde(default)]
     error: Option<jetstream::Error>,
 }
 
-/// A refusal that may name nothing.
+/// An error that may name no stream.
 #[derive(Deserialize)]
 struct Refused {
     error: jetstream::Error,
@@ -59,12 +59,12 @@ impl<'a> Answer<'a> {
         }
     }
 
-    /// The receipt of what is stored, or why nothing is. One that is not [final](is_final) says neither.
+    /// Returns the receipt, or the failure. An answer that is not [final](is_final) counts as none.
     pub(super) fn receipt(self) -> Result<PublishReceipt, Failure> {
         self.outcome().unwrap_or_else(|| Err(Failure::unanswered())).map(PublishReceipt::from)
     }
 
-    /// What is stored, or why nothing is; `None` of one that is not final.
+    /// Returns what is stored, or the failure; `None` if the answer is not final.
     pub(super) fn outcome(self) -> Option<Result<Stored<'a>, Failure>> {
         Some(match self {
             Self::Stored(Stored { sequence: 0, .. }) => Err(Failure::without_sequence()),
@@ -76,12 +76,12 @@ impl<'a> Answer<'a> {
     }
 }
 
-/// Whether it is one to a message that is in no batch, or to the last one of a batch.
+/// Returns whether it answers a message that is in no batch, or the last one of a batch.
 pub(super) fn is_final(answer: &Answer<'_>) -> bool {
     !matches!(answer, Answer::Staged | Answer::Foreign)
 }
 
-/// Whether JetStream may have given it.
+/// Returns whether JetStream may have given it.
 pub(super) fn is_of_jetstream(answer: &Answer<'_>) -> bool {
     !matches!(answer, Answer::Foreign)
 }
@@ -98,7 +98,7 @@ mod tests {
     #[test]
     fn answers_of_a_real_server_are_told_apart() {
         let read = |payload| format!("{:?}", Answer::read(&message(None, payload)));
-        for (payload, told) in [
+        for (payload, expected) in [
             (r#"{"stream":"S","seq":7}"#, "Stored(Stored { stream: \"S\", sequence: 7, is_duplicate: false"),
             (
                 r#"{"stream":"S","seq":7,"duplicate":true}"#,
@@ -114,9 +114,9 @@ mod tests {
             ("{}", "Foreign"),
             (r#"{"stream":"S","seq":-1}"#, "Foreign"),
         ] {
-            assert!(read(payload).starts_with(told), "{payload}: {}", read(payload));
+            assert!(read(payload).starts_with(expected), "{payload}: {}", read(payload));
         }
-        let nobody = message(Some(StatusCode::NO_RESPONDERS), "");
-        assert!(matches!(Answer::read(&nobody), Answer::NoStream));
+        let no_stream = message(Some(StatusCode::NO_RESPONDERS), "");
+        assert!(matches!(Answer::read(&no_stream), Answer::NoStream));
     }
 }

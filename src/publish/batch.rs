@@ -1,4 +1,5 @@
-//! Events that are stored all together or not at all: <https://github.com/nats-io/nats-architecture-and-design/blob/main/adr/ADR-50.md>.
+//! Events that are stored all together or not at all:
+//! <https://github.com/nats-io/nats-architecture-and-design/blob/main/adr/ADR-50.md>.
 
 use crate::{
     contract::event::key::IdempotencyKey,
@@ -28,7 +29,7 @@ use uuid::Uuid;
 /// The most messages of a batch, which is the server's default.
 pub(crate) const MAX_BATCH: usize = 1000;
 
-/// How many messages are asked for at once whether they are stored.
+/// The number of messages that are looked up at once.
 const PROBES: usize = 64;
 
 const ATOMIC_PUBLISH_DISABLED: u64 = 10_174;
@@ -38,9 +39,9 @@ const BATCH_CONTAINS_DUPLICATE: u64 = 10_201;
 const TOO_MANY_BATCHES: u64 = 10_210;
 const ROLLUP_FAILED: u64 = 10_111;
 
-/// Why a batch was not stored.
+/// The reason why a batch was not stored.
 enum BatchFailure {
-    /// The server has a message id of it already, or lost a part of it.
+    /// The server has one of its message ids already, or lost a part of it.
     MayHoldStored(Failure),
     Other(Failure),
 }
@@ -52,7 +53,7 @@ impl<T: Into<Failure>> From<T> for BatchFailure {
 }
 
 impl Publisher {
-    /// Stores `facts` in one batch, without those that are stored already; receipts come in their order.
+    /// Stores `events` in one batch, without those that are stored already; receipts come in their order.
     pub(crate) async fn publish_batch(
         &self,
         events: &[EncodedEvent],
@@ -60,15 +61,15 @@ impl Publisher {
         self.publish_batch_until(events, Instant::now() + self.options.retry_budget()).await
     }
 
-    /// The same until `deadline`.
+    /// Does the same until `deadline`.
     pub(crate) async fn publish_batch_until(
         &self,
         events: &[EncodedEvent],
         deadline: Instant,
     ) -> Result<Vec<PublishReceipt>, PublishError> {
-        // An older one would store them one by one.
+        // An older server would store them one by one.
         if !self.context.client().is_server_compatible(2, 12, 0) {
-            let cause = "nats-server 2.12 or newer is needed for batches";
+            let cause = "batches need nats-server 2.12 or newer";
             return Err(PublishError::caused(PublishErrorKind::Unsupported, cause));
         }
         if events.len() > MAX_BATCH {
@@ -99,7 +100,7 @@ impl Publisher {
                 }
                 Err(BatchFailure::MayHoldStored(failure)) => {
                     match self.leave_out_stored(&mut events, &mut receipts, deadline).await {
-                        // With what is left, at once.
+                        // At once with the rest.
                         Ok(true) => continue,
                         Ok(false) => failure,
                         Err(failure) => failure,
@@ -152,12 +153,14 @@ impl Publisher {
                 return committed(&answer, events.len());
             }
             if number == 1 {
-                // A server that knows batches stores nothing yet. One that does not, behind the one that this
-                // connection is with, is found out before it has stored more.
+                // A server with batches stores nothing yet. A stream leader without, behind the server of this
+                // connection, is detected before it has stored more.
                 let answer = self.ask(event.with(headers), until, is_of_jetstream).await?;
                 match Answer::read(&answer) {
                     Answer::Staged => {}
-                    Answer::Stored(_) => return Err(unsupported("stream leader knows no batches", true)),
+                    Answer::Stored(_) => {
+                        return Err(unsupported("stream leader does not support batches", true));
+                    }
                     answer => return Err(refused(answer)),
                 }
             } else {
@@ -168,7 +171,7 @@ impl Publisher {
         Ok(Vec::new())
     }
 
-    /// Finds those that are stored, and says whether there are any.
+    /// Leaves out the events that are stored already, and returns whether there are any.
     async fn leave_out_stored(
         &self,
         events: &mut Vec<&EncodedEvent>,
@@ -191,9 +194,10 @@ impl Publisher {
         Ok(events.len() < before)
     }
 
-    /// Asks the broker whether it has a message id, by a publish that it cannot store: it looks for a duplicate before it
-    /// refuses a roll-up that does not exist. It looks at expected sequences first, but only in streams without replicas; and
-    /// an expected last message id that is wrong holds up a stream with replicas for seconds (2.15.1).
+    /// Looks up a message id by a publish that the broker cannot store: it checks for a duplicate before it refuses a
+    /// roll-up that does not exist. An expected sequence would not do: the broker checks it first, but only in
+    /// streams without replicas. An expected last message id that is wrong holds up a stream with replicas for
+    /// seconds (2.15.1).
     async fn stored_as(
         &self,
         event: &EncodedEvent,
@@ -214,7 +218,7 @@ impl Publisher {
         receipt: PublishReceipt,
         deadline: Instant,
     ) -> Result<PublishReceipt, Failure> {
-        if !self.options.verifies_duplicates() {
+        if !self.options.verify_duplicates() {
             return Ok(receipt);
         }
         let message = event.clone().into_outgoing();
@@ -223,7 +227,7 @@ impl Publisher {
     }
 }
 
-/// The receipts of a commit: a batch is stored in one piece.
+/// Returns the receipts of a commit: a batch is stored in one piece.
 fn committed(answer: &Message, size: usize) -> Result<Vec<PublishReceipt>, BatchFailure> {
     let Stored { stream, sequence: last, count, .. } = match Answer::read(answer) {
         Answer::Stored(stored) => stored,
@@ -266,7 +270,7 @@ fn unsupported(cause: impl Into<Box<dyn std::error::Error + Send + Sync>>, unkno
     Failure { error, try_again: false }.into()
 }
 
-/// The receipt of each fact; one that came before in the same batch is a duplicate of it.
+/// Returns the receipt of each event; a repeated event in the same batch is a duplicate of the first.
 fn in_order(
     events: &[EncodedEvent],
     mut receipts: HashMap<IdempotencyKey, PublishReceipt>,

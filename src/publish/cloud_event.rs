@@ -10,8 +10,8 @@ use async_nats::{HeaderMap, HeaderName};
 
 /// The attributes of a CloudEvent, as they are written.
 ///
-/// The binding asks for percent-encoding of blanks, quotes, percent signs and whatever is not printable ASCII. No value of
-/// the contract that is used here may hold one of them.
+/// The binding asks for percent-encoding of blanks, quotes, percent signs and anything but printable ASCII. No value
+/// of the contract that is used here may hold one of them.
 #[derive(Debug, Clone)]
 pub(super) struct CloudEvent {
     id: String,
@@ -44,8 +44,8 @@ impl CloudEvent {
     }
 }
 
-/// A source is a URI, unless its service cannot be a scheme. Then it is a relative reference, in whose first segment there
-/// may be no colon.
+/// Returns a source as a URI. If its service cannot be a scheme, it becomes a relative reference, whose first segment
+/// must not have a colon.
 fn uri_of(source: &Source) -> String {
     let source = source.as_str();
     let service = source.split(':').next().unwrap_or_default();

@@ -1,4 +1,4 @@
-//! An envelope, written.
+//! An encoded envelope.
 
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 use crate::telemetry::trace_context::StoredTrace;
@@ -12,15 +12,15 @@ use crate::{
 use async_nats::{HeaderMap, HeaderName, Subject, header::NATS_MESSAGE_ID, jetstream::Context};
 use bytes::Bytes;
 
-/// An envelope, written once: what every attempt to publish it needs. Cheap to keep, since its headers are made when they
-/// are sent.
+/// An encoded envelope: all that every attempt to publish it needs. Cheap to keep, since its headers are made when it
+/// is sent.
 #[derive(Debug, Clone)]
 pub(crate) struct EncodedEvent {
     pub(super) subject: Subject,
     pub(super) key: IdempotencyKey,
     pub(super) payload: Bytes,
     pub(super) cloud_event: Option<Box<CloudEvent>>,
-    /// That it was announced in, if that was earlier.
+    /// The trace in which it was announced, if that was earlier.
     #[cfg(any(feature = "postgres", feature = "sqlite"))]
     pub(super) trace: Option<Box<StoredTrace>>,
 }
@@ -43,7 +43,7 @@ impl EncodedEvent {
         })
     }
 
-    /// One that was written earlier, by whoever had the envelope, and that stays in the trace of that.
+    /// Returns an event that was encoded earlier, and that stays in the trace of that time.
     #[cfg(any(feature = "postgres", feature = "sqlite"))]
     pub(crate) fn written(
         subject: String,
@@ -55,11 +55,11 @@ impl EncodedEvent {
         Self { subject: subject.into(), key, payload, cloud_event: None, trace }
     }
 
-    /// The same, as a CloudEvent.
+    /// Returns the same event as a CloudEvent.
     ///
     /// # Errors
     ///
-    /// When what was written is no envelope that belongs on this subject.
+    /// When the payload is no envelope for this subject.
     #[cfg(any(feature = "postgres", feature = "sqlite"))]
     pub(crate) fn into_cloud_event(self) -> Result<Self, crate::contract::envelope::DecodeError> {
         let envelope: Envelope = Envelope::decode(&self.subject, &self.payload)?;
@@ -84,7 +84,7 @@ impl EncodedEvent {
         headers
     }
 
-    /// What is sent with these headers.
+    /// Returns the parts of a message with these headers.
     pub(super) fn with(&self, headers: HeaderMap) -> (Subject, HeaderMap, Bytes) {
         (self.subject.clone(), headers, self.payload.clone())
     }

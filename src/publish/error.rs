@@ -1,14 +1,14 @@
-//! Why a publish failed, and whether it may have been stored all the same.
+//! The error of a failed publish.
 
 use crate::{
-    contract::envelope::{BuildError, EncodeError},
+    contract::envelope::{EncodeError, EnvelopeBuildError},
     error_kind::kind_words,
 };
 use std::error::Error;
 
 /// A publish that failed.
 ///
-/// [`is_outcome_unknown`](Self::is_outcome_unknown) is the question to ask before anything else.
+/// Check [`is_outcome_unknown`](Self::is_outcome_unknown) before anything else.
 #[derive(Debug, thiserror::Error)]
 #[error("{kind}{}", if *.outcome_unknown { " (it may have been stored)" } else { "" })]
 pub struct PublishError {
@@ -17,7 +17,7 @@ pub struct PublishError {
     source: Option<Box<dyn Error + Send + Sync>>,
 }
 
-/// Why a publish failed.
+/// The reason why a publish failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum PublishErrorKind {
@@ -32,23 +32,25 @@ pub enum PublishErrorKind {
     Disconnected,
     /// No stream takes this subject: not provisioned, or its leader was not elected within the retry budget.
     StreamNotFound,
-    /// The stream has reached a limit of its size and refuses what is new.
+    /// The stream has reached its size limit and refuses new messages.
     StreamFull,
     /// A limit of the account or the server is reached, such as its storage; the source says which. Nothing more is
     /// stored until there is room again or the limit is raised.
     LimitReached,
     /// The server or the stream is there but cannot store at present (no quorum, no resources).
     Unavailable,
-    /// The server refused it for a reason that stands in the source.
-    Rejected,
+    /// The broker refused it; the source has the reason.
+    Refused,
     /// The user of the connection may not publish to this subject, or not receive the acknowledgement; the source
-    /// names the subject. Told only with a [`ConnectionWatch`](crate::ConnectionWatch), else it is a time-out.
+    /// names the subject. Reported only with a [`ConnectionWatch`](crate::ConnectionWatch); without one it is a
+    /// time-out.
     PermissionDenied,
-    /// The broker dropped it as a duplicate, but has something else under its message id: somebody stored that first.
-    /// Told only where duplicates are [verified](crate::BridgeOptions::with_verify_duplicates). The event is not
-    /// stored, and can be once the duplicate window has passed.
+    /// The broker dropped it as a duplicate, but has something else under its message id, which another publisher
+    /// stored first. Reported only where duplicates are [verified](crate::BridgeOptions::with_verify_duplicates). The
+    /// event is not stored, and can be once the duplicate window has passed.
     Suppressed,
-    /// The server or the stream takes no [batches](crate::EventBridge::publish_batch). Final.
+    /// The server does not support [batches](crate::EventBridge::publish_batch), or the stream does not allow them.
+    /// Final.
     Unsupported,
 }
 
@@ -61,10 +63,10 @@ kind_words!(PublishErrorKind {
     StreamFull => "stream_full", "stream is full";
     LimitReached => "limit_reached", "limit of the account or the server is reached";
     Unavailable => "unavailable", "stream is not available";
-    Rejected => "rejected", "broker refused the message";
+    Refused => "refused", "broker refused the message";
     PermissionDenied => "permission_denied", "permission is denied";
     Suppressed => "suppressed", "something else is stored under the message id";
-    Unsupported => "unsupported", "broker takes no batches";
+    Unsupported => "unsupported", "batches are not enabled on the server or the stream";
 });
 
 impl PublishError {
@@ -81,7 +83,7 @@ impl PublishError {
         self
     }
 
-    /// With a cause, where it has none that says more.
+    /// Returns the error with this cause, if it has none yet.
     pub(super) fn or_caused(mut self, cause: Option<impl Error + Send + Sync + 'static>) -> Self {
         if self.source.is_none() {
             self.source = cause.map(Into::into);
@@ -89,24 +91,24 @@ impl PublishError {
         self
     }
 
-    /// Why it failed.
+    /// Returns the kind of the error.
     #[must_use]
     pub fn kind(&self) -> PublishErrorKind {
         self.kind
     }
 
-    /// Whether the event may have been stored, or may still be.
+    /// Returns whether the event may have been stored, or may still be.
     ///
-    /// Publishing the same fact again is then the right thing to do: it has the same key and is stored once within
-    /// the duplicate window; beyond it, consumers skip the second one.
+    /// Then publish the same fact again: it has the same key and is stored once within the duplicate window; beyond
+    /// the window, consumers skip the second one.
     #[must_use]
     pub fn is_outcome_unknown(&self) -> bool {
         self.outcome_unknown
     }
 }
 
-impl From<BuildError> for PublishError {
-    fn from(error: BuildError) -> Self {
+impl From<EnvelopeBuildError> for PublishError {
+    fn from(error: EnvelopeBuildError) -> Self {
         Self::caused(PublishErrorKind::Invalid, error)
     }
 }

@@ -1,4 +1,4 @@
-//! What a failed attempt says.
+//! The failure of one attempt.
 
 use crate::{
     nats::{account_limit, permission_violation::PermissionViolation},
@@ -13,7 +13,7 @@ use std::error::Error;
 /// The code of "duplicate message id is in process", which a stream with replicas answers.
 const IN_PROCESS: u64 = 10_158;
 
-/// What one failed attempt says about the message and about trying again.
+/// A failed attempt: its error, and whether another attempt can help.
 pub(super) struct Failure {
     pub(super) error: PublishError,
     pub(super) try_again: bool,
@@ -27,19 +27,19 @@ impl Failure {
         }
     }
 
-    /// The same, of a message of which an earlier one may have been stored.
+    /// Returns the same failure, for a message that an earlier attempt may have stored.
     pub(super) fn of_unknown_outcome(self) -> Self {
         Self { error: self.error.with_outcome_unknown(true), ..self }
     }
 
-    /// The replicas are about to store it, from an earlier attempt or another publisher of the same fact, and may yet
-    /// fail to: only a repeat tells.
+    /// Returns the failure of a message that the replicas are about to store, from an earlier attempt or another
+    /// publisher of the same fact. They may yet fail to: only a repeat can show it.
     fn in_process(error: jetstream::Error) -> Self {
         let error = PublishError::caused(PublishErrorKind::Unavailable, error);
         Self { error: error.with_outcome_unknown(true), try_again: true }
     }
 
-    /// A server of 2.10 answers with no sequence where newer ones say "in process".
+    /// Returns the failure of an answer without a sequence, which 2.10 sends where newer servers answer "in process".
     pub(super) fn without_sequence() -> Self {
         let error = PublishError::new(PublishErrorKind::Unavailable).with_outcome_unknown(true);
         Self { error, try_again: true }
@@ -59,7 +59,7 @@ impl Failure {
         Self { error: PublishError::new(PublishErrorKind::TooLarge), try_again: false }
     }
 
-    /// The command channel of the client is gone.
+    /// Returns the failure of a client whose command channel is gone.
     pub(super) fn disconnected(cause: impl Error + Send + Sync + 'static) -> Self {
         Self { error: PublishError::caused(PublishErrorKind::Disconnected, cause), try_again: false }
     }
@@ -99,7 +99,7 @@ impl From<context::PublishError> for Failure {
     }
 }
 
-/// What a server's refusal means: <https://github.com/nats-io/nats-server/blob/main/server/errors.json>.
+/// Returns the meaning of a server's error: <https://github.com/nats-io/nats-server/blob/main/server/errors.json>.
 fn meaning(answer: &jetstream::Error) -> PublishErrorKind {
     const MESSAGE_EXCEEDS_MAXIMUM: u64 = 10_054;
     const STORE_FAILED: u64 = 10_077;
@@ -110,6 +110,6 @@ fn meaning(answer: &jetstream::Error) -> PublishErrorKind {
         (STORE_FAILED, _) if is_full => PublishErrorKind::StreamFull,
         _ if account_limit::is_reached(answer) => PublishErrorKind::LimitReached,
         (_, 503) => PublishErrorKind::Unavailable,
-        _ => PublishErrorKind::Rejected,
+        _ => PublishErrorKind::Refused,
     }
 }

@@ -7,11 +7,11 @@ use crate::{
 use std::collections::VecDeque;
 use tokio::time::Instant;
 
-/// Numbered slots in a ring: numbers grow by one and are never used again, so that a late answer cannot settle the
+/// A ring of numbered publishes. Numbers grow by one and are never reused, so that a late answer cannot settle the
 /// publish of another event.
 #[derive(Debug, Default)]
 pub(super) struct Flight {
-    /// The number of the oldest slot.
+    /// The number of the oldest publish.
     first: u64,
     publishes: VecDeque<Publish>,
 }
@@ -19,7 +19,7 @@ pub(super) struct Flight {
 #[derive(Debug)]
 enum Publish {
     Sent(Sent),
-    /// Its first attempt failed, and somebody else sees to it.
+    /// It waits, is repeated or is verified by a future outside the ring.
     SlowPath,
     Done(Result<PublishReceipt, PublishError>),
 }
@@ -30,7 +30,7 @@ pub(super) struct Sent {
     pub(super) event: EncodedEvent,
     pub(super) publish_span: PublishSpan,
     pub(super) mark: Mark,
-    pub(super) sent_at: Instant,
+    pub(super) begun: Instant,
     pub(super) deadline: Instant,
 }
 
@@ -43,9 +43,9 @@ impl Flight {
         self.publishes.is_empty()
     }
 
-    /// The number that the next publish will have.
+    /// Returns the number of the next publish.
     pub(super) fn next_number(&self) -> u64 {
-        // At one each nanosecond, the numbers last for centuries.
+        // At one per nanosecond, the numbers last for centuries.
         self.first.saturating_add(u64::try_from(self.publishes.len()).unwrap_or(u64::MAX))
     }
 
@@ -61,7 +61,7 @@ impl Flight {
         self.publishes.push_back(Publish::Done(outcome));
     }
 
-    /// Takes a first attempt that is no longer on its way; `None` if it is not, or no longer.
+    /// Takes a first attempt out of the ring; `None` if it is not, or no longer, on its way.
     pub(super) fn take(&mut self, number: u64) -> Option<Sent> {
         let publish = self.publish(number).filter(|publish| matches!(publish, Publish::Sent(_)))?;
         match std::mem::replace(publish, Publish::SlowPath) {
@@ -70,14 +70,14 @@ impl Flight {
         }
     }
 
-    /// The outcome of what was taken.
+    /// Sets the outcome of a publish that was taken.
     pub(super) fn settle(&mut self, number: u64, outcome: Result<PublishReceipt, PublishError>) {
         if let Some(publish) = self.publish(number) {
             *publish = Publish::Done(outcome);
         }
     }
 
-    /// The numbers of first attempts that are overdue.
+    /// Returns the numbers of first attempts that are overdue.
     pub(super) fn overdue(&self, is_overdue: impl Fn(&Sent) -> bool) -> Vec<u64> {
         let numbered = (self.first..).zip(&self.publishes);
         let overdue =
@@ -85,7 +85,7 @@ impl Flight {
         overdue.map(|(number, _)| number).collect()
     }
 
-    /// The outcome of the oldest, once it has one.
+    /// Removes the oldest publish and returns its outcome; `None` while it has none.
     pub(super) fn pop(&mut self) -> Option<Result<PublishReceipt, PublishError>> {
         match self.publishes.pop_front()? {
             Publish::Done(outcome) => {
@@ -124,18 +124,18 @@ mod tests {
             #[cfg(any(feature = "postgres", feature = "sqlite"))]
             trace: None,
         };
-        let sent_at = Instant::now();
+        let begun = Instant::now();
         Sent {
             event,
             publish_span: PublishSpan::none(),
             mark: ConnectionWatch::new().now(),
-            at,
-            deadline: at,
+            begun,
+            deadline: begun,
         }
     }
 
     #[test]
-    fn outcomes_come_out_in_order_whatever_order_they_come_in() {
+    fn outcomes_come_out_in_the_order_of_the_input() {
         let mut flight = Flight::default();
         for number in 0..3 {
             assert_eq!(flight.next_number(), number);

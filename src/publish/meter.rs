@@ -18,7 +18,7 @@ struct Handles {
     duplicates: Counter,
 }
 
-/// One for each way in which a publish can end.
+/// One value for each way in which a publish can end.
 #[derive(Debug)]
 struct Outcomes<T> {
     stored: T,
@@ -31,7 +31,7 @@ struct Outcomes<T> {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Begun {
     at: Instant,
-    /// `None` for what is not an event: a dead letter.
+    /// `None` for a dead letter, which is not an event.
     event_type: Option<EventType>,
 }
 
@@ -71,7 +71,7 @@ impl PublisherMeter {
         self.count(event_type, outcome);
     }
 
-    /// All of a batch ended together: each event is counted, and their time measured once.
+    /// Records the end of a batch: each event is counted, and the time is measured once.
     pub(crate) fn batch_ended<'a>(
         &self,
         begun: Begun,

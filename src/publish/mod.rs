@@ -1,4 +1,4 @@
-//! Publishing: one message, stored by the stream or refused for a stated reason, within a bounded time.
+//! Publishing: a message is stored by the stream, or fails for a stated reason, within a bounded time.
 
 mod answer;
 mod batch;
@@ -18,6 +18,7 @@ mod retry;
 mod span;
 mod verify_duplicate;
 
+pub(crate) use batch::MAX_BATCH;
 pub(crate) use encoded_event::EncodedEvent;
 pub use error::{PublishError, PublishErrorKind};
 pub use options::BridgeOptions;

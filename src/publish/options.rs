@@ -1,18 +1,18 @@
-//! How long a publish may take, how many run at once, and what is sent.
+//! The options of a bridge.
 
 use std::time::Duration;
 
-/// Longer times mean nothing, and sums of them could overflow.
+/// The longest time: sums of longer ones could overflow.
 const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// How long a publish may take, how many of [`publish_all`](crate::EventBridge::publish_all) run at once, and what is sent.
+/// The options of a bridge: timeouts, the number of publishes in flight, and what is sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BridgeOptions {
     attempt_timeout: Duration,
     retry_budget: Duration,
     max_in_flight: usize,
-    verifies_duplicates: bool,
-    writes_cloud_events: bool,
+    verify_duplicates: bool,
+    cloud_events: bool,
 }
 
 impl Default for BridgeOptions {
@@ -22,21 +22,22 @@ impl Default for BridgeOptions {
             attempt_timeout: Duration::from_secs(5),
             retry_budget: Duration::from_secs(20),
             max_in_flight: 256,
-            verifies_duplicates: false,
-            writes_cloud_events: false,
+            verify_duplicates: false,
+            cloud_events: false,
         }
     }
 }
 
 impl BridgeOptions {
-    /// How long one attempt waits for the broker's acknowledgement before it is repeated; a day at most.
+    /// Sets how long one attempt waits for the broker's acknowledgement before it is repeated. A time of more than a
+    /// day counts as a day.
     #[must_use]
     pub fn with_attempt_timeout(mut self, timeout: Duration) -> Self {
         self.attempt_timeout = timeout.min(LONGEST);
         self
     }
 
-    /// How long a publish is repeated before it fails; a day at most.
+    /// Sets how long a publish is repeated before it fails. A longer time than a day counts as a day.
     ///
     /// It must stay below the duplicate window of the stream (2 minutes by default), which is what makes a repeat
     /// harmless: [`provision`](crate::EventBridge::provision) and [`verify`](crate::EventBridge::verify) check that.
@@ -46,36 +47,39 @@ impl BridgeOptions {
         self
     }
 
-    /// How many unacknowledged publishes [`publish_all`](crate::EventBridge::publish_all) has at once; 0 counts as 1.
+    /// Sets how many unacknowledged publishes [`publish_all`](crate::EventBridge::publish_all) has at once; 0 counts
+    /// as 1.
     #[must_use]
     pub fn with_max_in_flight(mut self, max_in_flight: usize) -> Self {
         self.max_in_flight = max_in_flight.max(1);
         self
     }
 
-    /// Whether a duplicate is believed only when what is stored in its place was read and is the same fact.
+    /// Sets whether a publish that the broker dropped as a duplicate reads what is stored in its place, and succeeds
+    /// only if that is the same fact.
     ///
-    /// Message ids can be foretold. Where others may write to the stream as well, one of them could store something
+    /// Message ids can be predicted. Where others may write to the stream as well, one of them could store something
     /// under the id of an event before it is published, and the broker would drop the event as a duplicate. With this,
     /// such a publish fails with [`Suppressed`](crate::PublishErrorKind::Suppressed). It costs a read for every
     /// duplicate, and needs the permission to publish to `$JS.API.STREAM.MSG.GET.STRATT_EVENTS` (and
     /// `...STRATT_DLQ` for dead letters). Off unless set.
     #[must_use]
     pub fn with_verify_duplicates(mut self, verify: bool) -> Self {
-        self.verifies_duplicates = verify;
+        self.verify_duplicates = verify;
         self
     }
 
-    /// Whether events are [CloudEvents](https://cloudevents.io) 1.0 in binary mode as well: headers `ce-id`, `ce-source`,
-    /// `ce-type`, `ce-time`, `ce-subject` and so on, with the envelope as data.
+    /// Sets whether events are [CloudEvents](https://cloudevents.io) 1.0 in binary mode as well: headers `ce-id`,
+    /// `ce-source`, `ce-type`, `ce-time`, `ce-subject` and so on, with the envelope as data.
     ///
-    /// For programs that know CloudEvents and not this contract. Some 260 bytes for each event, and nothing else: the
-    /// envelope, its key and the message id stay as they are. Off unless set. See [`docs::wire`](crate::docs::wire#cloudevents).
+    /// For programs that know CloudEvents and not this contract. It adds some 260 bytes to each event and changes
+    /// nothing else: the envelope, its key and the message id stay as they are. Off unless set. See
+    /// [`docs::wire`](crate::docs::wire#cloudevents).
     ///
-    /// An outbox's relay does as its bridge does. It has to read each envelope again for that, and sets aside what is none.
+    /// Outbox relays follow this setting: they decode each stored envelope and quarantine rows that do not decode.
     #[must_use]
     pub fn with_cloud_events(mut self, write: bool) -> Self {
-        self.writes_cloud_events = write;
+        self.cloud_events = write;
         self
     }
 
@@ -99,13 +103,13 @@ impl BridgeOptions {
 
     /// See [`with_verify_duplicates`](Self::with_verify_duplicates).
     #[must_use]
-    pub fn verifies_duplicates(&self) -> bool {
-        self.verifies_duplicates
+    pub fn verify_duplicates(&self) -> bool {
+        self.verify_duplicates
     }
 
     /// See [`with_cloud_events`](Self::with_cloud_events).
     #[must_use]
-    pub fn writes_cloud_events(&self) -> bool {
-        self.writes_cloud_events
+    pub fn cloud_events(&self) -> bool {
+        self.cloud_events
     }
 }

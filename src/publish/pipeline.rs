@@ -1,4 +1,4 @@
-//! Many publishes in flight at once, whose answers come to one inbox.
+//! Many publishes in flight at once, whose answers arrive in one inbox.
 
 use crate::{
     nats::permission_violation::PermissionViolation,
@@ -32,44 +32,44 @@ use tokio::{
 };
 use tracing::Instrument;
 
-/// How often it is looked for attempts that nobody will answer. Only while it waits.
+/// The interval at which attempts that will not be answered are looked for while the pipeline waits.
 const SWEEP_EVERY: Duration = Duration::from_millis(50);
 
-/// Publishes `facts` with at most `max_in_flight` unacknowledged; outcomes come in their order.
+/// Publishes `events` with at most `max_in_flight` unacknowledged; outcomes come in their order.
 ///
-/// The first attempt of each is sent in order and costs a slot in a ring. One that fails, or that has to wait since the
-/// client has no room for it, goes the way of a single publish.
+/// The first attempts are sent in order, and each costs a place in a ring. One that fails, or that has to wait
+/// because the client has no room for it, takes the slow path: that of a single publish.
 pub(crate) fn pipelined<S>(
     publisher: Publisher,
     max_in_flight: usize,
     events: S,
-) -> impl Stream<Item = Result<PublishReceipt, PublishError>> + Send + use<S>
+) -> impl Stream<Item = Result<PublishReceipt, PublishError>> + Send + Unpin + use<S>
 where
     S: Stream<Item = Result<EncodedEvent, PublishError>> + Send,
 {
     let pipeline = Box::new(Pipeline::new(publisher, max_in_flight, events));
-    stream::unfold(pipeline, |mut pipeline| async { Some((pipeline.next().await?, pipeline)) })
+    Box::pin(stream::unfold(pipeline, |mut pipeline| async { Some((pipeline.next().await?, pipeline)) }))
 }
 
 struct Pipeline<S> {
     publisher: Publisher,
     max_in_flight: usize,
     events: Pin<Box<S>>,
-    /// There are no more facts.
+    /// There are no more events.
     is_over: bool,
     flight: Flight,
     answers: Option<Answers>,
-    /// First attempts that the client has no room for yet, in their order.
+    /// First attempts that wait until the client has room, in their order.
     waiting: FuturesUnordered<BoxFuture<'static, Waited>>,
     slow_path: FuturesUnordered<BoxFuture<'static, (u64, Outcome)>>,
     sweep_timer: Pin<Box<Sleep>>,
-    /// The stream that the last receipt names, to name it once.
+    /// The stream of the last receipt, shared with the next ones.
     stream: Arc<str>,
 }
 
 type Outcome = Result<PublishReceipt, PublishError>;
 
-/// A first attempt that had to wait, and whether it was sent.
+/// A first attempt that had to wait, and the result of sending it.
 struct Waited {
     number: u64,
     message: Outgoing,
@@ -120,7 +120,7 @@ impl<S: Stream<Item = Result<EncodedEvent, PublishError>> + Send> Pipeline<S> {
             while let Poll::Ready(Some((number, outcome))) = self.slow_path.poll_next_unpin(cx) {
                 self.flight.settle(number, outcome);
             }
-            // Sent as long as there is room, so that the server has something to do while receipts are looked at.
+            // Sends while there is room, so that the server is busy while receipts are consumed.
             if !self.is_over && self.flight.len() < self.max_in_flight {
                 match self.events.as_mut().poll_next(cx) {
                     Poll::Ready(Some(event)) => return Poll::Ready(Step::Send(event)),
@@ -141,15 +141,15 @@ impl<S: Stream<Item = Result<EncodedEvent, PublishError>> + Send> Pipeline<S> {
         }
     }
 
-    /// Sends the first attempt, or lets it wait. Nothing is sent after it before it is on its way.
+    /// Sends the first attempt, or lets it wait. No later event is sent before it.
     fn begin(&mut self, event: EncodedEvent) {
-        let sent_at = Instant::now();
+        let begun = Instant::now();
         let mark = self.publisher.watch.now();
-        let deadline = sent_at + self.publisher.options.retry_budget();
+        let deadline = begun + self.publisher.options.retry_budget();
         let publish_span = event.span(&self.publisher.context);
         let number = self.flight.next_number();
         let sent = if self.waiting.is_empty() { self.send(&event, &publish_span) } else { None };
-        let sending = Sent { event, publish_span, mark, sent_at, deadline };
+        let sending = Sent { event, publish_span, mark, begun, deadline };
         match sent {
             Some(Ok(())) => self.flight.push_sent(sending),
             Some(Err(failure)) => {
@@ -181,7 +181,7 @@ impl<S: Stream<Item = Result<EncodedEvent, PublishError>> + Send> Pipeline<S> {
         Some(sent.map_err(Failure::from))
     }
 
-    /// Sends as soon as there is room, behind those that have waited longer.
+    /// Sends when the client has room, after those that have waited longer.
     fn wait(&mut self, number: u64, sending: Sent) {
         let publisher = self.publisher.clone();
         let Sent { event, publish_span, deadline, .. } = sending;
@@ -191,7 +191,7 @@ impl<S: Stream<Item = Result<EncodedEvent, PublishError>> + Send> Pipeline<S> {
             let sent = publisher.send(&message, deadline).await;
             Waited { number, message, publish_span, deadline, sent }
         };
-        // The client lets them in by the order in which they ask, as long as none is made to wait by the runtime.
+        // The client admits them in the order in which they ask, unless the runtime makes one of them yield.
         self.waiting.push(unconstrained(waited).boxed());
     }
 
@@ -206,7 +206,7 @@ impl<S: Stream<Item = Result<EncodedEvent, PublishError>> + Send> Pipeline<S> {
                         self.repeat(number, sent, failure);
                     }
                 }
-                // Of somebody else: that of JetStream is still to come.
+                // Not from JetStream, whose answer is still to come.
                 None => {}
             }
         }
@@ -218,7 +218,7 @@ impl<S: Stream<Item = Result<EncodedEvent, PublishError>> + Send> Pipeline<S> {
             self.stream = (*stored.stream).into();
         }
         let receipt = PublishReceipt::new(Arc::clone(&self.stream), stored.sequence, stored.is_duplicate);
-        if stored.is_duplicate && self.publisher.options.verifies_duplicates() {
+        if stored.is_duplicate && self.publisher.options.verify_duplicates() {
             let Publisher { context, meter, .. } = self.publisher.clone();
             let verify = async move {
                 let message = event.into_outgoing();
@@ -234,7 +234,7 @@ impl<S: Stream<Item = Result<EncodedEvent, PublishError>> + Send> Pipeline<S> {
         }
     }
 
-    /// Finds the first attempts that were refused on the connection, or have had their time.
+    /// Finds the first attempts with a permission violation, or whose time is up.
     fn sweep(&mut self) {
         let now = Instant::now();
         self.sweep_timer.as_mut().reset(now + SWEEP_EVERY);
@@ -250,7 +250,7 @@ impl<S: Stream<Item = Result<EncodedEvent, PublishError>> + Send> Pipeline<S> {
             if let Some(violation) = &inbox_violation {
                 return Some(Failure::denied(violation, true));
             }
-            (now >= sent.deadline.min(sent.sent_at + timeout)).then(Failure::unanswered)
+            (now >= sent.deadline.min(sent.begun + timeout)).then(Failure::unanswered)
         };
         let failed = self.flight.overdue(|sent| failure(sent).is_some());
         let failed: Vec<_> = failed
@@ -272,7 +272,7 @@ impl<S: Stream<Item = Result<EncodedEvent, PublishError>> + Send> Pipeline<S> {
         self.finish(Waited { number, message, publish_span, deadline, sent: Err(failure) });
     }
 
-    /// Goes on as a single publish does.
+    /// Continues as a single publish does.
     fn finish(&mut self, waited: Waited) {
         let publisher = self.publisher.clone();
         let Waited { number, message, publish_span, deadline, sent } = waited;
@@ -286,21 +286,21 @@ impl<S: Stream<Item = Result<EncodedEvent, PublishError>> + Send> Pipeline<S> {
     }
 }
 
-/// What comes of sending something to the client when it has room for it, else `None`.
+/// Returns the result of sending if the client has room; `None` otherwise.
 fn at_once<T>(sending: impl Future<Output = T>) -> Option<T> {
-    // Or the runtime would make it wait from time to time, so that other tasks run.
+    // Otherwise the runtime would make it yield from time to time, so that other tasks run.
     unconstrained(sending).now_or_never()
 }
 
-/// The inbox of a pipeline, in which every publish has its number.
+/// The inbox of a pipeline, with a numbered subject for every publish.
 struct Answers {
     subscriber: Subscriber,
-    /// With the dot before the number.
+    /// The prefix of its subjects, with the dot before the number.
     prefix: String,
 }
 
 impl Answers {
-    /// Opens it at once; `None` if the client has no room.
+    /// Subscribes at once; `None` if the client has no room.
     fn open(client: &Client) -> Option<Result<Self, Failure>> {
         let prefix = format!("{}.", client.new_inbox());
         let opened = at_once(client.subscribe(format!("{prefix}*")))?;

@@ -1,4 +1,4 @@
-//! Repeating a publish until the broker acknowledges it, refuses it, or the time is up.
+//! The publisher, which repeats a publish until the broker acknowledges it, refuses it, or the time is up.
 
 use crate::{
     nats::{
@@ -30,13 +30,13 @@ use std::{error::Error, future::IntoFuture, sync::Arc};
 use tokio::time::{Instant, timeout_at};
 use tracing::Instrument;
 
-/// Publishes messages that carry their own message id, so that a repeat is stored once.
+/// A publisher of messages that have their own message id, so that a repeat is stored once.
 #[derive(Debug, Clone)]
 pub(crate) struct Publisher {
     pub(super) context: jetstream::Context,
     pub(super) options: BridgeOptions,
     pub(super) watch: ConnectionWatch,
-    /// Of the kind that acknowledgements come to.
+    /// An inbox like those that acknowledgements go to.
     pub(super) inbox: Arc<str>,
     pub(super) meter: PublisherMeter,
 }
@@ -55,8 +55,8 @@ impl Publisher {
     }
 
     #[cfg(any(feature = "postgres", feature = "sqlite"))]
-    pub(crate) fn writes_cloud_events(&self) -> bool {
-        self.options.writes_cloud_events()
+    pub(crate) fn cloud_events(&self) -> bool {
+        self.options.cloud_events()
     }
 
     /// Publishes within the retry budget.
@@ -65,7 +65,7 @@ impl Publisher {
         self.publish_until(message, deadline).await
     }
 
-    /// Publishes until `deadline`. One attempt that nobody answered makes the outcome of a failure unknown.
+    /// Publishes until `deadline`. One unanswered attempt makes the outcome of a failure unknown.
     pub(crate) async fn publish_until(
         &self,
         mut message: Outgoing,
@@ -81,7 +81,7 @@ impl Publisher {
         outcome
     }
 
-    /// Makes one attempt, which ends then at the latest: for callers that repeat it themselves.
+    /// Makes one attempt until `deadline`, for callers that repeat it themselves.
     #[cfg(any(feature = "postgres", feature = "sqlite"))]
     pub(crate) async fn publish_once(
         &self,
@@ -104,7 +104,7 @@ impl Publisher {
     }
 
     fn is_to_be_verified(&self, receipt: &PublishReceipt) -> bool {
-        receipt.is_duplicate() && self.options.verifies_duplicates()
+        receipt.is_duplicate() && self.options.verify_duplicates()
     }
 
     fn begin(&self, message: &mut Outgoing) -> PublishSpan {
@@ -138,7 +138,7 @@ impl Publisher {
         }
     }
 
-    /// With the reason why there is no connection, if there is none.
+    /// Adds the reason why there is no connection, if there is none.
     pub(super) fn explained(&self, error: PublishError) -> PublishError {
         match error.kind() {
             PublishErrorKind::TimedOut | PublishErrorKind::Disconnected => {
@@ -148,7 +148,7 @@ impl Publisher {
         }
     }
 
-    /// What is stored where the receipt says; `None` when it was deleted since.
+    /// Reads the message that the receipt names; `None` when it was deleted since.
     pub(crate) async fn read_until(
         &self,
         receipt: &PublishReceipt,
@@ -169,14 +169,14 @@ impl Publisher {
         let outgoing =
             PublishMessage::build().payload(message.payload.clone()).headers(message.headers.clone());
         let until = deadline.min(Instant::now() + self.options.attempt_timeout());
-        // With too many unacknowledged, or while disconnected, sending waits without a limit of its own.
+        // With too many unacknowledged, or while disconnected, sending has no timeout of its own.
         match timeout_at(until, self.context.send_publish(message.subject.clone(), outgoing)).await {
             Ok(sent) => Ok(Sent { acknowledgement: sent?, mark }),
             Err(_elapsed) => Err(Failure::unanswered()),
         }
     }
 
-    /// Waits for one acknowledgement, for the attempt timeout at most, or for the word that it will not come.
+    /// Waits for one acknowledgement, for the attempt timeout at most, or for a permission violation.
     async fn acknowledged(
         &self,
         sent: Result<Sent, Failure>,
@@ -201,7 +201,7 @@ impl Publisher {
             Err(_elapsed) => Err(Failure::unanswered()),
             Ok(Ok(acknowledged)) => stored(acknowledged),
             Ok(Err(error)) if is_foreign(&error) => {
-                // Somebody else was faster, and the answer of JetStream comes to nobody: it is asked again.
+                // Another subscriber answered first, and the answer of JetStream is lost: publish again.
                 let sent =
                     (message.subject.as_str().into(), message.headers.clone(), message.payload.clone());
                 let until = deadline.min(Instant::now() + self.options.attempt_timeout());
@@ -214,7 +214,7 @@ impl Publisher {
     }
 }
 
-/// Whether what came cannot be read as an answer of JetStream.
+/// Returns whether the answer cannot be read as one of JetStream.
 fn is_foreign(error: &context::PublishError) -> bool {
     matches!(error.source(), Some(source) if source.is::<serde_json::Error>())
 }

@@ -1,10 +1,10 @@
-//! What the broker says of a stored message.
+//! The broker's receipt for a stored message.
 
 use crate::publish::answer::Stored;
 use async_nats::jetstream::publish::PublishAck;
 use std::sync::Arc;
 
-/// The broker's word that an event is stored.
+/// A receipt of the broker for an event that is stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PublishReceipt {
     stream: Arc<str>,
@@ -17,24 +17,25 @@ impl PublishReceipt {
         Self { stream, sequence, is_duplicate }
     }
 
-    /// The same place, for another publish of the same fact.
+    /// Makes it the receipt of a repeated publish of the same fact.
     pub(super) fn make_duplicate(&mut self) {
         self.is_duplicate = true;
     }
 
-    /// The stream that stored it.
+    /// Returns the stream that stored it.
     #[must_use]
     pub fn stream(&self) -> &str {
         &self.stream
     }
 
-    /// Its sequence in the stream; of a duplicate, the sequence of the one stored first.
+    /// Returns its sequence in the stream; of a duplicate, the sequence of the one stored first.
     #[must_use]
     pub fn sequence(&self) -> u64 {
         self.sequence
     }
 
-    /// Whether the broker had it already, from an earlier attempt or an earlier publish within the duplicate window.
+    /// Returns whether the broker had it already, from an earlier attempt or an earlier publish within the duplicate
+    /// window.
     #[must_use]
     pub fn is_duplicate(&self) -> bool {
         self.is_duplicate

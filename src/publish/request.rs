@@ -1,4 +1,4 @@
-//! Publishing one message and hearing what JetStream answers, whoever else does.
+//! A publish whose answer from JetStream is not lost when other subscribers answer as well.
 
 use crate::publish::{Publisher, answer::Answer, failure::Failure};
 use async_nats::{HeaderMap, Message, Subject};
@@ -9,9 +9,9 @@ use tokio::time::{Instant, timeout_at};
 impl Publisher {
     /// Publishes a message and returns the first answer that `is_one`.
     ///
-    /// Whoever listens on the subject may answer as well, and sooner than JetStream, which waits for its disk and its
-    /// replicas. So the answers have an inbox of their own here, in which all of them arrive; the one that async-nats
-    /// shares among requests takes the first of each.
+    /// Any subscriber of the subject may answer as well, and sooner than JetStream, which waits for its disk and its
+    /// replicas. So this publish has an inbox of its own, in which all answers arrive; the inbox that async-nats shares
+    /// among requests takes only the first answer of each.
     pub(super) async fn ask(
         &self,
         (subject, headers, payload): (Subject, HeaderMap, Bytes),
@@ -28,7 +28,7 @@ impl Publisher {
                     return Ok(answer);
                 }
             }
-            // The connection is closed for good, which the next attempt finds.
+            // The connection is closed for good, which the next attempt reports.
             Err(Failure::unanswered())
         };
         timeout_at(until, answer).await.unwrap_or_else(|_elapsed| Err(Failure::unanswered()))

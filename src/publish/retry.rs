@@ -4,8 +4,8 @@ use crate::publish::{PublishError, PublishErrorKind, failure::Failure};
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
-/// Growing pauses between the attempts of one publish, and what the failed attempts left behind. The pauses have a random
-/// part, so that many publishers do not come back in step.
+/// Growing pauses between the attempts of one publish, and what the failed attempts left behind. The pauses have a
+/// random part, so that many publishers do not come back in step.
 pub(super) struct Backoff {
     deadline: Instant,
     pause: Duration,

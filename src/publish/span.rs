@@ -1,4 +1,4 @@
-//! One publish, from its first attempt to its end.
+//! The span of one publish, from its first attempt to its end.
 
 use crate::{
     publish::{
@@ -14,12 +14,12 @@ use async_nats::{HeaderMap, jetstream::Context};
 use std::{fmt::Display, sync::LazyLock};
 use tracing::Span;
 
-/// Of all publishers of the process: each caller is told what became of its own event.
+/// The limit for all publishers of the process: each caller learns the outcome of its own event.
 static LINES: LazyLock<LogLimit> = LazyLock::new(|| LogLimit::new("publishing"));
 
 /// A publish that is under way.
 #[derive(Debug)]
-#[must_use = "its end is to be told"]
+#[must_use = "its end must be recorded"]
 pub(crate) struct PublishSpan {
     span: Span,
     begun: Begun,
@@ -40,7 +40,7 @@ impl PublishSpan {
         &self.span
     }
 
-    /// Makes the message carry on the trace. One that carries a trace already, from an outbox or a dead letter, keeps it.
+    /// Adds the trace to the headers. A message that has a trace already, from an outbox or a dead letter, keeps it.
     pub(crate) fn inject_into(&self, headers: &mut HeaderMap) {
         if !self.span.is_disabled() {
             trace_context::extract(headers).joins(&self.span);
@@ -48,7 +48,7 @@ impl PublishSpan {
         self.span.in_scope(|| trace_context::inject(headers));
     }
 
-    /// It ended. One that nobody waits for any more has no end.
+    /// Records the end. A publish whose future is dropped has none.
     pub(crate) fn end(self, meter: &PublisherMeter, outcome: &Result<PublishReceipt, PublishError>) {
         meter.ended(self.begun, outcome);
         match outcome {
@@ -59,7 +59,7 @@ impl PublishSpan {
                     .record("stratt.duplicate", receipt.is_duplicate());
                 if receipt.is_duplicate() {
                     let (stream, sequence) = (receipt.stream(), receipt.sequence());
-                    limited!(LINES, info, "broker skips a duplicate", parent: &self.span, stream, sequence);
+                    limited!(LINES, info, "broker dropped a duplicate", parent: &self.span, stream, sequence);
                 }
             }
             Err(error) => span::failed(&self.span, error.kind().as_str()),

@@ -1,4 +1,4 @@
-//! Whether a message that the broker dropped as a duplicate is stored indeed.
+//! The check that a message that the broker dropped as a duplicate is really stored.
 
 use crate::{
     contract::envelope::Envelope,
@@ -13,10 +13,10 @@ use async_nats::jetstream::{
 use std::sync::LazyLock;
 use tokio::time::{Instant, timeout_at};
 
-/// Of all publishers of the process: each caller is told what became of its own event.
+/// The limit for all publishers of the process: each caller learns the outcome of its own event.
 static LINES: LazyLock<LogLimit> = LazyLock::new(|| LogLimit::new("publishing"));
 
-/// Reads what the broker has in place of `message`. Anybody who may write to the stream can store something else under
+/// Reads what the broker has in place of `message`. Others who may write to the stream can store something else under
 /// the same message id first, which makes the broker drop ours.
 pub(super) async fn verify(
     context: &Context,
@@ -42,7 +42,7 @@ pub(super) async fn verify(
     }
 }
 
-/// What is stored there; `None` if it was removed since.
+/// Reads the message that the receipt names; `None` if it was removed since.
 pub(super) async fn read(
     context: &Context,
     receipt: &PublishReceipt,
@@ -57,7 +57,7 @@ pub(super) async fn read(
     }
 }
 
-/// The same bytes, or another envelope of the same fact.
+/// Returns whether it has the same bytes, or is another envelope of the same fact.
 fn is_same(stored: &StreamMessage, message: &Outgoing) -> bool {
     let key = |payload: &[u8]| Some(<Envelope>::decode(&message.subject, payload).ok()?.idempotency_key());
     stored.subject.as_str() == message.subject

@@ -11,7 +11,7 @@ use crate::{
 };
 use serde_json::{Map, Value, json};
 
-/// The AsyncAPI 3.1 document: the three families of subjects, who sends and receives there, and the headers.
+/// Returns the AsyncAPI 3.1 document: the three families of subjects, who sends and receives there, and the headers.
 ///
 /// It refers to `envelope.json` and `{event-type}.json` beside it, which hold [`envelope`](super::envelope) and
 /// [`payload`](super::payload).

@@ -12,7 +12,7 @@ use crate::{
 use schemars::{Schema, json_schema};
 use serde_json::{Map, Value, json};
 
-/// The JSON Schema of an envelope; the event type decides what the payload must be.
+/// Returns the JSON Schema of an envelope; the event type decides what the payload must be.
 ///
 /// Unknown fields are let through, and so is every `1.x`: a later minor version may add fields.
 ///

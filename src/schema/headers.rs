@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 
 const CLOUD_EVENT: &str = "Where it is a CloudEvent in binary mode, with the envelope as data.";
 
-/// The headers of an event.
+/// Returns the headers of an event.
 pub(super) fn of_event() -> Value {
     object(
         &[NATS_MESSAGE_ID.as_ref()],
@@ -69,7 +69,7 @@ pub(super) fn of_event() -> Value {
     )
 }
 
-/// The headers of a dead letter. What its event had besides the broker's stays, whatever it was.
+/// Returns the headers of a dead letter. All headers of its event except the broker's stay.
 pub(super) fn of_dead_letter() -> Value {
     let number = || json!({ "type": "string", "pattern": "^[0-9]+$" });
     let required = [

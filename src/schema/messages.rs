@@ -12,7 +12,7 @@ const SCHEMA_FORMAT: &str = "application/schema+json;version=2020-12";
 /// The key of the dead letter among the messages.
 pub(super) const DEAD_LETTER: &str = "deadLetter";
 
-/// The section `components`.
+/// Returns the section `components`.
 pub(super) fn components() -> Value {
     let events = EventType::ALL.iter().map(|event_type| (event_type.as_str(), event(*event_type)));
     let messages: Map<_, _> = events

@@ -1,8 +1,8 @@
 //! The wire contract for programs in other languages: JSON Schema 2020-12, and AsyncAPI 3.1.
 //!
 //! Names, patterns and limits come from the types of this crate. Every value and event of the contract implements
-//! [`JsonSchema`], so that a host can use them in types of its own. `cargo run -p examples --example contract -- DIR` writes the
-//! documents; those of this version are in `tests/golden/schema` of the repository.
+//! [`JsonSchema`], so that a host can use them in types of its own. `cargo run -p examples --example contract -- DIR`
+//! writes the documents; those of this version are in `tests/golden/schema` of the repository.
 //!
 //! A schema cannot say all that a reader checks: see [the wire contract](crate::docs::wire).
 
@@ -20,12 +20,12 @@ pub use schemars::{self, JsonSchema, Schema};
 
 use schemars::{SchemaGenerator, generate::SchemaSettings};
 
-/// Of what a reader accepts: a field that may be left out may be `null` as well.
+/// Returns the generator for what a reader accepts: an optional field may be `null` as well.
 fn generator() -> SchemaGenerator {
     SchemaSettings::draft2020_12().for_deserialize().into_generator()
 }
 
-/// The schema as a document of its own, with what it refers to.
+/// Returns the schema as a document of its own, with what it refers to.
 fn document(mut schema: Schema, mut generator: SchemaGenerator) -> Schema {
     if let Some(dialect) = &generator.settings().meta_schema {
         schema.insert("$schema".to_owned(), dialect.as_ref().into());

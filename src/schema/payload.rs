@@ -9,7 +9,7 @@ use crate::{
 };
 use schemars::{Schema, SchemaGenerator};
 
-/// The JSON Schema of the payload of an event.
+/// Returns the JSON Schema of the payload of an event.
 ///
 /// ```
 /// use stratt_event_bridge::{EventType, schema};
@@ -26,7 +26,7 @@ pub fn payload(event_type: EventType) -> Schema {
     document(schema, generator)
 }
 
-/// A reference to the payload, whose definition the generator keeps.
+/// Returns a reference to the payload, whose definition the generator keeps.
 pub(super) fn reference(event_type: EventType, generator: &mut SchemaGenerator) -> Schema {
     match event_type {
         EventType::UnitPublished => generator.subschema_for::<UnitPublished>(),

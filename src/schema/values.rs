@@ -4,7 +4,7 @@ use crate::contract::event::{EventType, Occurrence};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use std::borrow::Cow;
 
-/// The form of RFC 9562; a reader takes the other forms of the `uuid` crate too.
+/// Returns the schema of an event id in the form of RFC 9562; a reader accepts the other forms of the `uuid` crate too.
 pub(super) fn event_id() -> Schema {
     json_schema!({
         "description": "The id of this announcement; a UUID v7 when written by the crate.",
@@ -24,7 +24,8 @@ pub(super) fn event_version() -> Schema {
     })
 }
 
-/// What RFC 3339 says writers should write. Whether the day exists is left to `format`.
+/// Returns the schema of a timestamp in the form that RFC 3339 recommends to writers. `format` checks that the day
+/// exists.
 pub(super) fn timestamp() -> Schema {
     json_schema!({
         "description": "When it happened, RFC 3339; UTC with milliseconds when written by the crate.",

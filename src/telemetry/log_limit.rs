@@ -1,7 +1,7 @@
 //! Bounds how often a log line is repeated.
 //!
-//! A fault that hits one event often hits all of them, and each retry again: a log that repeats the same line a thousand
-//! times hides what else it says.
+//! A fault that hits one event often hits all of them, and each retry again: a log that repeats the same line a
+//! thousand times hides its other lines.
 
 use std::{
     collections::HashMap,
@@ -10,16 +10,16 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// How many of one line are logged at once.
+/// The number of times that one line may be logged in a burst.
 const BURST: u32 = 10;
-/// How often one is logged beyond that.
+/// The interval at which a line is logged beyond the burst.
 const EVERY: Duration = Duration::from_secs(10);
 
 /// Limits the rate of each log line of its owner, and reports how many were left out: with the next one that is logged,
 /// and with a line of its own when there is no next one.
 #[derive(Debug)]
 pub(crate) struct LogLimit {
-    /// Who logs, for those who read that lines were left out.
+    /// The component that logs, named where lines were left out.
     owner: String,
     lines: Mutex<HashMap<&'static str, Line>>,
 }
@@ -82,7 +82,7 @@ impl LogLimit {
     }
 }
 
-/// Whoever ends leaves nothing unsaid.
+/// Reports what was left out when the owner ends.
 impl Drop for LogLimit {
     fn drop(&mut self) {
         self.report_those(|_| true);

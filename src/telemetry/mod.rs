@@ -1,4 +1,4 @@
-//! Spans, metrics and log lines: how they are made, and nothing of those they are about.
+//! The making of spans, metrics and log lines, independent of the components they describe.
 
 pub(crate) mod instrument;
 pub(crate) mod log_limit;

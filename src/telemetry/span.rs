@@ -1,17 +1,17 @@
 //! Spans by the semantic conventions of OpenTelemetry for messaging:
 //! <https://opentelemetry.io/docs/specs/semconv/messaging/messaging-spans/>.
 //!
-//! What `tracing-opentelemetry` takes for the name, kind and status of a span is in the fields that begin with `otel.`. Where
-//! nobody listens, no field is looked at. None holds what an event says, or what a handler's error says.
+//! `tracing-opentelemetry` reads the name, kind and status of a span from the fields that begin with `otel.`. Without a
+//! subscriber no field is evaluated. No field holds the content of an event or the text of a handler's error.
 
 use async_nats::jetstream::Context;
 use std::fmt::Display;
 use tracing::{Span, debug_span, field::Empty, info_span};
 
-/// Of all spans, so that they can be switched off without the log lines, and the other way round.
+/// The target of all spans, so that they can be switched off without the log lines, and the other way round.
 const TARGET: &str = "stratt_event_bridge::span";
 
-/// A message is sent, until the broker has acknowledged it or the time is up.
+/// Opens the span of a publish, which ends when the broker has acknowledged the message or the time is up.
 pub(crate) fn publish(subject: &str, message_id: impl Display, bytes: usize, context: &Context) -> Span {
     info_span!(
         target: TARGET,
@@ -33,7 +33,7 @@ pub(crate) fn publish(subject: &str, message_id: impl Display, bytes: usize, con
     )
 }
 
-/// Messages are sent in one batch.
+/// Opens the span of a batch that is published.
 pub(crate) fn publish_batch(stream: &str, count: usize, context: &Context) -> Span {
     info_span!(
         target: TARGET,
@@ -51,7 +51,7 @@ pub(crate) fn publish_batch(stream: &str, count: usize, context: &Context) -> Sp
     )
 }
 
-/// A delivery, as far as spans tell of it.
+/// The parts of a delivery that spans name.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Delivered<'a> {
     pub(crate) consumer: &'a str,
@@ -60,14 +60,14 @@ pub(crate) struct Delivered<'a> {
     pub(crate) sequence: u64,
 }
 
-/// A delivery is dealt with, from its claim to its answer. `message_id` is the key of a valid event.
+/// Opens the span of a delivery, from its claim to its answer. `message_id` is the key of a valid event.
 pub(crate) fn process(
     of: Delivered<'_>,
     message_id: Option<&impl Display>,
     deliveries: u64,
     bytes: usize,
 ) -> Span {
-    // Anybody may have made the subject of what is not an event: names of spans are to be few.
+    // The subject of an invalid event can be anything, and span names must be few.
     let named = if message_id.is_some() { of.subject } else { of.stream };
     info_span!(
         target: TARGET,
@@ -91,7 +91,7 @@ pub(crate) fn process(
     )
 }
 
-/// The server is told how a delivery ended: `verb` is what it is told.
+/// Opens the span of the answer that ends a delivery; `verb` names the answer.
 pub(crate) fn settle(of: Delivered<'_>, verb: &'static str) -> Span {
     debug_span!(
         target: TARGET,
@@ -108,7 +108,7 @@ pub(crate) fn settle(of: Delivered<'_>, verb: &'static str) -> Span {
     )
 }
 
-/// A dead letter is stored. The publish of it is a span inside of this one.
+/// Opens the span of a dead letter that is stored. Its publish is a span inside this one.
 pub(crate) fn dead_letter(
     of: Delivered<'_>,
     destination: &str,
@@ -134,7 +134,7 @@ pub(crate) fn dead_letter(
     )
 }
 
-/// How the delivery ended that the current span is about.
+/// Records how the delivery of the current span ended.
 pub(crate) fn processed(outcome: &'static str, attempt: u32, error: Option<&'static str>) {
     let span = Span::current();
     span.record("stratt.outcome", outcome).record("stratt.attempt", attempt);
@@ -147,7 +147,7 @@ pub(crate) fn failed(span: &Span, error: &'static str) {
     span.record("error.type", error).record("otel.status_code", "error");
 }
 
-/// As the server knows this connection; another one after a reconnect.
+/// The id of this connection on the server; it changes at a reconnect.
 fn client_id(context: &Context) -> Option<u64> {
     Some(context.client().try_server_info()?.client_id)
 }
@@ -161,12 +161,12 @@ mod tests {
 
     impl Display for Unread {
         fn fmt(&self, _: &mut fmt::Formatter<'_>) -> fmt::Result {
-            panic!("a field is looked at although nobody listens")
+            panic!("a field is evaluated without a subscriber")
         }
     }
 
     #[test]
-    fn where_nobody_listens_there_is_no_span_and_no_field_is_looked_at() {
+    fn without_a_subscriber_no_field_is_evaluated() {
         let of = Delivered {
             consumer: "c",
             stream: "STRATT_EVENTS",

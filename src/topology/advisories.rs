@@ -1,4 +1,4 @@
-//! The stream that keeps what the server says of events that it gave up.
+//! The stream that keeps the server's advisories about events that it gave up.
 
 use crate::{
     contract::subject::Feed,
@@ -16,7 +16,7 @@ use async_nats::{
     },
 };
 
-/// What the server says of the consumers of a stream: that it will not deliver an event again.
+/// Returns the subjects of advisories that the server will not deliver an event again, for all consumers of a stream.
 pub(crate) fn advisory_subjects(feed: Feed) -> [String; 2] {
     ["MAX_DELIVERIES", "MSG_TERMINATED"].map(|kind| consumer_advisory(kind, feed.stream()))
 }
@@ -32,7 +32,7 @@ pub(crate) async fn provision_advisories(
     check_version(client)?;
     let subjects: Vec<_> = [Feed::Strat, Feed::Choco].into_iter().flat_map(advisory_subjects).collect();
     let subjects: Vec<_> = subjects.iter().map(String::as_str).collect();
-    // What is swept leaves the stream, so that a durable that is created anew does not sweep it again.
+    // Swept advisories leave the stream, so that a recreated durable does not sweep them again.
     let wanted =
         Config { retention: RetentionPolicy::WorkQueue, ..settings.config(ADVISORY_STREAM, &subjects, None) };
     let context = jetstream::new(client.clone());

@@ -5,35 +5,37 @@ use crate::{
     topology::DEAD_LETTER_STREAM,
 };
 use async_nats::jetstream::stream::{Config, PersistenceMode, SubjectTransform};
+use serde::Serialize;
 use std::fmt;
 
 /// A field of a stream that is not what it should be.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Difference {
     stream: String,
+    #[serde(flatten)]
     inner: ConfigDifference,
 }
 
 impl Difference {
-    /// The name of the stream.
+    /// Returns the name of the stream.
     #[must_use]
     pub fn stream(&self) -> &str {
         &self.stream
     }
 
-    /// The name of the field.
+    /// Returns the name of the field.
     #[must_use]
     pub fn field(&self) -> &str {
         self.inner.field
     }
 
-    /// The value that is wanted.
+    /// Returns the value that is wanted.
     #[must_use]
     pub fn wanted(&self) -> &str {
         &self.inner.wanted
     }
 
-    /// The value that was found.
+    /// Returns the value that was found.
     #[must_use]
     pub fn found(&self) -> &str {
         &self.inner.found

@@ -1,4 +1,4 @@
-//! Why the streams are not what they should be.
+//! The error of streams that are not what they should be.
 
 use crate::{error_kind::kind_words, nats::connection_watch::Disconnected, topology::Difference};
 use std::{borrow::Cow, error::Error};
@@ -13,21 +13,21 @@ pub struct TopologyError {
     source: Option<Box<dyn Error + Send + Sync>>,
 }
 
-/// Why the streams are not what they should be.
+/// The reason why streams are not what they should be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum TopologyErrorKind {
     /// The settings contradict each other, or the options of the bridge. Nothing was touched.
     InvalidSettings,
-    /// The server is older than 2.10, or ignored what it was asked for.
+    /// The server is older than 2.10, or ignored a setting that was requested.
     UnsupportedServer,
     /// A stream does not exist.
     NotFound,
     /// A stream differs in a field that the server cannot change. Nothing was touched.
     Conflict,
     /// Streams differ from what they should be.
-    Drift,
-    /// The account or the server may not have more streams, or not as much storage; the source says which.
+    Mismatch,
+    /// A limit of streams or storage, of the account or the server, is reached; the source says which.
     LimitReached,
     /// The broker refused.
     Refused,
@@ -37,10 +37,10 @@ pub enum TopologyErrorKind {
 
 kind_words!(TopologyErrorKind {
     InvalidSettings => "invalid_settings", "settings contradict each other";
-    UnsupportedServer => "unsupported_server", "server is too old for what it was asked";
+    UnsupportedServer => "unsupported_server", "server is too old for what was requested";
     NotFound => "not_found", "stream does not exist";
     Conflict => "conflict", "stream has settings that cannot be changed";
-    Drift => "drift", "streams have other settings than they should have";
+    Mismatch => "mismatch", "streams differ from the settings that are wanted";
     LimitReached => "limit_reached", "limit of the account or the server is reached";
     Refused => "refused", "broker refused";
     Unavailable => "unavailable", "broker did not answer";
@@ -61,7 +61,7 @@ impl TopologyError {
         self
     }
 
-    /// With the reason why there is no connection, if it is one of a broker that does not answer.
+    /// Adds the reason why there is no connection, if the broker did not answer.
     pub(crate) fn explained(self, disconnected: Option<Disconnected>) -> Self {
         match disconnected {
             Some(cause) if self.kind == TopologyErrorKind::Unavailable => self.caused_by(cause),
@@ -69,13 +69,13 @@ impl TopologyError {
         }
     }
 
-    /// Why.
+    /// Returns the kind of the error.
     #[must_use]
     pub fn kind(&self) -> TopologyErrorKind {
         self.kind
     }
 
-    /// Every field that is not what it should be, when that is the reason.
+    /// Returns every field that is not what it should be, if the kind is about differences.
     #[must_use]
     pub fn differences(&self) -> &[Difference] {
         &self.differences

@@ -1,4 +1,4 @@
-//! How the broker's forwarding of events to Choco is doing.
+//! The state of the broker's forwarding of events to Choco.
 
 use crate::{
     nats::{api::ApiSubject, connection_watch::ConnectionWatch, permission_violation::PermissionViolation},
@@ -8,17 +8,19 @@ use async_nats::{
     Client,
     jetstream::{self, Context, ErrorCode, response::Response},
 };
+use serde::Serialize;
 use std::time::Duration;
 use time::OffsetDateTime;
 use tokio::time::timeout;
 
-/// The server hears from a source at least every second; it looks for one that is silent every 10 s.
+/// The longest normal silence: a source sends at least every second, and the server looks for silent ones every 10 s.
 const SILENCE: Duration = Duration::from_secs(5);
-/// Who has no watch on the connection is not told that it may not ask for the origin.
+/// Without a connection watch, a permission violation for the origin is not reported, and the request times out.
 const ORIGIN_WITHIN: Duration = Duration::from_secs(2);
 
-/// How the broker's forwarding of events, from `STRATT_EVENTS` to `CHOCO_STRATT`, is doing.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// The state of the broker's forwarding of events from `STRATT_EVENTS` to `CHOCO_STRATT`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(into = "Serialized")]
 pub struct Forwarding {
     lag: u64,
     last_activity: Option<Duration>,
@@ -27,41 +29,43 @@ pub struct Forwarding {
 }
 
 impl Forwarding {
-    /// How many events the broker knew to be left to forward when it last heard from the origin.
+    /// Returns how many events were left to forward when the broker last heard from the source stream.
     #[must_use]
     pub fn lag(&self) -> u64 {
         self.lag
     }
 
-    /// How long ago the broker last heard from the origin, be it that there is nothing new; `None` is never.
+    /// Returns the time since the broker last heard from the source stream, idle heartbeats included; `None` if it
+    /// never has.
     #[must_use]
     pub fn last_activity(&self) -> Option<Duration> {
         self.last_activity
     }
 
-    /// Why the broker cannot forward, if it says so.
+    /// Returns the reason why the broker cannot forward, if it reports one.
     #[must_use]
     pub fn error(&self) -> Option<&str> {
         self.error.as_deref()
     }
 
-    /// Whether the origin was created anew since an event was last forwarded, has events, and the broker believes that
-    /// nothing is left. `None` when the origin cannot be read: it has an account of its own, or the user of this
-    /// connection may not.
+    /// Returns whether the source stream was recreated since an event was last forwarded, has events, and the broker
+    /// believes that nothing is left to forward. `None` when it cannot be read: it is in another account, or the user
+    /// of this connection may not read it.
     ///
-    /// Up to nats-server 2.14, the broker goes on behind the last sequence of the old origin, and what the new one has up
-    /// to there never reaches Choco: delete `CHOCO_STRATT` as well, and provision. Newer ones notice by themselves, within
-    /// some 20 s. It says `Some(false)` again as soon as one event was forwarded, be it that earlier ones never were.
+    /// Up to nats-server 2.14, the broker continues after the last sequence of the old stream, and the events of the
+    /// new one up to there never reach Choco: delete `CHOCO_STRATT` as well, and provision. Newer servers notice
+    /// within some 20 s. It is `Some(false)` again as soon as one event was forwarded, even if earlier ones never
+    /// were.
     #[must_use]
     pub fn skips_new_origin(&self) -> Option<bool> {
         self.skips_new_origin
     }
 
-    /// Whether nothing is forwarded at present: the broker says why, has not heard from the origin for 5 s, or
-    /// [skips a new origin](Self::skips_new_origin).
+    /// Returns whether forwarding is stalled: the broker reports an error, has not heard from the source stream for 5
+    /// s, or [skips a new origin](Self::skips_new_origin).
     ///
-    /// It is so for a moment after the streams are created, and for up to half a minute after an origin's leader was
-    /// lost or the origin was created anew: ask again before raising an alarm.
+    /// That is normal for a moment after the streams are created, and for up to half a minute after the leader of the
+    /// source stream was lost or that stream was recreated: ask again before raising an alarm.
     #[must_use]
     pub fn is_stalled(&self) -> bool {
         self.error.is_some()
@@ -69,7 +73,7 @@ impl Forwarding {
             || self.skips_new_origin == Some(true)
     }
 
-    /// See [`EventBridge::forwarding`](crate::EventBridge::forwarding).
+    /// Reads the state; see [`EventBridge::forwarding`](crate::EventBridge::forwarding).
     pub(crate) async fn read(client: &Client, watch: &ConnectionWatch) -> Result<Self, TopologyError> {
         let context = jetstream::new(client.clone());
         let message = || format!("stream {CHOCO_STREAM} could not be read");
@@ -88,7 +92,7 @@ impl Forwarding {
         }
     }
 
-    /// As the broker says of `CHOCO_STRATT`.
+    /// Derives the state from what the broker reports of `CHOCO_STRATT`.
     pub(crate) async fn of(
         choco: &StreamInfo,
         context: &Context,
@@ -96,10 +100,10 @@ impl Forwarding {
     ) -> Result<Self, TopologyError> {
         let source = choco.sources.iter().find(|source| source.name == EVENT_STREAM).ok_or_else(|| {
             let message = format!("{CHOCO_STREAM} has no source {EVENT_STREAM}: provision the topology");
-            TopologyError::new(TopologyErrorKind::Drift, message)
+            TopologyError::new(TopologyErrorKind::Mismatch, message)
         })?;
         let skips_new_origin = match choco.state.newest() {
-            // It knows of events that are left, or has forwarded none and cannot remember an older origin.
+            // It knows of events that are left, or has forwarded none and cannot remember an older source stream.
             _ if source.lag > 0 => Some(false),
             None => Some(false),
             Some(newest) => is_newer(context, watch, newest).await,
@@ -107,14 +111,34 @@ impl Forwarding {
         Ok(Self {
             skips_new_origin,
             lag: source.lag,
-            // A negative one is never.
+            // A negative time means never.
             last_activity: u64::try_from(source.active).ok().map(Duration::from_nanos),
             error: source.error.as_ref().map(|error| error.description.clone()),
         })
     }
 }
 
-/// Whether the origin has events and is newer than what was forwarded last; `None` if it cannot be read.
+/// The serialized form.
+#[derive(Serialize)]
+struct Serialized {
+    lag: u64,
+    last_activity_seconds: Option<f64>,
+    error: Option<String>,
+    skips_new_origin: Option<bool>,
+    is_stalled: bool,
+}
+
+impl From<Forwarding> for Serialized {
+    fn from(forwarding: Forwarding) -> Self {
+        let is_stalled = forwarding.is_stalled();
+        let Forwarding { lag, last_activity, error, skips_new_origin } = forwarding;
+        let last_activity_seconds = last_activity.as_ref().map(Duration::as_secs_f64);
+        Self { lag, last_activity_seconds, error, skips_new_origin, is_stalled }
+    }
+}
+
+/// Returns whether the source stream has events and is newer than the last forwarded event; `None` if it cannot be
+/// read.
 async fn is_newer(context: &Context, watch: &ConnectionWatch, forwarded: OffsetDateTime) -> Option<bool> {
     let subject = ApiSubject::stream_info(EVENT_STREAM).to_string();
     let inbox = context.client().new_inbox();

@@ -1,4 +1,4 @@
-//! The three streams: what they should be, made so or checked.
+//! The three streams: their settings, their creation and their checks.
 
 mod advisories;
 mod difference;
@@ -32,7 +32,7 @@ pub const EVENT_STREAM: &str = Feed::Strat.stream();
 pub const CHOCO_STREAM: &str = Feed::Choco.stream();
 /// The stream of dead letters, `stratt.dlq.>`.
 pub const DEAD_LETTER_STREAM: &str = "STRATT_DLQ";
-/// The stream that keeps what the server says of events that it gave up, for a [`Sweeper`](crate::dead_letter::Sweeper).
+/// The stream of the server's advisories about events that it gave up, for a [`Sweeper`](crate::dead_letter::Sweeper).
 pub const ADVISORY_STREAM: &str = "STRATT_ADVISORIES";
 
 /// The three streams: events, what the broker forwards of them to Choco, and dead letters.
@@ -55,7 +55,7 @@ pub struct Topology {
     part: Part,
 }
 
-/// Which of the three streams are in the account of the connection.
+/// The streams that are in the account of the connection.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 enum Part {
     #[default]
@@ -65,55 +65,56 @@ enum Part {
 }
 
 impl Topology {
-    /// How many servers keep a copy of each stream.
+    /// Sets how many servers keep a copy of each stream.
     #[must_use]
     pub fn with_replicas(self, replicas: usize) -> Self {
         self.with_each(|settings| settings.with_replicas(replicas))
     }
 
-    /// Where all three streams keep their messages.
+    /// Sets where all three streams keep their messages.
     #[must_use]
     pub fn with_storage(self, storage: Storage) -> Self {
         self.with_each(|settings| settings.with_storage(storage))
     }
 
-    /// How long all three streams keep their messages.
+    /// Sets how long all three streams keep their messages.
     #[must_use]
     pub fn with_max_age(self, max_age: Duration) -> Self {
         self.with_each(|settings| settings.with_max_age(max_age))
     }
 
-    /// Settings of the stream of events.
+    /// Sets the settings of the stream of events.
     #[must_use]
     pub fn with_events(mut self, settings: StreamSettings) -> Self {
         self.events = settings;
         self
     }
 
-    /// Settings of the stream that the broker forwards to.
+    /// Sets the settings of the stream that the broker forwards to.
     #[must_use]
     pub fn with_choco(mut self, settings: StreamSettings) -> Self {
         self.choco = settings;
         self
     }
 
-    /// Settings of the stream of dead letters. It must keep them at least as long as the other two keep events.
+    /// Sets the settings of the stream of dead letters. It must keep them at least as long as the other two keep
+    /// events.
     #[must_use]
     pub fn with_dead_letters(mut self, settings: StreamSettings) -> Self {
         self.dead_letters = settings;
         self
     }
 
-    /// Only the streams of events and of dead letters: Choco has an [account of its own](TwoAccounts).
+    /// Leaves out the stream of Choco, which has an [account of its own](TwoAccounts).
     #[must_use]
     pub fn without_choco(mut self) -> Self {
         self.part = Part::WithoutChoco;
         self
     }
 
-    /// Only the stream that is forwarded to, for a connection to the [account of Choco](TwoAccounts).
+    /// Leaves out all but the stream of Choco, for a connection to the [account of Choco](TwoAccounts).
     ///
-    /// The server accepts an origin that it cannot reach, and tells nobody: ask
+    /// The server silently accepts a source stream that it cannot reach: check
     /// [`forwarding`](crate::EventBridge::forwarding) afterwards.
     #[must_use]
     pub fn only_choco(mut self, accounts: &TwoAccounts) -> Self {
@@ -121,27 +122,27 @@ impl Topology {
         self
     }
 
-    /// Whether the stream of events takes [batches](crate::EventBridge::publish_batch), where the server knows them
-    /// (2.12 or newer). Unless set, the stream stays as it is.
+    /// Sets whether the stream of events takes [batches](crate::EventBridge::publish_batch), where the server
+    /// supports them (2.12 or newer). Unless set, the stream stays as it is.
     #[must_use]
     pub fn with_batches(mut self, batches: bool) -> Self {
         self.batches = batches;
         self
     }
 
-    /// Settings of the stream of events.
+    /// Returns the settings of the stream of events.
     #[must_use]
     pub fn events(&self) -> &StreamSettings {
         &self.events
     }
 
-    /// Settings of the stream that the broker forwards to.
+    /// Returns the settings of the stream that the broker forwards to.
     #[must_use]
     pub fn choco(&self) -> &StreamSettings {
         &self.choco
     }
 
-    /// Settings of the stream of dead letters.
+    /// Returns the settings of the stream of dead letters.
     #[must_use]
     pub fn dead_letters(&self) -> &StreamSettings {
         &self.dead_letters
@@ -157,12 +158,12 @@ impl Topology {
         }
     }
 
-    /// Settings of the stream that is forwarded to, with the window that it has unless one is set.
+    /// Returns the settings of the stream that is forwarded to, with its default window unless one is set.
     fn forwarded(&self) -> StreamSettings {
         self.choco.forwarded_from(self.events.window())
     }
 
-    /// The streams as they should be in this account, in the order in which they depend on each other.
+    /// Returns the streams as they should be in this account, in the order in which they depend on each other.
     fn streams(&self, server_knows_batches: bool) -> Vec<stream::Config> {
         let forwarded = stream::Source {
             name: EVENT_STREAM.into(),

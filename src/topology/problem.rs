@@ -1,15 +1,15 @@
-//! What is wrong with the settings themselves.
+//! Settings that contradict each other.
 
 use crate::topology::{CHOCO_STREAM, DEAD_LETTER_STREAM, EVENT_STREAM, Topology};
 use std::time::Duration;
 
 /// A dead letter without the bytes and the headers of its event has some 2 KiB, most of it the error.
 pub(crate) const SMALLEST_DEAD_LETTER: i32 = 4096;
-/// What the broker adds to a message that it forwards has some 100 bytes, and more with longer subjects.
+/// An upper bound of what the broker adds to a message that it forwards: some 100 bytes, and more with longer subjects.
 const SOURCE_HEADER: i32 = 1024;
 
 impl Topology {
-    /// What is wrong, and what to change.
+    /// Returns what is wrong with the settings and what to change; `None` if they are valid.
     pub(super) fn problem(&self) -> Option<String> {
         let choco = self.forwarded();
         let named =
@@ -42,7 +42,7 @@ impl Topology {
         ))
     }
 
-    /// A message that does not fit stops forwarding for good, and the broker tells nobody.
+    /// Finds a size limit at which a message that does not fit would stop forwarding for good, silently.
     fn stops_forwarding(&self) -> Option<String> {
         let fits = self.choco.max_message_size()?;
         match self.events.max_message_size() {

@@ -23,7 +23,7 @@ impl Topology {
     /// Creates what is missing and changes what differs; see [`EventBridge::provision`](crate::EventBridge::provision).
     pub(crate) async fn provision(&self, client: &Client) -> Result<(), TopologyError> {
         let (context, wanted, found) = self.look(client).await?;
-        // All are looked at before any is touched.
+        // All streams are checked before any is changed.
         refuse_immutable(wanted.iter().zip(&found))?;
         for (wanted, found) in wanted.iter().zip(found) {
             make(&context, wanted, found).await?;
@@ -31,7 +31,7 @@ impl Topology {
         Ok(())
     }
 
-    /// Only reads; see [`EventBridge::verify`](crate::EventBridge::verify).
+    /// Checks the streams without changing them; see [`EventBridge::verify`](crate::EventBridge::verify).
     pub(crate) async fn verify(&self, client: &Client) -> Result<(), TopologyError> {
         let (_, wanted, found) = self.look(client).await?;
         let mut drift = Vec::new();
@@ -42,7 +42,11 @@ impl Topology {
             };
             drift.extend(differences(wanted, &found.ok_or_else(missing)?));
         }
-        if drift.is_empty() { Ok(()) } else { Err(TopologyError::differing(TopologyErrorKind::Drift, drift)) }
+        if drift.is_empty() {
+            Ok(())
+        } else {
+            Err(TopologyError::differing(TopologyErrorKind::Mismatch, drift))
+        }
     }
 
     /// Checks the settings and the server, and reads the streams as they are.
@@ -90,7 +94,8 @@ pub(super) async fn make(
     if differences(wanted, &found).is_empty() { Ok(()) } else { update(context, wanted, found).await }
 }
 
-/// Older servers answer "ok" and ignore subject transforms, so that events would be forwarded under a wrong subject.
+/// Checks that the server is new enough: older ones answer "ok" and ignore subject transforms, so that events would be
+/// forwarded under a wrong subject.
 pub(crate) fn check_version(client: &Client) -> Result<(), TopologyError> {
     let Some(server) = client.try_server_info() else {
         return Err(TopologyError::new(TopologyErrorKind::Unavailable, "not connected to the broker"));
@@ -110,8 +115,8 @@ pub(super) async fn read(context: &Context, wanted: &Config) -> Result<Option<Co
                 Ok(None)
             }
             GetStreamErrorKind::JetStream(answer) => Err(refused("read", wanted, answer)),
-            _ if is_nobody_there(&error) => {
-                let message = "no JetStream here: start nats-server with `-js`";
+            _ if has_no_responder(&error) => {
+                let message = "server has no JetStream: start nats-server with `-js`";
                 Err(TopologyError::new(TopologyErrorKind::Unavailable, message).caused_by(error))
             }
             _ => Err(failed(TopologyErrorKind::Unavailable, "read", wanted, error)),
@@ -119,8 +124,8 @@ pub(super) async fn read(context: &Context, wanted: &Config) -> Result<Option<Co
     }
 }
 
-/// The server has nobody who takes such requests.
-fn is_nobody_there(error: &GetStreamError) -> bool {
+/// Returns whether the server has no responder for such requests: JetStream is off.
+fn has_no_responder(error: &GetStreamError) -> bool {
     let request = error.source().and_then(|source| source.downcast_ref::<RequestError>());
     request.is_some_and(|request| request.kind() == RequestErrorKind::NoResponders)
 }

@@ -1,13 +1,13 @@
-//! What can be set of one stream.
+//! The settings of one stream.
 
 use async_nats::jetstream::stream::{self, DiscardPolicy, RetentionPolicy, StorageType};
 use std::time::Duration;
 
-/// Of a stream that is published to, unless set.
+/// The default for a stream that is published to.
 const DUPLICATE_WINDOW: Duration = Duration::from_secs(120);
-/// Of one that the broker forwards to, unless set.
+/// The default for a stream that the broker forwards to.
 const FORWARDED_WINDOW: Duration = Duration::from_secs(60);
-/// The server takes no shorter one.
+/// The shortest window that the server accepts.
 const SHORTEST_WINDOW: Duration = Duration::from_millis(100);
 
 /// Where a stream keeps its messages. Complete: JetStream has these two.
@@ -20,15 +20,15 @@ pub enum Storage {
     Memory,
 }
 
-/// What can be set of one stream.
+/// The settings of one stream.
 ///
-/// A stream with a limit of size refuses what is new when it is full, and never drops what is old before its age.
+/// A stream with a size limit refuses new messages when it is full, and never drops old ones before their age.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StreamSettings {
     replicas: usize,
     storage: Storage,
     max_age: Duration,
-    /// Unset, that of the stream's place in the topology.
+    /// `None` for the default of the stream's place in the topology.
     duplicate_window: Option<Duration>,
     max_bytes: Option<i64>,
     max_messages: Option<i64>,
@@ -36,8 +36,8 @@ pub struct StreamSettings {
 }
 
 impl Default for StreamSettings {
-    /// One replica, in a file, for 30 days, no limit of size. A duplicate window of 2 minutes; of the stream that the broker
-    /// forwards to 1 minute, and at most half of that of the events.
+    /// Returns the defaults: one replica, in a file, for 30 days, without a size limit. The duplicate window is 2
+    /// minutes; that of the stream that the broker forwards to is 1 minute, and at most half of that of the events.
     fn default() -> Self {
         Self {
             replicas: 1,
@@ -52,53 +52,53 @@ impl Default for StreamSettings {
 }
 
 impl StreamSettings {
-    /// How many servers keep a copy.
+    /// Sets how many servers keep a copy.
     #[must_use]
     pub fn with_replicas(mut self, replicas: usize) -> Self {
         self.replicas = replicas;
         self
     }
 
-    /// Where the messages are kept. It cannot be changed afterwards.
+    /// Sets where the messages are kept. It cannot be changed afterwards.
     #[must_use]
     pub fn with_storage(mut self, storage: Storage) -> Self {
         self.storage = storage;
         self
     }
 
-    /// How long messages are kept; zero is without a limit.
+    /// Sets how long messages are kept; zero means without limit.
     #[must_use]
     pub fn with_max_age(mut self, max_age: Duration) -> Self {
         self.max_age = max_age;
         self
     }
 
-    /// For how long the broker drops a message with an id that it has stored already.
+    /// Sets for how long the broker drops a message with an id that it has stored already.
     ///
-    /// That of the stream that the broker forwards to must be shorter than that of the events: an event that was forwarded
-    /// late is remembered there for so much longer, and one that is published again after the window would be dropped, or
-    /// hold up all others (nats-server 2.10 and 2.11).
+    /// That of the stream that the broker forwards to must be shorter than that of the events: an event that was
+    /// forwarded late is remembered there for so much longer, and one that is published again after the window would
+    /// be dropped, or hold up all others (nats-server 2.10 and 2.11).
     #[must_use]
     pub fn with_duplicate_window(mut self, window: Duration) -> Self {
         self.duplicate_window = Some(window);
         self
     }
 
-    /// The most bytes the stream may have.
+    /// Sets the most bytes the stream may have.
     #[must_use]
     pub fn with_max_bytes(mut self, bytes: i64) -> Self {
         self.max_bytes = Some(bytes);
         self
     }
 
-    /// The most messages the stream may have.
+    /// Sets the most messages the stream may have.
     #[must_use]
     pub fn with_max_messages(mut self, messages: i64) -> Self {
         self.max_messages = Some(messages);
         self
     }
 
-    /// The most bytes a message may have, its headers included.
+    /// Sets the most bytes a message may have, its headers included.
     #[must_use]
     pub fn with_max_message_size(mut self, bytes: i32) -> Self {
         self.max_message_size = Some(bytes);
@@ -127,19 +127,19 @@ impl StreamSettings {
         self.max_message_size
     }
 
-    /// The window of a stream whose messages have come from publishers.
+    /// Returns the window of a stream that is published to.
     pub(crate) fn window(&self) -> Duration {
         self.duplicate_window.unwrap_or(DUPLICATE_WINDOW)
     }
 
-    /// The same settings for a stream that the broker forwards to, from one with such a window.
+    /// Returns the settings for a stream that the broker forwards to, from one with the window `origin`.
     pub(super) fn forwarded_from(&self, origin: Duration) -> Self {
         let shorter = FORWARDED_WINDOW.min(origin / 2).max(SHORTEST_WINDOW).min(self.age());
         let window = self.duplicate_window.unwrap_or(shorter);
         Self { duplicate_window: Some(window), ..self.clone() }
     }
 
-    /// The age that messages reach, where zero is for ever.
+    /// Returns the age that messages reach, with zero, which means without limit, as the maximum.
     pub(super) fn age(&self) -> Duration {
         if self.max_age.is_zero() { Duration::MAX } else { self.max_age }
     }
@@ -174,7 +174,7 @@ impl StreamSettings {
             subjects: subjects.iter().map(ToString::to_string).collect(),
             sources,
             retention: RetentionPolicy::Limits,
-            // A full stream refuses; it never drops what a consumer has not seen.
+            // A full stream refuses new messages; it never drops what a consumer has not seen.
             discard: DiscardPolicy::New,
             storage: match self.storage {
                 Storage::File => StorageType::File,
@@ -185,7 +185,7 @@ impl StreamSettings {
             duplicate_window: self.window(),
             max_bytes: self.max_bytes.unwrap_or(-1),
             max_messages: self.max_messages.unwrap_or(-1),
-            // Such a limit drops old messages of a subject, whatever `discard` says.
+            // Such a limit drops old messages of a subject, even where `discard` is new.
             max_messages_per_subject: -1,
             max_message_size: self.max_message_size.unwrap_or(-1),
             allow_direct: true,

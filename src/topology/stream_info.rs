@@ -1,7 +1,7 @@
-//! What the broker says of a stream.
+//! The state of a stream as the broker reports it.
 //!
-//! Read as JSON: the type of async-nats has no place for the error of a source, and a feature of async-nats changes the type
-//! of its times for the whole build.
+//! Read as JSON: the type of async-nats has no place for the error of a source, and a feature of async-nats changes
+//! the type of its times for the whole build.
 
 use crate::{nats::api::ApiSubject, topology::status::StreamState};
 use async_nats::jetstream::{Context, context::RequestError, response::Response};
@@ -12,7 +12,7 @@ use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 #[derive(Debug, Deserialize)]
 pub(crate) struct StreamInfo {
     created: String,
-    /// What the server takes the time for.
+    /// The server's time.
     ts: Option<String>,
     pub(crate) state: State,
     #[serde(default)]
@@ -58,7 +58,7 @@ impl StreamInfo {
 }
 
 impl State {
-    /// When the newest message was stored, be it gone since; `None` if there never was one.
+    /// Returns when the newest message was stored, even if it is gone since; `None` if there never was one.
     pub(super) fn newest(&self) -> Option<OffsetDateTime> {
         if self.held.last_sequence == 0 { None } else { OffsetDateTime::parse(&self.last_ts, &Rfc3339).ok() }
     }

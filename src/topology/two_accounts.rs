@@ -7,10 +7,11 @@ use crate::{
 };
 use async_nats::jetstream::stream::External;
 
-/// The events in one account of the server and `CHOCO_STRATT` in another: what the first exports and the second imports.
+/// Two accounts of a server, one with the events and one with `CHOCO_STRATT`: what the first exports and the second
+/// imports.
 ///
-/// Users of Choco's account then have no way to the streams, dead letters and subjects of the other, whatever their
-/// permissions. The two connections provision a part each, the first one first:
+/// Users of Choco's account then have no access to the streams, dead letters and subjects of the other, whatever their
+/// permissions. Each of the two connections provisions its part, that of the events first:
 ///
 /// ```no_run
 /// # use stratt_event_bridge::{EventBridge, topology::{Topology, TopologyError, TwoAccounts}};
@@ -33,7 +34,7 @@ pub struct TwoAccounts {
 const DELIVERY: &str = "deliver.choco_stratt";
 
 impl TwoAccounts {
-    /// The account of the events, and that of Choco: names, or the public keys of accounts.
+    /// Returns the pair of the account of the events and that of Choco, by their names or public keys.
     ///
     /// # Errors
     ///
@@ -50,7 +51,7 @@ impl TwoAccounts {
         Ok(Self { stratt: stratt.to_owned(), choco: choco.to_owned() })
     }
 
-    /// The list that stands after `exports:` in the account of the events.
+    /// Returns the list that stands after `exports:` in the account of the events.
     #[must_use]
     pub fn exports(&self) -> String {
         let choco = &self.choco;
@@ -63,7 +64,7 @@ impl TwoAccounts {
         format!("[\n{}\n]", lines.join("\n"))
     }
 
-    /// The list that stands after `imports:` in the account of Choco.
+    /// Returns the list that stands after `imports:` in the account of Choco.
     #[must_use]
     pub fn imports(&self) -> String {
         let stratt = &self.stratt;
@@ -79,7 +80,7 @@ impl TwoAccounts {
         format!("[\n{}\n]", lines.join("\n"))
     }
 
-    /// How the stream of Choco's account finds its origin.
+    /// Returns the address of the source stream for the stream in Choco's account.
     pub(in crate::topology) fn external(&self) -> External {
         External { api_prefix: self.api_prefix(), delivery_prefix: Some(DELIVERY.to_owned()) }
     }
@@ -89,8 +90,8 @@ impl TwoAccounts {
     }
 }
 
-/// Returns the request that creates the consumer of the source; the subject pins its filter. The source needs flow control as
-/// well: without it, it stalls for good after some 2 MB.
+/// Returns the request that creates the consumer of the source; the subject pins its filter. The source needs flow
+/// control as well: without it, it stalls for good after some 2 MB.
 fn source() -> ApiSubject {
     ApiSubject::durable_create(EVENT_STREAM, "*").below("strat.>")
 }

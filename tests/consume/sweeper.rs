@@ -177,7 +177,7 @@ async fn our_consumers_store_their_own_letters_and_no_second_ones() {
     // Three terminations by ours, three exhausted by theirs.
     advisories_are(&stage, (6, 0)).await;
     let summary = sweeping.stop().await;
-    assert_eq!((summary.already_filed, summary.exhausted, summary.rejected), (3, 3, 0));
+    assert_eq!((summary.already_stored, summary.exhausted, summary.rejected), (3, 3, 0));
     assert_eq!(stage.dead_letters().await.len(), letters.len());
     assert_eq!(letters.iter().filter(|letter| letter.consumer() == "ours").count(), 3);
     ours.stop().await;

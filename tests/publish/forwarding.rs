@@ -109,7 +109,7 @@ async fn forwarding_that_is_not_set_up_is_an_error_that_says_so() {
     let unfed = Config { name: CHOCO_STREAM.into(), subjects: vec!["x".into()], ..Config::default() };
     jetstream::new(bridge.client().clone()).create_stream(unfed).await.unwrap();
     let error = bridge.forwarding().await.unwrap_err();
-    assert_eq!(error.kind(), TopologyErrorKind::Drift);
+    assert_eq!(error.kind(), TopologyErrorKind::Mismatch);
     assert_eq!(error.to_string(), "CHOCO_STRATT has no source STRATT_EVENTS: provision the topology");
 }
 

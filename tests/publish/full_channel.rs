@@ -2,7 +2,7 @@
 
 use async_nats::ConnectOptions;
 use futures::{StreamExt, stream};
-use std::{pin::pin, time::Duration};
+use std::time::Duration;
 use stratt_event_bridge::{
     BridgeOptions, Envelope, EventBridge, PublishErrorKind, PublishReceipt, UnitPublished, async_nats,
     async_nats::connection::State,
@@ -31,7 +31,7 @@ async fn outcomes_come_as_they_fall_due_while_nothing_is_sent() {
     let state = || async { bridge.client().connection_state() };
     eventually("disconnected", state, |state| *state != State::Connected).await;
     let begun = Instant::now();
-    let mut receipts = pin!(bridge.publish_all(stream::iter(1..=300).map(envelope)));
+    let mut receipts = bridge.publish_all(stream::iter(1..=300).map(envelope));
     let mut ended = 0;
     while let Some(outcome) = timeout(Duration::from_secs(5), receipts.next()).await.expect("an outcome") {
         let error = outcome.unwrap_err();

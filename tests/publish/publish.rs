@@ -55,7 +55,7 @@ async fn no_more_are_in_flight_than_allowed() {
     let envelopes = stream::iter(1..=100).map(envelope).inspect(move |_| {
         count.fetch_add(1, Ordering::SeqCst);
     });
-    let mut receipts = std::pin::pin!(bridge.publish_all(envelopes));
+    let mut receipts = bridge.publish_all(envelopes);
     let mut received = 0;
     while let Some(receipt) = receipts.next().await {
         receipt.unwrap();

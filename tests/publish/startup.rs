@@ -107,7 +107,7 @@ async fn a_limit_for_each_subject_is_a_difference_and_is_taken_away() {
     limited.max_messages_per_subject = 1;
     stage.context().update_stream(&limited).await.unwrap();
     let error = stage.bridge.verify(&Topology::default()).await.unwrap_err();
-    assert_eq!(error.kind(), TopologyErrorKind::Drift);
+    assert_eq!(error.kind(), TopologyErrorKind::Mismatch);
     assert_eq!(error.to_string(), "STRATT_EVENTS: max_messages_per_subject is 1, wanted none");
     stage.bridge.provision(&Topology::default()).await.unwrap();
     for number in 1..=2 {

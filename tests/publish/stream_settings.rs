@@ -28,7 +28,7 @@ async fn verify(stage: &Stage) -> Vec<String> {
     match stage.bridge.verify(&Topology::default()).await {
         Ok(()) => Vec::new(),
         Err(error) => {
-            assert_eq!(error.kind(), TopologyErrorKind::Drift, "{error}");
+            assert_eq!(error.kind(), TopologyErrorKind::Mismatch, "{error}");
             told(&error)
         }
     }

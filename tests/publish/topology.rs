@@ -81,7 +81,7 @@ async fn what_can_be_changed_is_and_what_is_not_ours_stays() {
         .with_max_messages(1000);
     let topology = Topology::default().with_events(shorter);
     let error = bridge.verify(&topology).await.unwrap_err();
-    assert_eq!(error.kind(), TopologyErrorKind::Drift);
+    assert_eq!(error.kind(), TopologyErrorKind::Mismatch);
     let fields: Vec<_> = error.differences().iter().map(|difference| difference.field().to_owned()).collect();
     assert_eq!(fields, ["max_age", "duplicate_window", "max_messages"]);
     bridge.provision(&topology).await.unwrap();

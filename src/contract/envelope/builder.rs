@@ -1,4 +1,4 @@
-//! Building an envelope.
+//! The builder of an envelope.
 
 use crate::contract::{
     envelope::{Envelope, EventVersion, Meta, timestamp},
@@ -9,7 +9,7 @@ use serde_json::Value;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-/// Builds an [`Envelope`]: what is not set is filled in, a fresh id and the time of [`build`](Self::build).
+/// A builder of an [`Envelope`]. Values that are not set become a fresh id and the time of [`build`](Self::build).
 #[derive(Debug, Clone)]
 pub struct EnvelopeBuilder<E> {
     event: E,
@@ -24,14 +24,14 @@ impl<E: Event> EnvelopeBuilder<E> {
         Self { event, source, event_id: None, timestamp: None, meta: Vec::new() }
     }
 
-    /// Sets the id of the announcement; otherwise it is a new UUID v7.
+    /// Sets the id of the announcement; the default is a new UUID v7.
     #[must_use]
     pub fn event_id(mut self, event_id: Uuid) -> Self {
         self.event_id = Some(event_id);
         self
     }
 
-    /// Sets when the event happened; otherwise it is now. Cut to milliseconds.
+    /// Sets when the event happened, cut to milliseconds; the default is now.
     #[must_use]
     pub fn timestamp(mut self, timestamp: OffsetDateTime) -> Self {
         self.timestamp = Some(timestamp);
@@ -49,21 +49,21 @@ impl<E: Event> EnvelopeBuilder<E> {
         self
     }
 
-    /// The envelope.
+    /// Returns the envelope.
     ///
     /// # Errors
     ///
     /// If the timestamp lies outside the years 0 to 9999 in UTC, or `meta` cannot be written as JSON.
-    pub fn build(self) -> Result<Envelope<E>, BuildError> {
+    pub fn build(self) -> Result<Envelope<E>, EnvelopeBuildError> {
         let timestamp = self.timestamp.unwrap_or_else(OffsetDateTime::now_utc);
         Ok(Envelope {
             event_id: self.event_id.unwrap_or_else(Uuid::now_v7),
             version: EventVersion::CURRENT,
-            timestamp: timestamp::normal(timestamp).ok_or_else(BuildError::timestamp)?,
+            timestamp: timestamp::normal(timestamp).ok_or_else(EnvelopeBuildError::timestamp)?,
             idempotency_key: self.event.idempotency_key(),
             source: self.source,
             event: self.event,
-            meta: Meta::new(&self.meta).map_err(BuildError::meta)?,
+            meta: Meta::new(&self.meta).map_err(EnvelopeBuildError::meta)?,
         })
     }
 }
@@ -71,12 +71,12 @@ impl<E: Event> EnvelopeBuilder<E> {
 /// An envelope that could not be built.
 #[derive(Debug, thiserror::Error)]
 #[error("{message}")]
-pub struct BuildError {
+pub struct EnvelopeBuildError {
     message: &'static str,
     source: Option<serde_json::Error>,
 }
 
-impl BuildError {
+impl EnvelopeBuildError {
     fn timestamp() -> Self {
         Self { message: "timestamp is outside the years 0 to 9999 in utc", source: None }
     }

@@ -1,4 +1,4 @@
-//! Reading an envelope, and refusing what is not one.
+//! The decoding of an envelope, with all its checks.
 
 use crate::{
     contract::{
@@ -50,7 +50,7 @@ impl<E: Event> Envelope<E> {
     ///
     /// # Errors
     ///
-    /// A [`DecodeError`] whose kind says what is wrong. None of them goes away by trying again.
+    /// A [`DecodeError`] whose kind says what is wrong. A retry never helps.
     pub fn decode(subject: &str, bytes: &[u8]) -> Result<Self, DecodeError> {
         Self::decode_at_most(Envelope::MAX_BYTES, subject, bytes)
     }
@@ -89,7 +89,7 @@ impl<E: Event> Envelope<E> {
 
     fn check(&self, subject: &str, domain: &str, key: &str) -> Result<(), DecodeError> {
         let address = Address::parse(subject).ok_or_else(|| {
-            DecodeError::new(DecodeErrorKind::SubjectMismatch, "subject is not one of an event")
+            DecodeError::new(DecodeErrorKind::SubjectMismatch, "subject is not an event subject")
         })?;
         if address.event_type != self.event_type().as_str() || address.domain != domain {
             let message = "subject disagrees with event type or domain";
@@ -106,7 +106,7 @@ impl<E: Event> Envelope<E> {
                 .map_err(|error| DecodeError::caused(DecodeErrorKind::Malformed, error))?;
             return Err(DecodeError::new(
                 DecodeErrorKind::KeyMismatch,
-                "idempotency key is not the key of this event",
+                "idempotency key does not match the event",
             ));
         }
         Ok(())
@@ -158,7 +158,7 @@ fn unsupported(version: &str) -> DecodeError {
     DecodeError::new(DecodeErrorKind::UnsupportedVersion, format!("event version {shown:?} is not 1.x"))
 }
 
-/// Bytes that are not a valid envelope, or not one for the subject they came by.
+/// An error of bytes that are not a valid envelope, or not one for the subject they arrived on.
 #[derive(Debug, thiserror::Error)]
 #[error("{message}")]
 pub struct DecodeError {
@@ -167,7 +167,7 @@ pub struct DecodeError {
     source: Option<Box<dyn std::error::Error + Send + Sync>>,
 }
 
-/// What is wrong with an envelope.
+/// The defect of an envelope.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum DecodeErrorKind {
@@ -181,7 +181,7 @@ pub enum DecodeErrorKind {
     UnknownEventType,
     /// A valid event type, but not the one asked for.
     OtherEventType,
-    /// The subject says another domain or event type, or is not one of an event.
+    /// The subject has another domain or event type, or is not an event subject.
     SubjectMismatch,
     /// The domain is not that of the URI in the payload.
     DomainMismatch,
@@ -197,7 +197,7 @@ kind_words!(DecodeErrorKind {
     OtherEventType => "other_event_type", "event is of another type";
     SubjectMismatch => "subject_mismatch", "subject disagrees with the envelope";
     DomainMismatch => "domain_mismatch", "domain disagrees with the uri in the payload";
-    KeyMismatch => "key_mismatch", "idempotency key is not the key of this event";
+    KeyMismatch => "key_mismatch", "idempotency key does not match the event";
 });
 
 impl DecodeError {
@@ -209,7 +209,7 @@ impl DecodeError {
         Self { kind, message: kind.words().into(), source: Some(Box::new(error)) }
     }
 
-    /// What is wrong.
+    /// Returns the kind of the defect.
     #[must_use]
     pub fn kind(&self) -> DecodeErrorKind {
         self.kind

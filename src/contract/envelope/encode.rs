@@ -7,7 +7,7 @@ use uuid::Uuid;
 const USUAL_BYTES: usize = 768;
 
 impl<E: Event> Envelope<E> {
-    /// The envelope as UTF-8 JSON, in the version of the contract that this crate writes.
+    /// Returns the envelope as UTF-8 JSON, in the version of the contract that this crate writes.
     ///
     /// # Errors
     ///

@@ -4,20 +4,21 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::value::RawValue;
 use std::{borrow::Cow, collections::BTreeMap, fmt};
 
-/// The `meta` of an envelope: a JSON object that the contract says nothing more about.
+/// The `meta` of an envelope: a JSON object that the contract does not specify further.
 ///
 /// It is kept as the text it was received as and read on demand: a hostile object costs its own size and no more.
 #[derive(Clone)]
 pub struct Meta(Box<RawValue>);
 
 impl Meta {
-    /// The object as JSON text.
+    /// Returns the object as JSON text.
     #[must_use]
     pub fn as_json(&self) -> &str {
         self.0.get()
     }
 
-    /// The value of a member, or `None` if there is no such member. Of members with the same name the last counts.
+    /// Returns the value of a member, or `None` if there is no such member. Of members with the same name the last
+    /// counts.
     ///
     /// # Errors
     ///
@@ -33,7 +34,7 @@ impl Meta {
         members.get(&Name(name.into())).map(|value| serde_json::from_str(value.get())).transpose()
     }
 
-    /// The object written as `members`, which are in the order they were added.
+    /// Returns the object with these members, in this order.
     pub(super) fn new(members: &[(String, serde_json::Value)]) -> Result<Self, serde_json::Error> {
         struct Object<'a>(&'a [(String, serde_json::Value)]);
 
@@ -53,14 +54,14 @@ impl Meta {
 }
 
 impl PartialEq for Meta {
-    /// Whether the JSON text is the same.
+    /// Returns whether the JSON text is the same.
     fn eq(&self, other: &Self) -> bool {
         self.as_json() == other.as_json()
     }
 }
 
 impl fmt::Debug for Meta {
-    /// Its size only: what it holds may be confidential.
+    /// Writes its size only: its content may be confidential.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Meta({} bytes)", self.as_json().len())
     }

@@ -1,4 +1,4 @@
-//! What is published: an event with who, when and its idempotency key.
+//! The envelope: an event with its author, time and idempotency key.
 
 mod builder;
 mod decode;
@@ -6,7 +6,7 @@ mod encode;
 mod meta;
 pub(crate) mod timestamp;
 
-pub use builder::{BuildError, EnvelopeBuilder};
+pub use builder::{EnvelopeBuildError, EnvelopeBuilder};
 pub use decode::{DecodeError, DecodeErrorKind};
 pub use encode::EncodeError;
 pub use meta::Meta;
@@ -58,78 +58,78 @@ impl<E: Event> Envelope<E> {
         EnvelopeBuilder::new(event, source)
     }
 
-    /// The id of this announcement; a UUID v7 when made by this crate. Two announcements of one fact have two.
+    /// Returns the id of this announcement; a UUID v7 when made by this crate. Two announcements of one fact have two.
     #[must_use]
     pub fn event_id(&self) -> Uuid {
         self.event_id
     }
 
-    /// The type of the event.
+    /// Returns the type of the event.
     #[must_use]
     pub fn event_type(&self) -> EventType {
         self.event.event_type()
     }
 
-    /// The version of the contract it was written to. What this crate writes is [`EventVersion::CURRENT`].
+    /// Returns the version of the contract it was written to. What this crate writes is [`EventVersion::CURRENT`].
     #[must_use]
     pub fn event_version(&self) -> EventVersion {
         self.version
     }
 
-    /// The domain: that of the event's unit, chain or importer.
+    /// Returns the domain: that of the event's unit, chain or importer.
     #[must_use]
     pub fn domain(&self) -> &Domain {
         self.event.unit_uri().domain()
     }
 
-    /// When the event happened, in UTC with milliseconds.
+    /// Returns when the event happened, in UTC with milliseconds.
     #[must_use]
     pub fn timestamp(&self) -> OffsetDateTime {
         self.timestamp
     }
 
-    /// The same, as it is written.
+    /// Returns the same, as it is written.
     pub(crate) fn written_timestamp(&self) -> String {
         timestamp::format(self.timestamp)
     }
 
-    /// The key by which the event is deduplicated.
+    /// Returns the key by which the event is deduplicated.
     #[must_use]
     pub fn idempotency_key(&self) -> IdempotencyKey {
         self.idempotency_key
     }
 
-    /// Who wrote the envelope.
+    /// Returns who wrote the envelope.
     #[must_use]
     pub fn source(&self) -> &Source {
         &self.source
     }
 
-    /// The event.
+    /// Returns the event.
     #[must_use]
     pub fn event(&self) -> &E {
         &self.event
     }
 
-    /// What else the announcer wanted to say, such as a correlation id.
+    /// Returns the free-form companions of the event, such as a correlation id.
     #[must_use]
     pub fn meta(&self) -> &Meta {
         &self.meta
     }
 
-    /// The subject it is published on: `strat.{domain}.{event-type}`.
+    /// Returns the subject it is published on: `strat.{domain}.{event-type}`.
     #[must_use]
     pub fn subject(&self) -> String {
         Feed::Strat.subject(self.domain(), self.event_type())
     }
 
-    /// The event alone.
+    /// Returns the event alone.
     #[must_use]
     pub fn into_event(self) -> E {
         self.event
     }
 
-    /// The same envelope with the type of its event left open.
+    /// Returns the same envelope with the type of its event left open.
     #[must_use]
     pub fn into_any(self) -> Envelope {
         self.with_event(Into::into)
@@ -142,7 +142,7 @@ impl<E: Event> Envelope<E> {
 }
 
 impl Envelope {
-    /// The same envelope with the type of its event fixed, or `None` if the event is of another type.
+    /// Returns the same envelope with the type of its event fixed, or `None` if the event is of another type.
     #[must_use]
     pub fn narrow<E: Event>(self) -> Option<Envelope<E>> {
         let Envelope { event, version, event_id, timestamp, idempotency_key, source, meta } = self;
@@ -160,10 +160,10 @@ pub struct EventVersion {
 }
 
 impl EventVersion {
-    /// What this crate writes: 1.0.
+    /// The version that this crate writes: 1.0.
     pub const CURRENT: Self = Self { minor: 0 };
 
-    /// The number behind the dot.
+    /// Returns the number behind the dot.
     #[must_use]
     pub fn minor(self) -> u32 {
         self.minor

@@ -2,7 +2,7 @@
 
 use time::{OffsetDateTime, UtcOffset, format_description::well_known::Rfc3339};
 
-/// The time in UTC, cut to milliseconds, since JavaScript and Python drop the rest.
+/// Returns the time in UTC, cut to milliseconds, since JavaScript and Python drop the rest.
 ///
 /// `None` outside the years 0 to 9999, which RFC 3339 cannot write.
 pub(super) fn normal(time: OffsetDateTime) -> Option<OffsetDateTime> {
@@ -15,8 +15,8 @@ pub(super) fn parse(text: &str) -> Option<OffsetDateTime> {
     normal(OffsetDateTime::parse(text, &Rfc3339).ok()?)
 }
 
-/// A time in UTC, in the years 0 to 9999, as `2026-03-31T10:15:00.000Z`. By hand, which takes a tenth of what a format
-/// description does.
+/// Writes a time in UTC, in the years 0 to 9999, as `2026-03-31T10:15:00.000Z`. By hand, which takes a tenth of the
+/// time that a format description takes.
 pub(crate) fn format(time: OffsetDateTime) -> String {
     let mut text = String::with_capacity("2026-03-31T10:15:00.000Z".len());
     let mut put = |number: u32, digits: u32, end: char| {

@@ -12,8 +12,8 @@ use serde::Serialize;
 
 /// Any of the seven events.
 ///
-/// A handler of `Delivery<AnyEvent>` receives them all; an [`Envelope`](crate::Envelope) holds one unless it is
-/// told otherwise. Later minor versions of the contract may add variants.
+/// A handler of `Delivery<AnyEvent>` receives them all; an [`Envelope`](crate::Envelope) holds one unless its
+/// type is fixed. Later minor versions of the contract may add variants.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(untagged)]
 #[non_exhaustive]

@@ -37,7 +37,7 @@ impl EventType {
         Self::ChainGateResolved,
     ];
 
-    /// The name on the wire, such as `unit.published`.
+    /// Returns the name on the wire, such as `unit.published`.
     #[must_use]
     pub const fn as_str(&self) -> &'static str {
         match self {

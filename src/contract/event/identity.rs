@@ -1,4 +1,4 @@
-//! What tells one fact from another.
+//! The identity of a fact.
 
 use crate::contract::{
     event::{GateName, RunId},
@@ -27,19 +27,19 @@ enum Fragment<'a> {
 }
 
 impl<'a> Identity<'a> {
-    /// A transition of a unit; `occurrence` is `None` the first time.
+    /// Returns the identity of a transition of a unit; `occurrence` is `None` the first time.
     #[must_use]
     pub fn unit(uri: &'a UnitUri, occurrence: Option<Occurrence>) -> Self {
         Self { uri, fragment: occurrence.map_or(Fragment::None, Fragment::Occurrence) }
     }
 
-    /// The resolution of one import of a unit.
+    /// Returns the identity of the resolution of one import of a unit.
     #[must_use]
     pub fn import(importer: &'a UnitUri, imported: &'a ResourceUri) -> Self {
         Self { uri: importer, fragment: Fragment::Import(imported) }
     }
 
-    /// One run of one gate of a chain.
+    /// Returns the identity of one run of one gate of a chain.
     #[must_use]
     pub fn gate(chain: &'a UnitUri, gate: &'a GateName, run: &'a RunId) -> Self {
         Self { uri: chain, fragment: Fragment::Gate(gate, run) }
@@ -58,7 +58,7 @@ impl fmt::Display for Identity<'_> {
     }
 }
 
-/// How often the same transition of the same unit and fingerprint has really happened: 2 or more.
+/// A count of how often the same transition of the same unit and fingerprint has really happened: 2 or more.
 ///
 /// The first time has no occurrence. A unit that is published, deprecated and published again is published with
 /// occurrence 2; without it, the second announcement would be taken for a repeat of the first.
@@ -70,7 +70,7 @@ impl Occurrence {
     /// The least there is: the first time is not counted.
     pub(crate) const LEAST: u64 = 2;
 
-    /// The number, 2 or more.
+    /// Returns the number, 2 or more.
     #[must_use]
     pub fn get(self) -> u64 {
         self.0

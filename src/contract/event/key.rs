@@ -54,7 +54,7 @@ impl IdempotencyKey {
         Self(hashed.0.finalize().into())
     }
 
-    /// The 32 bytes of the hash.
+    /// Returns the 32 bytes of the hash.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8; 32] {
         &self.0

@@ -24,19 +24,19 @@ pub trait Event: Clone + Debug + PartialEq + Serialize + Send + Sync + 'static +
     /// The event types that a value of this type can have.
     const TYPES: &'static [EventType];
 
-    /// The type of this event.
+    /// Returns the type of this event.
     fn event_type(&self) -> EventType;
 
-    /// The unit or chain that changed: its domain is the event's domain, and its events are handled in order.
+    /// Returns the unit or chain that changed: its domain is the event's domain, and its events are handled in order.
     fn unit_uri(&self) -> &UnitUri;
 
-    /// What tells this fact from others of the same type and fingerprint.
+    /// Returns the identity that distinguishes this fact from others of the same type and fingerprint.
     fn identity(&self) -> Identity<'_>;
 
-    /// The fingerprint that is part of the fact.
+    /// Returns the fingerprint that is part of the fact.
     fn fingerprint(&self) -> &Fingerprint;
 
-    /// The idempotency key of this fact.
+    /// Returns the idempotency key of this fact.
     fn idempotency_key(&self) -> IdempotencyKey {
         IdempotencyKey::compute(self.event_type(), self.identity(), self.fingerprint())
     }
@@ -49,7 +49,7 @@ pub(crate) mod sealed {
         /// Reads the payload of an event of this type.
         fn from_payload(event_type: EventType, payload: &str) -> Result<Self, serde_json::Error>;
 
-        /// The event as this type, or `None` if it is of another.
+        /// Returns the event as this type, or `None` if it is of another.
         fn from_any(event: AnyEvent) -> Option<Self>;
     }
 }

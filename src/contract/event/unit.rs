@@ -40,7 +40,7 @@ impl UnitPublished {
         with_actor => actor: "Sets who did it, such as `user:alice@example.com`.";
     }
 
-    /// Says that the same transition really happened again.
+    /// Marks the same transition as one that really happened again.
     #[must_use]
     pub fn with_occurrence(mut self, occurrence: Occurrence) -> Self {
         self.occurrence = Some(occurrence);
@@ -93,7 +93,7 @@ impl UnitDeprecated {
         self
     }
 
-    /// Says that the same transition really happened again.
+    /// Marks the same transition as one that really happened again.
     #[must_use]
     pub fn with_occurrence(mut self, occurrence: Occurrence) -> Self {
         self.occurrence = Some(occurrence);
@@ -140,7 +140,7 @@ impl UnitTampered {
         with_actor => actor: "Sets who found it.";
     }
 
-    /// Says that the same transition really happened again.
+    /// Marks the same transition as one that really happened again.
     #[must_use]
     pub fn with_occurrence(mut self, occurrence: Occurrence) -> Self {
         self.occurrence = Some(occurrence);
@@ -179,7 +179,7 @@ impl UnitFingerprintVerified {
         with_actor => actor: "Sets who verified it.";
     }
 
-    /// Says that the same transition really happened again.
+    /// Marks the same transition as one that really happened again.
     #[must_use]
     pub fn with_occurrence(mut self, occurrence: Occurrence) -> Self {
         self.occurrence = Some(occurrence);

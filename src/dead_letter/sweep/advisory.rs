@@ -1,4 +1,4 @@
-//! What the server says of an event that it will not deliver again.
+//! The server's advisory that it will not deliver an event again.
 
 use crate::{
     dead_letter::{DEAD_LETTERED_PREFIX, DeadLetterReason},
@@ -7,7 +7,7 @@ use crate::{
 use serde::Deserialize;
 use time::{OffsetDateTime, serde::rfc3339};
 
-/// That the server gave up an event of a consumer, or was told to.
+/// An advisory: the server gave up an event of a consumer, or the consumer terminated it.
 #[derive(Debug, PartialEq, Eq, Deserialize)]
 pub(super) struct Advisory {
     stream: String,
@@ -17,14 +17,14 @@ pub(super) struct Advisory {
     pub(super) deliveries: u64,
     #[serde(rename = "timestamp", with = "rfc3339")]
     pub(super) time: OffsetDateTime,
-    /// What the consumer said when it terminated the event.
+    /// The consumer's reason for terminating the event.
     reason: Option<String>,
     #[serde(skip)]
     is_termination: bool,
 }
 
 impl Advisory {
-    /// Reads an advisory; `None` if it is not one, or contradicts the subject that it came by.
+    /// Reads an advisory; `None` if it is not one, or contradicts the subject it arrived on.
     pub(super) fn parse(subject: &str, payload: &[u8]) -> Option<Self> {
         let (kind, stream, consumer) = of_consumer_advisory(subject)?;
         let is_termination = match kind {
@@ -37,8 +37,8 @@ impl Advisory {
         agrees.then_some(Self { is_termination, ..advisory })
     }
 
-    /// Whether the consumer says that it has filed the dead letter itself, as those of this crate do.
-    pub(super) fn is_filed(&self) -> bool {
+    /// Returns whether the consumer has stored the dead letter itself, as those of this crate do.
+    pub(super) fn is_stored(&self) -> bool {
         self.is_termination
             && self.reason.as_ref().is_some_and(|reason| reason.starts_with(DEAD_LETTERED_PREFIX))
     }
@@ -87,16 +87,16 @@ mod tests {
         ];
         for (subject, more, verdict, error) in cases {
             let advisory = Advisory::parse(subject, json(more).as_bytes()).unwrap();
-            assert_eq!((advisory.sequence, advisory.deliveries, advisory.is_filed()), (5, 3, false));
+            assert_eq!((advisory.sequence, advisory.deliveries, advisory.is_stored()), (5, 3, false));
             assert_eq!((advisory.verdict().as_str(), advisory.error().as_str()), (verdict, error));
         }
     }
 
     #[test]
-    fn only_a_termination_can_say_that_its_letter_is_filed() {
-        let filed = json(r#","reason":"dead-lettered: rejected""#);
-        assert!(Advisory::parse(TERMINATED, filed.as_bytes()).unwrap().is_filed());
-        assert!(!Advisory::parse(EXHAUSTED, filed.as_bytes()).unwrap().is_filed());
+    fn only_a_termination_can_say_that_its_letter_is_stored() {
+        let stored = json(r#","reason":"dead-lettered: rejected""#);
+        assert!(Advisory::parse(TERMINATED, stored.as_bytes()).unwrap().is_stored());
+        assert!(!Advisory::parse(EXHAUSTED, stored.as_bytes()).unwrap().is_stored());
     }
 
     #[test]

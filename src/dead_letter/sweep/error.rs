@@ -1,4 +1,4 @@
-//! Why a sweeper could not start, or had to stop.
+//! The error of a sweeper.
 
 use crate::error_kind::kind_words;
 use std::{borrow::Cow, error::Error};
@@ -12,7 +12,7 @@ pub struct SweepError {
     source: Option<Box<dyn Error + Send + Sync>>,
 }
 
-/// Why a sweeper could not start, or had to stop.
+/// The reason why a sweeper could not start, or had to stop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum SweepErrorKind {
@@ -43,7 +43,7 @@ impl SweepError {
         self
     }
 
-    /// Why.
+    /// Returns the kind of the error.
     #[must_use]
     pub fn kind(&self) -> SweepErrorKind {
         self.kind

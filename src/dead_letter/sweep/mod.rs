@@ -1,4 +1,4 @@
-//! Dead letters for consumers that file none themselves.
+//! Dead letters of consumers that store none themselves.
 
 mod advisory;
 mod error;
@@ -34,27 +34,27 @@ use std::{error::Error, sync::Arc, time::Duration};
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-/// How long the server keeps a request for an advisory open; so long a shutdown waits for what is on its way.
+/// The time for which the server keeps a request for an advisory open; a shutdown waits as long for one on its way.
 const EXPIRES: Duration = Duration::from_secs(1);
-/// How long a shutdown waits for the broker at most.
+/// The longest time that a shutdown waits for the broker.
 const AFTER_SHUTDOWN: Duration = Duration::from_secs(5);
-/// How long the storing of a dead letter may take: less than the ack wait, so that two sweepers seldom do the same.
+/// The time within which a dead letter is stored: less than the ack wait, so that two sweepers seldom do the same work.
 const STORE_WITHIN: Duration = Duration::from_secs(15);
-/// Far below the duplicate window of the dead letters, so that what a repeat stores is dropped.
+/// The ack wait: far below the duplicate window of the dead letters, so that a repeat is dropped as a duplicate.
 const ACK_WAIT: Duration = Duration::from_secs(30);
-/// Before something is tried again that failed.
+/// The pause before a failed request is retried.
 const PAUSE: Duration = Duration::from_secs(1);
 const POSTPONE: Duration = Duration::from_secs(5);
 
-/// Files the dead letters of consumers that were not written with this crate.
+/// A sweeper, which stores the dead letters of consumers that were not written with this crate.
 ///
-/// A plain consumer of JetStream with a limit of deliveries, or one that terminates events, leaves them in the stream,
-/// where nobody looks. The server says so once, in an advisory. A sweeper reads these advisories from a stream of their
-/// own and files each event under `stratt.dlq.{consumer}.{domain}.{event-type}`, with the original bytes and the headers
-/// and message id that consumers of this crate use. It files none for those: their durables have no limit of
-/// deliveries, and their terminations say that the letter is filed.
+/// A plain JetStream consumer with a limit of deliveries, or one that terminates events, leaves them in the stream,
+/// where they are forgotten. The server reports each of them once, in an advisory. A sweeper reads these advisories
+/// from a stream of their own and stores each event under `stratt.dlq.{consumer}.{domain}.{event-type}`, with the
+/// original bytes and the headers and message id that consumers of this crate use. It stores none for those: their
+/// durables have no limit of deliveries, and their terminations say that the dead letter is stored.
 ///
-/// Any number of sweepers may run for one feed; they share the work. What a sweeper cannot know is listed in
+/// Any number of sweepers may run for one feed; they share the work. The cases that a sweeper cannot see are listed in
 /// [`docs::dead_letters`](crate::docs::dead_letters).
 ///
 /// ```no_run
@@ -85,7 +85,7 @@ impl Sweeper {
     }
 
     /// Creates the stream of advisories, `STRATT_ADVISORIES`, for both feeds, or changes what differs. From then on the
-    /// server keeps what it says, whether or not a sweeper runs. Set its age to that of the events, its replicas too.
+    /// server keeps its advisories, whether or not a sweeper runs. Set its age to that of the events, its replicas too.
     ///
     /// # Errors
     ///
@@ -98,18 +98,18 @@ impl Sweeper {
         provision_advisories(&self.client, settings).await
     }
 
-    /// Files dead letters until `shutdown` resolves. An outage of the broker ends nothing. Ends within 2 s of
-    /// `shutdown`, unless the broker is slow or does not answer: then within 5 s, and what was begun comes again.
+    /// Stores dead letters until `shutdown` resolves. Continues after an outage of the broker. Returns within 2 s of
+    /// `shutdown`, or within 5 s if the broker is slow or does not answer; unfinished advisories are then redelivered.
     ///
     /// # Errors
     ///
-    /// A [`SweepError`] when the server is too old, when the stream of advisories does not exist or is deleted, when the
-    /// broker refuses, or does not answer at the start.
+    /// A [`SweepError`] when the server is too old, when the stream of advisories does not exist or is deleted, when
+    /// the broker refuses, or does not answer at the start.
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future may leave a dead letter stored whose advisory is not acknowledged: it comes again after 30 s,
-    /// and the broker drops the repeat. Nothing is lost.
+    /// Dropping the future may leave a dead letter stored whose advisory is not acknowledged: it comes again after 30
+    /// s, and the broker drops the repeat. Nothing is lost.
     pub async fn run(&self, shutdown: impl Future<Output = ()> + Send) -> Result<SweepSummary, SweepError> {
         check_version(&self.client).map_err(|error| {
             let kind = match error.kind() {
@@ -126,7 +126,7 @@ impl Sweeper {
                 ended = &mut sweeping => Some(ended),
                 () = shutdown => {
                     stop.cancel();
-                    // A connection that is away, or has no room for a command, must not keep the service from ending.
+                    // A lost connection, or one without room for a command, must not keep the service from ending.
                     timeout(AFTER_SHUTDOWN, sweeping).await.ok()
                 }
             }
@@ -134,7 +134,9 @@ impl Sweeper {
         if let Some(ended) = ended {
             ended?;
         } else {
-            tracing::warn!("sweeper could not end what it had begun; that comes again");
+            tracing::warn!(
+                "sweeper was shut down before it finished; its unfinished advisories are redelivered"
+            );
         }
         Ok(summary)
     }
@@ -148,12 +150,12 @@ impl Sweeper {
         let mut durable = durable?;
         while !stop.is_cancelled() {
             self.lines.report();
-            // Not dropped when it is to stop: what is on its way would be nobody's until the ack wait is over.
+            // Not dropped at shutdown: an advisory on its way would be redelivered only after the ack wait.
             match next(&durable).await {
                 Ok(Some(message)) => self.sweep(&message, summary).await,
                 Ok(None) => {}
                 Err(error) => {
-                    limited!(self.lines, warn, "sweeper could not ask for advisories", error);
+                    limited!(self.lines, warn, "sweeper could not pull advisories", error);
                     let found = async {
                         sleep(PAUSE).await;
                         self.found_again(&mut durable).await
@@ -163,7 +165,7 @@ impl Sweeper {
             }
         }
         if let Err(error) = self.client.flush().await {
-            tracing::warn!(%error, "answers of the sweeper could not be flushed");
+            tracing::warn!(%error, "acknowledgements of the sweeper could not be flushed");
         }
         Ok(())
     }
@@ -193,7 +195,7 @@ impl Sweeper {
         })
     }
 
-    /// Creates the durable anew if it was deleted; it stays as it was while nobody answers.
+    /// Recreates the durable if it was deleted; keeps it while the broker does not answer.
     async fn found_again(&self, durable: &mut Consumer<pull::Config>) -> Result<(), SweepError> {
         match self.durable().await {
             Ok(found) => *durable = found,
@@ -206,8 +208,8 @@ impl Sweeper {
     async fn sweep(&self, message: &Message, summary: &mut SweepSummary) {
         let (answer, counter) = match Advisory::parse(&message.subject, &message.payload) {
             None => (AckKind::Term, &mut summary.ignored),
-            Some(advisory) if advisory.is_filed() => (AckKind::Ack, &mut summary.already_filed),
-            Some(advisory) => match self.file(&advisory).await {
+            Some(advisory) if advisory.is_stored() => (AckKind::Ack, &mut summary.already_stored),
+            Some(advisory) => match self.store(&advisory).await {
                 Ok(true) if advisory.verdict() == DeadLetterReason::Exhausted => {
                     (AckKind::Ack, &mut summary.exhausted)
                 }
@@ -215,19 +217,19 @@ impl Sweeper {
                 Ok(false) => (AckKind::Ack, &mut summary.gone),
                 Err(error) => {
                     let (consumer, sequence) = (advisory.consumer, advisory.sequence);
-                    limited!(self.lines, error, "dead letter could not be filed", consumer, sequence, error = %report(&*error));
+                    limited!(self.lines, error, "dead letter could not be stored", consumer, sequence, error = %report(&*error));
                     (AckKind::Nak(Some(POSTPONE)), &mut summary.postponed)
                 }
             },
         };
         *counter += 1;
         if let Err(error) = message.ack_with(answer).await {
-            limited!(self.lines, warn, "answer to an advisory could not be sent", error);
+            limited!(self.lines, warn, "acknowledgement of an advisory could not be sent", error);
         }
     }
 
     /// Stores the dead letter; `false` if the event is gone.
-    async fn file(&self, advisory: &Advisory) -> Result<bool, Box<dyn Error + Send + Sync>> {
+    async fn store(&self, advisory: &Advisory) -> Result<bool, Box<dyn Error + Send + Sync>> {
         let (stream, consumer) = (self.feed.stream(), advisory.consumer.as_str());
         let Some(event) = stored_event::read(&self.context, stream, advisory).await? else {
             let (sequence, reason) = (advisory.sequence, advisory.error());
@@ -262,7 +264,7 @@ impl Sweeper {
     }
 }
 
-/// One advisory, if there is one soon. One at a time, so that none waits here while its ack wait runs.
+/// Pulls one advisory; `None` if there is none soon. One at a time, so that none waits here while its ack wait runs.
 async fn next(durable: &Consumer<pull::Config>) -> Result<Option<Message>, async_nats::Error> {
     let mut asked = durable.batch().max_messages(1).expires(EXPIRES).messages().await?;
     asked.next().await.transpose()

@@ -164,7 +164,7 @@ impl Running {
         }
         let (mut rows, mut failing) = (Vec::new(), Vec::new());
         while let Some(row) = self.lanes.next() {
-            match row.clone().into_fact(self.relay.publisher.writes_cloud_events()) {
+            match row.clone().into_fact(self.relay.publisher.cloud_events()) {
                 Err(error) => self.set_aside(&row, error),
                 Ok(fact) if self.lanes.is_failing(&row.uri) => failing.push((row, fact)),
                 Ok(fact) => rows.push((row, fact)),

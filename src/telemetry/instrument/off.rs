@@ -29,12 +29,12 @@ pub(crate) fn histogram(_: &'static str, _: &'static str, _: Labels<'_>) -> Hist
     Histogram
 }
 
-#[expect(clippy::unused_self, reason = "the same calls as where something is counted")]
+#[expect(clippy::unused_self, reason = "the same calls as with the feature")]
 impl Counter {
     pub(crate) fn add(&self, _: u64) {}
 }
 
-#[expect(clippy::unused_self, reason = "the same calls as where something is counted")]
+#[expect(clippy::unused_self, reason = "the same calls as with the feature")]
 impl Gauge {
     pub(crate) fn set(&self, _: u64) {}
 
@@ -42,7 +42,7 @@ impl Gauge {
     pub(crate) fn set_seconds(&self, _: Duration) {}
 }
 
-#[expect(clippy::unused_self, reason = "the same calls as where something is counted")]
+#[expect(clippy::unused_self, reason = "the same calls as with the feature")]
 impl Histogram {
     pub(crate) fn record(&self, _: Duration) {}
 }

@@ -24,7 +24,7 @@ pub(crate) fn gauge_in_seconds(name: &'static str, help: &'static str, labels: L
     Gauge(metrics::gauge!(name, owned(labels)))
 }
 
-/// A histogram of durations, in seconds.
+/// Returns a histogram of durations, in seconds.
 pub(crate) fn histogram(name: &'static str, help: &'static str, labels: Labels<'_>) -> Histogram {
     metrics::describe_histogram!(name, Unit::Seconds, help);
     Histogram(metrics::histogram!(name, owned(labels)))
@@ -41,7 +41,8 @@ impl Counter {
 }
 
 impl Gauge {
-    /// Gauges are floating-point numbers, and these counts never come near to what such a number cannot hold.
+    /// Sets the gauge. Gauges are floating-point numbers, and these counts stay far below what such a number cannot
+    /// hold.
     pub(crate) fn set(&self, count: u64) {
         self.0.set(f64::from(u32::try_from(count).unwrap_or(u32::MAX)));
     }

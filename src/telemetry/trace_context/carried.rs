@@ -12,11 +12,11 @@ use opentelemetry::{
 use tracing::Span;
 use tracing_opentelemetry::OpenTelemetrySpanExt;
 
-/// What the headers of a message said, if it was valid.
+/// The trace that the headers of a message name, if it is valid.
 #[derive(Debug, Clone)]
 pub(crate) struct TraceContext(Option<SpanContext>);
 
-/// Writes the current span into `headers`, unless they name one already: that one is older, and tells of the origin.
+/// Writes the current span into `headers`, unless they name one already: that one is older, and names the origin.
 pub(crate) fn inject(headers: &mut HeaderMap) {
     let Some(current) = current() else { return };
     if values(headers, TRACEPARENT).next().is_some() {
@@ -29,11 +29,11 @@ pub(crate) fn inject(headers: &mut HeaderMap) {
     }
 }
 
-/// Reads what `headers` say. Whatever they hold, it costs no more than looking at some hundred bytes, and text that is not
-/// valid is as good as none.
+/// Reads the trace that `headers` name. It costs no more than looking at some hundred bytes, however large they are,
+/// and invalid text counts as none.
 pub(crate) fn extract(headers: &HeaderMap) -> TraceContext {
     let mut parents = values(headers, TRACEPARENT);
-    // Two that contradict each other are none.
+    // Two parents contradict each other, and count as none.
     let (Some(parent), None) = (parents.next(), parents.next()) else { return TraceContext(None) };
     TraceContext(w3c::parse(parent, values(headers, TRACESTATE)))
 }
@@ -42,13 +42,12 @@ impl TraceContext {
     /// Makes `span`, which has not been entered, a part of this trace.
     pub(crate) fn becomes_parent_of(self, span: &Span) {
         if let Some(remote) = self.0 {
-            // Fails where nobody records spans for OpenTelemetry.
+            // Fails where spans are not recorded for OpenTelemetry.
             let _is_recorded = span.set_parent(Context::new().with_remote_span_context(remote));
         }
     }
 
-    /// Makes `span`, which has not been entered, a part of this trace, or a neighbour of it where it is a part of another
-    /// one.
+    /// Makes `span`, which has not been entered, a part of this trace, or links it where it is a part of another one.
     pub(crate) fn joins(self, span: &Span) {
         let Some(remote) = self.0 else { return };
         match current() {
@@ -59,14 +58,14 @@ impl TraceContext {
     }
 }
 
-/// The span that this thread is in, of `tracing` or of OpenTelemetry itself.
+/// Returns the span that this thread is in, of `tracing` or of OpenTelemetry itself.
 fn current() -> Option<SpanContext> {
     let of = |context: &Context| {
         let span = context.has_active_span().then(|| context.span().span_context().clone());
         span.filter(SpanContext::is_valid)
     };
     let span = Span::current();
-    // No context is made where nobody records spans.
+    // No context is made where spans are not recorded.
     let recorded = if span.is_disabled() { None } else { of(&span.context()) };
     recorded.or_else(|| Context::map_current(of))
 }

@@ -1,9 +1,9 @@
-//! How the two headers are called, and how long they may be.
+//! The names of the two headers, and their longest values.
 
 pub(super) const TRACEPARENT: &str = "traceparent";
 pub(super) const TRACESTATE: &str = "tracestate";
 
-/// Of a parent: version, trace, span and flags with the dashes between them.
+/// The length of a parent: version, trace, span and flags with the dashes between them.
 pub(super) const PARENT_LENGTH: usize = 55;
-/// Of a state: what everybody has to pass on, and more than what tracers write.
+/// The longest state: the length that every implementation has to pass on, and more than tracers write.
 pub(super) const MAX_STATE: usize = 512;

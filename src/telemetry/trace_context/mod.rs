@@ -1,6 +1,6 @@
 //! The trace that a message belongs to, carried in its headers: <https://www.w3.org/TR/trace-context/>.
 //!
-//! Nothing of it without the feature `otel`, but that an outbox passes on what it finds in its rows.
+//! Without the feature `otel` nothing is carried, except that an outbox passes on the trace in its rows.
 
 #[cfg(feature = "otel")]
 mod carried;

@@ -12,7 +12,7 @@ pub(crate) fn extract(_headers: &HeaderMap) -> TraceContext {
     TraceContext
 }
 
-#[expect(clippy::unused_self, reason = "the same calls as where something is carried")]
+#[expect(clippy::unused_self, reason = "the same calls as with the feature")]
 impl TraceContext {
     pub(crate) fn becomes_parent_of(self, _span: &Span) {}
 

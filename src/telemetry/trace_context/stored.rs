@@ -14,7 +14,7 @@ pub(crate) struct StoredTrace {
 }
 
 impl StoredTrace {
-    /// What a row is to say of the current span: the text of both headers, if there are any.
+    /// Returns the text of both headers for the current span, if there is one, to be stored in a row.
     pub(crate) fn of_current() -> (Option<String>, Option<String>) {
         let mut headers = HeaderMap::new();
         inject(&mut headers);
@@ -22,7 +22,7 @@ impl StoredTrace {
         (text(TRACEPARENT), text(TRACESTATE))
     }
 
-    /// What a row says. Others may have written it: what could not have been a header of ours is as good as none.
+    /// Reads the trace of a row. Others may have written it: text that cannot be one of our headers counts as none.
     pub(crate) fn read(parent: Option<&str>, state: Option<&str>) -> Option<Self> {
         let parent = parent.filter(|text| is_parent(text))?.parse().ok()?;
         let state = state.filter(|text| is_state(text)).and_then(|text| text.parse().ok());
@@ -37,7 +37,7 @@ impl StoredTrace {
     }
 }
 
-/// Whether it has the shape of a parent. What its numbers mean, readers look at.
+/// Returns whether it has the shape of a parent. Its numbers are checked by readers.
 fn is_parent(text: &str) -> bool {
     let is_in_place = |(place, byte)| match place {
         2 | 35 | 52 => byte == b'-',

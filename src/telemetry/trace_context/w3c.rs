@@ -8,12 +8,12 @@ pub(super) fn traceparent(span: &SpanContext) -> String {
     format!("00-{:032x}-{:016x}-{sampled:02x}", span.trace_id(), span.span_id())
 }
 
-/// `None` when there is nothing to say, or more than others have to read.
+/// Writes the state; `None` when it is empty, or longer than others have to read.
 pub(super) fn tracestate(state: &TraceState) -> Option<String> {
     Some(state.header()).filter(|text| !text.is_empty() && text.len() <= MAX_STATE)
 }
 
-/// What the headers say; `None` if the first is not valid. A state that is not valid is left out.
+/// Reads the headers; `None` if the first is not valid. A state that is not valid is left out.
 pub(super) fn parse<'a>(parent: &str, states: impl Iterator<Item = &'a str>) -> Option<SpanContext> {
     let (trace_id, span_id, flags) = parse_parent(parent)?;
     let context = SpanContext::new(trace_id, span_id, flags, true, parse_states(states).unwrap_or_default());
@@ -24,7 +24,7 @@ fn parse_parent(text: &str) -> Option<(TraceId, SpanId, TraceFlags)> {
     let bytes = text.as_bytes();
     let later = match bytes.get(PARENT_LENGTH..)? {
         [] => true,
-        // Later versions may say more.
+        // Later versions may have more fields.
         [b'-', ..] => !text.starts_with("00"),
         _ => false,
     };
