@@ -27,7 +27,7 @@ pub use slot::Slot;
 #[cfg(feature = "postgres")]
 pub use sql::PostgresStore;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
-pub use sql::SqlStoreOptions;
+pub use sql::{SqlStore, SqlStoreOptions};
 #[cfg(feature = "sqlite")]
 pub use sql::SqliteStore;
 
