@@ -73,7 +73,7 @@ async fn a_backlog_goes_in_batches_and_one_event_that_spoils_its_batch_holds_up_
         let relay = outbox.relay(&bridge);
         eventually("status", || outbox.status(), |status| status.pending == 0).await;
         let summary = relay.stop().await;
-        assert_eq!((summary.published, summary.duplicates, summary.set_aside), (EVENTS - 1, 0, 1));
+        assert_eq!((summary.published, summary.duplicates, summary.quarantined), (EVENTS - 1, 0, 1));
         let (stored, in_batches) = stored(&stage).await;
         assert_eq!(stored.len() as u64, EVENTS - 1);
         are_each_once_and_in_order(&stored);

@@ -1,49 +1,49 @@
-//! Whether batches pay: measured, since a server does not say how often it syncs.
+//! The choice between batches and single publishes, by measurement, since a server does not report how often it syncs.
 //!
-//! Where it syncs each write, a batch of many events costs little more than one event. Elsewhere single publishes in flight are
-//! quicker, since it syncs a batch in any case.
+//! Where the server syncs each write, a batch of many events costs little more than one event. Elsewhere single publishes in
+//! flight are faster, since a batch is always synced.
 
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// Fewer rows are not worth a batch.
+/// The fewest rows worth a batch.
 const WORTH_A_BATCH: usize = 32;
-/// Fewer rows under way say how far the server is away, and not how many it can store.
+/// The fewest rows in flight for a measurement. With fewer, latency dominates, not the throughput of the server.
 const MANY: usize = 250;
-/// A server that takes longer for one of many rows syncs each, or is far away; batches of many are quicker for both.
+/// Time per row beyond which the server syncs each write, or is far away; batches are faster in both cases.
 const SLOW: Duration = Duration::from_micros(150);
-/// How long a server is thought slow. It is then measured anew.
+/// Time for which a measurement is valid.
 const BELIEVED: Duration = Duration::from_secs(60);
 
-/// What was measured of late.
+/// A policy that decides on batches by the latest measurement.
 #[derive(Debug, Default)]
-pub(super) struct Pace {
+pub(super) struct BatchPolicy {
     slow_until: Option<Instant>,
-    takes_no_batches: bool,
+    is_disabled: bool,
 }
 
-impl Pace {
-    /// Whether to publish in batches, for now.
+impl BatchPolicy {
+    /// Returns whether batches are preferable at the moment.
     pub(super) fn prefers_batches(&self) -> bool {
-        !self.takes_no_batches && self.slow_until.is_some_and(|until| Instant::now() < until)
+        !self.is_disabled && self.slow_until.is_some_and(|until| Instant::now() < until)
     }
 
-    /// Whether so many rows are worth a batch, for now.
+    /// Returns whether so many rows are worth a batch at the moment.
     pub(super) fn is_worth_a_batch(&self, rows: usize) -> bool {
         rows >= WORTH_A_BATCH && self.prefers_batches()
     }
 
-    /// One row took so long, with so many under way: by Little's law each of them took its part of the time.
-    pub(super) fn took(&mut self, time: Duration, under_way: usize) {
-        let of_each = u32::try_from(under_way).map_or(Duration::ZERO, |under_way| time / under_way.max(1));
-        if under_way >= MANY && of_each > SLOW {
+    /// Records that one row took `time` with so many in flight: by Little's law, each of them took its share of the time.
+    pub(super) fn measured(&mut self, time: Duration, in_flight: usize) {
+        let of_each = u32::try_from(in_flight).map_or(Duration::ZERO, |in_flight| time / in_flight.max(1));
+        if in_flight >= MANY && of_each > SLOW {
             self.slow_until = Some(Instant::now() + BELIEVED);
         }
     }
 
-    /// The server or the stream takes none.
-    pub(super) fn takes_no_batches(&mut self) {
-        self.takes_no_batches = true;
+    /// Disables batches, since the server or stream does not support them.
+    pub(super) fn disable(&mut self) {
+        self.is_disabled = true;
     }
 }
 
@@ -54,29 +54,29 @@ mod tests {
     const MS: Duration = Duration::from_millis(1);
 
     #[tokio::test(start_paused = true)]
-    async fn batches_are_preferred_for_a_while_where_many_single_rows_were_slow() {
-        let mut pace = Pace::default();
-        pace.took(20 * MS, 1000);
-        assert!(!pace.is_worth_a_batch(1000));
-        pace.took(200 * MS, 1000);
-        assert!(pace.is_worth_a_batch(1000));
-        assert!(!pace.is_worth_a_batch(WORTH_A_BATCH - 1));
+    async fn batches_are_preferred_while_many_single_rows_were_slow() {
+        let mut policy = BatchPolicy::default();
+        policy.measured(20 * MS, 1000);
+        assert!(!policy.is_worth_a_batch(1000));
+        policy.measured(200 * MS, 1000);
+        assert!(policy.is_worth_a_batch(1000));
+        assert!(!policy.is_worth_a_batch(WORTH_A_BATCH - 1));
         tokio::time::advance(BELIEVED).await;
-        assert!(!pace.is_worth_a_batch(1000));
+        assert!(!policy.is_worth_a_batch(1000));
     }
 
     #[tokio::test]
-    async fn few_rows_under_way_say_nothing() {
-        let mut pace = Pace::default();
-        pace.took(1000 * MS, MANY - 1);
-        assert!(!pace.prefers_batches());
+    async fn few_rows_in_flight_are_no_measurement() {
+        let mut policy = BatchPolicy::default();
+        policy.measured(1000 * MS, MANY - 1);
+        assert!(!policy.prefers_batches());
     }
 
     #[tokio::test]
-    async fn where_no_batches_are_taken_none_is_tried_again() {
-        let mut pace = Pace::default();
-        pace.takes_no_batches();
-        pace.took(1000 * MS, 1000);
-        assert!(!pace.prefers_batches());
+    async fn once_disabled_batches_are_not_tried_again() {
+        let mut policy = BatchPolicy::default();
+        policy.disable();
+        policy.measured(1000 * MS, 1000);
+        assert!(!policy.prefers_batches());
     }
 }

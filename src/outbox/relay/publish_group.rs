@@ -1,4 +1,4 @@
-//! Rows that are published together: in one batch, or one by itself.
+//! Rows that are published together: in one batch, or a single one.
 
 use crate::{
     outbox::row::Row,
@@ -9,70 +9,72 @@ use futures::future::join_all;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// What became of a row.
+/// A row with its result.
 pub(super) type Published = (Row, Result<PublishReceipt, PublishError>);
 
-/// What became of the rows of a group.
-pub(super) struct Group {
+/// The results of rows that were published together.
+pub(super) struct PublishGroup {
     pub(super) published: Vec<Published>,
-    pub(super) took: Took,
+    pub(super) mode: Mode,
 }
 
-/// How a group was published.
-pub(super) enum Took {
-    /// One row by itself, with so many under way.
+/// The way in which a group was published.
+pub(super) enum Mode {
+    /// A single row took `time`, with so many rows in flight.
     Single {
         time: Duration,
-        under_way: usize,
+        in_flight: usize,
     },
+    /// In a batch, or one by one after the batch failed.
     Batch,
-    /// One by one, since the server or the stream takes no batches.
-    NoBatch,
+    /// One by one, since batches are not enabled on the server or stream.
+    Unbatched,
 }
 
-impl Group {
+impl PublishGroup {
+    /// Publishes one row.
     pub(super) async fn single(
         publisher: Publisher,
-        (row, fact): (Row, EncodedEvent),
+        (row, event): (Row, EncodedEvent),
         until: Instant,
-        under_way: usize,
+        in_flight: usize,
     ) -> Self {
         let begun = Instant::now();
-        let published = publisher.publish_once(fact.into_outgoing(), until).await;
-        Self { published: vec![(row, published)], took: Took::Single { time: begun.elapsed(), under_way } }
+        let published = publisher.publish_once(event.into_outgoing(), until).await;
+        Self { published: vec![(row, published)], mode: Mode::Single { time: begun.elapsed(), in_flight } }
     }
 
-    /// A batch that is refused says nothing about most of its rows: each is then published by itself.
+    /// Publishes rows in one batch. If the batch is rejected, which says little about most of its rows, publishes each by itself.
     pub(super) async fn batch(publisher: Publisher, rows: Vec<(Row, EncodedEvent)>, until: Instant) -> Self {
-        let facts: Vec<_> = rows.iter().map(|(_, fact)| fact.clone()).collect();
-        // One row that nobody takes is repeated with all others until then, and they need the rest of the time.
+        let events: Vec<_> = rows.iter().map(|(_, event)| event.clone()).collect();
+        // A row that fails is retried with all others until half of the time; the rest is needed to publish them one by one.
         let now = Instant::now();
         let half = now + until.saturating_duration_since(now) / 2;
-        match publisher.publish_batch_until(&facts, half).await {
+        match publisher.publish_batch_until(&events, half).await {
             Ok(receipts) => {
                 let rows = rows.into_iter().map(|(row, _)| row);
-                Self { published: rows.zip(receipts.into_iter().map(Ok)).collect(), took: Took::Batch }
+                Self { published: rows.zip(receipts.into_iter().map(Ok)).collect(), mode: Mode::Batch }
             }
             Err(error) => {
-                tracing::debug!(events = rows.len(), error = %report(&error), "events of the outbox are published one by one");
+                tracing::debug!(events = rows.len(), error = %report(&error), "batch of outbox events failed; publishing them one by one");
                 let is_unsupported = error.kind() == PublishErrorKind::Unsupported;
-                let took = if is_unsupported { Took::NoBatch } else { Took::Batch };
-                Self { published: one_by_one(&publisher, rows, until, &error).await, took }
+                let mode = if is_unsupported { Mode::Unbatched } else { Mode::Batch };
+                Self { published: one_by_one(&publisher, rows, until, &error).await, mode }
             }
         }
     }
 }
 
-/// If there is no time left, the answer to the batch is that to each of its rows.
+/// Publishes each row by itself. Without time left, each row gets the error of the batch.
 async fn one_by_one(
     publisher: &Publisher,
     rows: Vec<(Row, EncodedEvent)>,
     until: Instant,
     failed: &PublishError,
 ) -> Vec<Published> {
-    let published = rows.into_iter().map(|(row, fact)| async move {
+    let published = rows.into_iter().map(|(row, event)| async move {
         let published = if Instant::now() < until {
-            publisher.publish_once(fact.into_outgoing(), until).await
+            publisher.publish_once(event.into_outgoing(), until).await
         } else {
             Err(PublishError::new(failed.kind()).with_outcome_unknown(failed.is_outcome_unknown()))
         };
