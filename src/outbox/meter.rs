@@ -22,11 +22,7 @@ impl OutboxMeter {
                 "Events that are committed and not yet published.",
                 &outbox,
             ),
-            oldest: gauge_in_seconds(
-                instrument::OUTBOX_OLDEST,
-                "Age of the oldest pending event.",
-                &outbox,
-            ),
+            oldest: gauge_in_seconds(instrument::OUTBOX_OLDEST, "Age of the oldest pending event.", &outbox),
             quarantined: gauge(
                 instrument::OUTBOX_QUARANTINED,
                 "Events that can never be published.",

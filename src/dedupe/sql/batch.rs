@@ -169,10 +169,8 @@ impl Written {
         match self {
             Self::Done => Ok(()),
             Self::Fenced => Err(StoreError::new(StoreErrorKind::Fenced)),
-            Self::Busy => {
-                Err(StoreError::new(StoreErrorKind::Unavailable)
-                    .with_message("slot is locked by another transaction"))
-            }
+            Self::Busy => Err(StoreError::new(StoreErrorKind::Unavailable)
+                .with_message("slot is locked by another transaction")),
         }
     }
 }

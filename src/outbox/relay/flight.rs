@@ -25,7 +25,13 @@ pub(super) struct Flight {
 
 impl Flight {
     pub(super) fn new(publisher: Publisher) -> Self {
-        Self { publisher, groups: FuturesUnordered::new(), rows: 0, batches: 0, policy: BatchPolicy::default() }
+        Self {
+            publisher,
+            groups: FuturesUnordered::new(),
+            rows: 0,
+            batches: 0,
+            policy: BatchPolicy::default(),
+        }
     }
 
     /// Returns whether rows should wait for the batch in flight, so that the next one is larger.

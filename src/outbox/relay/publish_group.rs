@@ -21,10 +21,7 @@ pub(super) struct PublishGroup {
 /// The way in which a group was published.
 pub(super) enum Mode {
     /// A single row took `time`, with so many rows in flight.
-    Single {
-        time: Duration,
-        in_flight: usize,
-    },
+    Single { time: Duration, in_flight: usize },
     /// In a batch, or one by one after the batch failed.
     Batch,
     /// One by one, since batches are not enabled on the server or stream.
