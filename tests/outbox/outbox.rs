@@ -33,7 +33,7 @@ async fn announced(stage: &Stage) -> Vec<String> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_is_committed_is_announced_at_once_and_what_is_rolled_back_never() {
+async fn committed_events_are_announced_and_rolled_back_ones_never() {
     support::needs!(Postgres);
     for outbox in Outbox::both(OutboxOptions::default()).await {
         let stage = Stage::new().await;
@@ -145,7 +145,7 @@ async fn unpublishable_events_are_quarantined_and_block_no_others() {
 }
 
 #[tokio::test]
-async fn an_event_that_is_too_large_for_any_broker_is_refused_before_it_is_committed() {
+async fn an_event_too_large_for_any_broker_is_rejected_by_enqueue() {
     let large = Envelope::builder(published("a", 1), source()).meta("text", "x".repeat(300_000));
     let large = large.build().unwrap();
     let pool = sqlite_pool().await;
@@ -161,7 +161,7 @@ async fn an_event_that_is_too_large_for_any_broker_is_refused_before_it_is_commi
 
 /// Whatever the features are: it is passed on as it is.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_trace_that_a_row_names_travels_with_its_event_if_it_is_one() {
+async fn a_valid_trace_in_a_row_travels_with_its_event() {
     support::needs!(Postgres);
     for outbox in Outbox::both(OutboxOptions::default()).await {
         let stage = Stage::new().await;
@@ -315,7 +315,7 @@ async fn without_its_table_a_relay_says_what_to_do() {
 }
 
 #[tokio::test]
-async fn several_processes_migrate_at_once_and_tables_may_be_elsewhere() {
+async fn several_processes_migrate_at_once_in_any_schema() {
     support::needs!(Postgres);
     let url = database().await;
     let pool = PgPool::connect(&url).await.unwrap();

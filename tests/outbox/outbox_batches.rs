@@ -60,7 +60,7 @@ fn are_each_once_and_in_order(stored: &[(String, String)]) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_backlog_goes_in_batches_and_one_event_that_spoils_its_batch_holds_up_no_other() {
+async fn a_backlog_goes_in_batches_and_a_bad_event_blocks_no_other() {
     support::needs!(Postgres);
     for outbox in Outbox::both(OutboxOptions::default()).await {
         let (stage, _network, bridge) = slow_stage().await;
@@ -82,7 +82,7 @@ async fn a_backlog_goes_in_batches_and_one_event_that_spoils_its_batch_holds_up_
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_batch_whose_relay_ended_before_it_was_marked_is_stored_once() {
+async fn a_batch_is_stored_once_if_its_relay_dies_before_the_mark() {
     support::needs!(Postgres);
     for outbox in Outbox::both(OutboxOptions::default()).await {
         let (stage, _network, bridge) = slow_stage().await;

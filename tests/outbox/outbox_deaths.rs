@@ -171,13 +171,13 @@ async fn nothing_is_lost(database: String, events: usize, units: u64, broker_dea
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn of_20000_events_none_is_lost_or_out_of_order_whatever_is_killed() {
+async fn none_of_20000_events_is_lost_or_reordered_despite_kills() {
     support::needs!(Postgres);
     nothing_is_lost(database().await, 5000, 500, 4).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn in_sqlite_no_event_is_lost_or_out_of_order_whatever_is_killed() {
+async fn no_event_is_lost_or_reordered_in_sqlite_despite_kills() {
     let folder = tempfile::tempdir().unwrap();
     nothing_is_lost(format!("sqlite:{}", folder.path().join("outbox.db").display()), 1000, 100, 2).await;
 }

@@ -80,7 +80,7 @@ async fn one_trace_crosses_transaction_relay_broker_and_consumer() {
 }
 
 #[tokio::test]
-async fn a_relay_in_a_trace_of_its_own_refers_to_that_of_the_event_and_passes_it_on() {
+async fn a_relay_in_its_own_trace_links_and_forwards_the_event_trace() {
     support::needs!(Postgres);
     let traces = Traces::listen();
     let stage = Stage::new().await;
@@ -116,7 +116,7 @@ fn request_with(state: TraceState) -> Span {
 }
 
 #[tokio::test]
-async fn a_state_is_kept_and_one_that_is_too_long_never_reaches_the_table() {
+async fn a_tracestate_is_stored_unless_it_is_too_long() {
     support::needs!(Postgres);
     let _traces = Traces::listen();
     let long = (0..40).map(|number| (format!("k{number}"), "x".repeat(200)));

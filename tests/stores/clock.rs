@@ -64,7 +64,7 @@ impl Skewed {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_wrong_clock_takes_a_claim_too_early_or_too_late_and_a_stale_fence_still_writes_nothing() {
+async fn a_wrong_clock_shifts_lease_expiry_but_fences_still_hold() {
     let stage = Stage::new().await;
     let Skewed { stores: [ahead, behind], .. } = &Skewed::new(&stage).await;
     let slot = || Slot::new("tests".parse().unwrap(), "1".repeat(64).parse().unwrap());
@@ -90,7 +90,7 @@ async fn a_wrong_clock_takes_a_claim_too_early_or_too_late_and_a_stale_fence_sti
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn workers_whose_clocks_differ_by_minutes_handle_every_event_and_overlap_now_and_then() {
+async fn workers_with_clocks_minutes_apart_handle_every_event() {
     const FACTS: u64 = 30;
     let stage = Stage::new().await;
     let skewed = Skewed::new(&stage).await;

@@ -92,7 +92,7 @@ async fn acquire(store: &dyn DedupeStore, slot: &Slot) -> Fence {
 }
 
 #[tokio::test]
-async fn a_full_memory_store_evicts_settled_slots_oldest_first_and_held_ones_never() {
+async fn a_full_memory_store_evicts_the_oldest_settled_slots_only() {
     let store = MemoryStore::with_capacity(3);
     let held = slot(0);
     acquire(&store, &held).await;
@@ -161,7 +161,7 @@ async fn of_many_processes_one_acquires_each_key_of_a_bucket() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_bucket_remembers_across_a_crash_of_the_server_and_fails_while_it_is_down() {
+async fn a_bucket_remembers_across_a_crash_and_fails_meanwhile() {
     let OnServer { store } = OnServer::start().await;
     let fence = acquire(&*store, &slot(1)).await;
     store.settle(&slot(1), fence).await.unwrap();

@@ -14,7 +14,7 @@ const LEASE: Duration = Duration::from_mins(1);
 const GROWN: i64 = 50_000;
 
 #[tokio::test]
-async fn a_table_is_not_read_from_end_to_end_whatever_was_planned_before_it_grew() {
+async fn a_plan_made_before_the_table_grew_never_scans_it() {
     support::needs!(Postgres);
     for is_prepared in [true, false] {
         let pool = grown_table(is_prepared).await;

@@ -262,14 +262,14 @@ async fn each_event_has_one_effect(host: Host, database: String, events: u64, li
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn each_of_3000_events_has_one_effect_whenever_processes_are_killed() {
+async fn each_of_3000_events_has_one_effect_despite_kills() {
     support::needs!(Postgres);
     let url = database().await;
     each_event_has_one_effect(Host::postgres(&url).await, url, 3000, 8).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn each_event_has_one_effect_in_sqlite_whenever_processes_are_killed() {
+async fn each_event_has_one_effect_in_sqlite_despite_kills() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("effects.db");
     let database = format!("sqlite:{}", path.display());

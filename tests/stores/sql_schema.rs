@@ -163,7 +163,7 @@ fn envelope(number: u64) -> Envelope<UnitPublished> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn events_in_an_outbox_of_version_1_are_published_after_several_migrate_at_once() {
+async fn events_of_version_1_are_published_after_migration() {
     support::needs!(Postgres);
     for says_its_version in [false, true] {
         let databases = Databases::of_0_1().await;
@@ -246,7 +246,7 @@ async fn an_outbox_whose_version_was_lost_is_what_it_was() {
 }
 
 #[tokio::test]
-async fn who_may_not_change_the_table_is_told_so_and_works_once_its_owner_has() {
+async fn migration_without_the_right_fails_until_the_owner_migrates() {
     support::needs!(Postgres);
     let databases = Databases::of_0_1().await;
     let (owner, _) = databases.outboxes();

@@ -116,7 +116,7 @@ async fn race(stores: Vec<Arc<dyn DedupeStore>>) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn of_many_processes_one_acquires_each_slot_and_none_waits_for_ever() {
+async fn one_of_many_processes_acquires_each_slot_and_none_hangs() {
     support::needs!(Postgres);
     let url = database().await;
     let mut stores: Vec<Arc<dyn DedupeStore>> = Vec::new();
@@ -200,7 +200,7 @@ async fn a_transaction_that_locks_a_slot_holds_up_no_other() {
 }
 
 #[tokio::test]
-async fn what_outlived_the_retention_is_forgotten_and_removed_in_batches() {
+async fn slots_beyond_the_retention_are_removed_in_batches() {
     const SLOTS: u64 = 2500;
     support::needs!(Postgres);
     let brief = options().with_retention(Duration::from_secs(3));
@@ -248,7 +248,7 @@ where
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn it_remembers_across_a_crash_of_the_database_and_fails_while_it_is_down() {
+async fn it_remembers_across_a_database_crash_and_fails_meanwhile() {
     support::needs!(Postgres);
     let mut server = Postgres::start().await.unwrap();
     let options = SqlStoreOptions::default().with_operation_timeout(Duration::from_secs(2));

@@ -55,7 +55,7 @@ async fn nothing_happens(stage: &Stage, held: usize) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn while_the_store_is_down_nothing_runs_and_nothing_is_asked_for() {
+async fn while_the_store_is_down_nothing_runs_or_is_requested() {
     let stage = Stage::new().await;
     let store = Arc::new(Faulty::default());
     store.is_down(true);
@@ -87,7 +87,7 @@ async fn while_the_store_is_down_nothing_runs_and_nothing_is_asked_for() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn while_the_store_is_down_a_request_that_ended_is_not_made_again() {
+async fn while_the_store_is_down_no_ended_request_is_repeated() {
     let stage = Stage::new().await;
     let store = Arc::new(Faulty::default());
     store.is_down(true);
@@ -116,7 +116,7 @@ async fn while_the_store_is_down_a_request_that_ended_is_not_made_again() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_effect_whose_settle_is_not_answered_is_settled_when_the_store_is_back() {
+async fn an_unanswered_settle_is_repeated_when_the_store_is_back() {
     let stage = Stage::new().await;
     let store = Arc::new(Faulty::default());
     let runs = Arc::new(AtomicU32::new(0));
@@ -138,7 +138,7 @@ async fn an_effect_whose_settle_is_not_answered_is_settled_when_the_store_is_bac
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn claims_whose_answers_are_lost_are_recognised_and_cost_no_attempt() {
+async fn claims_with_lost_answers_cost_no_attempt() {
     let stage = Stage::new().await;
     let store = Arc::new(Faulty::default());
     let (consumer, attempts) = noting(&stage, store.clone(), quick());
@@ -166,7 +166,7 @@ async fn settles_whose_answers_are_lost_are_repeated() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_settle_that_stays_unanswered_is_not_acknowledged_and_its_redelivery_is() {
+async fn an_event_is_acked_on_redelivery_if_its_settle_is_unanswered() {
     let stage = Stage::new().await;
     let store = Arc::new(Faulty::default());
     let (consumer, attempts) = noting(&stage, store.clone(), hasty());
@@ -180,7 +180,7 @@ async fn a_settle_that_stays_unanswered_is_not_acknowledged_and_its_redelivery_i
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn while_the_store_is_slow_messages_are_kept_alive_and_no_attempt_is_counted() {
+async fn while_the_store_is_slow_messages_stay_in_flight() {
     let stage = Stage::new().await;
     let store = Arc::new(Faulty::default());
     let (consumer, attempts) = noting(&stage, store.clone(), hasty());
@@ -245,7 +245,7 @@ async fn a_bucket_that_is_gone_is_waited_for() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_memory_store_that_is_full_of_running_events_lets_the_next_wait() {
+async fn a_memory_store_full_of_running_events_makes_others_wait() {
     let stage = Stage::new().await;
     let store = Arc::new(MemoryStore::with_capacity(2));
     let (gate, started) = (Arc::new(tokio::sync::Semaphore::new(0)), Arc::new(AtomicU32::new(0)));

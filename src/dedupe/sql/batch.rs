@@ -184,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn a_batch_is_sent_in_the_order_of_its_keys_and_answered_in_its_own() {
+    fn a_batch_is_sent_in_key_order_and_answered_in_its_own() {
         let ops = ["3", "1", "2"].map(|digit| ClaimOp { slot: slot(digit), lease: Duration::ZERO });
         let batch = Distinct::claims(ops.into());
         let sent: Vec<_> = batch.iter().map(|op| op.slot.key().to_string().remove(0)).collect();

@@ -11,7 +11,7 @@ fn ids(lanes: &mut Lanes) -> Vec<i64> {
 }
 
 #[test]
-fn one_row_of_each_unit_is_in_flight_and_others_follow_in_order() {
+fn one_row_of_each_unit_is_in_flight_and_others_follow() {
     let mut lanes = Lanes::default();
     lanes.add(vec![row(1, "a"), row(2, "b"), row(3, "a"), row(4, "a")]);
     assert_eq!(ids(&mut lanes), [1, 2]);

@@ -3,7 +3,7 @@
 use super::*;
 
 #[tokio::test]
-async fn a_slot_that_cannot_be_read_is_left_as_it_is_and_harms_no_other() {
+async fn an_unreadable_slot_is_left_unchanged_and_harms_no_other() {
     support::needs!(Redis);
     let store = OnServer::start().await;
     let claimant = "0".repeat(32);
@@ -61,7 +61,7 @@ async fn a_counter_of_fences_that_cannot_be_read_grants_nothing() {
 }
 
 #[tokio::test]
-async fn a_fence_is_new_after_the_slot_the_counter_or_all_data_is_gone() {
+async fn a_fence_is_new_after_slot_counter_or_all_data_is_lost() {
     support::needs!(Redis);
     let store = OnServer::start().await;
     let mut last = Fence::new(0);

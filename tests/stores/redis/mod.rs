@@ -144,7 +144,7 @@ async fn of_many_processes_one_acquires_each_key() {
 }
 
 #[tokio::test]
-async fn operations_of_many_tasks_share_round_trips_and_each_has_its_own_answer() {
+async fn operations_of_many_tasks_share_round_trips() {
     support::needs!(Redis);
     let store = OnServer::start().await;
     let calls = || async { evals(&store.query::<String>(&["INFO", "commandstats"]).await) };

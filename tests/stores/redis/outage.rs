@@ -5,7 +5,7 @@ use stratt_event_bridge::testing::Redis;
 use support::eventually;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn it_remembers_across_a_crash_of_the_server_and_fails_while_it_is_down() {
+async fn it_remembers_across_a_server_crash_and_fails_meanwhile() {
     support::needs!(Redis);
     let always = "appendfsync always";
     let options = RedisStoreOptions::default().with_operation_timeout(Duration::from_millis(500));
@@ -30,7 +30,7 @@ async fn it_remembers_across_a_crash_of_the_server_and_fails_while_it_is_down() 
 }
 
 #[tokio::test]
-async fn an_operation_that_is_not_answered_ends_in_time_and_the_store_goes_on() {
+async fn an_unanswered_operation_times_out_and_the_store_continues() {
     support::needs!(Redis);
     let options = RedisStoreOptions::default().with_operation_timeout(Duration::from_secs(2));
     let store = OnServer::start_with("", options).await;
@@ -48,7 +48,7 @@ async fn an_operation_that_is_not_answered_ends_in_time_and_the_store_goes_on() 
 }
 
 #[tokio::test]
-async fn round_trips_that_nobody_looks_after_give_up_their_places_in_time() {
+async fn abandoned_round_trips_free_their_places_in_time() {
     support::needs!(Redis);
     let options = RedisStoreOptions::default().with_operation_timeout(Duration::from_millis(200));
     let store = OnServer::start_with("", options).await;
@@ -67,7 +67,7 @@ async fn round_trips_that_nobody_looks_after_give_up_their_places_in_time() {
 }
 
 #[tokio::test]
-async fn a_full_memory_takes_no_claim_and_still_the_end_of_what_it_granted() {
+async fn full_memory_rejects_claims_and_still_ends_grants() {
     support::needs!(Redis);
     let store = OnServer::start().await;
     let granted = [
