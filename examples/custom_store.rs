@@ -95,7 +95,8 @@ impl FileStore {
         work: impl FnOnce(&mut Journal) -> Result<T, StoreError> + Send + 'static,
     ) -> BoxFuture<'a, Result<T, StoreError>> {
         let journal = Arc::clone(&self.0);
-        let working = spawn_blocking(move || work(&mut journal.lock().unwrap_or_else(PoisonError::into_inner)));
+        let working =
+            spawn_blocking(move || work(&mut journal.lock().unwrap_or_else(PoisonError::into_inner)));
         async move { working.await.map_err(unavailable)? }.boxed()
     }
 
@@ -198,7 +199,9 @@ fn micros(duration: Duration) -> u64 {
 }
 
 fn unavailable(error: impl Into<Box<dyn Error + Send + Sync>>) -> StoreError {
-    StoreError::new(StoreErrorKind::Unavailable).with_message("the file of the store cannot be written").caused_by(error)
+    StoreError::new(StoreErrorKind::Unavailable)
+        .with_message("the file of the store cannot be written")
+        .caused_by(error)
 }
 
 type Failure = Box<dyn Error + Send + Sync>;
@@ -225,7 +228,11 @@ async fn main() -> Result<(), Failure> {
         println!("stored {sequence} times, handled {} times", runs.load(Ordering::SeqCst));
     }
     println!("\n{}", fs::read_to_string(&file)?.replace("\n\n", "\n").trim());
-    if runs.load(Ordering::SeqCst) == 1 { Ok(()) } else { Err("the event was not handled exactly once".into()) }
+    if runs.load(Ordering::SeqCst) == 1 {
+        Ok(())
+    } else {
+        Err("the event was not handled exactly once".into())
+    }
 }
 
 /// Runs a consumer until it has acknowledged the messages up to `sequence`.
@@ -280,7 +287,8 @@ mod tests {
         {
             let store = FileStore::open(&path).unwrap();
             assert!(FileStore::open(&path).is_err(), "two stores have one file");
-            let Claim::Acquired { fence, .. } = store.claim(&slot, Duration::from_secs(1)).await.unwrap() else {
+            let Claim::Acquired { fence, .. } = store.claim(&slot, Duration::from_secs(1)).await.unwrap()
+            else {
                 panic!("a new slot was not granted");
             };
             store.settle(&slot, fence).await.unwrap();

@@ -57,7 +57,7 @@ impl Metrics {
         let Some(status) = outbox else { return text };
         let oldest = status.oldest_pending.unwrap_or_default().as_secs_f64();
         let help = "Events that can never be published.";
-        family(&mut text, "relay_set_aside", "gauge", help, single(status.set_aside));
+        family(&mut text, "relay_quarantined", "gauge", help, single(status.quarantined));
         family(&mut text, "outbox_pending", "gauge", "Events that wait.", single(status.pending));
         let help = "How long the oldest event has waited.";
         family(&mut text, "outbox_oldest_pending_seconds", "gauge", help, single(oldest));

@@ -1,46 +1,46 @@
-//! The answer to a claim.
+//! The result of a claim.
 
 use std::time::Duration;
 use time::OffsetDateTime;
 
-/// The answer to a claim. Complete: a slot is the claimant's, another's, or done with.
+/// The result of a claim. Exhaustive: a slot is acquired, held by another claimant, or settled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Claim {
-    /// The slot is the claimant's until the lease is over.
+    /// The claimant has acquired the slot until the lease expires.
     Acquired {
-        /// What its writes are fenced by.
+        /// The fence for writes to the slot.
         fence: Fence,
-        /// How many claims of this slot were granted, this one included; the first is 1.
+        /// The number of claims of this slot that were granted, this one included; the first is 1.
         attempt: u32,
     },
-    /// Another claimant has it.
+    /// Another claimant holds the slot.
     Held {
-        /// When its lease will be over, unless it settles or releases the slot before.
+        /// Time until its lease expires, unless the slot is settled or released before.
         retry_in: Duration,
     },
-    /// It was handled.
+    /// The event was handled.
     Settled,
 }
 
-/// The backend's revision of a slot, new at every grant: whoever has an older one has lost the claim.
+/// The fencing token of a grant: the backend's revision of the slot, new at every grant. A claimant with an older one has lost
+/// its claim.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Fence(u64);
 
 impl Fence {
-    /// A fence of this revision.
+    /// Returns the fence of this revision.
     #[must_use]
     pub const fn new(revision: u64) -> Self {
         Self(revision)
     }
 
-    /// Returns a revision that fences may begin with in a backend that is made now: the time in microseconds. It is greater
-    /// than what another one granted that was there before, since that had the same beginning and granted less than a
-    /// million in a second.
+    /// Returns the first revision of a backend that is created now: the time in microseconds. It is greater than all revisions
+    /// of a previous backend, which began the same way and granted less than a million per second.
     pub(super) fn beginning() -> u64 {
         u64::try_from(OffsetDateTime::now_utc().unix_timestamp_nanos() / 1000).unwrap_or_default()
     }
 
-    /// The revision.
+    /// Returns the revision.
     #[must_use]
     pub const fn get(self) -> u64 {
         self.0

@@ -1,4 +1,4 @@
-//! Puts the operations of many tasks together into few round trips.
+//! Combination of the operations of many tasks into few round trips.
 
 use crate::dedupe::{StoreError, StoreErrorKind};
 use futures::{
@@ -18,23 +18,22 @@ use tokio::sync::oneshot;
 /// Carries out a batch of operations and answers each, in their order.
 type Run<Op, Answer> = dyn Fn(Vec<Op>) -> Outcome<Vec<Answer>, StoreError> + Send + Sync;
 type Outcome<T, E> = BoxFuture<'static, Result<T, E>>;
-/// A round trip under way; whoever of its callers is polled moves it on.
+/// A round trip in flight, driven by any of its callers that is polled.
 type Round<Answer> = Shared<Outcome<Arc<Vec<Answer>>, Arc<StoreError>>>;
 type WeakRound<Answer> = WeakShared<Outcome<Arc<Vec<Answer>>, Arc<StoreError>>>;
 
-/// Puts the operations of many tasks together into few round trips.
+/// A combiner of the operations of many tasks into few round trips.
 ///
-/// An operation that comes while fewer than `max_rounds` are under way starts a round of its own at once. Others queue,
+/// An operation that arrives while fewer than `max_rounds` are in flight starts a round of its own at once. Others queue
 /// and go together, first come first served, when a round ends. So a lone call never waits, and batches grow with the
-/// load. There is no task and no timer behind it:
+/// load. It needs no task and no timer:
 ///
-/// - A round belongs to the callers it carries, together: it goes on while any of them is polled. Who started it does
-///   not matter, nor whether it was dropped since.
-/// - A caller that queues helps the oldest round along. So a caller that is polled gets ahead even if nobody else is:
-///   futures that are kept, but not polled, such as those in a `buffer_unordered` whose owner awaits something else,
-///   hold up nobody.
-/// - A round that nobody waits for, in it or behind it, is dropped, and its place is free.
-/// - An operation whose caller is dropped while it queues is not sent.
+/// - A round belongs to all the callers it carries: it progresses while any of them is polled. It does not matter which
+///   caller started it, or whether that one was dropped since.
+/// - A queued caller also drives the oldest round. So a caller that is polled makes progress even if no other is: futures
+///   that are kept but not polled, such as those in a `buffer_unordered` whose owner awaits something else, block no other.
+/// - A round without callers, in it or queued behind it, is dropped, and its place is free.
+/// - A queued operation whose caller is dropped is not sent.
 pub(super) struct Coalescer<Op, Answer> {
     inner: Arc<Inner<Op, Answer>>,
 }
@@ -43,15 +42,15 @@ struct Inner<Op, Answer> {
     max_batch: NonZeroUsize,
     max_rounds: NonZeroUsize,
     run: Box<Run<Op, Answer>>,
-    /// Nothing but this module's own code runs under the lock: what might wake, or drop a round, is taken out first.
+    /// Only this module's own code runs under the lock: what might wake a task or drop a round is taken out first.
     state: Mutex<State<Op, Answer>>,
 }
 
-/// The queue is empty unless `max_rounds` are under way: what ends a round
-/// fills its place from the queue.
+/// The queue and the rounds. The queue is empty unless `max_rounds` are in flight: when a round ends, its place is filled from
+/// the queue.
 struct State<Op, Answer> {
     queue: VecDeque<Queued<Op, Answer>>,
-    /// Under way, oldest first.
+    /// The rounds in flight, oldest first.
     rounds: VecDeque<(u64, WeakRound<Answer>)>,
     last_round: u64,
 }
@@ -77,10 +76,10 @@ where
     Op: Send + 'static,
     Answer: Clone + Send + Sync + 'static,
 {
-    /// At most `max_batch` operations go in one round, and at most `max_rounds` rounds are under way.
+    /// Returns a coalescer with at most `max_batch` operations per round and at most `max_rounds` rounds in flight.
     ///
-    /// What `run` returns must end by itself, in error if need be: while callers wait, a round that never ends keeps
-    /// its place. One operation may be in a batch twice, and must see what the one before it did.
+    /// The future of `run` must end on its own, by an error if need be: a round that never ends keeps its place while callers
+    /// wait. An operation may be in a batch twice; the second must see the effect of the first.
     pub(super) fn new<F>(
         max_batch: NonZeroUsize,
         max_rounds: NonZeroUsize,
@@ -94,22 +93,22 @@ where
         Self { inner: Arc::new(Inner { max_batch, max_rounds, run, state: Mutex::new(state) }) }
     }
 
-    /// Carries out an operation, together with those of other callers.
+    /// Carries out an operation together with those of other callers.
     ///
-    /// An error of the round is every caller's. Dropping the future takes the operation back if it still queues;
-    /// otherwise it is done or not done, as after a lost answer, and the others in its round go on.
+    /// An error of the round is returned to each of its callers. Dropping the future withdraws the operation if it is still
+    /// queued; otherwise it is done or not done, as after a lost answer, and the others in its round continue.
     pub(super) async fn call(&self, op: Op) -> Result<Answer, StoreError> {
         let Turn { round, place } = match Inner::enter(&self.inner, op) {
             Entered::Started(turn) => turn,
             Entered::Queued(turn) => self.wait(turn).await?,
         };
         let answers = round.await.map_err(copy)?;
-        answers.get(place).cloned().ok_or_else(|| unavailable("store gave no answer"))
+        answers.get(place).cloned().ok_or_else(|| unavailable("store returned no answer"))
     }
 
     async fn wait(&self, mut turn: oneshot::Receiver<Turn<Answer>>) -> Result<Turn<Answer>, StoreError> {
         loop {
-            // There is no round only for a moment, while another thread drops one: it fills its place at once.
+            // There is no round only for the moment in which another thread drops one and fills its place.
             let helped = match self.inner.oldest() {
                 Some(round) => round.map(|_answers| ()).left_future(),
                 None => tokio::task::yield_now().right_future(),
@@ -136,33 +135,34 @@ where
         Entered::Queued(turn)
     }
 
-    /// Nothing of the round runs before it is polled, so it may be made under the lock.
+    /// Starts a round. It does not run before it is polled, so it may be made under the lock.
     fn start(this: &Arc<Self>, state: &mut State<Op, Answer>, ops: Vec<Op>) -> Round<Answer> {
         state.last_round += 1;
         let place = Place { inner: Arc::clone(this), round: state.last_round };
         let round = async move {
-            // Given up when the round ends, and also when it is dropped before.
+            // Freed when the round ends or is dropped.
             let place = place;
             let asked = ops.len();
             match (place.inner.run)(ops).await {
                 Ok(answers) if answers.len() == asked => Ok(Arc::new(answers)),
-                Ok(answers) => {
-                    Err(Arc::new(unavailable(format!("store gave {} answers, not {asked}", answers.len()))))
-                }
+                Ok(answers) => Err(Arc::new(unavailable(format!(
+                    "store returned {} answers to {asked} operations",
+                    answers.len()
+                )))),
                 Err(error) => Err(Arc::new(error)),
             }
         };
         let round = round.boxed().shared();
-        // Only a round that has ended has no weak form.
+        // `downgrade` fails only for a round that has ended.
         if let Some(weak) = round.downgrade() {
             state.rounds.push_back((state.last_round, weak));
         }
         round
     }
 
-    /// Gives the place of a round to what queues, and tells those callers.
+    /// Fills the place of a round from the queue, and hands the new round to its callers.
     fn replace(this: &Arc<Self>, ended: u64) {
-        // Declared before the lock, to be dropped after it.
+        // Declared before the lock, so that it is dropped after it.
         let mut gone = Vec::new();
         let mut state = this.lock();
         state.rounds.retain(|(round, _)| *round != ended);
@@ -183,7 +183,7 @@ where
         let round = Self::start(this, &mut state, ops);
         drop(state);
         for (place, caller) in callers.into_iter().enumerate() {
-            // Who has gone since then leaves the round to the others.
+            // If the caller has gone since, the round is left to the others.
             let _gone = caller.send(Turn { round: round.clone(), place });
         }
     }
@@ -199,7 +199,7 @@ impl<Op, Answer> Inner<Op, Answer> {
     }
 }
 
-/// One of the places for rounds; when it is given up, what queues gets it.
+/// One of the places for rounds. Dropping it fills the place from the queue.
 struct Place<Op: Send + 'static, Answer: Clone + Send + Sync + 'static> {
     inner: Arc<Inner<Op, Answer>>,
     round: u64,
@@ -225,13 +225,13 @@ fn unavailable(message: impl Into<Cow<'static, str>>) -> StoreError {
     StoreError::new(StoreErrorKind::Unavailable).with_message(message)
 }
 
-/// The error of a round as each of its callers gets it.
+/// Returns a copy of the error of a round, for one of its callers.
 fn copy(error: Arc<StoreError>) -> StoreError {
     let copy = StoreError::new(error.kind()).with_message(error.to_string());
     if error.source().is_some() { copy.caused_by(Cause(error)) } else { copy }
 }
 
-/// Stands for the source of a shared error.
+/// The source of a shared error.
 struct Cause(Arc<StoreError>);
 
 impl Cause {

@@ -7,7 +7,7 @@ use futures::{
 use std::{pin::pin, task::Poll, time::Duration};
 use tokio::{sync::Semaphore, time::timeout};
 
-/// Doubles numbers, a batch at a time, and only as many batches as it is let.
+/// A coalescer that doubles numbers, for as many batches as are allowed.
 struct Doubler {
     coalescer: Arc<Coalescer<u64, u64>>,
     batches: Arc<Mutex<Vec<Vec<u64>>>>,
@@ -56,7 +56,7 @@ impl Doubler {
         self.batches.lock().unwrap().clone()
     }
 
-    /// Nobody waits, and every place is free.
+    /// Returns whether the queue is empty and every place is free.
     fn is_idle(&self) -> bool {
         let state = self.coalescer.inner.lock();
         state.queue.is_empty() && state.rounds.is_empty()
@@ -65,7 +65,7 @@ impl Doubler {
 
 type Call = BoxFuture<'static, Result<u64, StoreError>>;
 
-/// Polls each once: it enters, and waits.
+/// Polls each call once, so that it is entered and pending.
 async fn enter(calls: &mut [Call]) {
     for call in calls {
         assert!(futures::poll!(call).is_pending());
@@ -88,7 +88,7 @@ async fn a_lone_call_goes_at_once() {
 }
 
 #[tokio::test]
-async fn what_comes_during_a_round_goes_together_in_order_and_up_to_the_maximum() {
+async fn operations_queued_during_a_round_go_in_one_ordered_batch() {
     let doubler = Doubler::new(3, 1);
     let mut calls: Vec<_> = (0..8).map(|op| doubler.call(op)).collect();
     enter(&mut calls).await;
@@ -100,7 +100,7 @@ async fn what_comes_during_a_round_goes_together_in_order_and_up_to_the_maximum(
 }
 
 #[tokio::test]
-async fn as_many_rounds_are_under_way_as_allowed_and_no_more() {
+async fn rounds_in_flight_are_limited() {
     let doubler = Doubler::new(8, 3);
     let mut calls: Vec<_> = (0..9).map(|op| doubler.call(op)).collect();
     enter(&mut calls).await;
@@ -113,7 +113,7 @@ async fn as_many_rounds_are_under_way_as_allowed_and_no_more() {
 }
 
 #[tokio::test]
-async fn who_started_a_round_may_be_dropped_and_the_others_are_answered() {
+async fn a_round_outlives_the_caller_that_started_it() {
     let doubler = Doubler::new(8, 1);
     let mut calls: Vec<_> = (0..4).map(|op| doubler.call(op)).collect();
     enter(&mut calls).await;
@@ -130,7 +130,7 @@ async fn who_started_a_round_may_be_dropped_and_the_others_are_answered() {
 }
 
 #[tokio::test]
-async fn a_round_that_nobody_waits_for_is_dropped() {
+async fn a_round_without_callers_is_dropped() {
     let doubler = Doubler::new(1, 1);
     let mut calls: Vec<_> = (0..2).map(|op| doubler.call(op)).collect();
     enter(&mut calls[..1]).await;
@@ -141,7 +141,7 @@ async fn a_round_that_nobody_waits_for_is_dropped() {
 }
 
 #[tokio::test]
-async fn a_round_whose_callers_are_dropped_ends_for_those_behind_it() {
+async fn a_round_with_dropped_callers_gives_way_to_the_queue() {
     let doubler = Doubler::new(1, 1);
     let mut calls: Vec<_> = (0..3).map(|op| doubler.call(op)).collect();
     enter(&mut calls).await;
@@ -153,7 +153,7 @@ async fn a_round_whose_callers_are_dropped_ends_for_those_behind_it() {
 }
 
 #[tokio::test]
-async fn a_round_that_was_not_begun_is_not_sent_when_its_callers_are_dropped() {
+async fn a_round_that_was_never_polled_is_not_sent() {
     let doubler = Doubler::new(1, 1);
     let mut calls: Vec<_> = (0..3).map(|op| doubler.call(op)).collect();
     enter(&mut calls).await;
@@ -178,7 +178,7 @@ async fn a_queued_operation_whose_caller_is_dropped_is_not_sent() {
 }
 
 #[tokio::test]
-async fn an_error_reaches_every_caller_of_its_round_and_no_other() {
+async fn an_error_reaches_exactly_the_callers_of_its_round() {
     let doubler = Doubler::new(3, 1);
     let mut calls: Vec<_> = [0, 1, FAILS, 3, 4].into_iter().map(|op| doubler.call(op)).collect();
     enter(&mut calls).await;
@@ -194,7 +194,7 @@ async fn an_error_reaches_every_caller_of_its_round_and_no_other() {
 }
 
 #[tokio::test]
-async fn too_few_answers_answer_nobody() {
+async fn too_few_answers_fail_the_round() {
     let doubler = Doubler::new(8, 1);
     let mut calls: Vec<_> = [0, 1, TOO_FEW, 3].into_iter().map(|op| doubler.call(op)).collect();
     enter(&mut calls).await;
@@ -202,7 +202,7 @@ async fn too_few_answers_answer_nobody() {
     for failed in &in_time(join_all(calls)).await[1..] {
         let error = failed.as_ref().unwrap_err();
         assert_eq!(error.kind(), StoreErrorKind::Unavailable);
-        assert_eq!(error.to_string(), "store gave 2 answers, not 3");
+        assert_eq!(error.to_string(), "store returned 2 answers to 3 operations");
     }
 }
 
@@ -217,7 +217,7 @@ async fn a_panic_gives_its_place_to_the_next() {
 }
 
 #[tokio::test]
-async fn a_caller_that_is_polled_gets_ahead_when_no_other_is() {
+async fn a_caller_that_is_polled_progresses_when_no_other_is() {
     for max_rounds in [1, 2, 4] {
         let doubler = Doubler::new(2, max_rounds);
         let mut kept: Vec<_> = (0..20).map(|op| doubler.call(op)).collect();
@@ -233,7 +233,7 @@ async fn a_caller_that_is_polled_gets_ahead_when_no_other_is() {
 }
 
 #[tokio::test]
-async fn a_stream_that_buffers_calls_holds_up_no_call_of_its_owner() {
+async fn a_stream_of_buffered_calls_does_not_block_its_owner() {
     let doubler = Doubler::open(4, 1);
     let mut answers = stream::iter(0..200).map(|op| doubler.call(op)).buffer_unordered(32);
     while let Some(answer) = in_time(answers.next()).await {
@@ -243,7 +243,7 @@ async fn a_stream_that_buffers_calls_holds_up_no_call_of_its_owner() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nothing_is_lost_or_sent_twice_when_callers_go_at_any_time() {
+async fn nothing_is_lost_or_sent_twice_when_callers_are_dropped() {
     let rounds = Arc::new(std::sync::atomic::AtomicU64::new(0));
     let sent = Arc::new(Mutex::new(Vec::new()));
     let (counter, log) = (Arc::clone(&rounds), Arc::clone(&sent));

@@ -2,9 +2,9 @@
 
 use crate::dedupe::{Fence, Slot};
 
-/// A slot with the fence of the claim that was granted: what writes to a store refer to.
+/// A slot with the fence of its granted claim, as required by writes to a store.
 ///
-/// A [`Delivery`](crate::Delivery) has one, so `&delivery` stands wherever `impl Into<Grant>` is asked for.
+/// A [`Delivery`](crate::Delivery) has one, so `&delivery` can be passed as `impl Into<Grant>`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Grant {
     pub(super) slot: Slot,

@@ -1,4 +1,4 @@
-//! A store in the memory of the process.
+//! The store in the memory of the process.
 
 use crate::dedupe::{Claim, DedupeStore, Fence, Slot, StoreError, StoreErrorKind};
 use futures::{FutureExt, future::BoxFuture};
@@ -11,11 +11,11 @@ use uuid::Uuid;
 
 /// A store in the memory of the process, of bounded size.
 ///
-/// It forgets everything when the process ends and is not shared between processes: for tests, and for consumers of
-/// a single process whose effects may be repeated after a restart.
+/// Its content is lost when the process ends, and is not shared between processes: for tests, and for consumers of a single
+/// process whose effects may be repeated after a restart.
 ///
-/// When it is full it evicts the oldest settled slot and says so loudly (`tracing` warnings, [`evicted`](Self::evicted)):
-/// an evicted event that is delivered again is handled again. A held slot is never evicted.
+/// When it is full it evicts the oldest settled slot and reports that by `tracing` warnings and [`evicted`](Self::evicted):
+/// an evicted event is handled again if it is redelivered. A held slot is never evicted.
 #[derive(Debug)]
 pub struct MemoryStore {
     capacity: usize,
@@ -25,7 +25,7 @@ pub struct MemoryStore {
 #[derive(Debug, Default)]
 struct State {
     slots: HashMap<Slot, Entry>,
-    /// Settled slots, oldest first. A settled slot stays settled, so each stands here once.
+    /// Settled slots, oldest first. A settled slot stays settled, so each is listed once.
     settled: VecDeque<Slot>,
     last_fence: u64,
     evicted: u64,
@@ -35,7 +35,7 @@ struct State {
 struct Entry {
     status: Status,
     attempts: u32,
-    /// The fence of the grant; kept after a write, so that the write may be repeated.
+    /// The fence of the last grant; kept after a write, so that the write may be repeated.
     fence: Fence,
 }
 
@@ -46,11 +46,11 @@ enum Status {
     Settled,
 }
 
-/// What a write does to the count of attempts.
+/// The effect of a write on the count of attempts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Attempts {
     Kept,
-    /// That of the claim that writes.
+    /// The attempt of the claim is taken back.
     TakenBack,
     Forgotten,
 }
@@ -62,24 +62,24 @@ impl Default for MemoryStore {
 }
 
 impl MemoryStore {
-    /// How many slots it has room for unless told otherwise: at about 200 bytes each, 90 MB when it is full.
+    /// The default capacity: at about 200 bytes per slot, 90 MB when it is full.
     // The map doubles beyond 458 752 slots, and a million would take 300 MB.
     pub const DEFAULT_CAPACITY: usize = 450_000;
 
-    /// A store with room for [`DEFAULT_CAPACITY`](Self::DEFAULT_CAPACITY) slots.
+    /// Returns a store with room for [`DEFAULT_CAPACITY`](Self::DEFAULT_CAPACITY) slots.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// A store with room for `capacity` slots; 0 counts as 1.
+    /// Returns a store with room for `capacity` slots; 0 counts as 1.
     #[must_use]
     pub fn with_capacity(capacity: usize) -> Self {
         let state = State { last_fence: Fence::beginning(), ..State::default() };
         Self { capacity: capacity.max(1), state: Mutex::new(state) }
     }
 
-    /// How many slots were evicted to make room for others.
+    /// Returns how many slots were evicted to make room for others.
     #[must_use]
     pub fn evicted(&self) -> u64 {
         self.lock().evicted
@@ -127,7 +127,7 @@ impl State {
             hash_map::Entry::Vacant(_) => 1,
             hash_map::Entry::Occupied(found) => match found.get() {
                 Entry { status: Status::Settled, .. } => return Ok(Claim::Settled),
-                // The answer to this very claim was lost.
+                // A repetition of this claim, whose answer was lost.
                 Entry { status: Status::Held { claimant, .. }, attempts, .. }
                     if *claimant == slot.claimant() =>
                 {
@@ -141,7 +141,7 @@ impl State {
         };
         self.last_fence += 1;
         let fence = Fence::new(self.last_fence);
-        // A lease that the clock cannot express is one that never ends.
+        // A lease that the clock cannot express practically never expires.
         let until = now.checked_add(lease).unwrap_or(now + Duration::from_secs(u32::MAX.into()));
         let status = Status::Held { claimant: slot.claimant(), until };
         place.insert_entry(Entry { status, attempts: attempt, fence });
@@ -153,7 +153,7 @@ impl State {
             Status::Held { until, .. } => until <= now,
             Status::Free | Status::Settled => true,
         };
-        // Only a store without a settled slot is searched.
+        // Search only if no slot is settled.
         let evicted = self
             .settled
             .pop_front()
@@ -165,7 +165,7 @@ impl State {
             tracing::warn!(
                 slots = self.slots.len(),
                 evicted = self.evicted,
-                "dedupe store is full: old events may be handled again"
+                "dedupe store is full and evicts settled slots: old events may be handled again"
             );
         }
         Ok(())
@@ -193,7 +193,7 @@ impl DedupeStore for MemoryStore {
         async move { self.write(slot, fence, Status::Free, Attempts::Forgotten) }.boxed()
     }
 
-    /// Without a limit of time: until the process ends, or the store is full.
+    /// Returns `None`: slots are remembered until the process ends or the store is full.
     fn retention(&self) -> Option<Duration> {
         None
     }

@@ -1,14 +1,14 @@
-//! What is claimed.
+//! The unit of a claim.
 
 use crate::contract::{consumer_name::ConsumerName, event::key::IdempotencyKey};
 use std::hash::{Hash, Hasher};
 use uuid::Uuid;
 
-/// What is claimed: one event for one consumer. Two consumers that share a store each get the event.
+/// The unit of a claim: one event for one consumer. Two consumers that share a store each handle the event.
 ///
-/// A slot also carries its *claimant*: a random id made by [`Slot::new`] and kept by `clone`. It is how a store
-/// recognises a claim that is repeated because the answer to it was lost, and it is no part of what is compared. A
-/// delivery makes one slot and repeats its claim with it; two deliveries of one event are two claimants.
+/// A slot also carries its *claimant*: a random id made by [`Slot::new`] and kept by `clone`. By it a store recognises a
+/// claim that is repeated because its answer was lost. It is not compared. A delivery makes one slot and repeats its claim
+/// with it; two deliveries of one event are two claimants.
 #[derive(Debug, Clone)]
 pub struct Slot {
     consumer: ConsumerName,
@@ -17,25 +17,25 @@ pub struct Slot {
 }
 
 impl Slot {
-    /// The slot of an event for a consumer, with a new claimant.
+    /// Returns the slot of an event for a consumer, with a new claimant.
     #[must_use]
     pub fn new(consumer: ConsumerName, key: IdempotencyKey) -> Self {
         Self { consumer, key, claimant: Uuid::new_v4() }
     }
 
-    /// The consumer.
+    /// Returns the consumer.
     #[must_use]
     pub fn consumer(&self) -> &ConsumerName {
         &self.consumer
     }
 
-    /// The key of the event.
+    /// Returns the key of the event.
     #[must_use]
     pub fn key(&self) -> IdempotencyKey {
         self.key
     }
 
-    /// Who claims.
+    /// Returns the id of the claimant.
     #[must_use]
     pub fn claimant(&self) -> Uuid {
         self.claimant

@@ -1,4 +1,4 @@
-//! Why an outbox did not do what it was asked.
+//! Errors of an outbox.
 
 use crate::{
     error_kind::kind_words,
@@ -6,7 +6,7 @@ use crate::{
 };
 use std::error::Error;
 
-/// An outbox that did not do what it was asked.
+/// An error of an outbox operation.
 #[derive(Debug, thiserror::Error)]
 #[error("{kind}")]
 pub struct OutboxError {
@@ -14,33 +14,33 @@ pub struct OutboxError {
     source: Option<Box<dyn Error + Send + Sync>>,
 }
 
-/// Why an outbox did not do what it was asked.
+/// The kind of an [`OutboxError`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum OutboxErrorKind {
-    /// The envelope could not be written.
+    /// The envelope cannot be encoded.
     Invalid,
-    /// Larger than an envelope may be.
+    /// The envelope is larger than the limit.
     TooLarge,
-    /// The table is missing or of an older version: nobody has called `migrate()`.
+    /// The table is missing or of an older version: `migrate()` was not called.
     Mismatch,
-    /// A newer program has made the table; the source names the versions.
+    /// The table was created by a newer program; the source names the versions.
     Newer,
-    /// Something else has the name of the table or of what is made beside it, such as a dedupe store. Nothing was touched;
-    /// the source names it and the cure.
+    /// The name of the table, or of an object derived from it, belongs to something else, such as a dedupe store. Nothing was
+    /// touched; the source names the object and the remedy.
     Occupied,
-    /// The database did not answer, or refused; the source says more.
+    /// The database did not answer or returned an error; see the source.
     Unavailable,
-    /// The connection to the broker is closed for good.
+    /// The connection to the broker is permanently closed.
     Disconnected,
 }
 
 kind_words!(OutboxErrorKind {
-    Invalid => "invalid", "envelope cannot be written";
+    Invalid => "invalid", "envelope cannot be encoded";
     TooLarge => "too_large", "envelope is too large";
     Mismatch => "mismatch", "outbox table is missing or of an older version: call migrate()";
     Newer => "newer", "outbox table is of a newer version than this program knows";
-    Occupied => "occupied", "name of the outbox's table belongs to something else";
+    Occupied => "occupied", "table name of the outbox belongs to something else";
     Unavailable => "unavailable", "outbox database is not available";
     Disconnected => "disconnected", "connection to the broker is closed";
 });
@@ -54,7 +54,7 @@ impl OutboxError {
         Self { kind, source: Some(source.into()) }
     }
 
-    /// Why.
+    /// Returns the kind of the error.
     #[must_use]
     pub fn kind(&self) -> OutboxErrorKind {
         self.kind

@@ -5,12 +5,12 @@ use crate::{
     telemetry::instrument::{self, Gauge, gauge, gauge_in_seconds},
 };
 
-/// Shows what waits in an outbox.
+/// The gauges of an outbox.
 #[derive(Debug)]
 pub(crate) struct OutboxMeter {
     pending: Gauge,
     oldest: Gauge,
-    set_aside: Gauge,
+    quarantined: Gauge,
 }
 
 impl OutboxMeter {
@@ -19,21 +19,21 @@ impl OutboxMeter {
         Self {
             pending: gauge(
                 instrument::OUTBOX_PENDING,
-                "Events that are committed and not published.",
+                "Events that are committed and not yet published.",
                 &outbox,
             ),
-            oldest: gauge_in_seconds(
-                instrument::OUTBOX_OLDEST,
-                "How long the oldest of them has waited.",
+            oldest: gauge_in_seconds(instrument::OUTBOX_OLDEST, "Age of the oldest pending event.", &outbox),
+            quarantined: gauge(
+                instrument::OUTBOX_QUARANTINED,
+                "Events that can never be published.",
                 &outbox,
             ),
-            set_aside: gauge(instrument::OUTBOX_SET_ASIDE, "Events that can never be published.", &outbox),
         }
     }
 
     pub(crate) fn shows(&self, status: &OutboxStatus) {
         self.pending.set(status.pending);
         self.oldest.set_seconds(status.oldest_pending.unwrap_or_default());
-        self.set_aside.set(status.set_aside);
+        self.quarantined.set(status.quarantined);
     }
 }

@@ -1,7 +1,7 @@
 //! The transactional outbox: an event is announced if and only if the host's transaction commits.
 //!
-//! [`enqueue`](PostgresOutbox::enqueue) writes the event into a table of the host's database within the host's
-//! transaction, and an [`OutboxRelay`] publishes what is committed. What it guarantees is told in
+//! [`enqueue`](SqlOutbox::enqueue) writes the event into a table of the host's database within the host's transaction, and
+//! an [`OutboxRelay`] publishes what is committed. Guarantees and operation are described in
 //! [`docs::outbox`](crate::docs::outbox).
 
 mod error;
@@ -11,8 +11,10 @@ mod options;
 mod postgres;
 mod relay;
 mod row;
+mod sql_outbox;
 #[cfg(feature = "sqlite")]
 mod sqlite;
+mod status;
 mod table;
 
 pub use error::{OutboxError, OutboxErrorKind};
@@ -20,6 +22,7 @@ pub use options::OutboxOptions;
 #[cfg(feature = "postgres")]
 pub use postgres::PostgresOutbox;
 pub use relay::{OutboxRelay, RelayProgress, RelaySummary};
+pub use sql_outbox::SqlOutbox;
 #[cfg(feature = "sqlite")]
 pub use sqlite::SqliteOutbox;
-pub use table::OutboxStatus;
+pub use status::OutboxStatus;

@@ -1,9 +1,9 @@
-//! The table of an outbox, and how it is used.
+//! The options of an outbox.
 
 use crate::sql::table_name::TableName;
 use std::time::Duration;
 
-/// The table of an outbox, and how it is used.
+/// Options of a [`PostgresOutbox`](super::PostgresOutbox) or [`SqliteOutbox`](super::SqliteOutbox).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OutboxOptions {
     table: Option<TableName>,
@@ -11,21 +11,21 @@ pub struct OutboxOptions {
 }
 
 impl Default for OutboxOptions {
-    /// `stratt_outbox`; what is published is kept for a day.
+    /// Returns options with the table `stratt_outbox`, which keep published events for a day.
     fn default() -> Self {
         Self { table: None, keep_sent: Duration::from_secs(24 * 60 * 60) }
     }
 }
 
 impl OutboxOptions {
-    /// The table; a schema named with it must exist. Beside it, `{table}_relay` says which relay is at work.
+    /// Sets the table. A schema in its name must exist. The leader lease of relays is in a second table, `{table}_relay`.
     #[must_use]
     pub fn with_table(mut self, table: TableName) -> Self {
         self.table = Some(table);
         self
     }
 
-    /// How long an event that was published is kept, for those who want to look it up.
+    /// Sets how long published events are kept for inspection. Times longer than a century count as a century.
     #[must_use]
     pub fn with_keep_sent(mut self, time: Duration) -> Self {
         self.keep_sent = time;

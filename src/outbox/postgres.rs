@@ -1,4 +1,4 @@
-//! An outbox in a table of PostgreSQL.
+//! The outbox in a table of PostgreSQL.
 
 #[cfg(test)]
 #[cfg(feature = "testing")]
@@ -6,19 +6,20 @@ mod plan_tests;
 mod statements;
 
 use crate::{
-    bridge::EventBridge,
-    contract::{envelope::Envelope, event::Event},
     jitter,
     outbox::{
-        OutboxError, OutboxOptions, OutboxRelay, OutboxStatus,
+        OutboxError, OutboxOptions, OutboxStatus, SqlOutbox,
         row::{Columns, Entry, Row},
-        table::{ADDED, LEASE, Look, OWNER, PRUNE_BATCH, Report, Signals, Table, VERSION},
+        table::{self, LEASE, Look, PRUNE_BATCH, Queue, Report, Signals, Table},
     },
     report::report,
-    sql::schema::{self, Schema},
+    sql::schema::{self, MigrateError},
 };
 use futures::{FutureExt, future::BoxFuture};
-use sqlx::{AssertSqlSafe, PgPool, Postgres, Transaction, postgres::PgListener};
+use sqlx::{
+    AssertSqlSafe, PgPool, Postgres,
+    postgres::{PgConnection, PgListener},
+};
 use statements::{LEAD, PARTS, Statements};
 use std::{sync::Arc, time::Duration};
 use tokio::time::{Instant, sleep};
@@ -55,101 +56,19 @@ use uuid::Uuid;
 /// # Ok(())
 /// # }
 /// ```
-#[derive(Debug, Clone)]
-pub struct PostgresOutbox {
-    table: Arc<Events>,
-}
+pub type PostgresOutbox = SqlOutbox<Postgres>;
 
-impl PostgresOutbox {
-    /// An outbox over `pool`; its tables must exist, see [`migrate`](Self::migrate).
+impl SqlOutbox<Postgres> {
+    /// Returns an outbox over `pool`. Its tables must exist: see [`migrate`](Self::migrate).
     #[must_use]
     pub fn new(pool: PgPool, options: OutboxOptions) -> Self {
         let keep_sent = options.keep_sent;
         let statements = Statements::of(&options.into_table());
-        Self { table: Arc::new(Events { pool, statements, keep_sent }) }
-    }
-
-    /// Creates the tables and indexes where they are missing, and adds what is missing in a table of an
-    /// [older version](crate::docs::outbox#another-version), whose rows it keeps. Several processes may do so at once.
-    ///
-    /// Where nothing is missing nothing is changed, and no right to create is needed. The host then needs `INSERT`
-    /// and `SELECT` on the table, and the relay `SELECT`, `UPDATE` and `DELETE` on it and all four on `{table}_relay`.
-    ///
-    /// # Errors
-    ///
-    /// [`Unavailable`](super::OutboxErrorKind::Unavailable) when the database does not answer or refuses, or when a
-    /// transaction keeps an older table from being changed for more than 3 s;
-    /// [`Newer`](super::OutboxErrorKind::Newer) when a newer program has made the table, and
-    /// [`Occupied`](super::OutboxErrorKind::Occupied) when something else has its name, such as a dedupe store: then nothing
-    /// is touched.
-    ///
-    /// # Cancel safety
-    ///
-    /// It is one transaction: dropping the future leaves all of it or nothing.
-    pub async fn migrate(&self) -> Result<(), OutboxError> {
-        let Events { pool, statements, .. } = &*self.table;
-        let Statements { table, create, .. } = statements;
-        let schema = Schema { table, owner: OWNER, version: VERSION, create, added: &ADDED, parts: &PARTS };
-        Ok(schema::postgres::migrate(pool, schema).await?)
-    }
-
-    /// Announces an event when the host's transaction commits, and not at all if it does not.
-    ///
-    /// Events of one unit are published in the order in which they are enqueued. Transactions that run at the same time
-    /// and announce the same unit have an order only if one waits for the other: enqueue after the write that locks
-    /// what the event is about.
-    ///
-    /// With the feature `otel` the event stays in the [trace](crate::docs::outbox#traces) that this is called in.
-    ///
-    /// # Errors
-    ///
-    /// [`TooLarge`](super::OutboxErrorKind::TooLarge) and [`Invalid`](super::OutboxErrorKind::Invalid) for an envelope
-    /// that could never be published, and the transaction is as it was; otherwise the transaction has failed, and must be
-    /// rolled back.
-    ///
-    /// # Cancel safety
-    ///
-    /// Dropping the future leaves the transaction in an unknown state: roll it back, which dropping it does.
-    pub async fn enqueue<E: Event>(
-        &self,
-        tx: &mut Transaction<'_, Postgres>,
-        envelope: &Envelope<E>,
-    ) -> Result<(), OutboxError> {
-        let Entry { uri, subject, message_id, payload, traceparent, tracestate } = Entry::of(envelope)?;
-        sqlx::query(AssertSqlSafe(Arc::clone(&self.table.statements.enqueue)))
-            .bind(uri)
-            .bind(subject)
-            .bind(message_id)
-            .bind(payload)
-            .bind(traceparent)
-            .bind(tracestate)
-            .execute(&mut **tx)
-            .await?;
-        Ok(())
-    }
-
-    /// A relay that publishes what is committed, over `bridge`. It keeps one connection of the pool to listen.
-    pub fn relay(&self, bridge: &EventBridge) -> OutboxRelay {
-        let table: Arc<Events> = Arc::clone(&self.table);
-        OutboxRelay::new(bridge, table)
-    }
-
-    /// What waits.
-    ///
-    /// # Errors
-    ///
-    /// [`Unavailable`](super::OutboxErrorKind::Unavailable) when the database does not answer,
-    /// [`Mismatch`](super::OutboxErrorKind::Mismatch) when the table is missing.
-    ///
-    /// # Cancel safety
-    ///
-    /// Only reads: dropping the future has no effect.
-    pub async fn status(&self) -> Result<OutboxStatus, OutboxError> {
-        self.table.status().await
+        Self::over(Events { pool, statements, keep_sent })
     }
 }
 
-/// The table.
+/// The tables of an outbox.
 #[derive(Debug)]
 struct Events {
     pool: PgPool,
@@ -170,6 +89,34 @@ impl Events {
     }
 }
 
+impl Queue<Postgres> for Events {
+    fn migrate(&self) -> BoxFuture<'_, Result<(), MigrateError>> {
+        let Self { pool, statements, .. } = self;
+        schema::postgres::migrate(pool, table::schema(&statements.table, &statements.create, &PARTS)).boxed()
+    }
+
+    fn enqueue<'a>(
+        &'a self,
+        entry: Entry,
+        connection: &'a mut PgConnection,
+    ) -> BoxFuture<'a, Result<(), sqlx::Error>> {
+        async move {
+            let Entry { uri, subject, message_id, payload, traceparent, tracestate } = entry;
+            sqlx::query(AssertSqlSafe(Arc::clone(&self.statements.enqueue)))
+                .bind(uri)
+                .bind(subject)
+                .bind(message_id)
+                .bind(payload)
+                .bind(traceparent)
+                .bind(tracestate)
+                .execute(connection)
+                .await?;
+            Ok(())
+        }
+        .boxed()
+    }
+}
+
 impl Table for Events {
     fn name(&self) -> &str {
         &self.statements.table
@@ -178,13 +125,13 @@ impl Table for Events {
     fn status(&self) -> BoxFuture<'_, Result<OutboxStatus, OutboxError>> {
         async move {
             let status = sqlx::query_as(AssertSqlSafe(Arc::clone(&self.statements.status)));
-            let (pending, set_aside, age): (i64, i64, Option<i64>) =
+            let (pending, quarantined, age): (i64, i64, Option<i64>) =
                 status.persistent(false).fetch_one(&self.pool).await?;
             Ok(OutboxStatus {
                 pending: pending.unsigned_abs(),
                 oldest_pending: age
                     .map(|micros| Duration::from_micros(micros.try_into().unwrap_or_default())),
-                set_aside: set_aside.unsigned_abs(),
+                quarantined: quarantined.unsigned_abs(),
             })
         }
         .boxed()
@@ -192,7 +139,7 @@ impl Table for Events {
 
     fn lead(&self, relay: Uuid) -> BoxFuture<'_, Result<Option<Instant>, OutboxError>> {
         async move {
-            // Waiting for a connection does not count.
+            // The lease begins after the wait for a connection.
             let mut connection = self.pool.acquire().await?;
             let since = Instant::now();
             let lead = sqlx::query(AssertSqlSafe(Arc::clone(&self.statements.take_lead)))
@@ -211,10 +158,10 @@ impl Table for Events {
                 let sent = sqlx::query(AssertSqlSafe(Arc::clone(&self.statements.sent))).bind(report.sent);
                 sent.persistent(false).execute(&self.pool).await?;
             }
-            if !report.set_aside.is_empty() {
-                let (ids, errors): (Vec<i64>, Vec<String>) = report.set_aside.into_iter().unzip();
-                let set_aside = sqlx::query(AssertSqlSafe(Arc::clone(&self.statements.set_aside)));
-                set_aside.bind(ids).bind(errors).persistent(false).execute(&self.pool).await?;
+            if !report.quarantined.is_empty() {
+                let (ids, errors): (Vec<i64>, Vec<String>) = report.quarantined.into_iter().unzip();
+                let quarantine = sqlx::query(AssertSqlSafe(Arc::clone(&self.statements.quarantine)));
+                quarantine.bind(ids).bind(errors).persistent(false).execute(&self.pool).await?;
             }
             Ok(())
         }
@@ -263,7 +210,7 @@ impl Table for Events {
         async move {
             loop {
                 if let Err(error) = self.listen(&signals).await {
-                    tracing::debug!(error = %report(&error), "outbox cannot listen; it is looked at every second");
+                    tracing::debug!(error = %report(&error), "outbox cannot listen for notifications; polling every second");
                 }
                 sleep(jitter::spread(Duration::from_secs(1))).await;
             }
@@ -277,7 +224,7 @@ fn whole(count: usize) -> i64 {
 }
 
 fn micros(time: Duration) -> i64 {
-    /// Longer times mean nothing, and dates beyond them cannot be written: a century.
+    /// A century: the database cannot express dates far beyond it.
     const LONGEST: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
     i64::try_from(time.min(LONGEST).as_micros()).unwrap_or(i64::MAX)
 }

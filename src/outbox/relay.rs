@@ -1,13 +1,13 @@
-//! The relay: publishes what is committed, in the order of each unit, and marks what the broker has acknowledged.
+//! The relay, which publishes committed events in the order of each unit and marks those that the broker has acknowledged.
 
 #[cfg(feature = "metrics")]
 mod backlog;
+mod batch_policy;
 mod flight;
-mod group;
 mod jobs;
 mod lanes;
-mod pace;
 mod progress;
+mod publish_group;
 mod running;
 
 use crate::{
@@ -24,10 +24,10 @@ use running::Running;
 use std::sync::Arc;
 use tokio::task::JoinSet;
 
-/// Publishes the events of an outbox.
+/// A relay that publishes the events of an outbox.
 ///
-/// Any number of processes may run one; one of them is at work, and another takes over when it ends, within
-/// milliseconds when it is shut down and some 5 s after its death.
+/// Any number of processes may run one. One relay leads; when it ends, another leads within milliseconds after a shutdown and
+/// some 5 s after a crash.
 #[derive(Debug)]
 #[must_use = "a relay does nothing until it runs"]
 pub struct OutboxRelay {
@@ -37,16 +37,16 @@ pub struct OutboxRelay {
     progress: RelayProgress,
 }
 
-/// What a relay did between its start and its end.
+/// The counts of a relay between its start and its end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct RelaySummary {
-    /// Events the broker has acknowledged.
+    /// Events that the broker has acknowledged.
     pub published: u64,
-    /// Those of them that the broker had already.
+    /// Those of them that the broker already had.
     pub duplicates: u64,
-    /// Events that can never be published, and were set aside.
-    pub set_aside: u64,
+    /// Events that can never be published and were quarantined.
+    pub quarantined: u64,
 }
 
 impl OutboxRelay {
@@ -55,33 +55,32 @@ impl OutboxRelay {
         Self { client, publisher, table, progress: RelayProgress::default() }
     }
 
-    /// Tells what it does once it runs.
+    /// Returns a handle to the counts of the relay, for use while it runs.
     #[must_use]
     pub fn progress(&self) -> RelayProgress {
         self.progress.clone()
     }
 
-    /// Publishes until `shutdown` resolves, then what is committed by then, for 5 s at most; waits for what is under way,
-    /// marks it, and gives up the lead. It ends within 15 s.
+    /// Publishes until `shutdown` resolves. Then publishes what is committed by that time, for up to 5 s, waits for what is in
+    /// flight, marks it, and gives up the lead. It ends within 15 s of `shutdown`.
     ///
-    /// What could not be published within that time, or while the broker or the database is away, stays for the next relay.
-    ///
-    /// Outages of the broker and of the database are waited out.
+    /// Events that could not be published within that time, or during an outage of the broker or database, are left to the
+    /// next relay. While it runs, outages are waited out.
     ///
     /// # Errors
     ///
     /// [`Mismatch`](super::OutboxErrorKind::Mismatch) when the table is missing, [`Disconnected`](super::OutboxErrorKind::Disconnected)
-    /// when the connection to the broker is closed for good.
+    /// when the connection to the broker is permanently closed.
     ///
     /// # Cancel safety
     ///
-    /// Nothing is lost when the future is dropped, and no task outlives it: another relay publishes again what was not
-    /// yet marked, under the same message id, once the lease of this one is over.
+    /// Nothing is lost when the future is dropped, and no task outlives it: after lease expiry another relay publishes again
+    /// what was not yet marked, under the same message id.
     pub async fn run(self, shutdown: impl Future<Output = ()> + Send) -> Result<RelaySummary, OutboxError> {
         let signals = Arc::new(Signals::default());
         let mut watching = JoinSet::new();
-        let (table, told) = (Arc::clone(&self.table), Arc::clone(&signals));
-        watching.spawn(async move { table.watch(told).await });
+        let (table, woken) = (Arc::clone(&self.table), Arc::clone(&signals));
+        watching.spawn(async move { table.watch(woken).await });
         #[cfg(feature = "metrics")]
         watching.spawn(backlog::measure(Arc::clone(&self.table)));
         let mut running = Running::new(self);

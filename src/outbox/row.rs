@@ -1,4 +1,4 @@
-//! An event as it waits in the table.
+//! The rows of the table, written and read.
 
 use crate::{
     contract::{
@@ -13,7 +13,7 @@ use crate::{
 };
 use bytes::Bytes;
 
-/// What is written for an envelope.
+/// The columns written for an envelope.
 pub(super) struct Entry {
     pub(super) uri: String,
     pub(super) subject: String,
@@ -24,7 +24,7 @@ pub(super) struct Entry {
 }
 
 impl Entry {
-    /// Refuses what can never be published, before the host commits it.
+    /// Encodes an envelope. Rejects one that can never be published, before the host commits it.
     pub(super) fn of<E: Event>(envelope: &Envelope<E>) -> Result<Self, OutboxError> {
         let payload =
             envelope.encode().map_err(|error| OutboxError::caused(OutboxErrorKind::Invalid, error))?;
@@ -43,7 +43,7 @@ impl Entry {
     }
 }
 
-/// A row that is to be published.
+/// A pending row.
 #[derive(Debug, Clone)]
 pub(super) struct Row {
     pub(super) id: i64,
@@ -51,13 +51,13 @@ pub(super) struct Row {
     pub(super) uri: String,
     pub(super) subject: String,
     pub(super) message_id: String,
-    /// Shared with what is published of it.
+    /// The envelope, shared with the published message.
     pub(super) payload: Bytes,
-    /// That of the transaction.
+    /// The trace of the transaction.
     pub(super) trace: Option<StoredTrace>,
 }
 
-/// The columns of a row, in the order in which they are asked for.
+/// The columns of a row, in the order of the statement.
 pub(super) type Columns = (i64, String, String, String, Vec<u8>, Option<String>, Option<String>);
 
 impl From<Columns> for Row {
@@ -68,19 +68,19 @@ impl From<Columns> for Row {
 }
 
 impl Row {
-    /// What is to be published, unless somebody else wrote the row or changed it: what is in a table is not trusted.
-    pub(super) fn into_fact(self, is_cloud_event: bool) -> Result<EncodedEvent, &'static str> {
+    /// Returns the event to publish, or why the row is not one that `enqueue` wrote: the content of a table is not trusted.
+    pub(super) fn into_encoded(self, is_cloud_event: bool) -> Result<EncodedEvent, &'static str> {
         let key: IdempotencyKey =
             self.message_id.parse().map_err(|_| "message id is not an idempotency key")?;
-        let address = Address::parse(&self.subject).ok_or("subject is not one of an event")?;
+        let address = Address::parse(&self.subject).ok_or("not an event subject")?;
         let domain: Domain = address.domain.parse().map_err(|_| "subject has no valid domain")?;
         let event_type: EventType =
             address.event_type.parse().map_err(|_| "subject has no known event type")?;
         let subject = Feed::Strat.subject(&domain, event_type);
-        let fact = EncodedEvent::written(subject, key, self.payload, self.trace);
+        let event = EncodedEvent::written(subject, key, self.payload, self.trace);
         if !is_cloud_event {
-            return Ok(fact);
+            return Ok(event);
         }
-        fact.into_cloud_event().map_err(|_| "payload is not a valid envelope of its subject")
+        event.into_cloud_event().map_err(|_| "payload is not a valid envelope of its subject")
     }
 }

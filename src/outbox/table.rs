@@ -1,112 +1,123 @@
-//! What a relay asks of the database.
+//! The interface of an outbox table, for hosts and relays.
 
 use crate::{
-    outbox::{OutboxError, row::Row},
-    sql::schema::Part,
+    outbox::{
+        OutboxError, OutboxStatus,
+        row::{Entry, Row},
+    },
+    sql::schema::{MigrateError, Part, Schema},
 };
 use futures::future::BoxFuture;
+use sqlx::Database;
 use std::{fmt::Debug, sync::Arc, time::Duration};
 use tokio::{sync::Notify, time::Instant};
 use uuid::Uuid;
 
-/// How long a relay leads without a sign of life, by the database's clock.
+/// The time for which a relay leads without renewing its lease, by the database's clock.
 pub(super) const LEASE: Duration = Duration::from_secs(5);
-/// How many sent rows a statement removes.
+/// The most sent rows that a statement removes.
 pub(super) const PRUNE_BATCH: i64 = 1000;
 
-/// The newest version of the table, which is the one that statements are written for.
-pub(super) const VERSION: i64 = 2;
-/// What version 2 has added: the trace that a row belongs to, as its two headers.
-pub(super) const ADDED: [&str; 2] = ["traceparent text", "tracestate text"];
-/// Whose the tables are, in errors.
-pub(super) const OWNER: &str = "an outbox";
-/// What the tables are recognised by.
+/// The newest schema version of the table, for which the statements are written.
+const VERSION: i64 = 2;
+/// The columns added by version 2: the trace of a row, as its two headers.
+const ADDED: [&str; 2] = ["traceparent text", "tracestate text"];
+/// The owner of the tables, in errors.
+const OWNER: &str = "an outbox";
+/// The table of events, recognised by some of its columns.
 pub(super) const EVENTS: Part = Part::table("", &["uri", "message_id", "payload"]);
+/// The table of the leader lease, recognised by some of its columns.
 pub(super) const RELAY: Part = Part::table("_relay", &["holder", "until"]);
 
-/// What waits in an outbox.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct OutboxStatus {
-    /// Events that are committed and not yet published.
-    pub pending: u64,
-    /// How long the oldest of them has waited, by the database's clock.
-    pub oldest_pending: Option<Duration>,
-    /// Events that can never be published, and were set aside.
-    pub set_aside: u64,
+/// Returns the schema of an outbox, given the statement that creates it and its parts.
+pub(super) fn schema<'a>(table: &'a str, create: &'a str, parts: &'a [Part]) -> Schema<'a> {
+    Schema { table, owner: OWNER, version: VERSION, create, added: &ADDED, parts }
 }
 
-/// What a relay is told between its looks.
+/// Wake-up signals of a relay.
 #[derive(Debug, Default)]
 pub(super) struct Signals {
     /// There may be new rows.
     pub(super) rows: Notify,
-    /// There may be nobody who leads.
+    /// The lead may be free.
     pub(super) lead: Notify,
 }
 
-/// What became of rows since the last exchange.
+/// The results of rows since the last mark.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Report {
-    /// The broker has them.
+    /// Rows that the broker has acknowledged.
     pub(super) sent: Vec<i64>,
-    /// They can never be published, for this reason.
-    pub(super) set_aside: Vec<(i64, String)>,
+    /// Rows that can never be published, with the reason.
+    pub(super) quarantined: Vec<(i64, String)>,
 }
 
-/// Which pending rows a relay wants.
+/// The pending rows that a relay asks for.
 #[derive(Debug, Clone)]
 pub(super) struct Look {
-    /// How many it has room for.
+    /// The most rows.
     pub(super) rows: usize,
-    /// How many bytes of payload it has room for; the row that exceeds them is the last.
+    /// The most bytes of payload; the row that exceeds them is the last.
     pub(super) bytes: usize,
-    /// How many of one unit.
+    /// The most rows of one unit.
     pub(super) of_each_unit: usize,
-    /// Rows it has already.
+    /// Rows that the relay already holds.
     pub(super) held: Vec<i64>,
-    /// Units whose rows it does not want now.
+    /// Units whose rows are not wanted now.
     pub(super) blocked: Vec<String>,
 }
 
-/// The table of an outbox. The future of each call may be dropped: what it writes is written whole, or not at all, and may be
-/// written again.
+/// The table of an outbox, for relays. The future of each call may be dropped: its write then happened whole or not at all,
+/// and may be repeated.
 ///
-/// The calls run side by side. None waits for another, so that the lease is renewed however long a read or a mark takes.
+/// The calls run concurrently. None waits for another, so the lease is renewed however long a read or a mark takes.
 pub(super) trait Table: Debug + Send + Sync + 'static {
-    /// Takes the lead or keeps it, for [`LEASE`] from the returned moment, which is no later than the database's own; `None` if
-    /// another relay leads.
+    /// Takes or renews the lead for [`LEASE`] from the returned moment, which is not after that of the database; returns `None`
+    /// if another relay leads.
     fn lead(&self, relay: Uuid) -> BoxFuture<'_, Result<Option<Instant>, OutboxError>>;
 
-    /// Marks what became of rows, whoever leads.
+    /// Records the results of rows, no matter which relay leads.
     fn mark(&self, report: Report) -> BoxFuture<'_, Result<(), OutboxError>>;
 
-    /// Reads the oldest pending rows that are wanted, of each unit an unbroken sequence.
+    /// Reads the oldest pending rows that are wanted, an unbroken sequence for each unit.
     fn look(&self, look: Look) -> BoxFuture<'_, Result<Vec<Row>, OutboxError>>;
 
-    /// Removes sent rows that were kept long enough, [`PRUNE_BATCH`] at most, and returns how many.
+    /// Removes sent rows that were kept long enough, at most [`PRUNE_BATCH`], and returns how many.
     fn prune(&self) -> BoxFuture<'_, Result<u64, OutboxError>>;
 
-    /// As it stands in statements.
+    /// Returns the name of the table.
     fn name(&self) -> &str;
 
-    /// What waits.
+    /// Reads the status of the outbox.
     fn status(&self) -> BoxFuture<'_, Result<OutboxStatus, OutboxError>>;
 
-    /// Gives the lead up, and wakes those who wait for it.
+    /// Gives up the lead and wakes the relays that wait for it.
     fn step_down(&self, relay: Uuid) -> BoxFuture<'_, Result<(), OutboxError>>;
 
-    /// Passes on what relays are told, and never ends. What it misses is found by looking.
+    /// Forwards wake-ups to `signals`, and never ends. Missed ones are made up for by polling.
     fn watch(&self, signals: Arc<Signals>) -> BoxFuture<'_, ()>;
+}
+
+/// The table of an outbox, for the host.
+pub(super) trait Queue<D: Database>: Table {
+    /// Creates or upgrades the tables.
+    fn migrate(&self) -> BoxFuture<'_, Result<(), MigrateError>>;
+
+    /// Writes an event in the transaction of a connection.
+    fn enqueue<'a>(
+        &'a self,
+        entry: Entry,
+        connection: &'a mut D::Connection,
+    ) -> BoxFuture<'a, Result<(), sqlx::Error>>;
 }
 
 impl Report {
     pub(super) fn is_empty(&self) -> bool {
-        self.sent.is_empty() && self.set_aside.is_empty()
+        self.sent.is_empty() && self.quarantined.is_empty()
     }
 
     pub(super) fn extend(&mut self, other: Self) {
         self.sent.extend(other.sent);
-        self.set_aside.extend(other.set_aside);
+        self.quarantined.extend(other.quarantined);
     }
 }

@@ -35,7 +35,7 @@ pub(crate) const OUTBOX_PENDING: &str = "stratt_outbox_pending";
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 pub(crate) const OUTBOX_OLDEST: &str = "stratt_outbox_oldest_seconds";
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
-pub(crate) const OUTBOX_SET_ASIDE: &str = "stratt_outbox_set_aside";
+pub(crate) const OUTBOX_QUARANTINED: &str = "stratt_outbox_quarantined";
 
 /// Returns the counter of duplicates. Both kinds have one name, so that neither is overlooked.
 pub(crate) fn duplicates(consumer: &str, cause: &'static str) -> Counter {

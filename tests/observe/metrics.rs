@@ -171,7 +171,7 @@ async fn the_backlog_of_an_outbox_is_measured() {
             (of("stratt_outbox_pending"), of("stratt_outbox_oldest_seconds"))
         };
         eventually("backlog", seen, |(pending, age)| *pending > 1.5 && *age > 0.0).await;
-        metrics.says(&[(r#"stratt_outbox_set_aside{outbox="stratt_outbox"}"#, 0.0)]);
+        metrics.says(&[(r#"stratt_outbox_quarantined{outbox="stratt_outbox"}"#, 0.0)]);
         relaying.abort();
     }
 }

@@ -21,8 +21,8 @@ async fn many_events_that_can_never_be_published_are_logged_as_a_few() {
         .collect();
     outbox.enqueue(&large, true).await;
     let relay = outbox.relay(&bridge);
-    eventually("set aside", || outbox.status(), |status| status.set_aside == 100).await;
-    assert_eq!(relay.stop().await.set_aside, 100);
+    eventually("quarantined", || outbox.status(), |status| status.quarantined == 100).await;
+    assert_eq!(relay.stop().await.quarantined, 100);
     assert_eq!(log.count("left_out=90"), 1);
     // Those that were logged, and the one that reports the others.
     assert_eq!(log.count("can never be published"), 11);

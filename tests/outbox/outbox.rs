@@ -43,7 +43,7 @@ async fn only_commits_are_announced_and_at_once() {
         outbox.enqueue(&[envelope("a", 3)], true).await;
         eventually("stored", || stored(&stage), |stored| *stored == 3).await;
         let status = eventually("status", || outbox.status(), |status| status.pending == 0).await;
-        assert_eq!((status.oldest_pending, status.set_aside), (None, 0));
+        assert_eq!((status.oldest_pending, status.quarantined), (None, 0));
         let mut announced = announced(&stage).await;
         assert!(
             announced.iter().position(|event| event == "a1")
@@ -59,7 +59,7 @@ async fn only_commits_are_announced_and_at_once() {
         }
         assert!(begun.elapsed() < Duration::from_secs(9), "{:?} of {outbox:?}", begun.elapsed());
         let summary = relay.stop().await;
-        assert_eq!((summary.published, summary.duplicates, summary.set_aside), (13, 0, 0));
+        assert_eq!((summary.published, summary.duplicates, summary.quarantined), (13, 0, 0));
         assert_eq!(outbox.count("SELECT count(*) FROM stratt_outbox WHERE state = 1").await, 13);
     }
 }
@@ -131,9 +131,9 @@ async fn what_can_never_be_published_is_quarantined() {
             .await;
         let relay = outbox.relay(&bridge);
         let status = eventually("status", || outbox.status(), |status| status.pending == 0).await;
-        assert_eq!(status.set_aside, 3, "{outbox:?}");
+        assert_eq!(status.quarantined, 3, "{outbox:?}");
         let summary = relay.stop().await;
-        assert_eq!((summary.published, summary.set_aside), (3, 3));
+        assert_eq!((summary.published, summary.quarantined), (3, 3));
         assert_eq!(
             outbox.count("SELECT count(*) FROM stratt_outbox WHERE state = 2 AND error <> ''").await,
             3
@@ -198,7 +198,7 @@ Nats-Msg-Id: another' WHERE id = (SELECT min(id) + 2 FROM stratt_outbox)",
             carried,
             [(parent.clone(), Some("a=1".into())), (None, None), (parent.clone(), None), (parent, None)]
         );
-        assert_eq!(relay.stop().await.set_aside, 0);
+        assert_eq!(relay.stop().await.quarantined, 0);
     }
 }
 

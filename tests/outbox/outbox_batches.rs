@@ -73,7 +73,7 @@ async fn a_spoilt_batch_holds_up_no_other_event() {
         let relay = outbox.relay(&bridge);
         eventually("status", || outbox.status(), |status| status.pending == 0).await;
         let summary = relay.stop().await;
-        assert_eq!((summary.published, summary.duplicates, summary.set_aside), (EVENTS - 1, 0, 1));
+        assert_eq!((summary.published, summary.duplicates, summary.quarantined), (EVENTS - 1, 0, 1));
         let (stored, in_batches) = stored(&stage).await;
         assert_eq!(stored.len() as u64, EVENTS - 1);
         are_each_once_and_in_order(&stored);

@@ -173,7 +173,7 @@ async fn a_relay_with_cloud_events_quarantines_what_is_no_envelope() {
         outbox.run("UPDATE stratt_outbox SET payload = substr(payload, 2) WHERE uri LIKE '%/a@%'").await;
         let relay = outbox.relay(&bridge);
         let settled = |status: &stratt_event_bridge::outbox::OutboxStatus| status.pending == 0;
-        assert_eq!(eventually("status", || outbox.status(), settled).await.set_aside, 1);
+        assert_eq!(eventually("status", || outbox.status(), settled).await.quarantined, 1);
         assert_eq!(relay.stop().await.published, 1);
         let told =
             "SELECT count(*) FROM stratt_outbox WHERE state = 2 AND error LIKE '%not a valid envelope%'";

@@ -177,7 +177,7 @@ async fn the_whole_flow(database: TestDatabase) {
         ("orchestrator_events_enqueued_total{type=\"unit.tampered\"}", "2"),
         ("orchestrator_http_requests_total{route=\"/units\",status=\"201\"}", "2"),
         ("orchestrator_outbox_oldest_pending_seconds", "0"),
-        ("orchestrator_relay_set_aside", "0"),
+        ("orchestrator_relay_quarantined", "0"),
     ] {
         assert_eq!(service.metric(name).await, value, "{name}");
     }

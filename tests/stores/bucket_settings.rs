@@ -22,7 +22,7 @@ async fn made(context: &jetstream::Context) -> Config {
 
 async fn is_refused(stage: &Stage, broken: Config, says: &str) {
     stage.context().create_stream(broken).await.unwrap();
-    let options = || KvStoreOptions::default().with_bucket("b");
+    let options = || KvStoreOptions::default().with_bucket("b".parse().unwrap());
     for refused in [
         KvStore::open(stage.client.clone(), options()).await,
         KvStore::create(stage.client.clone(), options()).await,
@@ -39,12 +39,15 @@ async fn a_bucket_that_could_lose_what_is_settled_is_refused() {
     let stage = Stage::since(12).await;
     let right = made(&stage.context()).await;
     for (broken, says) in [
-        (Config { no_ack: true, ..right.clone() }, "acknowledges no writes (no_ack)"),
+        (Config { no_ack: true, ..right.clone() }, "does not acknowledge writes (no_ack)"),
         (Config { retention: RetentionPolicy::Interest, ..right.clone() }, "has retention Interest"),
         (Config { discard_new_per_subject: true, ..right.clone() }, "discard_new_per_subject"),
         (Config { persist_mode: Some(PersistenceMode::Async), ..right.clone() }, "persist_mode Async"),
         (Config { max_message_size: 100, ..right.clone() }, "max_message_size of 100"),
-        (Config { subjects: vec!["$KV.b.a.>".into()], ..right.clone() }, "does not take its keys ($KV.b.>)"),
+        (
+            Config { subjects: vec!["$KV.b.a.>".into()], ..right.clone() },
+            "does not cover its own keys ($KV.b.>)",
+        ),
         (
             Config {
                 subject_transform: Some(SubjectTransform {
@@ -67,7 +70,9 @@ async fn a_bucket_that_could_lose_what_is_settled_is_refused() {
         is_refused(&stage, broken, says).await;
     }
     stage.context().create_stream(right).await.unwrap();
-    KvStore::create(stage.client.clone(), KvStoreOptions::default().with_bucket("b")).await.unwrap();
+    KvStore::create(stage.client.clone(), KvStoreOptions::default().with_bucket("b".parse().unwrap()))
+        .await
+        .unwrap();
 }
 
 #[tokio::test]
@@ -77,8 +82,10 @@ async fn a_sealed_bucket_is_told_as_sealed() {
     stage.context().create_stream(sealed.clone()).await.unwrap();
     sealed.sealed = true;
     stage.context().update_stream(sealed).await.unwrap();
-    let error = KvStore::create(stage.client.clone(), KvStoreOptions::default().with_bucket("b")).await;
+    let error =
+        KvStore::create(stage.client.clone(), KvStoreOptions::default().with_bucket("b".parse().unwrap()))
+            .await;
     let error = error.unwrap_err();
     assert_eq!(error.kind(), StoreErrorKind::Mismatch);
-    assert_eq!(error.to_string(), "bucket b is sealed and takes nothing any more");
+    assert_eq!(error.to_string(), "bucket b is sealed and takes no more writes");
 }

@@ -12,6 +12,7 @@ use stratt_event_bridge::{
         Claim, DedupeStore, Fence, KvStore, KvStoreOptions, MemoryStore, Slot, StoreError, StoreErrorKind,
     },
     testing::NatsServer,
+    topology::Storage,
 };
 use support::{eventually, published};
 
@@ -178,9 +179,12 @@ async fn a_bucket_that_is_gone_or_full_fails_and_grants_nothing() {
     let context = async_nats::jetstream::new(store.client.clone());
     context.delete_key_value("STRATT_DEDUPE").await.unwrap();
     assert_eq!(store.claim(&slot(1), LEASE).await.unwrap_err().kind(), StoreErrorKind::Unavailable);
-    let small = KvStore::create(store.client.clone(), options().with_bucket("small").with_max_bytes(300))
-        .await
-        .unwrap();
+    let small = KvStore::create(
+        store.client.clone(),
+        options().with_bucket("small".parse().unwrap()).with_max_bytes(300),
+    )
+    .await
+    .unwrap();
     let mut kinds = Vec::new();
     for number in 0..10 {
         kinds.extend(small.claim(&slot(number), LEASE).await.err().map(|error| error.kind()));
@@ -228,9 +232,9 @@ async fn a_key_that_was_deleted_by_hand_starts_afresh() {
 #[tokio::test]
 async fn a_full_bucket_still_takes_the_end_of_what_it_granted() {
     let OnServer { store } = OnServer::start().await;
-    for (name, in_memory) in [("file", false), ("memory", true)] {
-        let small = options().with_bucket(name).with_max_bytes(1000);
-        let small = if in_memory { small.in_memory() } else { small };
+    for (name, storage) in [("file", Storage::File), ("memory", Storage::Memory)] {
+        let small = options().with_bucket(name.parse().unwrap()).with_max_bytes(1000);
+        let small = small.with_storage(storage);
         let small = KvStore::create(store.client.clone(), small).await.unwrap();
         let mut granted = Vec::new();
         while let Ok(claim) = small.claim(&slot(u64::try_from(granted.len()).unwrap()), LEASE).await {
@@ -270,7 +274,7 @@ async fn a_bucket_that_drops_old_keys_when_it_is_full_is_refused() {
         ..Default::default()
     };
     async_nats::jetstream::new(store.client.clone()).create_stream(leaky).await.unwrap();
-    let options = options().with_bucket("leaky");
+    let options = options().with_bucket("leaky".parse().unwrap());
     for error in [
         KvStore::open(store.client.clone(), options.clone()).await.unwrap_err(),
         KvStore::create(store.client.clone(), options).await.unwrap_err(),

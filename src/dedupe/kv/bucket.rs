@@ -1,7 +1,6 @@
-//! The bucket: compare-and-set, and reading a revision with its age.
+//! The bucket: compare-and-set, and reading of a revision with its age.
 
 use crate::{
-    contract::value::{ParseError, is_token},
     dedupe::{
         Fence, StoreError, StoreErrorKind,
         kv::{
@@ -33,9 +32,8 @@ pub(super) async fn create(
     context: &jetstream::Context,
     options: &KvStoreOptions,
 ) -> Result<Found, StoreError> {
-    must_be_a_name(&options.bucket)?;
-    // As `create_key_value` makes it, but for the first revision: revisions are fences, and must not begin again when the
-    // bucket is made anew.
+    // The same as `create_key_value` makes, except for the first revision: revisions are fences, and must not start over when
+    // the bucket is recreated.
     let config = stream::Config {
         name: stream_of(&options.bucket),
         subjects: vec![format!("$KV.{}.>", options.bucket)],
@@ -53,11 +51,11 @@ pub(super) async fn create(
     };
     match context.create_stream(config).await {
         Ok(_) => find(context, options).await,
-        // It exists with other settings, or another process creates it: what counts is what is there.
+        // It exists with different settings, or another process is creating it: the actual bucket decides.
         Err(error) => find(context, options).await.map_err(|found| match found.kind() {
             StoreErrorKind::Mismatch => found,
             _ if is_limit(&error) => {
-                let message = "no room for the bucket: a limit of the account is reached";
+                let message = "bucket cannot be created: a limit of the account is reached";
                 StoreError::new(StoreErrorKind::Full).with_message(message).caused_by(error)
             }
             _ => unavailable(error),
@@ -65,16 +63,8 @@ pub(super) async fn create(
     }
 }
 
-fn stream_of(bucket: &str) -> String {
+fn stream_of(bucket: impl std::fmt::Display) -> String {
     format!("KV_{bucket}")
-}
-
-fn must_be_a_name(bucket: &str) -> Result<(), StoreError> {
-    if is_token(bucket, 255, |b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-') {
-        return Ok(());
-    }
-    let error = ParseError::new("bucket name", "must be 1 to 255 of A-Z a-z 0-9 _ -", bucket);
-    Err(StoreError::new(StoreErrorKind::Mismatch).with_message(error.to_string()))
 }
 
 fn is_limit(error: &CreateStreamError) -> bool {
@@ -84,7 +74,7 @@ fn is_limit(error: &CreateStreamError) -> bool {
     }
 }
 
-/// A bucket that can serve as a store, and the time of the broker.
+/// A bucket that can serve as a store, with the time of the broker.
 pub(super) struct Found {
     pub(super) config: stream::Config,
     pub(super) time: ServerTime,
@@ -95,21 +85,20 @@ pub(super) async fn find(
     context: &jetstream::Context,
     options: &KvStoreOptions,
 ) -> Result<Found, StoreError> {
-    must_be_a_name(&options.bucket)?;
-    let (Info { config, .. }, told, asked) = info(context, &options.bucket).await?;
-    must_serve(&options.bucket, &config)?;
+    let (Info { config, .. }, told, asked) = info(context, options.bucket.as_str()).await?;
+    must_serve(options.bucket.as_str(), &config)?;
     Ok(Found { config, time: ServerTime::new(told, asked, options.skew_margin) })
 }
 
-/// What the broker says of the bucket. Read as JSON: the type of async-nats has no place for the time.
+/// The answer of the broker about the bucket. Read as JSON, since the type of async-nats lacks the time.
 #[derive(Deserialize)]
 struct Info {
     config: stream::Config,
-    /// When it was asked, by its own clock.
+    /// The time of the answer by the clock of the broker.
     ts: String,
 }
 
-/// Asks for the bucket, and with it for the time.
+/// Requests the configuration of the bucket and the time of the broker.
 async fn info(
     context: &jetstream::Context,
     bucket: &str,
@@ -129,9 +118,10 @@ async fn info(
     }
 }
 
-/// How long a follower is given to catch up, step by step.
+/// Pauses in which a lagging follower may catch up.
 const LAG: [Duration; 3] = [Duration::from_millis(10), Duration::from_millis(40), Duration::from_millis(100)];
 
+/// An open bucket.
 #[derive(Debug)]
 pub(super) struct Bucket {
     name: String,
@@ -141,7 +131,7 @@ pub(super) struct Bucket {
     time: ServerTime,
 }
 
-/// What is stored for a slot now, as far as the server that was asked knows.
+/// The current value of a slot, as known to the answering server.
 #[derive(Debug)]
 pub(super) struct Entry {
     pub(super) revision: u64,
@@ -149,6 +139,7 @@ pub(super) struct Entry {
     pub(super) record: Record,
 }
 
+/// An error of a write.
 #[derive(Debug)]
 pub(super) enum WriteError {
     /// The key is not at the expected revision.
@@ -160,26 +151,26 @@ impl Bucket {
     pub(super) fn new(client: Client, options: &KvStoreOptions, time: ServerTime) -> Self {
         let timeout = options.operation_timeout;
         let context = ContextBuilder::new().timeout(timeout).build(client.clone());
-        Self { name: options.bucket.clone(), client, context, timeout, time }
+        Self { name: options.bucket.to_string(), client, context, timeout, time }
     }
 
-    /// Returns how long ago this was, by the clock of the broker that also wrote down when it was.
+    /// Returns the age of a timestamp of the broker, by the clock of the broker.
     pub(super) async fn age(&self, written: OffsetDateTime) -> Duration {
-        // What was measured before is good enough where there is no answer, and not worth the rest of the operation.
+        // Without an answer the previous measurement is good enough, and a wait would use up the time of the operation.
         if self.time.is_due()
             && let Ok(Ok((_, told, asked))) =
                 tokio::time::timeout(self.timeout / 4, info(&self.context, &self.name)).await
         {
             self.time.measured(told, asked);
         }
-        // From the future, where another server has written whose clock is ahead.
+        // A timestamp may be in the future if it was written by a server whose clock is ahead.
         Duration::try_from(self.time.now() - written).unwrap_or_default()
     }
 
-    /// Runs an operation within its time.
+    /// Runs an operation within its time limit.
     ///
-    /// Without a connection it is not begun: a write would wait in the client's queue and take the slot when nobody
-    /// waits for it any more.
+    /// It is not begun without a connection: a write would wait in the client's queue and take the slot after its caller has
+    /// given up.
     pub(super) async fn in_time<T>(
         &self,
         operation: impl Future<Output = Result<T, StoreError>>,
@@ -195,10 +186,10 @@ impl Bucket {
         let value = record.encode().map_err(|error| WriteError::Store(unavailable(error)))?;
         let message = PublishMessage::build().payload(value.into()).expected_last_subject_sequence(expected);
         let stored = async { self.context.send_publish(self.subject(key), message).await?.await };
-        Ok(stored.await.map_err(refusal)?.sequence)
+        Ok(stored.await.map_err(rejected)?.sequence)
     }
 
-    /// Reads the key by a direct get. It may lag behind on a cluster; whoever decides on it must compare-and-set.
+    /// Reads the key by a direct get. On a cluster the value may be outdated: decide by compare-and-set.
     pub(super) async fn read(&self, key: &str) -> Result<Option<Entry>, StoreError> {
         let request = ApiSubject::direct_get(&stream_of(&self.name), &self.subject(key)).to_string();
         let message = self.client.request(request, "".into()).await.map_err(unavailable)?;
@@ -215,7 +206,7 @@ impl Bucket {
         Ok(Some(Entry { revision, written, record }))
     }
 
-    /// Reads until the server that answers knows of `revision`, which was granted; a follower may lag behind.
+    /// Reads until the answering server knows `revision`, which exists; a follower may lag behind.
     pub(super) async fn read_since(&self, key: &str, revision: u64) -> Result<Option<Entry>, StoreError> {
         let mut found = self.read(key).await?;
         for wait in LAG {
@@ -233,13 +224,13 @@ impl Bucket {
     }
 }
 
-/// Whether an operator deleted the key, or its limit of age did.
+/// Returns whether the key was deleted by an operator or by its maximum age.
 fn is_deleted(headers: &HeaderMap) -> bool {
     text(headers, "KV-Operation").is_some_and(|operation| operation != "PUT")
         || text(headers, "Nats-Marker-Reason").is_some()
 }
 
-// Read from the headers, since the date type of async-nats depends on its features.
+// Parsed from the header, since the date type of async-nats depends on its features.
 fn written(headers: &HeaderMap) -> Option<OffsetDateTime> {
     OffsetDateTime::parse(text(headers, "Nats-Time-Stamp")?, &Rfc3339).ok()
 }
@@ -252,8 +243,8 @@ fn text<'a>(headers: &'a HeaderMap, name: &'static str) -> Option<&'a str> {
     headers.get(name).map(HeaderValue::as_str)
 }
 
-/// What a refused write means; on a cluster a lost race has a code of its own that async-nats does not map.
-fn refusal(error: jetstream::context::PublishError) -> WriteError {
+/// Converts the error of a write. On a cluster, a lost race has an error code of its own that async-nats does not map.
+fn rejected(error: jetstream::context::PublishError) -> WriteError {
     const WRONG_LAST_SEQUENCE: [u64; 2] = [10_071, 10_164];
     const STORE_FAILED: u64 = 10_077;
     let answer = error.source().and_then(|source| source.downcast_ref::<jetstream::Error>());

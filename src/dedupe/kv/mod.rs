@@ -1,11 +1,13 @@
-//! A store in a JetStream key-value bucket.
+//! The store in a JetStream key-value bucket.
 
 mod bucket;
+mod bucket_name;
 mod fitness;
 mod options;
 mod record;
 mod server_time;
 
+pub use bucket_name::BucketName;
 pub use options::KvStoreOptions;
 
 use crate::dedupe::{Claim, DedupeStore, Fence, Slot, StoreError, StoreErrorKind};
@@ -17,14 +19,14 @@ use std::time::Duration;
 
 /// A store in a JetStream key-value bucket, shared by all processes of a consumer.
 ///
-/// Every slot is one key; every change is a compare-and-set on its revision, which is also the fence. Nothing is
-/// granted on the strength of a read alone. The age of a revision tells when a lease is over: by the server's timestamp
-/// against the server's time, which is asked for when the bucket is opened and every half minute that it is needed. The
-/// clock of this machine may be wrong; those of the servers of a cluster may differ by the skew margin of the options, which
-/// is added to each lease, without an overlap. The bucket's maximum age is the retention.
+/// Every slot is one key; every change is a compare-and-set on its revision, which is also the fence. No claim is granted by a
+/// read alone. The age of a revision decides on lease expiry: the server's timestamp against the server's time, which is
+/// requested when the bucket is opened and, as needed, every half minute. The clock of this machine may be wrong. The clocks
+/// of the servers of a cluster may differ by the skew margin, which is added to each lease, without an overlap. The bucket's
+/// maximum age is the retention.
 ///
-/// Revisions begin at the time when the bucket is created, so that none is used again after it was deleted. In a bucket that
-/// somebody else creates they begin where that one lets them.
+/// Revisions begin at the time when the bucket is created, so that none is reused after it was deleted. In a bucket created
+/// by other means they begin at its own first sequence.
 ///
 /// ```no_run
 /// use std::sync::Arc;
@@ -42,21 +44,22 @@ pub struct KvStore {
     skew_margin: Duration,
 }
 
-/// How often a claim tries to win a race for a slot before it reports the slot as held.
+/// The number of tries to win a race for a slot before it is reported as held.
 const ROUNDS: usize = 4;
-/// When to ask again after so many lost races.
+/// The retry delay after so many lost races.
 const AFTER_RACES: Duration = Duration::from_millis(50);
 
 impl KvStore {
-    /// Opens the bucket, and creates it if it does not exist. Several processes may do so at once.
+    /// Opens the bucket, and creates it if it does not exist. Several processes may call it concurrently.
     ///
-    /// On a cluster it takes a moment, about a second, until all servers know a new bucket; operations are
-    /// [`Unavailable`](StoreErrorKind::Unavailable) until then, which a consumer waits out.
+    /// On a cluster it takes about a second until all servers know a new bucket; until then operations are
+    /// [`Unavailable`](StoreErrorKind::Unavailable), which a consumer waits out.
     ///
     /// # Errors
     ///
-    /// [`Mismatch`](StoreErrorKind::Mismatch) when it exists with other settings, naming the field, what was found and
-    /// what was wanted; [`Unavailable`](StoreErrorKind::Unavailable) when the broker does not answer or refuses.
+    /// [`Mismatch`](StoreErrorKind::Mismatch) when it exists with different settings, naming the field with the actual
+    /// and the wanted value; [`Full`](StoreErrorKind::Full) when a limit of the account is reached;
+    /// [`Unavailable`](StoreErrorKind::Unavailable) when the broker does not answer or returns an error.
     ///
     /// # Cancel safety
     ///
@@ -68,14 +71,15 @@ impl KvStore {
         Ok(Self::over(client, &options, found))
     }
 
-    /// Opens a bucket that exists, whatever its age, size, storage and replicas: its maximum age is the retention.
+    /// Opens an existing bucket with any age, size, storage and replicas: its maximum age is the retention.
     ///
-    /// Of the options, the bucket's name, the skew margin and the operation timeout count.
+    /// Only the bucket's name, the skew margin and the operation timeout of the options apply.
     ///
     /// # Errors
     ///
-    /// [`Mismatch`](StoreErrorKind::Mismatch) when it could lose what was settled, such as one that discards old keys when
-    /// it is full, or cannot be written or read as a store; [`Unavailable`](StoreErrorKind::Unavailable) when it does not exist or the broker does not answer.
+    /// [`Mismatch`](StoreErrorKind::Mismatch) when the bucket could lose settled slots, for example by discarding old keys
+    /// when it is full, or cannot be written or read as a store; [`Unavailable`](StoreErrorKind::Unavailable) when it does
+    /// not exist or the broker does not answer.
     ///
     /// # Cancel safety
     ///
@@ -90,7 +94,7 @@ impl KvStore {
         let max_age = config.max_age;
         Self {
             bucket: Bucket::new(client, options, time),
-            // A maximum age of zero is none.
+            // A maximum age of zero means no limit.
             retention: (!max_age.is_zero()).then_some(max_age),
             skew_margin: options.skew_margin,
         }
@@ -98,7 +102,7 @@ impl KvStore {
 
     async fn try_claim(&self, slot: &Slot, lease: Duration) -> Result<Claim, StoreError> {
         let key = key(slot);
-        // Most slots are new: created without a look first.
+        // Most slots are new, so try to create the key first.
         let (mut expected, mut attempt) = (0, 1);
         for _round in 0..ROUNDS {
             match self.bucket.write(&key, &Record::held(slot, attempt, lease), expected).await {
@@ -115,7 +119,7 @@ impl KvStore {
                 Record::Free { attempt: made, .. } => {
                     (expected, attempt) = (revision, made.saturating_add(1));
                 }
-                // The answer to this very claim was lost.
+                // A repetition of this claim, whose answer was lost.
                 Record::Held { claimant, attempt: made, .. } if claimant == slot.claimant() => {
                     (expected, attempt) = (revision, made);
                 }
@@ -132,7 +136,7 @@ impl KvStore {
         Ok(Claim::Held { retry_in: AFTER_RACES })
     }
 
-    /// Replaces the grant of `fence`; one that was replaced so already was repeated, since its answer was lost.
+    /// Replaces the grant of `fence`. If it was replaced by the same record before, the call is a repetition and succeeds.
     async fn replace(&self, slot: &Slot, fence: Fence, record: Record) -> Result<(), StoreError> {
         let key = key(slot);
         match self.bucket.write(&key, &record, fence.get()).await {
@@ -142,13 +146,13 @@ impl KvStore {
         }
         match self.bucket.read_since(&key, fence.get().saturating_add(1)).await? {
             Some(found) if found.record == record => Ok(()),
-            // It lags behind the write that we lost to, still.
+            // The server still lags behind the write that won.
             Some(found) if found.revision <= fence.get() => Err(StoreError::new(StoreErrorKind::Unavailable)),
             _ => Err(StoreError::new(StoreErrorKind::Fenced)),
         }
     }
 
-    /// Frees the slot, with as many attempts as `counted` makes of those it has.
+    /// Frees the slot, and applies `counted` to its count of attempts.
     async fn free(
         &self,
         slot: &Slot,

@@ -1,32 +1,34 @@
-//! The bucket, and how it is used.
+//! The options of a store in a bucket.
 
 use crate::{
-    dedupe::{StoreError, StoreErrorKind},
+    dedupe::{BucketName, StoreError, StoreErrorKind},
     nats::config_diff::ConfigDifference,
+    topology::Storage,
 };
 use async_nats::jetstream::stream::{self, StorageType};
 use std::time::Duration;
 
-/// The bucket of a [`KvStore`](super::KvStore), and how it is used.
+/// Options of a [`KvStore`](super::KvStore).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KvStoreOptions {
-    pub(super) bucket: String,
+    pub(super) bucket: BucketName,
     pub(super) retention: Duration,
     pub(super) replicas: usize,
-    pub(super) in_memory: bool,
+    pub(super) storage: Storage,
     pub(super) max_bytes: Option<i64>,
     pub(super) skew_margin: Duration,
     pub(super) operation_timeout: Duration,
 }
 
 impl Default for KvStoreOptions {
-    /// `STRATT_DEDUPE`: 30 days, one replica, in a file, without a limit of size; 2 s of skew, 2 s for an operation.
+    /// Returns options for the bucket `STRATT_DEDUPE` with a retention of 30 days and one replica, in a file and without a size
+    /// limit; with a skew margin of 2 s and an operation timeout of 2 s.
     fn default() -> Self {
         Self {
-            bucket: "STRATT_DEDUPE".into(),
+            bucket: BucketName::default(),
             retention: Duration::from_secs(30 * 24 * 60 * 60),
             replicas: 1,
-            in_memory: false,
+            storage: Storage::File,
             max_bytes: None,
             skew_margin: Duration::from_secs(2),
             operation_timeout: Duration::from_secs(2),
@@ -35,50 +37,50 @@ impl Default for KvStoreOptions {
 }
 
 impl KvStoreOptions {
-    /// The name of the bucket.
+    /// Sets the name of the bucket.
     #[must_use]
-    pub fn with_bucket(mut self, bucket: impl Into<String>) -> Self {
-        self.bucket = bucket.into();
+    pub fn with_bucket(mut self, bucket: BucketName) -> Self {
+        self.bucket = bucket;
         self
     }
 
-    /// How long a settled slot is remembered: the bucket's maximum age.
+    /// Sets how long a settled slot is remembered: the bucket's maximum age. Zero means without a time limit.
     #[must_use]
     pub fn with_retention(mut self, retention: Duration) -> Self {
         self.retention = retention;
         self
     }
 
-    /// How many servers keep a copy.
+    /// Sets how many servers keep a copy.
     #[must_use]
     pub fn with_replicas(mut self, replicas: usize) -> Self {
         self.replicas = replicas;
         self
     }
 
-    /// Keeps the bucket in the servers' memory instead of a file.
+    /// Sets where the servers keep the bucket.
     #[must_use]
-    pub fn in_memory(mut self) -> Self {
-        self.in_memory = true;
+    pub fn with_storage(mut self, storage: Storage) -> Self {
+        self.storage = storage;
         self
     }
 
-    /// The most bytes the bucket may have. When it is full, claims fail and consumers wait: nothing is evicted.
+    /// Sets the size limit of the bucket in bytes. When it is full, claims fail and consumers wait: nothing is evicted.
     #[must_use]
     pub fn with_max_bytes(mut self, bytes: i64) -> Self {
         self.max_bytes = Some(bytes);
         self
     }
 
-    /// By how much the clocks of the servers of a cluster may differ before leases overlap. Each lease is kept for as much
-    /// longer. Where the clock of this process differs by more from the server's, that is logged, and changes nothing.
+    /// Sets the tolerated clock difference between the servers of a cluster. Each lease lasts that much longer, so that leases
+    /// do not overlap. If the clock of this process differs from the server's by more, that is logged and has no other effect.
     #[must_use]
     pub fn with_skew_margin(mut self, margin: Duration) -> Self {
         self.skew_margin = margin;
         self
     }
 
-    /// How long one operation of the store may take, its repeated requests included.
+    /// Sets the time limit of one operation, including its repeated requests.
     #[must_use]
     pub fn with_operation_timeout(mut self, timeout: Duration) -> Self {
         self.operation_timeout = timeout;
@@ -86,10 +88,13 @@ impl KvStoreOptions {
     }
 
     pub(super) fn storage(&self) -> StorageType {
-        if self.in_memory { StorageType::Memory } else { StorageType::File }
+        match self.storage {
+            Storage::File => StorageType::File,
+            Storage::Memory => StorageType::Memory,
+        }
     }
 
-    /// Whether the bucket that was found is the one that was asked for.
+    /// Checks that the existing bucket has the requested settings.
     pub(super) fn check(&self, found: &stream::Config) -> Result<(), StoreError> {
         let max_bytes = self.max_bytes.unwrap_or(-1);
         let differences = [

@@ -1,33 +1,25 @@
-//! What is stored for a slot.
+//! The stored value of a slot.
 
 use crate::dedupe::{Slot, StoreError, StoreErrorKind};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 use uuid::Uuid;
 
-/// The value of a key. When it was written is the server's timestamp of the revision.
+/// The value of a key. Its time is the server's timestamp of the revision.
 ///
-/// A held record is longer than any other, so that one which replaces it fits into a bucket that is full.
+/// A held record is longer than any other, so that its replacement fits into a full bucket.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "state", rename_all = "lowercase", rename_all_fields = "camelCase")]
 pub(super) enum Record {
-    Held {
-        claimant: Uuid,
-        attempt: u32,
-        lease_ms: u64,
-    },
-    /// Released, deferred or forgotten by the grant of `fence`, after so many attempts.
-    Free {
-        attempt: u32,
-        fence: u64,
-    },
+    /// Held by a claimant.
+    Held { claimant: Uuid, attempt: u32, lease_ms: u64 },
+    /// Released, deferred or forgotten by the grant of `fence`, with the remaining count of attempts.
+    Free { attempt: u32, fence: u64 },
     /// Settled by the grant of `fence`.
-    Settled {
-        fence: u64,
-    },
+    Settled { fence: u64 },
 }
 
-/// The record as it is written, in JSON: what a later version writes is refused, not misread.
+/// The stored form of a record, in JSON. Records of a later version are rejected, not misread.
 #[derive(Serialize, Deserialize)]
 struct Versioned<R> {
     v: u32,
@@ -38,11 +30,11 @@ struct Versioned<R> {
 const VERSION: u32 = 1;
 
 impl Record {
-    /// What stands for a key that was deleted by hand: nothing is known of it any more.
+    /// The record of a key that was deleted by hand: nothing is known about it.
     pub(super) const DELETED: Self = Self::Free { attempt: 0, fence: 0 };
 
     pub(super) fn held(slot: &Slot, attempt: u32, lease: Duration) -> Self {
-        // Rounded up: a lease is never cut short.
+        // Rounded up, since a lease must not be cut short.
         let lease_ms = u64::try_from(lease.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX);
         Self::Held { claimant: slot.claimant(), attempt, lease_ms }
     }
@@ -57,7 +49,8 @@ impl Record {
         if v == VERSION {
             Ok(record)
         } else {
-            Err(corrupt().with_message(format!("slot was written in version {v}, and {VERSION} can be read")))
+            Err(corrupt()
+                .with_message(format!("slot has version {v}, but this program reads version {VERSION} only")))
         }
     }
 }
@@ -84,7 +77,7 @@ mod tests {
     }
 
     #[test]
-    fn what_another_version_or_program_wrote_is_corrupt() {
+    fn a_record_of_another_version_or_program_is_corrupt() {
         let newer = HELD.replace("\"v\":1", "\"v\":2");
         let unversioned = HELD.replace("\"v\":1,", "");
         for value in [newer.as_str(), &unversioned, "", "null", "[1]", r#"{"v":1,"state":"lost"}"#] {

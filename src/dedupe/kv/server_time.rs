@@ -1,4 +1,4 @@
-//! The time of the broker, for a process whose own clock may be wrong.
+//! The time of the broker, independent of the clock of this process.
 
 use std::{
     sync::{Mutex, MutexGuard, PoisonError},
@@ -7,18 +7,17 @@ use std::{
 use time::OffsetDateTime;
 use tokio::time::Instant;
 
-/// How long a measurement is good for: in that time clocks drift apart by less than a millisecond. The broker's may be set
-/// to another time, or another server with a clock of its own may lead.
+/// Interval of the measurement, in which clocks drift apart by less than a millisecond. It is repeated since the broker's clock
+/// may be set, or another server with its own clock may become the leader.
 const MEASURE_EVERY: Duration = Duration::from_secs(30);
 
-/// The time of the broker as it was told, and what has passed since.
+/// The time of the broker: the last measurement plus the time since then.
 ///
-/// It is counted on from there by the monotonic clock: it makes no difference what time this machine believes it is, nor
-/// when that is set.
+/// The monotonic clock counts from the measurement, so neither the wall clock of this machine nor setting it matters.
 #[derive(Debug)]
 pub(super) struct ServerTime {
     state: Mutex<State>,
-    /// By how much this machine's clock may differ before that is logged.
+    /// The difference to the clock of this machine beyond which a warning is logged.
     margin: Duration,
 }
 
@@ -30,7 +29,7 @@ struct State {
     is_logged: bool,
 }
 
-/// What the clock of this machine said before and after the broker was asked.
+/// The time by the clock of this machine before and after a request to the broker.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Asked {
     pub(super) before: OffsetDateTime,
@@ -46,8 +45,8 @@ impl ServerTime {
         time
     }
 
-    /// Takes the broker's time, which it has just told. It was on its way since, so that time is never taken for later than
-    /// it is, and no lease for over that is not.
+    /// Records the time from an answer of the broker. It is slightly outdated on arrival, so the time is never overestimated, and
+    /// no lease expires early.
     pub(super) fn measured(&self, told: OffsetDateTime, asked: Asked) {
         let mut state = self.lock();
         let now = Instant::now();
@@ -57,19 +56,19 @@ impl ServerTime {
         if is_off && !state.is_logged {
             tracing::warn!(
                 ahead_seconds = ahead.whole_seconds(),
-                "clock of this process differs from that of the broker; leases in the bucket go by the broker's"
+                "clock of this process differs from that of the broker; leases in the bucket follow the broker's"
             );
         }
         state.is_logged = is_off;
     }
 
-    /// Returns the time of the broker, as far as it is known.
+    /// Returns the current time of the broker, by the last measurement.
     pub(super) fn now(&self) -> OffsetDateTime {
         let state = self.lock();
         state.told + state.at.elapsed()
     }
 
-    /// Returns whether it is time to ask the broker again; whoever is told so asks, and nobody else until the next time.
+    /// Returns whether it is time for a measurement, to one caller for each interval.
     pub(super) fn is_due(&self) -> bool {
         let mut state = self.lock();
         let now = Instant::now();
@@ -96,7 +95,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn time_goes_on_from_what_was_told_whatever_this_machine_believes() {
+    async fn time_continues_from_the_measurement_despite_a_wrong_clock() {
         let time = ServerTime::new(NOON, asked(NOON + time::Duration::days(1)), Duration::from_secs(2));
         assert_eq!(time.now(), NOON);
         tokio::time::advance(Duration::from_secs(7)).await;
@@ -107,7 +106,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn the_broker_is_asked_again_now_and_then_and_by_one() {
+    async fn the_broker_is_asked_once_for_each_interval() {
         let time = ServerTime::new(NOON, asked(NOON), Duration::from_secs(2));
         assert!(!time.is_due());
         tokio::time::advance(MEASURE_EVERY).await;

@@ -1,4 +1,4 @@
-//! Whether a server can be trusted with slots.
+//! Check that the settings of a server suit a store.
 
 use crate::dedupe::{
     StoreError, StoreErrorKind,
@@ -6,39 +6,39 @@ use crate::dedupe::{
 };
 use redis::{ErrorKind, ServerErrorKind, aio::ConnectionManager};
 
-/// Refuses a server that would lose slots, or cannot be written.
+/// Checks that the server does not lose slots and accepts writes.
 ///
-/// One that does not tell is taken, with a warning: hosted servers may refuse `INFO`.
+/// A server that does not report its settings is accepted with a warning: hosted servers may deny `INFO`.
 pub(super) async fn check(
     connection: &mut ConnectionManager,
     options: &RedisStoreOptions,
 ) -> Result<(), StoreError> {
     let info = match redis::cmd("INFO").query_async::<String>(connection).await {
         Ok(info) => info,
-        Err(error) if is_refusal(error.kind()) => String::new(),
+        Err(error) if is_denied(error.kind()) => String::new(),
         Err(error) => return Err(failure(error)),
     };
     let fields = [
         ("maxmemory_policy", "noeviction", "evicts keys when its memory is full"),
         ("cluster_enabled", "0", "is a node of a cluster, whose redirections are not followed"),
         ("role", "master", "is a replica, which takes no writes"),
-        ("aof_enabled", "1", "forgets what was settled when it restarts, without an append-only file"),
+        ("aof_enabled", "1", "loses settled slots when it restarts, without an append-only file"),
     ];
     for (field, wanted, problem) in fields {
         match value(&info, field) {
-            _ if field == "aof_enabled" && !options.must_append => {}
+            _ if field == "aof_enabled" && options.allows_loss => {}
             Some(found) if found == wanted => {}
             Some(found) => {
                 let message = format!("redis {problem}: {field} is {found}, wanted {wanted}");
                 return Err(StoreError::new(StoreErrorKind::Mismatch).with_message(message));
             }
-            None => tracing::warn!(field, wanted, "redis does not tell how it is set: cannot be checked"),
+            None => tracing::warn!(field, wanted, "redis does not report this setting; it cannot be checked"),
         }
     }
     Ok(())
 }
 
-fn is_refusal(kind: ErrorKind) -> bool {
+fn is_denied(kind: ErrorKind) -> bool {
     matches!(kind, ErrorKind::Server(ServerErrorKind::NoPerm | ServerErrorKind::ResponseError))
 }
 

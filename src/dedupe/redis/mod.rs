@@ -1,10 +1,12 @@
-//! A store in Redis.
+//! The store in Redis.
 
 mod check;
 mod demoted;
+mod key_prefix;
 mod options;
 mod script;
 
+pub use key_prefix::KeyPrefix;
 pub use options::RedisStoreOptions;
 
 use crate::dedupe::{Claim, DedupeStore, Fence, Slot, StoreError, StoreErrorKind, coalesce::Coalescer};
@@ -14,25 +16,24 @@ use redis::aio::ConnectionManager;
 use script::{Answer, Op, Script, What};
 use std::{num::NonZeroUsize, sync::Arc, time::Duration};
 
-/// The most slots in one call of the script, which keeps the server from all else while it runs: about 1 ms.
+/// The most slots in one call of the script, which blocks the server while it runs: about 1 ms.
 const MAX_BATCH: NonZeroUsize = NonZeroUsize::new(256).unwrap();
-/// One call is under way while the answers to the other are handed out.
+/// Two calls: one is in flight while the answers to the other are handed out.
 const MAX_ROUNDS: NonZeroUsize = NonZeroUsize::new(2).unwrap();
 
 /// A store in Redis, version 6 or later, or Valkey; shared by all processes of a consumer.
 ///
-/// Every slot is one key, which lives for the retention after its last change. A script does the work, so that each
-/// operation is one step for everybody, by the server's own clock, whatever clocks the machines of consumers have. A
-/// lone operation is one round trip; under load one round trip carries many.
+/// Every slot is one key, which lives for the retention after its last change. A script carries out the operations, so each
+/// is atomic and uses the server's clock; the clocks of consumers do not matter. A lone operation is one round trip; under
+/// load one round trip carries many.
 ///
-/// The fence of a claim is greater than all that were granted before, and than the server's time in microseconds: it
-/// is never used twice, not even when the slot has expired or the server has lost its data, unless its clock is also
-/// set back.
+/// The fence of a claim is greater than all fences granted before, and than the server's time in microseconds. It is never
+/// used twice, even if the slot has expired or the server has lost its data, unless the server's clock is also set back.
 ///
-/// The host owns the connection, with its TLS and credentials. It is a [`ConnectionManager`], since that one connects
-/// again by itself when the server was away; a plain multiplexed connection would end with the server. A server that takes
-/// no writes any more, such as a primary that was demoted, is left: the connection is ended, and the new one leads to the
-/// primary if the address does. What Redis can forget, and how to set it, is told in [`docs::dedupe`](crate::docs::dedupe).
+/// The host owns the connection, with its TLS and credentials. It is a [`ConnectionManager`], since that reconnects after an
+/// outage; a plain multiplexed connection would end with the server. When a server takes no more writes, such as a primary
+/// that was demoted, the store closes the connection, and the next one reaches the new primary if the address leads there.
+/// [`docs::dedupe`](crate::docs::dedupe) describes the settings of Redis and the data it can lose.
 ///
 /// ```no_run
 /// use std::sync::Arc;
@@ -51,27 +52,28 @@ pub struct RedisStore {
 }
 
 impl RedisStore {
-    /// A store on the server of this connection.
+    /// Opens a store on the server of this connection.
     ///
     /// # Errors
     ///
-    /// [`Mismatch`](StoreErrorKind::Mismatch) when the server could lose what was settled, since it evicts keys when
-    /// its memory is full or keeps no append-only file
-    /// (see [`allow_loss_on_restart`](RedisStoreOptions::allow_loss_on_restart)), or when it is a replica or a node of
-    /// a cluster; [`Unavailable`](StoreErrorKind::Unavailable) when it does not answer within the operation timeout.
-    /// A server that does not tell is taken, with a `tracing` warning.
+    /// [`Invalid`](StoreErrorKind::Invalid) when the retention is not within 1 ms to 100 years;
+    /// [`Mismatch`](StoreErrorKind::Mismatch) when the server could lose settled slots, since it evicts keys when its memory
+    /// is full or keeps no append-only file (see [`with_loss_on_restart`](RedisStoreOptions::with_loss_on_restart)), or when
+    /// it is a replica or a node of a cluster; [`Unavailable`](StoreErrorKind::Unavailable) when it does not answer within
+    /// the operation timeout. A server that does not report its settings is accepted with a `tracing` warning.
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future has no effect but that the server may know the script.
+    /// Dropping the future has no effect except that the server may have cached the script.
     pub async fn open(
         mut connection: ConnectionManager,
         options: RedisStoreOptions,
     ) -> Result<Self, StoreError> {
+        options.check()?;
         let time = options.operation_timeout;
         let script = in_time(time, async {
             check::check(&mut connection, &options).await?;
-            Script::load(&mut connection, &options.prefix, options.retention).await
+            Script::load(&mut connection, options.prefix.as_str(), options.retention).await
         });
         let (script, leaving) = (Arc::new(script.await?), Arc::new(Leaving::default()));
         let run = move |ops: Vec<Op>| {
@@ -87,14 +89,14 @@ impl RedisStore {
     }
 
     async fn call(&self, slot: &Slot, what: What) -> Result<Answer, StoreError> {
-        let op = Op::new(&self.options.prefix, slot, what);
+        let op = Op::new(self.options.prefix.as_str(), slot, what);
         in_time(self.options.operation_timeout, self.coalescer.call(op)).await
     }
 
     async fn write(&self, slot: &Slot, what: What) -> Result<(), StoreError> {
         match self.call(slot, what).await? {
             Answer::Done => Ok(()),
-            answer => Err(answer.refusal()),
+            answer => Err(answer.to_error()),
         }
     }
 }
@@ -114,7 +116,7 @@ impl DedupeStore for RedisStore {
                 Answer::Acquired { fence, attempt } => Ok(Claim::Acquired { fence, attempt }),
                 Answer::Held { retry_in } => Ok(Claim::Held { retry_in }),
                 Answer::Settled => Ok(Claim::Settled),
-                answer => Err(answer.refusal()),
+                answer => Err(answer.to_error()),
             }
         }
         .boxed()

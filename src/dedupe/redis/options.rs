@@ -1,68 +1,73 @@
-//! Where slots are kept, and for how long.
+//! The options of a store in Redis.
 
-use crate::contract::value::{ParseError, is_token};
+use crate::dedupe::{KeyPrefix, StoreError, StoreErrorKind};
 use std::time::Duration;
 
-/// Where a [`RedisStore`](super::RedisStore) keeps its slots, and for how long.
+/// Options of a [`RedisStore`](super::RedisStore).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RedisStoreOptions {
-    pub(super) prefix: String,
+    pub(super) prefix: KeyPrefix,
     pub(super) retention: Duration,
     pub(super) operation_timeout: Duration,
-    pub(super) must_append: bool,
+    pub(super) allows_loss: bool,
 }
 
 impl Default for RedisStoreOptions {
-    /// Prefix `stratt:dedupe`, 30 days, 2 s for an operation, and an append-only file is asked for.
+    /// Returns options with the prefix `stratt:dedupe`, a retention of 30 days and an operation timeout of 2 s, which require
+    /// an append-only file.
     fn default() -> Self {
         Self {
-            prefix: "stratt:dedupe".into(),
+            prefix: KeyPrefix::default(),
             retention: Duration::from_secs(30 * 24 * 60 * 60),
             operation_timeout: Duration::from_secs(2),
-            must_append: true,
+            allows_loss: false,
         }
     }
 }
 
 impl RedisStoreOptions {
+    /// The shortest time that Redis can express.
+    const SHORTEST_RETENTION: Duration = Duration::from_millis(1);
     /// 100 years.
     const LONGEST_RETENTION: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
 
-    /// What all keys of the store begin with. Stores with different prefixes know nothing of each other.
-    ///
-    /// # Errors
-    ///
-    /// When it is not 1 to 64 of A-Z a-z 0-9 : . _ -
-    pub fn with_prefix(mut self, prefix: impl Into<String>) -> Result<Self, ParseError> {
-        self.prefix = prefix.into();
-        if is_token(&self.prefix, 64, |b| b.is_ascii_alphanumeric() || b":._-".contains(&b)) {
-            Ok(self)
-        } else {
-            Err(ParseError::new("key prefix", "must be 1 to 64 of A-Z a-z 0-9 : . _ -", &self.prefix))
-        }
-    }
-
-    /// How long a settled slot is remembered, from 1 ms to 100 years. One that is held or free lives as long after its
-    /// last change, or as long as its lease.
+    /// Sets the prefix of all keys of the store. Stores with different prefixes are independent.
     #[must_use]
-    pub fn with_retention(mut self, retention: Duration) -> Self {
-        self.retention = retention.clamp(Duration::from_millis(1), Self::LONGEST_RETENTION);
+    pub fn with_prefix(mut self, prefix: KeyPrefix) -> Self {
+        self.prefix = prefix;
         self
     }
 
-    /// How long one operation of the store may take, its wait for others included.
+    /// Sets how long a settled slot is remembered, from 1 ms to 100 years. A held or free slot is kept as long after its last
+    /// change, or as long as its lease.
+    #[must_use]
+    pub fn with_retention(mut self, retention: Duration) -> Self {
+        self.retention = retention;
+        self
+    }
+
+    /// Sets the time limit of one operation, including its wait for others.
     #[must_use]
     pub fn with_operation_timeout(mut self, timeout: Duration) -> Self {
         self.operation_timeout = timeout;
         self
     }
 
-    /// Takes a server that keeps no append-only file as well: when it restarts, it has forgotten what was settled since
-    /// its last snapshot, or everything, and such events are handled again when they are delivered again.
+    /// Sets whether a server without an append-only file is accepted. When such a server restarts, it has forgotten what was
+    /// settled since its last snapshot, or everything, and those events are handled again if they are redelivered.
     #[must_use]
-    pub fn allow_loss_on_restart(mut self) -> Self {
-        self.must_append = false;
+    pub fn with_loss_on_restart(mut self, allows_loss: bool) -> Self {
+        self.allows_loss = allows_loss;
         self
+    }
+
+    /// Checks that Redis can express the retention.
+    pub(super) fn check(&self) -> Result<(), StoreError> {
+        if (Self::SHORTEST_RETENTION..=Self::LONGEST_RETENTION).contains(&self.retention) {
+            return Ok(());
+        }
+        let message = format!("retention is {:?}: set it to 1 ms to 100 years", self.retention);
+        Err(StoreError::new(StoreErrorKind::Invalid).with_message(message))
     }
 }
 
@@ -71,21 +76,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_prefix_that_could_be_misread_is_refused() {
-        for prefix in ["", "a b", "a\n", "{a}", "ä", "a*", &"a".repeat(65)] {
-            assert!(RedisStoreOptions::default().with_prefix(prefix).is_err(), "{prefix:?}");
+    fn a_retention_that_redis_cannot_express_is_rejected() {
+        let check = |retention| RedisStoreOptions::default().with_retention(retention).check();
+        let most = RedisStoreOptions::LONGEST_RETENTION;
+        for good in [Duration::from_millis(1), Duration::from_secs(5), most] {
+            check(good).unwrap();
         }
-        let longest = "a".repeat(64);
-        for prefix in ["a", "stratt:dedupe", "A-1_b.c", &longest] {
-            assert_eq!(RedisStoreOptions::default().with_prefix(prefix).unwrap().prefix, prefix);
+        for bad in [Duration::ZERO, Duration::from_micros(999), most + Duration::from_nanos(1), Duration::MAX]
+        {
+            assert_eq!(check(bad).unwrap_err().kind(), StoreErrorKind::Invalid, "{bad:?}");
         }
-    }
-
-    #[test]
-    fn a_retention_is_one_that_redis_can_express() {
-        let retention = |wanted| RedisStoreOptions::default().with_retention(wanted).retention;
-        assert_eq!(retention(Duration::ZERO), Duration::from_millis(1));
-        assert_eq!(retention(Duration::from_secs(5)), Duration::from_secs(5));
-        assert_eq!(retention(Duration::MAX), RedisStoreOptions::LONGEST_RETENTION);
     }
 }

@@ -1,4 +1,4 @@
-//! The script that does the work on the server, and what it is asked and answers.
+//! The script that carries out operations on the server, with its arguments and answers.
 
 use crate::dedupe::{Fence, Slot, StoreError, StoreErrorKind};
 use redis::{Cmd, ErrorKind, RedisError, ServerErrorKind, aio::ConnectionManager};
@@ -7,13 +7,14 @@ use uuid::Uuid;
 
 const SOURCE: &str = include_str!("slots.lua");
 
-/// What is to be done to one slot.
+/// An operation on one slot.
 #[derive(Debug)]
 pub(super) struct Op {
     key: String,
     what: What,
 }
 
+/// The kinds of operations.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum What {
     Claim { claimant: Uuid, lease: Duration },
@@ -23,7 +24,7 @@ pub(super) enum What {
     Forget(Fence),
 }
 
-/// What the script answers to one operation.
+/// The answer of the script to one operation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Answer {
     Acquired { fence: Fence, attempt: u32 },
@@ -58,13 +59,14 @@ impl Op {
     }
 }
 
-/// Rounded up: a lease is never cut short. One that the script cannot express is one of 30 years.
+/// Returns the lease in milliseconds, rounded up, since it must not be cut short, and at most 30 years, which the script can
+/// express.
 fn lease_ms(lease: Duration) -> u64 {
     const LONGEST: u64 = 30 * 365 * 24 * 60 * 60 * 1000;
     u64::try_from(lease.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX).min(LONGEST)
 }
 
-/// The script as a server knows it.
+/// The script as loaded on a server.
 #[derive(Debug)]
 pub(super) struct Script {
     hash: String,
@@ -80,11 +82,11 @@ impl Script {
     ) -> Result<Self, StoreError> {
         let hash =
             redis::cmd("SCRIPT").arg("LOAD").arg(SOURCE).query_async(connection).await.map_err(failure)?;
-        // No slot has this key: it would end in 64 digits.
+        // No slot has this key, since the keys of slots end in 64 digits.
         Ok(Self { hash, counter: format!("{prefix}:fence"), retention_ms: retention.as_millis() })
     }
 
-    /// Carries out a batch in one round trip; in two, when the server has lost the script.
+    /// Carries out a batch in one round trip, or in two if the server has lost the script.
     pub(super) async fn run(
         &self,
         connection: &mut ConnectionManager,
@@ -92,7 +94,7 @@ impl Script {
     ) -> Result<Vec<Answer>, StoreError> {
         let answered = self.call("EVALSHA", &self.hash, ops).query_async::<Vec<String>>(connection).await;
         let lines = match answered {
-            // Nothing of it was run.
+            // Nothing was run.
             Err(error) if error.kind() == ErrorKind::Server(ServerErrorKind::NoScript) => {
                 self.call("EVAL", SOURCE, ops).query_async(connection).await
             }
@@ -136,8 +138,8 @@ impl Answer {
         parsed.ok_or_else(unreadable)
     }
 
-    /// An answer that does not grant what was asked.
-    pub(super) fn refusal(&self) -> StoreError {
+    /// Converts an answer that is not a success.
+    pub(super) fn to_error(&self) -> StoreError {
         match self {
             Self::Fenced => StoreError::new(StoreErrorKind::Fenced),
             Self::Corrupt => StoreError::new(StoreErrorKind::Corrupt),
@@ -148,10 +150,10 @@ impl Answer {
 }
 
 fn unreadable() -> StoreError {
-    StoreError::new(StoreErrorKind::Corrupt).with_message("redis gave an answer that cannot be read")
+    StoreError::new(StoreErrorKind::Corrupt).with_message("answer of redis cannot be read")
 }
 
-/// By the code in the error, before which a server of version 6 puts the line of the script and a `-`.
+/// Returns the kind of an error by its code. Version 6 prefixes the code by the script line and a `-`.
 fn kind_of(error: &str) -> StoreErrorKind {
     let of_word = |word: &str| match word.trim_start_matches('-') {
         "OOM" => Some(StoreErrorKind::Full),
@@ -161,7 +163,7 @@ fn kind_of(error: &str) -> StoreErrorKind {
     error.split(' ').find_map(of_word).unwrap_or(StoreErrorKind::Unavailable)
 }
 
-/// What a command that failed as a whole means.
+/// Converts the error of a command that failed as a whole.
 pub(super) fn failure(error: RedisError) -> StoreError {
     let kind = match error.kind() {
         ErrorKind::UnexpectedReturnType | ErrorKind::Parse => StoreErrorKind::Corrupt,
@@ -189,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn an_error_of_the_server_tells_its_kind() {
+    fn an_error_of_the_server_has_a_kind() {
         for (error, kind) in [
             ("OOM command not allowed when used memory > 'maxmemory'.", StoreErrorKind::Full),
             (
@@ -200,7 +202,7 @@ mod tests {
             ("READONLY You can't write against a read only replica.", StoreErrorKind::Unavailable),
             ("", StoreErrorKind::Unavailable),
         ] {
-            assert_eq!(Answer::Failed(error.into()).refusal().kind(), kind, "{error}");
+            assert_eq!(Answer::Failed(error.into()).to_error().kind(), kind, "{error}");
         }
         for (kind, wanted) in [
             (ErrorKind::UnexpectedReturnType, StoreErrorKind::Corrupt),
@@ -213,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lease_is_rounded_up_and_one_that_the_server_can_express() {
+    fn a_lease_is_rounded_up_and_limited() {
         for (lease, wanted) in [(Duration::from_micros(1), 1), (Duration::from_millis(5), 5)] {
             assert_eq!(lease_ms(lease), wanted);
         }

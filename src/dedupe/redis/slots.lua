@@ -1,19 +1,19 @@
--- Carries out operations on slots, many in one round trip, each as it would be alone.
+-- Carries out operations on slots, many in one round trip, each as if it were alone.
 --
 -- KEYS: the counter of fences, then the slot of each operation.
 -- ARGV: the retention in ms; then three for each operation: `claim`, the claimant and the lease in ms; or `settle`,
---   `release`, `defer` or `forget`, the fence and nothing.
--- Answers one line for each: `acquired FENCE ATTEMPT`, `held MICROSECONDS`, `settled`, `done`, `fenced`, `corrupt` or
+--   `release`, `defer` or `forget`, the fence and an empty text.
+-- Returns one line for each: `acquired FENCE ATTEMPT`, `held MICROSECONDS`, `settled`, `done`, `fenced`, `corrupt` or
 --   `failed ERROR`.
 --
 -- A slot is `1 held CLAIMANT ATTEMPT FENCE UNTIL`, `1 free ATTEMPT FENCE` or `1 settled FENCE`; UNTIL is Unix time in
--- microseconds, and 1 the version. What another version or program wrote is corrupt, and left as it is.
+-- microseconds, and 1 the version. Values of another version or program are corrupt, and left unchanged.
 
 local retention = tonumber(ARGV[1])
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
 
--- Numbers are doubles: beyond this they are not exact. Microseconds reach it in the year 2255.
+-- Numbers are doubles, which are not exact beyond this. Microseconds reach it in the year 2255.
 local LARGEST = 9000000000000000
 local MOST_ATTEMPTS = 4294967295
 local YEAR = 31536000000
@@ -28,8 +28,8 @@ local function text(value)
 end
 
 -- A fence is greater than any that this store granted, by the counter, and than any that the slot had, by its record.
--- It is also greater than the time: should the record have expired and the counter be lost, to a restart without
--- persistence or a failover that had not replicated it, time has moved on from what they held.
+-- It is also greater than the time: if the record has expired and the counter was lost, in a restart without persistence
+-- or a fail-over before it was replicated, the time is beyond their values.
 local counter
 local is_granted = false
 local function next_fence(slot_fence)
@@ -44,12 +44,12 @@ local function next_fence(slot_fence)
     end
   end
   counter = counter + 1
-  -- The record of one slot does not move the counter: whoever damaged it would damage all.
+  -- The record of one slot does not move the counter: a damaged record must not affect other slots.
   local fence = math.max(counter, slot_fence + 1)
   return fence <= LARGEST and text(fence) or nil
 end
 
--- The state, attempt, fence, and of a held slot its claimant and end.
+-- Returns the state, attempt and fence, and for a held slot its claimant and lease expiry.
 local function decode(value)
   local claimant, attempt, fence, ends = string.match(value, '^1 held (%x+) (%d+) (%d+) (%d+)$')
   local state = 'held'
@@ -72,7 +72,7 @@ local function grant(key, claimant, lease, attempt, slot_fence)
   local fence = next_fence(slot_fence)
   if not fence then return 'corrupt' end
   local held = table.concat({ '1 held', claimant, attempt, fence, text(now + lease * 1000) }, ' ')
-  -- A lease that is longer than the retention is not cut short by it.
+  -- The retention must not cut short a longer lease.
   local kept = redis.pcall('SET', key, held, 'PX', text(math.max(retention, lease + 1)))
   if is_error(kept) then return 'failed ' .. kept.err end
   is_granted = true
@@ -86,7 +86,7 @@ local function claim(key, claimant, lease)
   local state, attempt, fence, holder, ends = decode(found)
   if not state then return 'corrupt' end
   if state == 'settled' then return 'settled' end
-  -- A claim of the holder is repeated, since the answer was lost.
+  -- A claim of the holder is a repetition, since the answer was lost.
   if holder ~= claimant then
     if state == 'held' and now < ends then return 'held ' .. text(ends - now) end
     attempt = math.min(attempt + 1, MOST_ATTEMPTS)
@@ -103,19 +103,19 @@ local function write(key, name, fence)
   if granted ~= fence then return 'fenced' end
   local wanted = '1 settled ' .. fence
   if name == 'release' then wanted = '1 free ' .. attempt .. ' ' .. fence end
-  -- Of a slot that is free the attempt was taken back, when this was done before.
+  -- If the slot is free, this is a repetition, and the attempt was already taken back.
   if name == 'defer' then
     if state == 'held' then attempt = text(math.max(attempt - 1, 0)) end
     wanted = '1 free ' .. attempt .. ' ' .. fence
   end
   if name == 'forget' then wanted = '1 free 0 ' .. fence end
-  -- Repeated, since the answer was lost.
+  -- A repetition, since the answer was lost.
   if found == wanted then return 'done' end
   if state ~= 'held' then return 'fenced' end
   local kept = redis.pcall('SET', key, wanted, 'PX', ARGV[1])
   if is_error(kept) and string.find(kept.err, 'OOM', 1, true) then
-    -- What was granted may end in a memory that is full, since the record gets shorter. A script that has written is
-    -- not refused, and this write is allowed at any time.
+    -- A grant may end when memory is full, since the record gets shorter. A script that has already written is not
+    -- rejected, and PEXPIRE is a write that is always allowed.
     redis.pcall('PEXPIRE', key, ARGV[1])
     kept = redis.pcall('SET', key, wanted, 'PX', ARGV[1])
   end
@@ -123,16 +123,16 @@ local function write(key, name, fence)
   return 'done'
 end
 
--- Claims first: none may take room after a write that was let into a full memory. All of them are under way at once,
--- so any order is right.
+-- Claims first: none may take room after a write that was admitted into full memory. All operations are concurrent, so
+-- any order is correct.
 local answers = {}
 for i = 2, #KEYS do
   local at = i * 3 - 4
   if ARGV[at] == 'claim' then answers[i - 1] = claim(KEYS[i], ARGV[at + 1], tonumber(ARGV[at + 2])) end
 end
--- Nothing is written before what may be refused: a full memory, where nothing was granted, must not fail the writes.
+-- The counter is written only after a grant: if memory is full and nothing was granted, it must not fail the writes.
 if is_granted then
-  -- Other stores count on it that may remember for longer than this one.
+  -- Other stores with a longer retention may share the counter.
   redis.call('SET', KEYS[1], text(counter), 'PX', text(math.max(retention, YEAR)))
 end
 for i = 2, #KEYS do

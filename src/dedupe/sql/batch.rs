@@ -1,14 +1,16 @@
-//! Operations that go into one statement, and what the rows that come back say about each.
+//! Batches of operations for one statement, and the results of its rows.
 
 use crate::dedupe::{Claim, Fence, Slot, StoreError, StoreErrorKind, sql::state};
 use std::{collections::BTreeMap, time::Duration};
 
+/// A claim of a slot.
 #[derive(Debug)]
 pub(super) struct ClaimOp {
     pub(super) slot: Slot,
     pub(super) lease: Duration,
 }
 
+/// A write under a fence.
 #[derive(Debug)]
 pub(super) struct WriteOp {
     pub(super) slot: Slot,
@@ -16,6 +18,7 @@ pub(super) struct WriteOp {
     pub(super) what: Write,
 }
 
+/// The kinds of writes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Write {
     Settle,
@@ -25,7 +28,7 @@ pub(super) enum Write {
 }
 
 impl Write {
-    /// How many attempts are taken back, at most as many as there are.
+    /// Returns how many attempts are taken back, limited by those there are.
     pub(super) fn taken_back(self) -> i32 {
         match self {
             Self::Settle | Self::Release => 0,
@@ -35,32 +38,32 @@ impl Write {
     }
 }
 
-/// What came of a write.
+/// The result of a write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Written {
     Done,
     Fenced,
-    /// Somebody is at the row: to be asked again.
+    /// Another transaction has locked the row: repeat the write.
     Busy,
 }
 
-/// When to ask again for a slot that somebody is changing at this moment.
+/// The retry delay for a slot that is being changed at this moment.
 const SOON: Duration = Duration::from_millis(50);
-/// Longer times mean nothing, and dates beyond them cannot be written: a century.
+/// The longest time that is written, a century: databases cannot express dates far beyond it.
 const LONGEST: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
 
-/// Microseconds, rounded up: a lease is never cut short.
+/// Returns the time in microseconds, rounded up, since a lease must not be cut short.
 pub(super) fn micros(time: Duration) -> i64 {
     i64::try_from(time.min(LONGEST).as_nanos().div_ceil(1000)).unwrap_or(i64::MAX)
 }
 
-/// A batch without repeats, in the order of the keys: rows are locked in this order by everybody.
+/// A batch without duplicates, in the order of the keys, in which every statement locks rows.
 #[derive(Debug)]
 pub(super) struct Distinct<Op> {
     ops: Vec<Op>,
-    /// The operations that are sent.
+    /// The indexes of the operations that are sent.
     sent: Vec<usize>,
-    /// For each operation, the place in `sent` of the one that stands for it.
+    /// For each operation, the index in `sent` of the one that represents it.
     places: Vec<usize>,
 }
 
@@ -76,12 +79,12 @@ impl<Op> Distinct<Op> {
         Self { ops, sent, places }
     }
 
-    /// What is sent, in the order of the keys.
+    /// Returns the operations that are sent, in the order of the keys.
     pub(super) fn iter(&self) -> impl Iterator<Item = &Op> {
         self.sent.iter().filter_map(|index| self.ops.get(*index))
     }
 
-    /// Answers every operation from those of the sent ones; `repeat` is the answer of one that was not sent.
+    /// Returns the answer of every operation; `repeat` derives the answer of a duplicate, which was not sent.
     fn spread<A: Copy>(
         &self,
         answers: &[A],
@@ -101,7 +104,7 @@ impl Distinct<ClaimOp> {
         Self::new(ops, |op| (op.slot.key(), op.slot.consumer().clone()))
     }
 
-    /// A second claim of a slot finds it held by the first.
+    /// Returns the claims of all operations. A second claim of a slot finds it held by the first.
     pub(super) fn answer(&self, claims: &[Claim]) -> Result<Vec<Claim>, StoreError> {
         self.spread(claims, |_, _, first| match first {
             Claim::Acquired { .. } => Claim::Held { retry_in: SOON },
@@ -111,7 +114,7 @@ impl Distinct<ClaimOp> {
 }
 
 impl Distinct<WriteOp> {
-    /// Of writes with different fences at most one is not stale, so they may go together.
+    /// Makes a batch of writes. Of writes with different fences at most one is not stale, so they may go together.
     pub(super) fn writes(ops: Vec<WriteOp>) -> Self {
         Self::new(ops, |op| (op.slot.key(), op.slot.consumer().clone(), op.fence))
     }
@@ -121,17 +124,17 @@ impl Distinct<WriteOp> {
     }
 }
 
-/// A slot as it was seen; `None` for one that nobody holds, or that somebody changes at this moment.
+/// The row of a slot when it was read.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Seen {
     pub(super) state: i64,
     pub(super) fence: i64,
     pub(super) attempts: i64,
-    /// Of a held one, what is left of the lease.
+    /// The rest of the lease, if the slot is held.
     pub(super) left: Duration,
 }
 
-/// The claim of a slot that was not granted.
+/// Returns the claim of a slot that was not granted. `None` is a slot that is free or being changed at this moment.
 pub(super) fn not_granted(seen: Option<Seen>) -> Claim {
     match seen {
         Some(Seen { state: state::SETTLED, .. }) => Claim::Settled,
@@ -140,7 +143,7 @@ pub(super) fn not_granted(seen: Option<Seen>) -> Claim {
     }
 }
 
-/// The claim of a slot that was granted.
+/// Returns the claim of a slot that was granted.
 pub(super) fn granted(fence: i64, attempt: i64) -> Result<Claim, StoreError> {
     match (u64::try_from(fence), u32::try_from(attempt)) {
         (Ok(fence), Ok(attempt)) => Ok(Claim::Acquired { fence: Fence::new(fence), attempt }),
@@ -148,7 +151,7 @@ pub(super) fn granted(fence: i64, attempt: i64) -> Result<Claim, StoreError> {
     }
 }
 
-/// What came of a write that did not find its grant: it did its work earlier, or it is too late.
+/// Returns the result of a write that did not find its grant: it succeeded earlier, or it is too late.
 pub(super) fn not_written(op: &WriteOp, seen: Option<Seen>) -> Written {
     let Some(seen) = seen.filter(|seen| u64::try_from(seen.fence) == Ok(op.fence.get())) else {
         return Written::Fenced;
@@ -166,10 +169,8 @@ impl Written {
         match self {
             Self::Done => Ok(()),
             Self::Fenced => Err(StoreError::new(StoreErrorKind::Fenced)),
-            Self::Busy => {
-                Err(StoreError::new(StoreErrorKind::Unavailable)
-                    .with_message("slot is locked by a transaction"))
-            }
+            Self::Busy => Err(StoreError::new(StoreErrorKind::Unavailable)
+                .with_message("slot is locked by another transaction")),
         }
     }
 }
@@ -183,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn a_batch_is_sent_in_the_order_of_its_keys_and_answered_in_its_own() {
+    fn a_batch_is_sent_in_key_order_and_answered_in_its_own() {
         let ops = ["3", "1", "2"].map(|digit| ClaimOp { slot: slot(digit), lease: Duration::ZERO });
         let batch = Distinct::claims(ops.into());
         let sent: Vec<_> = batch.iter().map(|op| op.slot.key().to_string().remove(0)).collect();
@@ -206,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn a_write_is_sent_once_and_contradicting_ones_are_asked_again() {
+    fn a_write_is_sent_once_and_contradicting_ones_are_repeated() {
         let op = |fence, what| WriteOp { slot: slot("1"), fence: Fence::new(fence), what };
         let ops =
             vec![op(2, Write::Settle), op(1, Write::Settle), op(2, Write::Settle), op(2, Write::Forget)];

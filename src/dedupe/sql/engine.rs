@@ -1,4 +1,4 @@
-//! What both databases have in common: calls put together, ended in time, and expired slots removed beside them.
+//! The database-independent part of a store: combines calls, limits their time, and purges expired slots beside claims.
 
 use crate::{
     dedupe::{
@@ -10,11 +10,13 @@ use crate::{
         },
     },
     report::report,
-    sql::error,
+    sql::{error, schema::MigrateError},
 };
+use futures::future::BoxFuture;
+use sqlx::Database;
 use std::{
     error::Error,
-    fmt::Debug,
+    fmt::{self, Debug},
     num::NonZeroUsize,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
@@ -22,47 +24,56 @@ use std::{
 use tokio::time::{Instant, timeout};
 
 /// A table of slots that takes many operations in one statement. They are distinct, and in the order of their keys.
-pub(super) trait Table: Debug + Send + Sync + 'static {
-    /// A claim for each operation, in their order.
-    fn claim(&self, batch: &Distinct<ClaimOp>)
-    -> impl Future<Output = Result<Vec<Claim>, StoreError>> + Send;
+pub(super) trait Table<D: Database>: Debug + Send + Sync + 'static {
+    /// Creates or upgrades the table.
+    fn migrate(&self) -> BoxFuture<'_, Result<(), MigrateError>>;
 
-    /// What came of each operation, in their order.
-    fn write(
-        &self,
-        batch: &Distinct<WriteOp>,
-    ) -> impl Future<Output = Result<Vec<Written>, StoreError>> + Send;
+    /// Returns a claim for each operation, in their order.
+    fn claim<'a>(&'a self, batch: &'a Distinct<ClaimOp>) -> BoxFuture<'a, Result<Vec<Claim>, StoreError>>;
 
-    /// Returns the retentions that slots have, each once, in the unit of the table.
-    fn retentions(&self) -> impl Future<Output = Result<Vec<i64>, StoreError>> + Send;
+    /// Returns the result of each operation, in their order.
+    fn write<'a>(&'a self, batch: &'a Distinct<WriteOp>) -> BoxFuture<'a, Result<Vec<Written>, StoreError>>;
 
-    /// Removes those of the oldest slots of one retention that have outlived it, `limit` at most, and returns how many.
-    fn purge(&self, retention: i64, limit: i64) -> impl Future<Output = Result<u64, StoreError>> + Send;
+    /// Does the same as [`write`](Self::write), on a connection of the caller.
+    fn write_on<'a>(
+        &'a self,
+        batch: &'a Distinct<WriteOp>,
+        connection: &'a mut D::Connection,
+    ) -> BoxFuture<'a, Result<Vec<Written>, StoreError>>;
 
-    /// Returns why the database is not to be reached, if that can be found out.
-    fn why_unreachable(&self) -> impl Future<Output = Option<sqlx::Error>> + Send;
+    /// Returns how long the slots of this store are remembered.
+    fn retention(&self) -> Duration;
+
+    /// Returns the distinct retentions of all slots, in the unit of the table.
+    fn retentions(&self) -> BoxFuture<'_, Result<Vec<i64>, StoreError>>;
+
+    /// Removes those of the `limit` oldest slots of one retention that have outlived it, and returns how many.
+    fn purge(&self, retention: i64, limit: i64) -> BoxFuture<'_, Result<u64, StoreError>>;
+
+    /// Returns why the database cannot be reached, if that can be determined.
+    fn why_unreachable(&self) -> BoxFuture<'_, Option<sqlx::Error>>;
 }
 
-/// How many slots go in one statement.
+/// The most slots in one statement.
 const MAX_BATCH: NonZeroUsize = NonZeroUsize::new(256).unwrap();
-/// Statements of one kind that run at once. A second one would halve the batches and contend for the same disk.
+/// Concurrent statements of one kind. A second one would halve the batches and contend for the same disk.
 const MAX_ROUNDS: NonZeroUsize = NonZeroUsize::MIN;
-/// How often a statement that lost against another transaction is run again.
+/// The most repetitions of a statement that lost against another transaction.
 const MOST_CONFLICTS: u32 = 10;
-/// How often expired slots are looked for, as long as there are few.
+/// Interval of the search for expired slots, as long as there are few.
 const PURGE_EVERY: Duration = Duration::from_secs(60);
 
-#[derive(Debug)]
-pub(super) struct Engine<T> {
-    pub(super) table: Arc<T>,
+/// A table with the coalescers of its claims and writes.
+pub(super) struct Engine<D> {
+    pub(super) table: Arc<dyn Table<D>>,
     operation_timeout: Duration,
     claims: Coalescer<ClaimOp, Claim>,
     writes: Coalescer<WriteOp, Written>,
 }
 
-impl<T: Table> Engine<T> {
-    pub(super) fn new(table: T, operation_timeout: Duration) -> Self {
-        let table = Arc::new(table);
+impl<D: Database> Engine<D> {
+    pub(super) fn new(table: impl Table<D>, operation_timeout: Duration) -> Self {
+        let table: Arc<dyn Table<D>> = Arc::new(table);
         let limit = operation_timeout;
         let purging = Arc::new(Purging::new());
         let (claimed, written) = (Arc::clone(&table), Arc::clone(&table));
@@ -98,8 +109,20 @@ impl<T: Table> Engine<T> {
     }
 }
 
-/// Removes slots that have outlived their own retention, [`PURGE_BATCH`] at most, and returns how many.
-async fn purge(table: &impl Table) -> Result<u64, StoreError> {
+impl<D> Debug for Engine<D> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { table, operation_timeout, claims, writes } = self;
+        f.debug_struct("Engine")
+            .field("table", table)
+            .field("operation_timeout", operation_timeout)
+            .field("claims", claims)
+            .field("writes", writes)
+            .finish()
+    }
+}
+
+/// Removes slots that have outlived their own retention, at most [`PURGE_BATCH`], and returns how many.
+async fn purge<D: Database>(table: &dyn Table<D>) -> Result<u64, StoreError> {
     let mut purged = 0;
     for retention in table.retentions().await? {
         let room = PURGE_BATCH.saturating_sub_unsigned(purged);
@@ -110,7 +133,7 @@ async fn purge(table: &impl Table) -> Result<u64, StoreError> {
     Ok(purged)
 }
 
-/// Runs a statement again that lost against another transaction: it changed nothing, and may find now what it lost to.
+/// Repeats a statement that lost against another transaction: it changed nothing, and may see the winner's changes now.
 async fn repeated<T, F>(statement: impl Fn() -> F) -> Result<T, StoreError>
 where
     F: Future<Output = Result<T, StoreError>>,
@@ -129,10 +152,10 @@ fn is_conflict(error: &StoreError) -> bool {
     source.is_some_and(error::is_conflict)
 }
 
-/// Ends a round trip in time: while it lasts, callers wait behind it.
-async fn in_time<T>(
+/// Limits the time of a round trip, since callers wait behind it.
+async fn in_time<T, D: Database>(
     limit: Duration,
-    table: &impl Table,
+    table: &dyn Table<D>,
     work: impl Future<Output = Result<T, StoreError>>,
 ) -> Result<T, StoreError> {
     let elapsed = match timeout(limit, work).await {
@@ -141,14 +164,14 @@ async fn in_time<T>(
     };
     let message = format!("database did not answer within {limit:?}");
     let error = StoreError::new(StoreErrorKind::Unavailable).with_message(message);
-    // The pool tries to connect for longer than that, and keeps to itself what for.
+    // The pool retries connecting for longer than that, and does not report why it fails.
     Err(match table.why_unreachable().await {
         Some(cause) => error.caused_by(cause),
         None => error.caused_by(elapsed),
     })
 }
 
-/// When expired slots are looked for again.
+/// The timer of the search for expired slots.
 #[derive(Debug)]
 struct Purging {
     next: Mutex<Instant>,
@@ -159,29 +182,29 @@ impl Purging {
         Self { next: Mutex::new(Instant::now() + crate::jitter::spread(PURGE_EVERY)) }
     }
 
-    /// Removes expired slots if it is time. The claims are made, and do not fail with it.
-    async fn beside_claims(&self, table: &impl Table, limit: Duration) {
+    /// Removes expired slots if it is time. Errors are logged only: the claims have succeeded.
+    async fn beside_claims<D: Database>(&self, table: &dyn Table<D>, limit: Duration) {
         if !self.is_due() {
             return;
         }
         match in_time(limit, table, purge(table)).await {
-            // There are more: they go as fast as new slots come.
-            Ok(purged) if purged >= PURGE_BATCH.unsigned_abs() => self.look_again_after(Duration::ZERO),
+            // There are more: remove them as fast as new slots are claimed.
+            Ok(purged) if purged >= PURGE_BATCH.unsigned_abs() => self.set_next(Duration::ZERO),
             Ok(_) => {}
-            Err(error) => tracing::warn!(error = %report(&error), "expired slots could not be removed"),
+            Err(error) => tracing::warn!(error = %report(&error), "failed to remove expired slots"),
         }
     }
 
-    /// Whoever is told that it is time removes them, and nobody else until the next time.
+    /// Returns whether it is time, to one caller for each interval.
     fn is_due(&self) -> bool {
         let is_due = *self.lock() <= Instant::now();
         if is_due {
-            self.look_again_after(crate::jitter::spread(PURGE_EVERY));
+            self.set_next(crate::jitter::spread(PURGE_EVERY));
         }
         is_due
     }
 
-    fn look_again_after(&self, pause: Duration) {
+    fn set_next(&self, pause: Duration) {
         *self.lock() = Instant::now() + pause;
     }
 

@@ -1,35 +1,35 @@
-//! A store in a table of SQLite.
+//! The store in a table of SQLite.
 
 mod statements;
 
 use crate::{
     dedupe::{
-        Claim, DedupeStore, Fence, Grant, Slot, StoreError,
+        Claim, Slot, StoreError,
         sql::{
-            OWNER, SqlStoreOptions, VERSION,
+            OWNER, SqlStore, SqlStoreOptions, VERSION,
             batch::{
                 ClaimOp, Distinct, Seen, Write, WriteOp, Written, granted, micros, not_granted, not_written,
             },
-            engine::{Engine, Table},
-            failed, not_migrated, of_version_1,
+            engine::Table,
+            failed, of_version_1,
         },
     },
-    sql::schema::{self, Schema},
+    sql::schema::{self, MigrateError, Schema},
 };
 use futures::{FutureExt, future::BoxFuture};
 use serde_json::{Value, json};
-use sqlx::{AssertSqlSafe, Sqlite, SqlitePool, Transaction, sqlite::SqliteConnection};
+use sqlx::{AssertSqlSafe, Sqlite, SqlitePool, sqlite::SqliteConnection};
 use statements::{PARTS, Statements};
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 /// A store in a table of SQLite 3.38 or newer, over a pool that the host owns: for consumers of one machine.
 ///
-/// Calls of many tasks at once go in few statements, each of which is a transaction of its own. The database's clock
-/// decides when a lease is over, to the millisecond, and it makes the fences.
+/// Concurrent calls are combined into few statements, each a transaction of its own. The database's clock decides when a
+/// lease expires, to the millisecond, and the database supplies the fences.
 ///
-/// How the file is written is the host's choice. Recommended are WAL, so that readers and the writer do not wait for
+/// The settings of the file are the host's choice. Recommended are WAL, so that readers and the writer do not wait for
 /// each other, and a busy timeout (`sqlx` sets 5 s), since other connections and processes write as well. With
-/// `synchronous = NORMAL` and WAL, a loss of power may forget the last settles.
+/// `synchronous = NORMAL` and WAL, a power loss may undo the last settles.
 ///
 /// ```
 /// use sqlx::{SqlitePool, sqlite::{SqliteConnectOptions, SqliteJournalMode}};
@@ -46,95 +46,26 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 /// # Ok(())
 /// # }
 /// ```
-#[derive(Debug, Clone)]
-pub struct SqliteStore {
-    engine: Arc<Engine<Slots>>,
-}
+pub type SqliteStore = SqlStore<Sqlite>;
 
-impl SqliteStore {
-    /// A store over `pool`; its table must exist, see [`migrate`](Self::migrate).
+impl SqlStore<Sqlite> {
+    /// Returns a store over `pool`. Its table must exist: see [`migrate`](Self::migrate).
     #[must_use]
     pub fn new(pool: SqlitePool, options: SqlStoreOptions) -> Self {
         let SqlStoreOptions { retention, operation_timeout, .. } = options;
         let statements = Statements::of(&options.into_table());
-        let slots = Slots { pool, statements, retention };
-        Self { engine: Arc::new(Engine::new(slots, operation_timeout)) }
-    }
-
-    /// Creates the table and its index, each where it is missing, and beside them `{table}_schema`, which says their version;
-    /// adds what is missing in a table of an [older version](crate::docs::dedupe#another-version), whose slots it keeps.
-    /// Several processes may do so at once.
-    ///
-    /// # Errors
-    ///
-    /// [`Unavailable`](crate::dedupe::StoreErrorKind::Unavailable) when the database is busy for too long or refuses;
-    /// [`Mismatch`](crate::dedupe::StoreErrorKind::Mismatch) when a newer program has made the table, or when something else
-    /// has its name, such as an outbox: then nothing is touched.
-    ///
-    /// # Cancel safety
-    ///
-    /// It is one transaction: dropping the future leaves all of it or nothing.
-    pub async fn migrate(&self) -> Result<(), StoreError> {
-        let Slots { pool, statements, retention } = &*self.engine.table;
-        let Statements { table, create, .. } = statements;
-        let added = format!("retention INTEGER NOT NULL DEFAULT {}", micros(of_version_1(*retention)) / 1000);
-        let create = &create.replace("{retention}", &added);
-        let schema =
-            Schema { table, owner: OWNER, version: VERSION, create, added: &[&added], parts: &PARTS };
-        schema::sqlite::migrate(pool, schema).await.map_err(not_migrated)
-    }
-
-    /// Settles the slot of `grant`, which is a `&Delivery` as a rule, within the host's transaction: the effect of the handler and the mark that it was
-    /// handled commit together, or neither does. The consumer's own settling afterwards finds it done.
-    ///
-    /// An error means that nothing may be committed: return it from the handler, and the transaction rolls back. Begin
-    /// the transaction as a writer, with `pool.begin_with("BEGIN IMMEDIATE")`: SQLite refuses to make a reader a writer
-    /// when somebody else has written since.
-    ///
-    /// # Errors
-    ///
-    /// [`Fenced`](crate::dedupe::StoreErrorKind::Fenced) when the claim was lost to another;
-    /// [`Unavailable`](crate::dedupe::StoreErrorKind::Unavailable) when the database did not do it.
-    ///
-    /// # Cancel safety
-    ///
-    /// Dropping the future leaves the transaction in an unknown state: roll it back, which dropping it does.
-    pub async fn settle_in(
-        &self,
-        grant: impl Into<Grant>,
-        tx: &mut Transaction<'_, Sqlite>,
-    ) -> Result<(), StoreError> {
-        let Grant { slot, fence } = grant.into();
-        let batch = Distinct::writes(vec![WriteOp { slot, fence, what: Write::Settle }]);
-        let written = self.engine.table.write_on(&batch, tx).await?;
-        written.into_iter().try_for_each(Written::into_result)
-    }
-
-    /// Removes slots that have outlived the retention of the store that claimed them, the oldest first and at most 1,000 of
-    /// them, and returns how many.
-    ///
-    /// Claims do this by themselves, once a minute and as often as there is more; there is no need to call it.
-    ///
-    /// # Errors
-    ///
-    /// [`Unavailable`](crate::dedupe::StoreErrorKind::Unavailable) when the database does not answer.
-    ///
-    /// # Cancel safety
-    ///
-    /// Dropping the future leaves them removed or not.
-    pub async fn purge(&self) -> Result<u64, StoreError> {
-        self.engine.purge().await
+        Self::over(Slots { pool, statements, retention }, operation_timeout)
     }
 }
 
-/// A slot as it stands in rows.
+/// The key and consumer of a slot, as in its row.
 type Key = (String, String);
 
 fn key(slot: &Slot) -> Key {
     (slot.key().to_string(), slot.consumer().to_string())
 }
 
-/// The table.
+/// The table of a store.
 #[derive(Debug)]
 struct Slots {
     pool: SqlitePool,
@@ -142,39 +73,76 @@ struct Slots {
     retention: Duration,
 }
 
-impl Table for Slots {
-    async fn claim(&self, batch: &Distinct<ClaimOp>) -> Result<Vec<Claim>, StoreError> {
-        let mut connection = self.pool.acquire().await.map_err(failed)?;
-        self.claim_on(batch, &mut connection).await
+impl Table<Sqlite> for Slots {
+    fn migrate(&self) -> BoxFuture<'_, Result<(), MigrateError>> {
+        async move {
+            let Statements { table, create, .. } = &self.statements;
+            let retention = micros(of_version_1(self.retention)) / 1000;
+            let added = format!("retention INTEGER NOT NULL DEFAULT {retention}");
+            let create = &create.replace("{retention}", &added);
+            let schema =
+                Schema { table, owner: OWNER, version: VERSION, create, added: &[&added], parts: &PARTS };
+            schema::sqlite::migrate(&self.pool, schema).await
+        }
+        .boxed()
     }
 
-    async fn write(&self, batch: &Distinct<WriteOp>) -> Result<Vec<Written>, StoreError> {
-        let mut connection = self.pool.acquire().await.map_err(failed)?;
-        self.write_on(batch, &mut connection).await
+    fn claim<'a>(&'a self, batch: &'a Distinct<ClaimOp>) -> BoxFuture<'a, Result<Vec<Claim>, StoreError>> {
+        async move {
+            let mut connection = self.pool.acquire().await.map_err(failed)?;
+            self.claim_all(batch, &mut connection).await
+        }
+        .boxed()
     }
 
-    async fn retentions(&self) -> Result<Vec<i64>, StoreError> {
-        let retentions = sqlx::query_scalar(AssertSqlSafe(Arc::clone(&self.statements.retentions)));
-        retentions.fetch_all(&self.pool).await.map_err(failed)
+    fn write<'a>(&'a self, batch: &'a Distinct<WriteOp>) -> BoxFuture<'a, Result<Vec<Written>, StoreError>> {
+        async move {
+            let mut connection = self.pool.acquire().await.map_err(failed)?;
+            self.write_all(batch, &mut connection).await
+        }
+        .boxed()
     }
 
-    async fn purge(&self, retention: i64, limit: i64) -> Result<u64, StoreError> {
-        let purged = sqlx::query(AssertSqlSafe(Arc::clone(&self.statements.purge)))
-            .bind(limit)
-            .bind(retention)
-            .execute(&self.pool)
-            .await;
-        Ok(purged.map_err(failed)?.rows_affected())
+    fn write_on<'a>(
+        &'a self,
+        batch: &'a Distinct<WriteOp>,
+        connection: &'a mut SqliteConnection,
+    ) -> BoxFuture<'a, Result<Vec<Written>, StoreError>> {
+        self.write_all(batch, connection).boxed()
     }
 
-    /// A file is opened at once or not at all, and the pool returns why.
-    async fn why_unreachable(&self) -> Option<sqlx::Error> {
-        None
+    fn retention(&self) -> Duration {
+        self.retention
+    }
+
+    fn retentions(&self) -> BoxFuture<'_, Result<Vec<i64>, StoreError>> {
+        async move {
+            let retentions = sqlx::query_scalar(AssertSqlSafe(Arc::clone(&self.statements.retentions)));
+            retentions.fetch_all(&self.pool).await.map_err(failed)
+        }
+        .boxed()
+    }
+
+    fn purge(&self, retention: i64, limit: i64) -> BoxFuture<'_, Result<u64, StoreError>> {
+        async move {
+            let purged = sqlx::query(AssertSqlSafe(Arc::clone(&self.statements.purge)))
+                .bind(limit)
+                .bind(retention)
+                .execute(&self.pool)
+                .await;
+            Ok(purged.map_err(failed)?.rows_affected())
+        }
+        .boxed()
+    }
+
+    /// Returns `None`: opening a file succeeds or fails at once, and the pool reports the cause.
+    fn why_unreachable(&self) -> BoxFuture<'_, Option<sqlx::Error>> {
+        async { None }.boxed()
     }
 }
 
 impl Slots {
-    async fn claim_on(
+    async fn claim_all(
         &self,
         batch: &Distinct<ClaimOp>,
         connection: &mut SqliteConnection,
@@ -193,8 +161,8 @@ impl Slots {
             .into_iter()
             .map(|(key, consumer, fence, attempt)| ((key, consumer), (fence, attempt)))
             .collect();
-        let refused = batch.iter().map(|op| &op.slot).filter(|slot| !grants.contains_key(&key(slot)));
-        let seen = self.look(refused.collect(), connection).await?;
+        let rejected = batch.iter().map(|op| &op.slot).filter(|slot| !grants.contains_key(&key(slot)));
+        let seen = self.look(rejected.collect(), connection).await?;
         let claims = batch.iter().map(|op| match grants.get(&key(&op.slot)) {
             Some((fence, attempt)) => granted(*fence, *attempt),
             None => Ok(not_granted(seen.get(&key(&op.slot)).copied())),
@@ -202,7 +170,7 @@ impl Slots {
         claims.collect()
     }
 
-    async fn write_on(
+    async fn write_all(
         &self,
         batch: &Distinct<WriteOp>,
         connection: &mut SqliteConnection,
@@ -218,15 +186,15 @@ impl Slots {
             .map_err(failed)?;
         let is_written =
             |op: &WriteOp| i64::try_from(op.fence.get()).is_ok_and(|fence| written.contains(&fence));
-        let refused = batch.iter().filter(|op| !is_written(op)).map(|op| &op.slot);
-        let seen = self.look(refused.collect(), connection).await?;
+        let rejected = batch.iter().filter(|op| !is_written(op)).map(|op| &op.slot);
+        let seen = self.look(rejected.collect(), connection).await?;
         let written = batch.iter().map(|op| {
             if is_written(op) { Written::Done } else { not_written(op, seen.get(&key(&op.slot)).copied()) }
         });
         Ok(written.collect())
     }
 
-    /// What there is of these slots.
+    /// Returns the rows of these slots.
     async fn look(
         &self,
         slots: Vec<&Slot>,
@@ -250,33 +218,8 @@ impl Slots {
     }
 }
 
-/// The clock has milliseconds: the one in which the lease begins does not count, since it may be over in a moment.
+/// Returns the lease in milliseconds, the resolution of the clock. The millisecond in which it begins does not count, since
+/// it may end in a moment.
 fn lease_millis(lease: Duration) -> i64 {
     micros(lease) / 1000 + 2
-}
-
-impl DedupeStore for SqliteStore {
-    fn claim<'a>(&'a self, slot: &'a Slot, lease: Duration) -> BoxFuture<'a, Result<Claim, StoreError>> {
-        self.engine.claim(slot, lease).boxed()
-    }
-
-    fn settle<'a>(&'a self, slot: &'a Slot, fence: Fence) -> BoxFuture<'a, Result<(), StoreError>> {
-        self.engine.write(slot, fence, Write::Settle).boxed()
-    }
-
-    fn release<'a>(&'a self, slot: &'a Slot, fence: Fence) -> BoxFuture<'a, Result<(), StoreError>> {
-        self.engine.write(slot, fence, Write::Release).boxed()
-    }
-
-    fn defer<'a>(&'a self, slot: &'a Slot, fence: Fence) -> BoxFuture<'a, Result<(), StoreError>> {
-        self.engine.write(slot, fence, Write::Defer).boxed()
-    }
-
-    fn forget<'a>(&'a self, slot: &'a Slot, fence: Fence) -> BoxFuture<'a, Result<(), StoreError>> {
-        self.engine.write(slot, fence, Write::Forget).boxed()
-    }
-
-    fn retention(&self) -> Option<Duration> {
-        Some(self.engine.table.retention)
-    }
 }

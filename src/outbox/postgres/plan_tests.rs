@@ -1,4 +1,4 @@
-//! What each statement reads of a table with a million rows.
+//! The indexes that each statement uses on a table with a million rows.
 
 use crate::{
     outbox::{
@@ -13,13 +13,13 @@ use uuid::Uuid;
 
 type Statement = Query<'static, sqlx::Postgres, PgArguments>;
 
-/// The sent rows come first, as they do.
+/// Inserts a million rows, the sent ones first, as in practice.
 const FILL: &str = "
 INSERT INTO stratt_outbox (uri, subject, message_id, payload, state)
 SELECT 'strat://dev/rule/u' || n % 5000 || '@1.0.0', '', '', '', CASE WHEN n <= $1 THEN 1 ELSE 0 END
 FROM generate_series(1, 1000000) AS n";
 
-/// A million rows, so many of them sent.
+/// Returns a database with a million rows, `sent` of them sent.
 async fn filled(sent: i32) -> PgPool {
     let pool = PgPool::connect(&Postgres::shared().await.unwrap().database().await.unwrap()).await.unwrap();
     PostgresOutbox::new(pool.clone(), OutboxOptions::default()).migrate().await.unwrap();
@@ -30,7 +30,7 @@ async fn filled(sent: i32) -> PgPool {
     pool
 }
 
-/// The indexes by which the table itself is read; one that is read whole is "all".
+/// Returns the indexes by which the table itself is read, or "all" for a sequential scan.
 async fn reads(pool: &PgPool, statement: &str, bind: impl FnOnce(Statement) -> Statement) -> Vec<String> {
     let explain = format!("EXPLAIN (COSTS OFF) {statement}");
     let plan = bind(sqlx::query(AssertSqlSafe(explain))).persistent(false).fetch_all(pool).await.unwrap();
@@ -53,7 +53,7 @@ async fn reads(pool: &PgPool, statement: &str, bind: impl FnOnce(Statement) -> S
     reads
 }
 
-/// Without a backlog and with a long one, before the planner knows anything of the table, and after.
+/// Checks a table without a backlog and with a long one, before and after `ANALYZE`.
 #[tokio::test]
 async fn no_statement_reads_more_rows_than_it_needs() {
     for sent in [999_980, 850_000] {
@@ -65,9 +65,9 @@ async fn no_statement_reads_more_rows_than_it_needs() {
 }
 
 async fn check(pool: &PgPool, case: &str) {
-    let Statements { enqueue, sent, set_aside, take_lead, pending, prune, step_down, status, .. } =
+    let Statements { enqueue, sent, quarantine, take_lead, pending, prune, step_down, status, .. } =
         Statements::of("stratt_outbox");
-    // The planner may take any of these: with the ids, each leads to their rows and no others.
+    // The planner may choose any of these: given the ids, each finds only their rows.
     let by_id = ["pkey", "pending", "unsent"];
     let ids: Vec<i64> = (999_000..1_000_000).collect();
     let looks = [(Vec::new(), Vec::new()), (ids.clone(), vec!["strat://dev/rule/u7@1.0.0".to_owned(); 1000])];
@@ -79,7 +79,7 @@ async fn check(pool: &PgPool, case: &str) {
     let marks = reads(pool, &sent, |q| q.bind(ids.clone())).await;
     assert!(marks.len() == 1 && by_id.contains(&&*marks[0]), "{marks:?} {case}");
     let errors = vec![String::new(); ids.len()];
-    let marks = reads(pool, &set_aside, |q| q.bind(ids.clone()).bind(errors)).await;
+    let marks = reads(pool, &quarantine, |q| q.bind(ids.clone()).bind(errors)).await;
     assert!(marks.len() == 1 && by_id.contains(&&*marks[0]), "{marks:?} {case}");
     let oldest = reads(pool, &prune, |q| q.bind(1000_i64).bind(micros(Duration::from_secs(60)))).await;
     assert_eq!(oldest, ["sent", "pkey"], "{case}");
@@ -89,7 +89,7 @@ async fn check(pool: &PgPool, case: &str) {
         q.bind("").bind("").bind("").bind(Vec::<u8>::new()).bind(None::<String>).bind(None::<String>)
     });
     assert!(enqueue.await.is_empty(), "{case}");
-    // One row, of a table of its own.
+    // One row in a table of its own.
     assert!(reads(pool, &take_lead, |q| q.bind(Uuid::nil()).bind(1_i64)).await.is_empty(), "{case}");
     let step_down = reads(pool, &step_down, |q| q.bind(Uuid::nil())).await;
     assert!(step_down.is_empty() || step_down == ["relay_pkey"], "{step_down:?} {case}");

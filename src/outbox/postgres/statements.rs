@@ -1,18 +1,18 @@
-//! The statements of the outbox.
+//! The SQL of the outbox in PostgreSQL.
 
 use crate::{
     outbox::table::{EVENTS, RELAY},
     sql::{
+        render::{render, split},
         schema::Part,
-        table_name::{fill, split},
     },
 };
 use std::sync::Arc;
 
-/// What is told when nobody leads any more.
+/// The payload of the notification that the lead is free.
 pub(super) const LEAD: &str = "lead";
 
-/// The statements of an outbox, made for its table once.
+/// The statements of an outbox, rendered once for its table.
 #[derive(Debug)]
 pub(super) struct Statements {
     pub(super) table: String,
@@ -20,7 +20,7 @@ pub(super) struct Statements {
     pub(super) create: Arc<str>,
     pub(super) enqueue: Arc<str>,
     pub(super) sent: Arc<str>,
-    pub(super) set_aside: Arc<str>,
+    pub(super) quarantine: Arc<str>,
     pub(super) take_lead: Arc<str>,
     pub(super) pending: Arc<str>,
     pub(super) prune: Arc<str>,
@@ -30,29 +30,29 @@ pub(super) struct Statements {
 
 impl Statements {
     pub(super) fn of(table: &str) -> Self {
-        let made = |statement: &str| fill(statement, table).into();
+        let rendered = |statement: &str| render(statement, table);
         Self {
             table: table.into(),
             channel: format!("{}_wake", split(table).1),
-            create: made(CREATE),
-            enqueue: made(ENQUEUE),
-            sent: made(SENT),
-            set_aside: made(SET_ASIDE),
-            take_lead: made(TAKE_LEAD),
-            pending: made(PENDING),
-            prune: made(PRUNE),
-            step_down: made(STEP_DOWN),
-            status: made(STATUS),
+            create: rendered(CREATE),
+            enqueue: rendered(ENQUEUE),
+            sent: rendered(SENT),
+            quarantine: rendered(QUARANTINE),
+            take_lead: rendered(TAKE_LEAD),
+            pending: rendered(PENDING),
+            prune: rendered(PRUNE),
+            step_down: rendered(STEP_DOWN),
+            status: rendered(STATUS),
         }
     }
 }
 
-/// What [`CREATE`] makes.
+/// The parts created by [`CREATE`].
 pub(super) const PARTS: [Part; 5] =
     [EVENTS, RELAY, Part::index("_unsent"), Part::index("_pending"), Part::index("_sent")];
 
-/// An index is in the schema of its table without being told so. No id is used again after the table was dropped: a relay
-/// that goes on would take a new row for the one that it has published.
+/// Creates the tables. An index is always in the schema of its table. Ids begin at the current time, so that none is reused
+/// after the table was dropped: a relay still running would mistake a new row for one that it has published.
 const CREATE: &str = "
 CREATE TABLE IF NOT EXISTS {table} (
     id bigint GENERATED ALWAYS AS IDENTITY (START WITH {start}) PRIMARY KEY,
@@ -74,11 +74,11 @@ CREATE TABLE IF NOT EXISTS {table}_relay (
     holder uuid NOT NULL,
     until timestamptz NOT NULL
 );
-COMMENT ON COLUMN {table}.state IS '0 pending, 1 sent, 2 set aside';
-COMMENT ON COLUMN {table}.since IS 'when it was enqueued, sent or set aside';
-COMMENT ON TABLE {table}_relay IS 'the relay at work, and until when it is without a sign of life';";
+COMMENT ON COLUMN {table}.state IS '0 pending, 1 sent, 2 quarantined';
+COMMENT ON COLUMN {table}.since IS 'time when it was enqueued, sent or quarantined';
+COMMENT ON TABLE {table}_relay IS 'leader lease of the outbox relay: holder and expiry';";
 
-/// A notification is sent when the host's transaction commits, once however many events it has.
+/// Inserts an event. One notification is sent when the host's transaction commits, however many events it has.
 const ENQUEUE: &str = "
 WITH queued AS (
     INSERT INTO {table} (uri, subject, message_id, payload, traceparent, tracestate)
@@ -86,14 +86,16 @@ WITH queued AS (
 )
 SELECT pg_notify('{bare}_wake', '') FROM queued";
 
+/// Marks rows as sent: $1 ids.
 const SENT: &str = "UPDATE {table} SET state = 1, since = clock_timestamp() WHERE id = ANY($1) AND state = 0";
 
-const SET_ASIDE: &str = "
+/// Quarantines rows: $1 ids, $2 errors.
+const QUARANTINE: &str = "
 UPDATE {table} AS event SET state = 2, since = clock_timestamp(), error = reported.error
 FROM unnest($1::bigint[], $2::text[]) AS reported (id, error)
 WHERE event.id = reported.id AND event.state = 0";
 
-/// Takes the lead or keeps it: $1 who, $2 for how long, in microseconds. Answers a row if it is so.
+/// Takes or renews the lead: $1 relay, $2 lease in microseconds. Returns a row on success.
 const TAKE_LEAD: &str = "
 INSERT INTO {table}_relay AS lead (holder, until)
 VALUES ($1, clock_timestamp() + $2 * interval '1 microsecond')
@@ -101,9 +103,9 @@ ON CONFLICT (is_one) DO UPDATE SET holder = excluded.holder, until = excluded.un
 WHERE lead.holder = excluded.holder OR lead.until <= clock_timestamp()
 RETURNING true";
 
-/// The oldest pending rows: $1 how many, $2 those held already, $3 units that are blocked, $4 how many of one unit, $5 how
-/// many bytes. All that is pending is looked at, and not what is beyond some number: transactions do not commit in the
-/// order of their ids.
+/// Reads the oldest pending rows: $1 the most rows, $2 ids already held, $3 blocked units, $4 the most rows of one unit, $5 the
+/// most bytes. All pending rows are considered, not only those beyond some id: transactions do not commit in the order of
+/// their ids.
 const PENDING: &str = "
 SELECT id, uri, subject, message_id, payload, traceparent, tracestate FROM (
     SELECT *, sum(octet_length(payload)) OVER (ORDER BY id) - octet_length(payload) AS bytes_before FROM (
@@ -122,12 +124,13 @@ DELETE FROM {table} WHERE id IN (
     WHERE since <= clock_timestamp() - $2 * interval '1 microsecond'
 )";
 
+/// Gives up the lead and notifies the other relays: $1 relay.
 const STEP_DOWN: &str = "
 WITH left_behind AS (DELETE FROM {table}_relay WHERE holder = $1 RETURNING is_one)
 SELECT pg_notify('{bare}_wake', 'lead') FROM left_behind";
 
-/// The states are named beside the condition of the index: of a table that was never analyzed the planner expects that nearly
-/// all is not sent, and would read it whole.
+/// Counts pending and quarantined rows. The states are stated in addition to the condition of the index: for a table that was
+/// never analyzed, the planner assumes that nearly all rows are unsent and would read all of it.
 const STATUS: &str = "
 SELECT count(*) FILTER (WHERE state = 0), count(*) FILTER (WHERE state = 2),
     (extract(epoch FROM clock_timestamp() - min(since) FILTER (WHERE state = 0)) * 1000000)::bigint

@@ -1,4 +1,4 @@
-//! Measuring what waits in an outbox.
+//! Periodic measurement of an outbox, for metrics.
 
 use crate::{
     jitter,
@@ -7,15 +7,16 @@ use crate::{
 use std::{sync::Arc, time::Duration};
 use tokio::time::{sleep, timeout};
 
-/// Seldom: what waits is counted row by row.
+/// Interval of the measurement, which counts row by row.
 const EVERY: Duration = Duration::from_secs(10);
+/// Time limit of a measurement.
 const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 
-/// Measures for ever. Every relay does, since one that waits for its turn is asked for metrics as well.
+/// Measures forever. Standby relays measure too, since their metrics are scraped as well.
 pub(super) async fn measure(table: Arc<dyn Table>) {
     let meter = OutboxMeter::new(table.name());
     loop {
-        // While the database is away, what was last known is shown.
+        // While the database is down, the gauges keep their last values.
         if let Ok(Ok(status)) = timeout(ANSWER_WITHIN, table.status()).await {
             meter.shows(&status);
         }

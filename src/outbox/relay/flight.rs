@@ -1,10 +1,10 @@
-//! What is under way to the broker.
+//! Rows that are in flight to the broker.
 
 use crate::{
     outbox::{
         relay::{
-            group::{Group, Published, Took},
-            pace::Pace,
+            batch_policy::BatchPolicy,
+            publish_group::{Mode, PublishGroup, Published},
         },
         row::Row,
     },
@@ -17,52 +17,58 @@ use tokio::time::Instant;
 #[derive(Debug)]
 pub(super) struct Flight {
     publisher: Publisher,
-    groups: FuturesUnordered<BoxFuture<'static, Group>>,
+    groups: FuturesUnordered<BoxFuture<'static, PublishGroup>>,
     rows: usize,
     batches: usize,
-    pace: Pace,
+    policy: BatchPolicy,
 }
 
 impl Flight {
     pub(super) fn new(publisher: Publisher) -> Self {
-        Self { publisher, groups: FuturesUnordered::new(), rows: 0, batches: 0, pace: Pace::default() }
+        Self {
+            publisher,
+            groups: FuturesUnordered::new(),
+            rows: 0,
+            batches: 0,
+            policy: BatchPolicy::default(),
+        }
     }
 
-    /// Whether rows had better wait: the next batch is the larger, the longer it does.
+    /// Returns whether rows should wait for the batch in flight, so that the next one is larger.
     pub(super) fn waits_for_batch(&self) -> bool {
-        self.batches > 0 && self.pace.prefers_batches()
+        self.batches > 0 && self.policy.prefers_batches()
     }
 
-    /// Publishes rows until then at the latest.
+    /// Begins publishing rows, with the deadline `until`.
     pub(super) fn begin(&mut self, rows: Vec<(Row, EncodedEvent)>, until: Instant) {
-        if !self.pace.is_worth_a_batch(rows.len()) {
+        if !self.policy.is_worth_a_batch(rows.len()) {
             return self.begin_each(rows, until);
         }
         self.rows += rows.len();
         self.batches += 1;
-        self.groups.push(Group::batch(self.publisher.clone(), rows, until).boxed());
+        self.groups.push(PublishGroup::batch(self.publisher.clone(), rows, until).boxed());
     }
 
-    /// Publishes rows until then at the latest, and none of them in a batch.
+    /// Begins publishing rows one by one, with the deadline `until`.
     pub(super) fn begin_each(&mut self, rows: Vec<(Row, EncodedEvent)>, until: Instant) {
         self.rows += rows.len();
         for row in rows {
-            self.groups.push(Group::single(self.publisher.clone(), row, until, self.rows).boxed());
+            self.groups.push(PublishGroup::single(self.publisher.clone(), row, until, self.rows).boxed());
         }
     }
 
-    /// Waits for the next rows that are published, or have failed; `None` when nothing is under way.
+    /// Waits for the next results; returns `None` when nothing is in flight.
     ///
     /// Cancel safe: nothing is lost when the future is dropped.
     pub(super) async fn next(&mut self) -> Option<Vec<Published>> {
-        let Group { published, took } = self.groups.next().await?;
+        let PublishGroup { published, mode } = self.groups.next().await?;
         self.rows = self.rows.saturating_sub(published.len());
-        match took {
-            Took::Single { time, under_way } => self.pace.took(time, under_way),
-            Took::Batch => self.batches = self.batches.saturating_sub(1),
-            Took::NoBatch => {
+        match mode {
+            Mode::Single { time, in_flight } => self.policy.measured(time, in_flight),
+            Mode::Batch => self.batches = self.batches.saturating_sub(1),
+            Mode::Unbatched => {
                 self.batches = self.batches.saturating_sub(1);
-                self.pace.takes_no_batches();
+                self.policy.disable();
             }
         }
         Some(published)

@@ -1,4 +1,4 @@
-//! What is under way to the database: side by side, so that nothing keeps the lease from being renewed.
+//! Requests in flight to the database. They run concurrently, so that nothing delays the renewal of the lease.
 
 use crate::outbox::{
     OutboxError, OutboxErrorKind,
@@ -13,12 +13,12 @@ use std::{sync::Arc, time::Duration};
 use tokio::time::{Instant, timeout};
 use uuid::Uuid;
 
-/// How long the database may take for an answer.
+/// Time limit of a request.
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 
 type Job<T> = Fuse<BoxFuture<'static, T>>;
 
-/// What the database was asked for, each at most once at a time.
+/// The requests in flight, at most one of each kind.
 pub(super) struct Jobs {
     table: Arc<dyn Table>,
     lead: Job<Result<Option<Instant>, OutboxError>>,
@@ -27,14 +27,14 @@ pub(super) struct Jobs {
     prune: Job<Result<u64, OutboxError>>,
 }
 
-/// What the database has answered.
+/// The result of a request.
 pub(super) enum Answer {
-    /// Since when this relay leads, or that another does.
+    /// The moment since which this relay leads, or `None` if another does.
     Lead(Option<Instant>),
     Marked(Report),
     Found(Vec<Row>),
     Pruned(u64),
-    /// These are not marked, or not known to be.
+    /// The rows are not marked, or not known to be.
     NotMarked(Report, OutboxError),
     NotFound(OutboxError),
     Failed(OutboxError),
@@ -82,12 +82,12 @@ impl Jobs {
         self.prune = async move { in_time(table.prune()).await }.boxed().fuse();
     }
 
-    /// What it brings is not wanted any more.
+    /// Abandons the look, whose rows are no longer wanted.
     pub(super) fn drop_look(&mut self) {
         self.look = Fuse::terminated();
     }
 
-    /// Waits for the next answer; never ends while nothing was asked.
+    /// Waits for the next result; never ends while no request is in flight.
     ///
     /// Cancel safe: nothing is lost when the future is dropped.
     pub(super) async fn next(&mut self) -> Answer {
@@ -105,7 +105,7 @@ impl Jobs {
         }
     }
 
-    /// Marks the last rows and gives up the lead, once nothing under way can take it again.
+    /// Marks the last rows and gives up the lead, once no request in flight can take it again.
     pub(super) async fn finish(&mut self, relay: Uuid, mut report: Report) -> Result<(), OutboxError> {
         (self.look, self.prune) = (Fuse::terminated(), Fuse::terminated());
         while self.marks() || self.asks_for_lead() {

@@ -11,7 +11,7 @@ fn ids(lanes: &mut Lanes) -> Vec<i64> {
 }
 
 #[test]
-fn of_each_unit_one_is_under_way_and_the_others_follow_in_order() {
+fn one_row_of_each_unit_is_in_flight_and_others_follow() {
     let mut lanes = Lanes::default();
     lanes.add(vec![row(1, "a"), row(2, "b"), row(3, "a"), row(4, "a")]);
     assert_eq!(ids(&mut lanes), [1, 2]);
@@ -25,16 +25,16 @@ fn of_each_unit_one_is_under_way_and_the_others_follow_in_order() {
     assert_eq!(ids(&mut lanes), [5]);
     // Held until they are marked.
     assert_eq!(lanes.len(), 5);
-    lanes.forget(&Report { sent: vec![1, 2, 3], set_aside: vec![(4, String::new())] });
+    lanes.forget(&Report { sent: vec![1, 2, 3], quarantined: vec![(4, String::new())] });
     assert_eq!(lanes.held(), [5]);
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_a_look_brings_of_a_unit_that_failed_is_not_taken() {
+async fn rows_of_an_older_look_are_discarded_after_a_failure() {
     let mut lanes = Lanes::default();
     lanes.add(vec![row(1, "a"), row(2, "a"), row(3, "b")]);
     assert_eq!(ids(&mut lanes), [1, 3]);
-    // A look begins that does not want 1, 2 and 3, and brings 4 long after 1 has failed.
+    // A look begins without 1, 2 and 3, and returns 4 long after 1 has failed.
     assert!(lanes.blocked().is_empty());
     lanes.failed(&row(1, "a"));
     assert_eq!(lanes.held(), [3]);
@@ -42,7 +42,7 @@ async fn what_a_look_brings_of_a_unit_that_failed_is_not_taken() {
     lanes.add(vec![row(4, "a"), row(5, "b")]);
     lanes.done(&row(3, "b"));
     assert_eq!(ids(&mut lanes), [5]);
-    // The next one brings all of them.
+    // The next look returns all of them.
     assert!(lanes.blocked().is_empty());
     lanes.add(vec![row(1, "a"), row(2, "a"), row(4, "a")]);
     assert_eq!(ids(&mut lanes), [1]);
@@ -72,7 +72,7 @@ async fn a_unit_that_fails_backs_off_longer_each_time() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn of_a_unit_that_is_tried_again_one_row_is_taken() {
+async fn one_row_is_taken_of_a_unit_that_is_retried() {
     let mut lanes = Lanes::default();
     lanes.add(vec![row(1, "a")]);
     lanes.next().unwrap();
@@ -88,7 +88,7 @@ async fn of_a_unit_that_is_tried_again_one_row_is_taken() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn few_units_are_tried_again_at_once() {
+async fn few_units_are_retried_at_once() {
     let mut lanes = Lanes::default();
     let rows: Vec<_> = (0..1000).map(|id| row(id, &id.to_string())).collect();
     lanes.add(rows.clone());
@@ -105,7 +105,7 @@ async fn few_units_are_tried_again_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn when_a_unit_has_recovered_the_others_are_tried_at_once() {
+async fn when_a_unit_has_recovered_the_others_are_retried_at_once() {
     let mut lanes = Lanes::default();
     for _ in 0..3 {
         lanes.add(vec![row(1, "a"), row(2, "b")]);
@@ -124,7 +124,7 @@ async fn when_a_unit_has_recovered_the_others_are_tried_at_once() {
 }
 
 #[test]
-fn a_unit_that_has_enough_is_not_asked_for() {
+fn a_unit_with_enough_rows_is_not_requested() {
     let mut lanes = Lanes::default();
     lanes.add((0..100).map(|id| row(id, "a")).collect());
     assert_eq!(lanes.blocked(), ["a"]);
@@ -151,13 +151,13 @@ fn payload_counts_until_it_is_published_or_given_back() {
 }
 
 #[test]
-fn what_is_given_up_comes_again_behind_what_is_under_way() {
+fn rows_given_back_return_behind_the_row_in_flight() {
     let mut lanes = Lanes::default();
     lanes.add(vec![row(1, "a"), row(2, "a"), row(3, "b")]);
     assert_eq!(lanes.next().unwrap().id, 1);
     lanes.give_up_waiting();
     assert_eq!(lanes.held(), [1]);
-    // A look that began before.
+    // From a look that began before.
     lanes.add(vec![row(4, "a"), row(5, "b")]);
     assert!(lanes.next().is_none());
     assert!(lanes.blocked().is_empty());

@@ -1,4 +1,4 @@
-//! What a relay has done so far, told while it runs.
+//! The progress of a running relay.
 
 use crate::outbox::relay::RelaySummary;
 use std::sync::{
@@ -6,9 +6,9 @@ use std::sync::{
     atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
 };
 
-/// What a relay has done so far, for metrics; a clone tells of the same relay, and after its end of what it did in all.
+/// A handle to the counts of a relay, for metrics. Clones share the relay; after its end they return the totals.
 ///
-/// What is committed and not published yet, by this relay or another, is told by the outbox's status.
+/// The number of events that are committed and not yet published is in the [`OutboxStatus`](crate::outbox::OutboxStatus).
 #[derive(Debug, Clone, Default)]
 pub struct RelayProgress(Arc<Counts>);
 
@@ -16,23 +16,23 @@ pub struct RelayProgress(Arc<Counts>);
 struct Counts {
     published: AtomicU64,
     duplicates: AtomicU64,
-    set_aside: AtomicU64,
+    quarantined: AtomicU64,
     backlog: AtomicUsize,
 }
 
 impl RelayProgress {
-    /// What it did since its start. The counts only grow.
+    /// Returns the counts since the start of the relay. They only grow.
     #[must_use]
     pub fn summary(&self) -> RelaySummary {
-        let Counts { published, duplicates, set_aside, .. } = &*self.0;
+        let Counts { published, duplicates, quarantined, .. } = &*self.0;
         RelaySummary {
             published: published.load(Relaxed),
             duplicates: duplicates.load(Relaxed),
-            set_aside: set_aside.load(Relaxed),
+            quarantined: quarantined.load(Relaxed),
         }
     }
 
-    /// How many events it holds: read from the table, and not marked there yet. Zero while another relay leads.
+    /// Returns how many events the relay has read from the table and not yet marked there. Zero while another relay leads.
     #[must_use]
     pub fn backlog(&self) -> usize {
         self.0.backlog.load(Relaxed)
@@ -43,8 +43,8 @@ impl RelayProgress {
         self.0.duplicates.fetch_add(u64::from(is_duplicate), Relaxed);
     }
 
-    pub(super) fn set_aside(&self) {
-        self.0.set_aside.fetch_add(1, Relaxed);
+    pub(super) fn quarantined(&self) {
+        self.0.quarantined.fetch_add(1, Relaxed);
     }
 
     pub(super) fn holds(&self, backlog: usize) {

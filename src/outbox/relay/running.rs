@@ -1,4 +1,4 @@
-//! The work of a relay: a step starts what can be started, and takes the next result.
+//! The loop of a relay: each step starts what can be started and handles the next result.
 
 mod shutdown;
 
@@ -10,9 +10,9 @@ use crate::{
         relay::{
             OutboxRelay,
             flight::Flight,
-            group::Published,
             jobs::{Answer, Jobs},
             lanes::{Lanes, OF_EACH_UNIT},
+            publish_group::Published,
         },
         row::Row,
         table::{LEASE, Look, PRUNE_BATCH, Report, Signals},
@@ -26,31 +26,32 @@ use std::{sync::Arc, time::Duration};
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval};
 use uuid::Uuid;
 
-/// How many events a relay holds at most, published and waiting together.
+/// The most events that a relay holds, in flight and waiting together.
 const WINDOW: usize = 1000;
-/// How many bytes of their payload, and one event more. Events of the usual size are far from it.
+/// The most bytes of their payload, plus one event. Events of the usual size stay far below.
 const WINDOW_BYTES: usize = 8 * 1024 * 1024;
-/// How often it looks for what it was not told of, renews its lease, or asks whether it may lead.
+/// Interval at which a relay polls for rows, renews its lease, or tries to take the lead.
 const TICK: Duration = Duration::from_secs(1);
-/// How often it looks for sent events that were kept long enough, as long as there are few.
+/// Interval of the search for sent events to remove, as long as there are few.
 const PRUNE_EVERY: Duration = Duration::from_secs(10);
 
+/// The state of a running relay.
 pub(super) struct Running {
     pub(super) relay: OutboxRelay,
     id: Uuid,
-    /// Until when this relay leads, by its own clock: no later than by the database's.
+    /// The end of the lead by this process's clock, which is not after the lease expiry in the database.
     leads_until: Option<Instant>,
     lanes: Lanes,
     flight: Flight,
     jobs: Jobs,
-    /// The database has failed, and is not asked again before.
+    /// The end of the pause after a failure of the database.
     asks_after: Instant,
     report: Report,
-    /// There may be rows that it does not have.
+    /// Whether there may be rows that it does not hold.
     may_be_more: bool,
-    /// How many bytes a look may bring: less, after one that took too long.
+    /// The most bytes of a look: reduced after a failed one.
     look_bytes: usize,
-    /// Whether the lead is to be asked for, or the lease to be renewed.
+    /// Whether it is time to take the lead or renew the lease.
     is_due: bool,
     next_prune: Instant,
     ticks: Interval,
@@ -59,14 +60,14 @@ pub(super) struct Running {
     connection: ConnectionLog,
 }
 
-/// However it ends, it holds nothing any more.
+/// Resets the backlog, however the relay ends.
 impl Drop for Running {
     fn drop(&mut self) {
         self.relay.progress.holds(0);
     }
 }
 
-/// Publishes that failed since the last tick, told together: in an outage there are many.
+/// The failed publishes since the last tick, logged together, since an outage causes many.
 #[derive(Default)]
 struct Failures {
     count: u64,
@@ -114,7 +115,7 @@ impl Running {
         }
     }
 
-    /// Starts what can be started, and takes the next result.
+    /// Starts what can be started, and handles the next result.
     ///
     /// Cancel safe: nothing is lost when the future is dropped.
     async fn step(&mut self) -> Result<(), OutboxError> {
@@ -133,7 +134,7 @@ impl Running {
         (self.is_due, self.may_be_more) = (true, true);
         let Failures { count, last } = std::mem::take(&mut self.failures);
         if let Some(error) = last {
-            limited!(self.lines, warn, "events of the outbox could not be published and are tried again", count, error = %report(&error));
+            limited!(self.lines, warn, "failed to publish outbox events; retrying", count, error = %report(&error));
         }
         self.lines.report();
         self.connection.look(&self.lines);
@@ -143,19 +144,19 @@ impl Running {
         self.leads_until.is_some_and(|until| Instant::now() < until)
     }
 
-    /// Another relay may lead by now, and has these rows.
+    /// Gives back waiting rows, since another relay may lead by now and hold them.
     fn give_up(&mut self) {
         self.lanes.give_up_waiting();
         self.jobs.drop_look();
     }
 
-    /// One row of each unit at a time, as long as this relay leads.
+    /// Begins publishing one row of each ready unit, if this relay leads.
     fn start_publishing(&mut self) {
         let Some(leads_until) = self.leads_until.filter(|_| self.leads()) else {
             self.give_up();
             return;
         };
-        // What is sent while disconnected waits in the client, and goes out when nobody waits for it any more.
+        // A message sent while disconnected would stay in the client's buffer and go out after this relay gave up on it.
         if self.relay.client.connection_state() != State::Connected {
             return;
         }
@@ -164,14 +165,14 @@ impl Running {
         }
         let (mut rows, mut failing) = (Vec::new(), Vec::new());
         while let Some(row) = self.lanes.next() {
-            match row.clone().into_fact(self.relay.publisher.cloud_events()) {
-                Err(error) => self.set_aside(&row, error),
-                Ok(fact) if self.lanes.is_failing(&row.uri) => failing.push((row, fact)),
-                Ok(fact) => rows.push((row, fact)),
+            match row.clone().into_encoded(self.relay.publisher.cloud_events()) {
+                Err(error) => self.quarantine(&row, error),
+                Ok(event) if self.lanes.is_failing(&row.uri) => failing.push((row, event)),
+                Ok(event) => rows.push((row, event)),
             }
         }
         self.flight.begin(rows, leads_until);
-        // One of them would spoil a batch again.
+        // Any of them could fail a batch again.
         self.flight.begin_each(failing, leads_until);
     }
 
@@ -186,9 +187,9 @@ impl Running {
                 self.report.sent.push(row.id);
                 self.lanes.done(&row);
             }
-            // No attempt will ever succeed.
+            // No attempt can succeed.
             Err(error) if matches!(error.kind(), PublishErrorKind::Invalid | PublishErrorKind::TooLarge) => {
-                self.set_aside(&row, &report(&error).to_string());
+                self.quarantine(&row, &report(&error).to_string());
             }
             Err(error) if error.kind() == PublishErrorKind::Disconnected => {
                 return Err(OutboxError::caused(OutboxErrorKind::Disconnected, error));
@@ -202,22 +203,22 @@ impl Running {
         Ok(())
     }
 
-    /// Its successors go on: each event stands for itself, and a unit must not wait for ever.
-    fn set_aside(&mut self, row: &Row, error: &str) {
+    /// Quarantines a row. Later events of its unit continue: they are independent, and a unit must not wait forever.
+    fn quarantine(&mut self, row: &Row, error: &str) {
         limited!(
             self.lines,
             error,
-            "event of the outbox can never be published and is set aside",
+            "outbox event can never be published and is quarantined",
             id = row.id,
             uri = row.uri,
             error
         );
-        self.relay.progress.set_aside();
-        self.report.set_aside.push((row.id, error.to_owned()));
+        self.relay.progress.quarantined();
+        self.report.quarantined.push((row.id, error.to_owned()));
         self.lanes.done(row);
     }
 
-    /// Each one at a time: what is acknowledged while rows are marked is marked together after them.
+    /// Starts database requests, one of each kind at a time: rows acknowledged during a mark are marked together after it.
     fn start_jobs(&mut self) {
         let now = Instant::now();
         if now < self.asks_after {
@@ -283,9 +284,9 @@ impl Running {
         if error.kind() == OutboxErrorKind::Mismatch {
             return Err(error);
         }
-        // Once, for all that was asked for together.
+        // Logged once for requests that failed together.
         if Instant::now() >= self.asks_after {
-            limited!(self.lines, warn, "outbox is not available", error = %report(&error));
+            limited!(self.lines, warn, "outbox database is not available; retrying", error = %report(&error));
         }
         (self.is_due, self.may_be_more) = (true, true);
         self.asks_after = Instant::now() + jitter::spread(TICK);
@@ -295,20 +296,20 @@ impl Running {
     fn led(&mut self, since: Option<Instant>) {
         let Some(since) = since else {
             if self.leads_until.take().is_some() {
-                tracing::warn!(relay = %self.id, "another relay publishes the outbox");
+                tracing::warn!(relay = %self.id, "lost the lead: another relay publishes the outbox");
             }
             return self.give_up();
         };
         if !self.leads() {
-            // Another relay may have led in between.
+            // Another relay may have led in the meantime.
             self.give_up();
         }
         if self.leads_until.is_none() {
             let outbox = self.relay.table.name();
-            tracing::info!(relay = %self.id, outbox, "this relay publishes the outbox");
+            tracing::info!(relay = %self.id, outbox, "took the lead: this relay publishes the outbox");
         }
         self.leads_until = Some(since + LEASE);
-        // Where an answer takes that long, the next is asked for at once.
+        // After so slow an answer, renew at once.
         self.is_due |= since.elapsed() >= TICK;
     }
 }

@@ -1,4 +1,4 @@
-//! What each statement reads of a table with a million rows.
+//! The indexes that each statement uses on a table with a million rows.
 
 use crate::outbox::{
     OutboxOptions, SqliteOutbox,
@@ -14,7 +14,7 @@ use std::time::Duration;
 type Step = (i64, i64, i64, String);
 type Statement = QueryAs<'static, sqlx::Sqlite, Step, SqliteArguments>;
 
-/// The sent rows come first, as they do.
+/// Inserts a million rows, the sent ones first, as in practice.
 const FILL: &str = "
 INSERT INTO stratt_outbox (uri, subject, message_id, payload, state, since)
 WITH RECURSIVE counted (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM counted WHERE n < 1000000)
@@ -28,7 +28,7 @@ async fn filled(sent: i64) -> SqlitePool {
     pool
 }
 
-/// How the table itself is read.
+/// Returns the steps of the plan that read the table itself.
 async fn reads(pool: &SqlitePool, statement: &str, bind: impl FnOnce(Statement) -> Statement) -> Vec<String> {
     let explain = format!("EXPLAIN QUERY PLAN {statement}");
     let plan = bind(sqlx::query_as(AssertSqlSafe(explain))).fetch_all(pool).await.unwrap();
@@ -38,7 +38,7 @@ async fn reads(pool: &SqlitePool, statement: &str, bind: impl FnOnce(Statement) 
         .collect()
 }
 
-/// Without a backlog and with a long one, before and after `ANALYZE`.
+/// Checks a table without a backlog and with a long one, before and after `ANALYZE`.
 #[tokio::test]
 async fn no_statement_reads_more_rows_than_it_needs() {
     for sent in [999_980, 850_000] {
@@ -50,7 +50,7 @@ async fn no_statement_reads_more_rows_than_it_needs() {
 }
 
 async fn check(pool: &SqlitePool, case: &str) {
-    let Statements { enqueue, sent, set_aside, take_lead, pending, prune, step_down, status, .. } =
+    let Statements { enqueue, sent, quarantine, take_lead, pending, prune, step_down, status, .. } =
         Statements::of("stratt_outbox");
     let ids = json((999_000..1_000_000).collect::<Vec<i64>>());
     let by_id = |reads: Vec<String>| {
@@ -63,7 +63,7 @@ async fn check(pool: &SqlitePool, case: &str) {
     let unsent = "SEARCH stratt_outbox USING INDEX stratt_outbox_unsent (state=?)";
     assert_eq!(looked.await, [unsent], "{case}");
     assert!(by_id(reads(pool, &sent, |q| q.bind(ids.clone())).await), "{case}");
-    assert!(by_id(reads(pool, &set_aside, |q| q.bind(ids.clone())).await), "{case}");
+    assert!(by_id(reads(pool, &quarantine, |q| q.bind(ids.clone())).await), "{case}");
     let oldest = reads(pool, &prune, |q| q.bind(1000_i64).bind(millis(Duration::from_secs(60)))).await;
     let by_index = "SCAN stratt_outbox USING INDEX stratt_outbox_sent";
     assert_eq!(oldest, ["SEARCH stratt_outbox USING INTEGER PRIMARY KEY (rowid=?)", by_index], "{case}");
@@ -73,7 +73,7 @@ async fn check(pool: &SqlitePool, case: &str) {
         q.bind("").bind("").bind("").bind(Vec::<u8>::new()).bind(None::<String>).bind(None::<String>)
     });
     assert!(enqueue.await.is_empty(), "{case}");
-    // One row, of a table of its own.
+    // One row in a table of its own.
     assert!(reads(pool, &take_lead, |q| q.bind("").bind(1_i64)).await.is_empty(), "{case}");
     assert!(reads(pool, &step_down, |q| q.bind("")).await.is_empty(), "{case}");
 }

@@ -1,19 +1,19 @@
-//! The statements of the outbox.
+//! The SQL of the outbox in SQLite.
 
 use crate::{
     outbox::table::{EVENTS, RELAY},
-    sql::{schema::Part, table_name::fill},
+    sql::{render::render, schema::Part},
 };
 use std::sync::Arc;
 
-/// The statements of an outbox, made for its table once.
+/// The statements of an outbox, rendered once for its table.
 #[derive(Debug)]
 pub(super) struct Statements {
     pub(super) table: String,
     pub(super) create: Arc<str>,
     pub(super) enqueue: Arc<str>,
     pub(super) sent: Arc<str>,
-    pub(super) set_aside: Arc<str>,
+    pub(super) quarantine: Arc<str>,
     pub(super) take_lead: Arc<str>,
     pub(super) pending: Arc<str>,
     pub(super) prune: Arc<str>,
@@ -23,30 +23,27 @@ pub(super) struct Statements {
 
 impl Statements {
     pub(super) fn of(table: &str) -> Self {
-        let made = |statement: &str| fill(statement, table).replace("{now}", NOW).into();
+        let rendered = |statement: &str| render(statement, table);
         Self {
             table: table.into(),
-            create: made(CREATE),
-            enqueue: made(ENQUEUE),
-            sent: made(SENT),
-            set_aside: made(SET_ASIDE),
-            take_lead: made(TAKE_LEAD),
-            pending: made(PENDING),
-            prune: made(PRUNE),
-            step_down: made(STEP_DOWN),
-            status: made(STATUS),
+            create: rendered(CREATE),
+            enqueue: rendered(ENQUEUE),
+            sent: rendered(SENT),
+            quarantine: rendered(QUARANTINE),
+            take_lead: rendered(TAKE_LEAD),
+            pending: rendered(PENDING),
+            prune: rendered(PRUNE),
+            step_down: rendered(STEP_DOWN),
+            status: rendered(STATUS),
         }
     }
 }
 
-/// Milliseconds since 1970, which is what the clock of SQLite can tell. Rounded, since days are fractions here.
-const NOW: &str = "CAST((julianday('now') - 2440587.5) * 86400000 + 0.5 AS INTEGER)";
-
-/// What [`CREATE`] makes.
+/// The parts created by [`CREATE`].
 pub(super) const PARTS: [Part; 4] = [EVENTS, RELAY, Part::index("_unsent"), Part::index("_sent")];
 
-/// An index is in the schema that its own name says, and so is the table it is on. No id is used again after the table was
-/// dropped: ids begin at the time.
+/// Creates the tables. The schema in the name of an index also applies to its table. Ids begin at the current time, so that
+/// none is reused after the table was dropped.
 const CREATE: &str = "
 CREATE TABLE IF NOT EXISTS {table} (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -54,8 +51,8 @@ CREATE TABLE IF NOT EXISTS {table} (
     subject TEXT NOT NULL,
     message_id TEXT NOT NULL,
     payload BLOB NOT NULL,
-    state INTEGER NOT NULL DEFAULT 0 CHECK (state BETWEEN 0 AND 2), -- 0 pending, 1 sent, 2 set aside
-    since INTEGER NOT NULL, -- ms since 1970: when it was enqueued, sent or set aside
+    state INTEGER NOT NULL DEFAULT 0 CHECK (state BETWEEN 0 AND 2), -- 0 pending, 1 sent, 2 quarantined
+    since INTEGER NOT NULL, -- ms since 1970: time when it was enqueued, sent or quarantined
     error TEXT,
     traceparent TEXT,
     tracestate TEXT
@@ -70,30 +67,31 @@ CREATE TABLE IF NOT EXISTS {table}_relay (
     until INTEGER NOT NULL
 ) STRICT;";
 
+/// Inserts an event.
 const ENQUEUE: &str = "
 INSERT INTO {table} (uri, subject, message_id, payload, traceparent, tracestate, since)
 VALUES (?1, ?2, ?3, ?4, ?5, ?6, {now})";
 
-/// ?1 array of ids.
+/// Marks rows as sent: ?1 array of ids.
 const SENT: &str = "
 UPDATE {table} SET state = 1, since = {now} WHERE id IN (SELECT value FROM json_each(?1)) AND state = 0";
 
-/// ?1 array of [id, error].
-const SET_ASIDE: &str = "
+/// Quarantines rows: ?1 array of [id, error].
+const QUARANTINE: &str = "
 UPDATE {table} AS event SET state = 2, since = {now}, error = reported.value ->> 1
 FROM json_each(?1) AS reported WHERE event.id = reported.value ->> 0 AND event.state = 0";
 
-/// Takes the lead or keeps it: ?1 who, ?2 for how long, in milliseconds. Answers a row if it is so.
+/// Takes or renews the lead: ?1 relay, ?2 lease in milliseconds. Returns a row on success.
 const TAKE_LEAD: &str = "
 INSERT INTO {table}_relay AS lead (is_one, holder, until) VALUES (1, ?1, {now} + ?2)
 ON CONFLICT (is_one) DO UPDATE SET holder = excluded.holder, until = excluded.until
 WHERE lead.holder = excluded.holder OR lead.until <= {now}
 RETURNING is_one";
 
-/// The oldest pending rows: ?1 how many, ?2 those held already, ?3 units that are blocked, ?4 how many of one unit, ?5 how
-/// many bytes. What is left out by a limit is newer than all of its unit that is not, so that each unit keeps its order. SQLite
-/// does not see that `state = 0` implies `state <> 1`, which is what the index is for: it is stated as well. Here and below the
-/// index is named, since what the planner takes depends on whether `ANALYZE` was run, and when.
+/// Reads the oldest pending rows: ?1 the most rows, ?2 ids already held, ?3 blocked units, ?4 the most rows of one unit, ?5 the
+/// most bytes. Rows excluded by a limit are newer than all included rows of their unit, so each unit keeps its order. SQLite
+/// does not infer the condition of the index, `state <> 1`, from `state = 0`, so both are stated. Here and below the index is
+/// named, since the planner's choice depends on whether and when `ANALYZE` was run.
 const PENDING: &str = "
 SELECT id, uri, subject, message_id, payload, traceparent, tracestate FROM (
     SELECT *, sum(length(payload)) OVER (ORDER BY id) - length(payload) AS bytes_before FROM (
@@ -115,8 +113,10 @@ DELETE FROM {table} WHERE id IN (
     ) WHERE since <= {now} - ?2
 )";
 
+/// Gives up the lead: ?1 relay.
 const STEP_DOWN: &str = "DELETE FROM {table}_relay WHERE holder = ?1";
 
+/// Counts pending and quarantined rows.
 const STATUS: &str = "
 SELECT count(*) FILTER (WHERE state = 0), count(*) FILTER (WHERE state = 2),
     {now} - min(since) FILTER (WHERE state = 0)

@@ -1,4 +1,4 @@
-//! The tables in the host's database, made whole, and their version, which is written down beside them.
+//! Creation and upgrade of the tables in the host's database, and their recorded schema version.
 
 mod occupied;
 #[cfg(feature = "postgres")]
@@ -8,36 +8,36 @@ pub(crate) mod sqlite;
 
 pub(crate) use occupied::Occupied;
 
-/// What a table is to be.
+/// The wanted schema of a table.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Schema<'a> {
     pub(crate) table: &'a str,
-    /// Whose it is, such as "a dedupe store".
+    /// The kind of its owner, such as "a dedupe store".
     pub(crate) owner: &'static str,
-    /// The one that this program makes and knows. Tables that say nothing about it are of the first one.
+    /// The version that this program creates and knows. Tables without a recorded version have the first one.
     pub(crate) version: i64,
-    /// Makes what is missing of its parts, each by itself. In PostgreSQL numbers begin at `{start}`, which is the time: none
-    /// is used again after all was dropped.
+    /// Creates each part that is missing. In PostgreSQL, numbers begin at `{start}`, the current time, so that none is
+    /// reused after everything was dropped.
     pub(crate) create: &'a str,
-    /// Columns that later versions have added, with their types.
+    /// Columns added by later versions, with their types.
     pub(crate) added: &'a [&'a str],
-    /// All that belongs to it, the table first.
+    /// All parts, the table first.
     pub(crate) parts: &'a [Part],
 }
 
-/// Something that is made. Its name is that of the table, with a suffix.
+/// An object in the database. Its name is that of the table with a suffix.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Part {
     pub(crate) suffix: &'static str,
     pub(crate) kind: Kind,
 }
 
-/// What a part is.
+/// The kind of a part.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Kind {
-    /// With some columns that it has in every version, by which it is recognised.
+    /// A table, recognised by columns that it has in every version.
     Table(&'static [&'static str]),
-    /// On the table.
+    /// An index on the table.
     Index,
     #[cfg(feature = "postgres")]
     Sequence,
@@ -67,13 +67,13 @@ impl Schema<'_> {
     }
 }
 
-/// Why tables were not made.
+/// An error of a migration.
 #[derive(Debug)]
 pub(crate) enum MigrateError {
     Database(sqlx::Error),
-    /// A newer program has made or changed them. Nothing was touched.
+    /// The tables were created or changed by a newer program. Nothing was touched.
     Newer(NewerSchema),
-    /// Something else has one of their names. Nothing was touched.
+    /// One of the names belongs to something else. Nothing was touched.
     Occupied(Occupied),
 }
 
@@ -83,9 +83,9 @@ impl From<sqlx::Error> for MigrateError {
     }
 }
 
-/// The version of tables that this program does not know.
+/// A schema version that this program does not know.
 #[derive(Debug, thiserror::Error)]
-#[error("table has schema version {found}, and this program knows {known} at most: upgrade it")]
+#[error("table has schema version {found}, but this program knows {known} at most: upgrade the program")]
 pub(crate) struct NewerSchema {
     found: i64,
     known: i64,

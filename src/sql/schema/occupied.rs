@@ -1,12 +1,15 @@
-//! Names that belong to something else.
+//! Names that are already taken by something else.
 
-use crate::sql::schema::{Kind, MigrateError, Part, Schema};
+use crate::sql::{
+    render::split,
+    schema::{Kind, MigrateError, Part, Schema},
+};
 
-/// Something in the database by the name of a part.
+/// An object in the database with the name of a part.
 #[derive(Debug)]
 pub(super) struct Found {
     pub(super) name: String,
-    /// Of the kind that has this name among the parts.
+    /// Whether it has the kind of that part.
     pub(super) is_of_kind: bool,
     pub(super) columns: Vec<String>,
 }
@@ -14,7 +17,7 @@ pub(super) struct Found {
 impl Schema<'_> {
     /// Returns the names of all parts, without the schema.
     pub(super) fn names(&self) -> Vec<String> {
-        let (_, bare) = crate::sql::table_name::split(self.table);
+        let (_, bare) = split(self.table);
         self.parts.iter().map(|part| format!("{bare}{}", part.suffix)).collect()
     }
 
@@ -26,21 +29,21 @@ impl Schema<'_> {
                 columns.iter().find(is_missing).map(|column| format!("it has no column {column}"))
             }
             _ if found.is_of_kind => None,
-            Kind::Table(_) => Some("it is no table".to_owned()),
-            Kind::Index => Some(format!("it is no index on {}", self.table)),
+            Kind::Table(_) => Some("it is not a table".to_owned()),
+            Kind::Index => Some(format!("it is not an index on {}", self.table)),
             #[cfg(feature = "postgres")]
-            Kind::Sequence => Some("it is no sequence".to_owned()),
+            Kind::Sequence => Some("it is not a sequence".to_owned()),
         };
         let Some(reason) = reason else { return Ok(()) };
-        let (schema, _) = crate::sql::table_name::split(self.table);
+        let (schema, _) = split(self.table);
         let name = format!("{schema}{}", found.name);
         Err(MigrateError::Occupied(Occupied { name, owner: self.owner, reason }))
     }
 }
 
-/// A name that is needed for a table, or for what is made beside it, and belongs to something else.
+/// A required name that belongs to something else.
 #[derive(Debug, thiserror::Error)]
-#[error("{name} is not part of {owner} ({reason}): give its table another name by with_table()")]
+#[error("{name} is not part of {owner} ({reason}): choose another table name by with_table()")]
 pub(crate) struct Occupied {
     name: String,
     owner: &'static str,

@@ -1,16 +1,16 @@
-//! In SQLite the version stands in a table of its own, `{table}_schema`.
+//! Migration in SQLite. The version is in a table of its own, `{table}_schema`.
 
 use crate::sql::{
+    render::{render, split},
     schema::{Kind, MigrateError, Part, Schema, occupied::Found},
-    table_name::{fill, split},
 };
 use sqlx::{AssertSqlSafe, SqlitePool, sqlite::SqliteConnection};
+use std::sync::Arc;
 
 /// The table of the version.
 const VERSION: Part = Part::table("_schema", &["version"]);
 
-/// Creates a table with what belongs to it, where it is missing, and adds what is missing in it. One transaction: all of
-/// it or nothing.
+/// Creates missing parts and upgrades an older table, in one transaction.
 pub(crate) async fn migrate(pool: &SqlitePool, schema: Schema<'_>) -> Result<(), MigrateError> {
     let Schema { table, version, create, added, parts, .. } = schema;
     let parts: Vec<_> = parts.iter().copied().chain([VERSION]).collect();
@@ -18,13 +18,13 @@ pub(crate) async fn migrate(pool: &SqlitePool, schema: Schema<'_>) -> Result<(),
     let mut tx = pool.begin_with("BEGIN IMMEDIATE").await?;
     let exists = look(&schema, &mut tx).await?;
     let keep = "CREATE TABLE IF NOT EXISTS {table}_schema (version INTEGER NOT NULL) STRICT";
-    sqlx::query(AssertSqlSafe(fill(keep, table))).execute(&mut *tx).await?;
-    let look = fill("SELECT max(version) FROM {table}_schema", table);
+    sqlx::query(AssertSqlSafe(render(keep, table))).execute(&mut *tx).await?;
+    let look = render("SELECT max(version) FROM {table}_schema", table);
     let found: Option<i64> = sqlx::query_scalar(AssertSqlSafe(look)).fetch_one(&mut *tx).await?;
-    // In error nothing is committed, the table of the version included.
+    // On error nothing is committed, not even the table of the version.
     found.map_or(Ok(()), |found| schema.knows(found))?;
     if exists {
-        // Looked at one by one: the version may be lost, or of a table that was made anew.
+        // Checked one by one: the version may be lost, or belong to a table that was recreated.
         for column in added {
             add(column, table, &mut tx).await?;
         }
@@ -32,20 +32,20 @@ pub(crate) async fn migrate(pool: &SqlitePool, schema: Schema<'_>) -> Result<(),
     sqlx::raw_sql(AssertSqlSafe(create.to_owned())).execute(&mut *tx).await?;
     if found != Some(version) {
         let mark = "DELETE FROM {table}_schema; INSERT INTO {table}_schema (version) VALUES ({version})";
-        let mark = fill(mark, table).replace("{version}", &version.to_string());
+        let mark = render(mark, table).replace("{version}", &version.to_string());
         sqlx::raw_sql(AssertSqlSafe(mark)).execute(&mut *tx).await?;
     }
     Ok(tx.commit().await?)
 }
 
-/// Returns whether the table is there, and fails if one of the parts is something else.
+/// Returns whether the table exists, and fails if the name of a part belongs to something else.
 async fn look(schema: &Schema<'_>, connection: &mut SqliteConnection) -> Result<bool, MigrateError> {
     let look = "SELECT type, lower(tbl_name) FROM {schema}sqlite_schema WHERE lower(name) = ?1";
-    let look = fill(look, schema.table);
+    let look = render(look, schema.table);
     let (_, table) = split(schema.table);
     let mut exists = false;
     for (part, name) in schema.parts.iter().zip(schema.names()) {
-        let found = sqlx::query_as(AssertSqlSafe(look.clone())).bind(&name);
+        let found = sqlx::query_as(AssertSqlSafe(Arc::clone(&look))).bind(&name);
         let found: Option<(String, String)> = found.fetch_optional(&mut *connection).await?;
         let Some((kind, on)) = found else { continue };
         exists |= part.suffix.is_empty();
@@ -70,11 +70,11 @@ async fn columns(
     columns.bind(name).bind(database).fetch_all(connection).await
 }
 
-/// SQLite has no `IF NOT EXISTS` for columns.
+/// Adds a column unless it exists; SQLite has no `IF NOT EXISTS` for columns.
 async fn add(column: &str, table: &str, connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {
     let name = column.split(' ').next().unwrap_or_default();
     if !columns(split(table).1, table, connection).await?.iter().any(|found| found == name) {
-        let add = fill("ALTER TABLE {table} ADD COLUMN {column}", table).replace("{column}", column);
+        let add = render("ALTER TABLE {table} ADD COLUMN {column}", table).replace("{column}", column);
         sqlx::query(AssertSqlSafe(add)).execute(connection).await?;
     }
     Ok(())

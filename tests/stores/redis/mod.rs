@@ -227,8 +227,9 @@ async fn nothing_stays_for_ever_and_nothing_goes_before_its_lease() {
     }
     // A retention shorter than the lease does not end it.
     let hasty = RedisStoreOptions::default().with_retention(Duration::from_millis(1));
-    let hasty =
-        RedisStore::open(store.connection.clone(), hasty.with_prefix("hasty").unwrap()).await.unwrap();
+    let hasty = RedisStore::open(store.connection.clone(), hasty.with_prefix("hasty".parse().unwrap()))
+        .await
+        .unwrap();
     let fence = acquire(&hasty, &slots[0]).await;
     store.query::<()>(&["DEL", "hasty:fence"]).await;
     assert!(matches!(hasty.claim(&slot(0), LEASE).await.unwrap(), Claim::Held { .. }));
@@ -241,7 +242,7 @@ async fn nothing_stays_for_ever_and_nothing_goes_before_its_lease() {
 async fn stores_with_different_prefixes_know_nothing_of_each_other() {
     support::needs!(Redis);
     let store = OnServer::start().await;
-    let other = RedisStoreOptions::default().with_prefix("stratt").unwrap();
+    let other = RedisStoreOptions::default().with_prefix("stratt".parse().unwrap());
     let other = RedisStore::open(store.connection.clone(), other).await.unwrap();
     let fence = acquire(&*store, &slot(1)).await;
     store.settle(&slot(1), fence).await.unwrap();

@@ -131,7 +131,7 @@ async fn a_server_that_could_lose_slots_is_refused_and_says_why() {
         (
             "appendonly no",
             false,
-            "redis forgets what was settled when it restarts, without an append-only file: aof_enabled is 0, wanted 1",
+            "redis loses settled slots when it restarts, without an append-only file: aof_enabled is 0, wanted 1",
         ),
         (
             "cluster-enabled yes",
@@ -146,13 +146,13 @@ async fn a_server_that_could_lose_slots_is_refused_and_says_why() {
     ] {
         let server = Redis::start_with(config).await.unwrap();
         let options = RedisStoreOptions::default();
-        let options = if allowed { options.allow_loss_on_restart() } else { options };
+        let options = options.with_loss_on_restart(allowed);
         let error = RedisStore::open(connect(&server).await, options).await.unwrap_err();
         assert_eq!(error.kind(), StoreErrorKind::Mismatch, "{config}");
         assert_eq!(error.to_string(), wanted);
     }
     let server = Redis::start_with("appendonly no").await.unwrap();
-    let options = RedisStoreOptions::default().allow_loss_on_restart();
+    let options = RedisStoreOptions::default().with_loss_on_restart(true);
     let store = RedisStore::open(connect(&server).await, options).await.unwrap();
     acquire(&store, &slot(1)).await;
 }

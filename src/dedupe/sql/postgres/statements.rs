@@ -1,4 +1,4 @@
-//! The statements of the store.
+//! The SQL of the store in PostgreSQL.
 //!
 //! Each slot is looked up by itself, in an index: joined otherwise, a table that is small beside the batch is read from
 //! end to end, as is one that has grown since it was analysed. `LATERAL` with `LIMIT` or `FOR UPDATE` leaves no choice,
@@ -6,10 +6,10 @@
 //!
 //! A table may have any name, and the names of the parts of a statement would hide it: those end in `$`, which no table's does.
 
-use crate::sql::{schema::Part, table_name::fill};
+use crate::sql::{render::render, schema::Part};
 use std::sync::Arc;
 
-/// The statements of a store, made for its table once.
+/// The statements of a store, rendered once for its table.
 #[derive(Debug)]
 pub(super) struct Statements {
     pub(super) table: String,
@@ -24,29 +24,29 @@ pub(super) struct Statements {
 
 impl Statements {
     pub(super) fn of(table: &str) -> Self {
-        let made = |statement: &str| fill(statement, table).into();
+        let rendered = |statement: &str| render(statement, table);
         Self {
             table: table.into(),
-            create: made(CREATE),
-            make: made(MAKE),
-            claim: made(CLAIM),
-            look: made(LOOK),
-            write: made(WRITE),
-            retentions: made(RETENTIONS),
-            purge: made(PURGE),
+            create: rendered(CREATE),
+            make: rendered(MAKE),
+            claim: rendered(CLAIM),
+            look: rendered(LOOK),
+            write: rendered(WRITE),
+            retentions: rendered(RETENTIONS),
+            purge: rendered(PURGE),
         }
     }
 }
 
-/// What [`CREATE`] makes.
+/// The parts created by [`CREATE`].
 pub(super) const PARTS: [Part; 3] =
     [Part::table("", &["consumer", "key", "fence"]), Part::sequence("_fence"), Part::index("_by_age")];
 
-/// A settled row is written without touching an index, in the room that its page has left: `retention` and `fence` are
-/// indexed and stay as they were claimed, and `since` is not. What was claimed long ago has a low fence, so of slots with one
-/// retention that is also the order in which they expire.
+/// Creates the table. Settling writes no index and uses the free space of the page: the indexed `retention` and `fence` stay
+/// as claimed, and `since` is not indexed. Old claims have low fences, so slots of one retention expire in the order of
+/// their fences.
 ///
-/// `{retention}` is the definition of its column. The sequence is not the table's own: it stays when that is dropped.
+/// `{retention}` is the definition of its column. The sequence is not owned by the table, so it survives dropping the table.
 const CREATE: &str = "
 CREATE SEQUENCE IF NOT EXISTS {table}_fence START WITH {start};
 CREATE TABLE IF NOT EXISTS {table} (
@@ -62,12 +62,12 @@ CREATE TABLE IF NOT EXISTS {table} (
 ) WITH (fillfactor = 70);
 CREATE INDEX IF NOT EXISTS {bare}_by_age ON {table} (retention, fence);
 COMMENT ON COLUMN {table}.state IS '0 free, 1 held, 2 settled';
-COMMENT ON COLUMN {table}.since IS 'end of the lease while held, else when it was settled or freed';
-COMMENT ON COLUMN {table}.retention IS 'how long it is remembered after that, in microseconds';";
+COMMENT ON COLUMN {table}.since IS 'end of the lease while held, else the time it was settled or freed';
+COMMENT ON COLUMN {table}.retention IS 'how long the slot is remembered after that, in microseconds';";
 
-/// Claims many slots at once that are not there: $1 consumers, $2 keys, $3 claimants, $4 leases in microseconds, $5
-/// [`ONCE`], $6 retention in microseconds. Answers those that it made, in their order. Who inserts the same one at the same time is waited for, in the
-/// order of the keys: so there is no circle of waiting.
+/// Claims slots that have no row: $1 consumers, $2 keys, $3 claimants, $4 leases in microseconds, $5 [`ONCE`], $6 retention in
+/// microseconds. Returns the inserted ones, in their order. It waits for concurrent inserts of the same slots, in the order
+/// of the keys, so there is no deadlock.
 const MAKE: &str = "
 INSERT INTO {table} AS slot (consumer, key, claimant, state, attempts, fence, since, retention)
 SELECT consumer, key, claimant, 1, 1, nextval('{table}_fence'), clock_timestamp() + lease * interval '1 microsecond', $6
@@ -80,12 +80,12 @@ WHERE is_there IS NULL
 ON CONFLICT (key, consumer) DO NOTHING
 RETURNING slot.key, slot.consumer, slot.fence";
 
-/// Claims many slots at once that are there: $1 consumers, $2 keys, $3 claimants, $4 leases, $5 retention, both in
-/// microseconds. What a slot was claimed with says whether it has expired. Answers for each the fence and the attempt of a grant, else the state of the slot and what is left of
-/// the lease.
+/// Claims slots that have a row: $1 consumers, $2 keys, $3 claimants, $4 leases, $5 retention, both in microseconds. The
+/// retention in the row decides whether the slot has expired. Returns for each the fence and attempt of a grant, otherwise
+/// the state of the slot and the rest of its lease.
 ///
-/// `seen` is what there is, in the snapshot of the statement. `open` are the rows that may be taken, by their newest
-/// version, and locked; one that another transaction has locked is skipped, and found held.
+/// `seen` are the rows in the snapshot of the statement. `open` are the rows that may be taken, in their newest version and
+/// locked; a row that another transaction has locked is skipped and reported as held.
 const CLAIM: &str = "
 WITH asked$ AS MATERIALIZED (
     SELECT * FROM unnest($1::text[], $2::bytea[], $3::uuid[], $4::bigint[]) WITH ORDINALITY
@@ -120,9 +120,8 @@ SELECT taken.fence, taken.attempts, CASE WHEN NOT has_expired THEN state END,
 FROM asked$ LEFT JOIN seen$ USING (n) LEFT JOIN taken$ AS taken USING (n)
 ORDER BY n";
 
-/// Writes many slots at once: $1 consumers, $2 keys, $3 fences, $4 whether it becomes free, $5 how many attempts are
-/// taken back, $6 [`ONCE`]. Answers the fences of those that are written. A row that another transaction has locked is
-/// left.
+/// Settles or frees slots: $1 consumers, $2 keys, $3 fences, $4 whether the slot becomes free, $5 how many attempts are taken
+/// back, $6 [`ONCE`]. Returns the fences of the rows written. Rows that another transaction has locked are skipped.
 const WRITE: &str = "
 WITH own$ AS MATERIALIZED (
     SELECT is_freed, taken_back, place
@@ -141,19 +140,19 @@ UPDATE {table} AS slot SET claimant = NULL, since = clock_timestamp(),
 FROM own$ AS own WHERE slot.ctid = own.place AND slot.ctid = ANY (ARRAY(SELECT place FROM own$))
 RETURNING slot.fence";
 
-/// Looks at many slots: $1 consumers, $2 keys. Answers the fence, the state and the attempts of each that is there.
+/// Reads slots: $1 consumers, $2 keys. Returns the fence, state and attempts of each row.
 const LOOK: &str = "
 SELECT slot.key, slot.consumer, slot.fence, slot.state, slot.attempts
 FROM unnest($1::text[], $2::bytea[]) AS asked (consumer, key) CROSS JOIN LATERAL (
     SELECT * FROM {table} AS slot WHERE slot.key = asked.key AND slot.consumer = asked.consumer LIMIT 1
 ) AS slot";
 
-/// Has a statement planned for each batch also when it is prepared by name. PostgreSQL keeps a plan only if it costs no
-/// more than those made for the arguments, and without knowing this one it expects a thousand times the rows. A plan that
-/// is kept may be of a time when the table was so small that it was best read from end to end, and stays as it grows.
+/// An argument that makes PostgreSQL plan a statement for each batch, even when it is prepared by name. PostgreSQL keeps a
+/// generic plan only if it costs no more than custom ones, and without knowing this argument it expects a thousand times the
+/// rows. A generic plan could date from a time when the table was small enough for a sequential scan, and persist as it grows.
 pub(super) const ONCE: i32 = 1;
 
-/// The retentions that slots have, each once, in microseconds: as many looks into the index.
+/// Reads the distinct retentions of all slots, in microseconds, with one index lookup for each.
 const RETENTIONS: &str = "
 WITH RECURSIVE kept$ AS (
     SELECT min(retention) AS retention FROM {table}
@@ -163,8 +162,8 @@ WITH RECURSIVE kept$ AS (
 )
 SELECT retention FROM kept$ WHERE retention IS NOT NULL";
 
-/// Removes those of the $1 oldest slots with a retention of $2 microseconds that have outlived it. One that is just being
-/// claimed again is locked, or has another date.
+/// Removes those of the $1 oldest slots with a retention of $2 microseconds that have outlived it. A slot that is just being
+/// claimed again is locked or has another date.
 const PURGE: &str = "
 WITH oldest$ AS MATERIALIZED (
     SELECT fence FROM {table} WHERE retention = $2 ORDER BY fence LIMIT $1

@@ -1,9 +1,9 @@
-//! The statements of the store.
+//! The SQL of the store in SQLite.
 
-use crate::sql::{schema::Part, table_name::fill};
+use crate::sql::{render::render, schema::Part};
 use std::sync::Arc;
 
-/// The statements of a store, made for its table once.
+/// The statements of a store, rendered once for its table.
 #[derive(Debug)]
 pub(super) struct Statements {
     pub(super) table: String,
@@ -17,31 +17,27 @@ pub(super) struct Statements {
 
 impl Statements {
     pub(super) fn of(table: &str) -> Self {
-        let made = |statement: &str| fill(statement, table).replace("{now}", NOW).into();
+        let rendered = |statement: &str| render(statement, table);
         Self {
             table: table.into(),
-            create: made(CREATE),
-            claim: made(CLAIM),
-            look: made(LOOK),
-            write: made(WRITE),
-            retentions: made(RETENTIONS),
-            purge: made(PURGE),
+            create: rendered(CREATE),
+            claim: rendered(CLAIM),
+            look: rendered(LOOK),
+            write: rendered(WRITE),
+            retentions: rendered(RETENTIONS),
+            purge: rendered(PURGE),
         }
     }
 }
 
-/// Milliseconds since 1970, which is what the clock of SQLite can tell. Rounded, since days are fractions here.
-const NOW: &str = "CAST((julianday('now') - 2440587.5) * 86400000 + 0.5 AS INTEGER)";
-
-/// What [`CREATE`] makes.
+/// The parts created by [`CREATE`].
 pub(super) const PARTS: [Part; 2] = [Part::table("", &["consumer", "key", "fence"]), Part::index("_by_age")];
 
-/// A row that is claimed is written anew: its number, which is never used twice, is the fence. What was claimed long
-/// ago has a low fence, so of rows with one retention that is also the order in which they expire, and every index ends in
-/// it.
+/// Creates the table. A claim replaces the row: its rowid, which is never used twice, is the fence. Old claims have low
+/// fences, so rows of one retention expire in the order of their fences, in which every index ends.
 ///
-/// `{retention}` is the definition of its column. Numbers begin at the time, so that none is used again after the table was
-/// dropped.
+/// `{retention}` is the definition of its column. Rowids begin at the current time, so that none is reused after the table
+/// was dropped.
 const CREATE: &str = "
 CREATE TABLE IF NOT EXISTS {table} (
     fence INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -50,16 +46,16 @@ CREATE TABLE IF NOT EXISTS {table} (
     claimant TEXT,
     state INTEGER NOT NULL CHECK (state BETWEEN 0 AND 2), -- 0 free, 1 held, 2 settled
     attempts INTEGER NOT NULL CHECK (attempts BETWEEN 0 AND 2147483647),
-    since INTEGER NOT NULL, -- ms since 1970: end of the lease while held, else when it was settled or freed
-    {retention}, -- ms that it is remembered after that
+    since INTEGER NOT NULL, -- ms since 1970: end of the lease while held, else the time it was settled or freed
+    {retention}, -- how many ms the slot is remembered after that
     UNIQUE (key, consumer)
 ) STRICT;
 CREATE INDEX IF NOT EXISTS {schema}{bare}_by_age ON \"{bare}\" (retention);
 INSERT INTO {schema}sqlite_sequence (name, seq) SELECT '{bare}', {now} * 1000
 WHERE NOT EXISTS (SELECT 1 FROM {schema}sqlite_sequence WHERE name = '{bare}');";
 
-/// Claims many slots at once: ?1 array of [consumer, key, claimant, lease], ?2 retention, both in milliseconds. Answers
-/// those that are granted. What a slot was claimed with says whether it has expired.
+/// Claims slots: ?1 array of [consumer, key, claimant, lease], ?2 retention, both in milliseconds. Returns the granted ones.
+/// The retention in the row decides whether a slot has expired.
 const CLAIM: &str = "
 INSERT OR REPLACE INTO {table} (consumer, key, claimant, state, attempts, since, retention)
 SELECT asked.consumer, asked.key, asked.claimant, 1,
@@ -76,7 +72,7 @@ WHERE slot.fence IS NULL OR slot.state = 0
     OR slot.since + slot.retention <= {now}
 RETURNING key, consumer, fence, attempts";
 
-/// Looks at many slots: ?1 array of [consumer, key]. What has expired is not there.
+/// Reads slots that have not expired: ?1 array of [consumer, key].
 const LOOK: &str = "
 SELECT slot.key, slot.consumer, state, fence, attempts, since - {now}
 FROM (
@@ -84,8 +80,8 @@ FROM (
 ) AS asked CROSS JOIN {table} AS slot ON slot.key = asked.key AND slot.consumer = asked.consumer
 WHERE slot.since + slot.retention > {now}";
 
-/// Writes many slots at once: ?1 array of [consumer, key, fence, becomes free, attempts taken back]. Answers the
-/// fences of those that are written.
+/// Settles or frees slots: ?1 array of [consumer, key, fence, becomes free, attempts taken back]. Returns the fences of the
+/// rows written.
 const WRITE: &str = "
 UPDATE {table} AS slot SET claimant = NULL, since = {now},
     state = iif(asked.is_freed, 0, 2), attempts = max(attempts - asked.taken_back, 0)
@@ -97,7 +93,7 @@ FROM (
 WHERE slot.fence = asked.fence AND slot.key = asked.key AND slot.consumer = asked.consumer AND slot.state = 1
 RETURNING fence";
 
-/// The retentions that slots have, each once, in milliseconds: as many looks into the index.
+/// Reads the distinct retentions of all slots, in milliseconds, with one index lookup for each.
 const RETENTIONS: &str = "
 WITH RECURSIVE kept$ (retention) AS (
     SELECT min(retention) FROM {table}
@@ -119,7 +115,7 @@ mod tests {
     use super::*;
     use sqlx::{AssertSqlSafe, SqlitePool};
 
-    /// SQLite plans without looking at the rows, so that an empty table shows what a table of millions gets.
+    /// SQLite plans without looking at the rows, so an empty table gets the same plan as one of millions.
     #[tokio::test]
     async fn no_statement_reads_the_whole_table() {
         let pool = SqlitePool::connect("sqlite::memory:").await.unwrap();
