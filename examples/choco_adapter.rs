@@ -22,7 +22,7 @@ use tokio::{
 };
 use tracing_subscriber::EnvFilter;
 
-/// How often it says how it is doing.
+/// The interval of its status reports.
 const LOOKS_EVERY: Duration = Duration::from_secs(60);
 /// The broker is asked every 5 s and has 2 s to answer: one that was silent for longer than this is not
 /// there, whatever the connection says.

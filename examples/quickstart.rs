@@ -134,7 +134,7 @@ async fn publish(bridge: &EventBridge, say: &impl Fn(String)) -> Result<Counts, 
     Ok(counts)
 }
 
-/// What stands for the consumer's business.
+/// A stand-in for the work of a real consumer.
 #[derive(Default)]
 struct Adapter {
     vault_is_up: Arc<AtomicBool>,

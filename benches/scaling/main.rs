@@ -1,4 +1,5 @@
-//! What an event costs as things grow, on a real server: `cargo bench -p benches --bench scaling -- [PART] [--json] [--svg PATH]`.
+//! The cost of an event as things grow, on a real server:
+//! `cargo bench -p benches --bench scaling -- [PART] [--json] [--svg PATH]`.
 //!
 //! PART is what grows: `Backlog`, `Domains`, `Consumers` or `Known keys`, or a part of that. From the environment are taken `ROUNDS` (3), `EVENTS` (20000: how
 //! many are consumed where the backlog is not what grows), and the last points of the axes: `BACKLOG` (1000000),

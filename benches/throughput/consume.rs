@@ -119,7 +119,7 @@ pub(crate) async fn pull_parse_ack(consumer: &Consumer<pull::Config>, count: usi
     Ok(())
 }
 
-/// What raw use would parse.
+/// The part of an event that raw use would parse.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[allow(dead_code, reason = "parsed for its cost")]

@@ -1,4 +1,4 @@
-//! What a store in a key-value bucket cannot do without.
+//! The writes that a store in a key-value bucket needs at least.
 
 use crate::{
     Bench, Failure,

@@ -66,7 +66,7 @@ async fn connected() -> Result<DeadLetters, Failure> {
     Ok(EventBridge::new(client, source).watching(watch).dead_letters())
 }
 
-/// Whether all of it was done.
+/// Carries out a command, and returns whether all of it succeeded.
 async fn obey(dead_letters: &DeadLetters, command: Command, output: &mut Output) -> Result<bool, Failure> {
     match command {
         Command::List(filter) => list(dead_letters, &filter, output).await.map(|()| true),

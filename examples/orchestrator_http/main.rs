@@ -80,9 +80,9 @@ use tracing_subscriber::EnvFilter;
 
 type Failure = Box<dyn Error + Send + Sync>;
 
-/// How long requests that are under way may take when the service is asked to stop.
+/// The time limit of running requests when the service is asked to stop.
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(10);
-/// How long the publishing of their events may take then.
+/// The time limit of publishing their events then.
 const DRAIN_GRACE: Duration = Duration::from_secs(5);
 
 #[tokio::main]

@@ -1,4 +1,4 @@
-//! What the service does: each command is one transaction that changes the state and enqueues the event.
+//! The commands: each is one transaction that changes the state and enqueues the event.
 //!
 //! A command that finds the state it asks for changes nothing and announces nothing, so every request may be repeated.
 
@@ -232,7 +232,7 @@ impl Orchestrator {
     }
 }
 
-/// What is said about the resolution of a gate, beside its outcome.
+/// The optional details of the resolution of a gate.
 #[derive(Debug, Default)]
 pub(crate) struct GateDetails {
     pub(crate) reason: Option<String>,

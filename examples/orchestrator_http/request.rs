@@ -1,4 +1,4 @@
-//! What is read from a request: every part of it is hostile until it has become a value of the domain.
+//! The parsing of requests: every part is hostile until it has become a value of the domain.
 
 use crate::{api::Service, problem::Problem};
 use axum::{
@@ -12,7 +12,7 @@ use std::{str::FromStr, sync::Arc};
 use stratt_event_bridge::{GateName, ParseError, RunId, UnitUri};
 use tokio::time::timeout;
 
-/// How large a body may be, in bytes.
+/// The maximum size of a body, in bytes.
 pub(crate) const MAX_BODY: usize = 256 * 1024;
 
 /// A body that is a JSON object. None at all stands for an empty object.

@@ -17,7 +17,7 @@ use tokio::{
     time::timeout,
 };
 
-/// How long a connection that has no request under way has to send the rest of an answer, when the service
+/// The time limit for a connection without a running request to send the rest of an answer, when the service
 /// stops.
 const LINGER: Duration = Duration::from_millis(500);
 

@@ -1,4 +1,4 @@
-//! What the environment says.
+//! The settings from the environment.
 
 use crate::{Failure, connect::variable, database_url::DatabaseUrl, streams::Streams};
 use clap::Parser;
@@ -24,7 +24,7 @@ Without NATS_URL it starts a nats-server that ends with it.";
 /// Where the service listens, and what it works with.
 pub(crate) struct Settings {
     pub(crate) http_addr: String,
-    /// How long a caller has for the head of a request, and again for its body.
+    /// The time limit of the head of a request, and again of its body.
     pub(crate) read_timeout: Duration,
     pub(crate) database: DatabaseUrl,
     pub(crate) streams: Streams,

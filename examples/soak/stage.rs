@@ -16,7 +16,7 @@ use stratt_event_bridge::{
 };
 use tempfile::TempDir;
 
-/// How long the last events may take once all is healed: a source that failed often waits long before it tries again.
+/// The time limit of the last events after the last fault: a source that failed often waits long before it tries again.
 const ANSWERED_WITHIN: Duration = Duration::from_secs(240);
 
 pub struct Stage {

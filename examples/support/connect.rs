@@ -21,7 +21,7 @@ Connects as the command `nats` does:
   NATS_CERT NATS_KEY  files with the certificate and key of the client; ask for TLS
   NATS_INBOX_PREFIX   where answers are received, by default _INBOX";
 
-/// How long one server may take to answer.
+/// The time limit of the answer of one server.
 const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 
 /// The servers of `NATS_URL`, or those of `default`.
@@ -114,7 +114,7 @@ fn wrong(variable: &'static str, problem: impl Into<String>) -> NotConnected {
     NotConnected::Setting { variable, problem: problem.into() }
 }
 
-/// Why there is no connection.
+/// The reason why there is no connection.
 #[derive(Debug)]
 pub(crate) enum NotConnected {
     /// A variable of the environment is not what it must be.

@@ -15,7 +15,7 @@ pub(crate) struct Servers {
 /// User and password, or a token.
 pub(crate) type Login = (String, Option<String>);
 
-/// Why a list of servers is none. It quotes nothing: in a URL that is not one, anything may be the password.
+/// The reason why a list of servers is invalid. It quotes nothing: any part of an invalid URL may be the password.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum NoServers {
     /// A server, by its place in the list, is no address.
@@ -31,7 +31,7 @@ impl Servers {
         self.addresses.clone()
     }
 
-    /// What stood before the `@`.
+    /// Returns the credentials that stood before the `@`.
     pub(crate) fn login(&self) -> Option<Login> {
         self.login.clone()
     }

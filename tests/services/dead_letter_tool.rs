@@ -22,7 +22,7 @@ fn tool(url: &str, arguments: &str) -> Command {
     command
 }
 
-/// How it ended, and what it wrote.
+/// The exit code and the output of the tool.
 async fn run(url: &str, arguments: &str) -> (i32, String, String) {
     said(tool(url, arguments).output().await.unwrap())
 }

@@ -39,7 +39,7 @@ impl TestDatabase {
     }
 }
 
-/// What a consumer of Choco has received.
+/// The events that a consumer of Choco has received.
 #[derive(Clone, Default)]
 struct Received(Arc<Mutex<Vec<(IdempotencyKey, AnyEvent)>>>);
 

@@ -19,7 +19,7 @@ async fn service(stage: &Stage, folder: &TempDir, read_timeout: &str) -> Orchest
     Orchestrator::start_with(&settings).await
 }
 
-/// What is answered until the service closes the connection.
+/// Returns everything that the service sends until it closes the connection.
 async fn answer(connection: &mut TcpStream) -> String {
     let mut answer = Vec::new();
     timeout(Duration::from_secs(30), connection.read_to_end(&mut answer))

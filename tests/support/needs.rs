@@ -1,4 +1,4 @@
-//! What becomes of a test whose program cannot be had.
+//! The treatment of a test whose program is missing.
 
 use std::{
     env, fs,
@@ -38,7 +38,7 @@ pub fn is_missing(program: Program) -> bool {
     true
 }
 
-/// Whether no test of this run has failed for the want of it, or this one has and is tried again.
+/// Returns whether no test of this run has failed for the want of it, or this one has and is tried again.
 fn is_first(program: Program) -> bool {
     static FAILED: Mutex<Vec<Program>> = Mutex::new(Vec::new());
     // A run of cargo-nextest has a process for each test.

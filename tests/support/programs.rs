@@ -1,7 +1,7 @@
 use std::{ffi::OsStr, process::Stdio};
 use tokio::process::Command;
 
-/// What the programs of the repository read from the environment, beside `PATH` and the like.
+/// The variables that the programs of the repository read, beside `PATH` and the like.
 const VARIABLES: [&str; 17] = [
     "DATABASE_URL",
     "DURABLE",

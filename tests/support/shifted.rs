@@ -6,7 +6,7 @@ use tokio::{
 };
 use tokio_util::task::AbortOnDropHandle;
 
-/// What a time looks like in what a server sends: digits, where there are zeros.
+/// The form of a time in the answers of a server: digits, where there are zeros.
 const LOOKS: &[u8] = b"0000-00-00T00:00:00";
 const TIME: &[BorrowedFormatItem<'_>] = format_description!("[year]-[month]-[day]T[hour]:[minute]:[second]");
 

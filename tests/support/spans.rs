@@ -45,7 +45,7 @@ impl Spans {
 }
 
 impl Span {
-    /// What a field holds; a field that was never recorded is empty.
+    /// Returns the value of a field; a field that was never recorded is empty.
     pub fn get(&self, field: &str) -> &str {
         self.fields.get(field).map_or("", String::as_str)
     }
