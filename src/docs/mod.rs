@@ -1,4 +1,4 @@
-//! The longer texts.
+//! The guides.
 
 #[doc = include_str!("delivery.md")]
 pub mod delivery {}
@@ -9,7 +9,7 @@ pub mod dedupe {}
 #[doc = include_str!("dead_letters.md")]
 pub mod dead_letters {}
 
-/// With the feature `outbox` and that of a database.
+/// With the features `postgres` and `sqlite`.
 #[cfg(all(feature = "postgres", feature = "sqlite"))]
 #[doc = include_str!("outbox.md")]
 pub mod outbox {}
@@ -33,7 +33,7 @@ pub mod comparing {}
 #[doc = include_str!("architecture.md")]
 pub mod architecture {}
 
-/// The examples of the README compile.
+/// Compiles the examples of README.
 #[cfg(doctest)]
 #[doc = include_str!("../../README.md")]
 pub mod readme {}

@@ -114,4 +114,9 @@ fn the_front_page_has_every_feature() {
         .flat_map(|cell| cell.split('`').skip(1).step_by(2).map(str::to_owned).collect::<Vec<_>>())
         .collect();
     assert_eq!(told, known);
+    let readme = fs::read_to_string(support::root().join("README.md")).unwrap();
+    assert!(
+        readme
+            .contains(table.split("\n\n").map(str::trim).find(|part| part.starts_with("| feature")).unwrap())
+    );
 }
