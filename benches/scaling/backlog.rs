@@ -1,4 +1,4 @@
-//! How many events wait in the stream.
+//! The cost by the number of events that wait in the stream.
 
 use crate::{Bench, Failure, chart::Chart, costs::Costs, decades, drain::Drain, setting};
 

@@ -1,8 +1,8 @@
-//! What is measured, in the form that is printed and drawn.
+//! Measurements in the form that is printed and drawn.
 
 pub(crate) struct Chart {
     pub(crate) title: &'static str,
-    /// What grows, along a logarithmic axis.
+    /// The growing quantity, along a logarithmic axis.
     pub(crate) growing: &'static str,
     pub(crate) unit: &'static str,
     pub(crate) lines: Vec<Line>,

@@ -1,4 +1,4 @@
-//! How many consumers of one process share a durable and a store.
+//! The cost by the number of consumers of one process that share a durable and a store.
 
 use crate::{Bench, Failure, chart::Chart, costs::Costs, drain::Drain, setting};
 

@@ -1,4 +1,4 @@
-//! What an event costs as something grows: the wall time and the client's CPU time.
+//! The costs of an event: wall time and the client's CPU time.
 
 use crate::{
     Bench, Failure,

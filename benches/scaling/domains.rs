@@ -29,7 +29,7 @@ pub(crate) async fn measure(bench: &Bench) -> Result<Vec<Chart>, Failure> {
 struct Pair {
     bridge: Line,
     raw: Line,
-    /// Of the point that is being measured.
+    /// The names of the domains of the point that is being measured.
     times: (Vec<f64>, Vec<f64>),
 }
 

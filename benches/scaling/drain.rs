@@ -17,11 +17,11 @@ use tokio_util::sync::CancellationToken;
 const DURABLE: &str = "scaling";
 const IN_FLIGHT: usize = 1024;
 
-/// How the stream is drained, with dedupe in memory.
+/// The settings of one drain of the stream, with dedupe in memory.
 pub(crate) struct Drain {
     pub(crate) events: usize,
     pub(crate) consumers: usize,
-    /// How many domains the consumers name; none is all.
+    /// The number of domains that the consumers name; none is all.
     pub(crate) named_domains: usize,
 }
 

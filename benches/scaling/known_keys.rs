@@ -1,4 +1,4 @@
-//! How many keys a store in memory knows.
+//! The cost by the number of keys that a store in memory knows.
 
 use crate::{
     Failure,
@@ -107,7 +107,7 @@ impl Growing {
     }
 }
 
-/// What this process has in memory; known on Linux only.
+/// Returns the memory of this process; known on Linux only.
 fn resident_bytes() -> f64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));

@@ -1,4 +1,4 @@
-//! What the server and its client need for the same events, without parsing and dedupe.
+//! The cost of the same events for the server and its client, without parsing and dedupe.
 
 use crate::{Bench, Failure, bench::domain};
 use async_nats::jetstream::consumer::pull;

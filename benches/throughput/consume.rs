@@ -23,7 +23,7 @@ use uuid::Uuid;
 pub(crate) const RAW: &str = "raw";
 pub(crate) const BRIDGE: &str = "bridge";
 
-/// A consumer that is told when it has handled so many.
+/// A consumer that stops when it has handled this many.
 pub(crate) struct Counted {
     consumer: DurableConsumer,
     all_handled: CancellationToken,
@@ -105,7 +105,7 @@ impl Counted {
     }
 }
 
-/// Pulls of 1000, a plain typed parse, a single ack.
+/// Consumes by pulls of 1000, a plain typed parse and a single ack.
 pub(crate) async fn pull_parse_ack(consumer: &Consumer<pull::Config>, count: usize) -> Result<(), Failure> {
     // The client may stall until a pull expires.
     let pulls = consumer.stream().max_messages_per_batch(1000).expires(Duration::from_secs(5));
@@ -119,7 +119,7 @@ pub(crate) async fn pull_parse_ack(consumer: &Consumer<pull::Config>, count: usi
     Ok(())
 }
 
-/// What raw use would parse.
+/// The part of an event that raw use would parse.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[allow(dead_code, reason = "parsed for its cost")]

@@ -13,7 +13,7 @@ use stratt_event_bridge::{Envelope, EventBridge, UnitPublished, async_nats};
 const SUBJECT: &str = "strat.dev.unit.published";
 
 impl Bench {
-    /// What raw use has in hand: bytes and their message id.
+    /// Returns events as raw use has them: bytes and their message id.
     pub(crate) fn messages(&self, count: usize) -> Result<Vec<(String, Bytes)>, Failure> {
         let envelopes = self.envelopes(count)?.into_iter();
         envelopes.map(|e| Ok((e.idempotency_key().to_string(), e.encode()?.into()))).collect()

@@ -7,7 +7,7 @@ use std::fmt;
 type Pair = (Sample, Sample);
 type Side = fn(&Pair) -> &Sample;
 
-/// What was measured, by part, in the order of their first round.
+/// The measurements by part, in the order of their first round.
 #[derive(Default)]
 pub(crate) struct Table {
     parts: Vec<(String, Vec<Pair>)>,

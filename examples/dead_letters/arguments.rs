@@ -1,4 +1,4 @@
-//! What the command line says.
+//! The command line.
 
 use crate::connect;
 use clap::{Args, CommandFactory, Parser, Subcommand, error::ErrorKind};
@@ -68,13 +68,13 @@ pub(crate) struct Chosen {
 /// Which dead letters are meant: those that match everything that is set.
 #[derive(Debug, Args, Default, PartialEq)]
 pub(crate) struct Filter {
-    /// Of this consumer
+    /// Dead letters of this consumer
     #[arg(long)]
     consumer: Option<ConsumerName>,
-    /// Of this domain
+    /// Dead letters of this domain
     #[arg(long)]
     domain: Option<Domain>,
-    /// Of this event type, such as unit.published
+    /// Dead letters of this event type, such as unit.published
     #[arg(long = "type", value_name = "TYPE")]
     event_type: Option<EventType>,
     /// exhausted, rejected or invalid
@@ -89,7 +89,7 @@ pub(crate) struct Filter {
 }
 
 impl Filter {
-    /// What the library filters by.
+    /// Returns the part of the filter that the library applies.
     pub(crate) fn of_library(&self) -> DeadLetterFilter {
         let mut filter = DeadLetterFilter::default();
         if let Some(consumer) = &self.consumer {
@@ -107,7 +107,7 @@ impl Filter {
         filter
     }
 
-    /// What it does not: a record without a time is neither before nor after any.
+    /// Applies the rest: a record without a time is neither before nor after any.
     pub(crate) fn accepts(&self, letter: &DeadLetter) -> bool {
         let time = letter.time();
         self.before.is_none_or(|before| time.is_some_and(|time| time < before))

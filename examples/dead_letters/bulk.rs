@@ -16,7 +16,7 @@ use stratt_event_bridge::{
 
 type Done = Result<Option<PublishReceipt>, DeadLetterError>;
 
-/// What is done with each.
+/// The operation on each dead letter.
 pub(crate) struct Work {
     done: &'static str,
     planned: &'static str,
@@ -37,7 +37,7 @@ pub(crate) const DISCARD: Work = Work {
     },
 };
 
-/// Whether all of it was done. A reader that has gone does not stop it halfway.
+/// Works through all of it, and returns whether all succeeded. A reader that has gone does not stop it halfway.
 pub(crate) async fn run(
     dead_letters: &DeadLetters,
     work: &Work,

@@ -4,7 +4,7 @@
 //! cargo run -p examples --example dead_letters -- list --reason exhausted
 //! cargo run -p examples --example dead_letters -- show 17
 //! cargo run -p examples --example dead_letters -- redrive 17 18
-//! cargo run -p examples --example dead_letters -- redrive --all --consumer choco-catalogue        # says what it would do
+//! cargo run -p examples --example dead_letters -- redrive --all --consumer choco-catalogue  # lists what it would do
 //! cargo run -p examples --example dead_letters -- redrive --all --consumer choco-catalogue --yes  # does it
 //! ```
 //!
@@ -66,7 +66,7 @@ async fn connected() -> Result<DeadLetters, Failure> {
     Ok(EventBridge::new(client, source).with_connection_watch(watch).dead_letters())
 }
 
-/// Whether all of it was done.
+/// Carries out a command, and returns whether all of it succeeded.
 async fn obey(dead_letters: &DeadLetters, command: Command, output: &mut Output) -> Result<bool, Failure> {
     match command {
         Command::List(filter) => list(dead_letters, &filter, output).await.map(|()| true),
@@ -93,7 +93,7 @@ async fn list(dead_letters: &DeadLetters, filter: &Filter, output: &mut Output) 
     Ok(())
 }
 
-/// An error with its causes, on one line. What it quotes was written by others.
+/// Returns an error with its causes, on one line. Parts of it may be quoted from messages.
 fn chain(error: &(dyn Error + 'static)) -> String {
     let mut line = error.to_string();
     let mut cause = error.source();

@@ -1,4 +1,4 @@
-//! Standard output, which may be closed by whoever reads it.
+//! Standard output, which its reader may close at any time.
 
 use crate::{letter::Shown, text};
 use serde::Serialize;
@@ -12,7 +12,7 @@ pub(crate) struct Output {
     is_closed: bool,
 }
 
-/// What became of one dead letter.
+/// The outcome for one dead letter.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Outcome {
@@ -33,7 +33,7 @@ impl Output {
         Self { is_json, is_closed: false }
     }
 
-    /// Whether the reader has gone, as `head` does.
+    /// Returns whether the reader has gone, as `head` does.
     pub(crate) fn is_closed(&self) -> bool {
         self.is_closed
     }

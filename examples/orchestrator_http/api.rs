@@ -21,16 +21,16 @@ use std::{sync::Arc, time::Duration};
 use stratt_event_bridge::{EventBridge, Fingerprint, GateOutcome, ResourceUri, UnitUri};
 use tokio::time::timeout;
 
-/// How long a request may take, beside the reading of its body.
+/// The time limit of a request, beside the reading of its body.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(15);
 
-/// What the routes work with.
+/// The state that the routes share.
 #[derive(Debug)]
 pub(crate) struct Service {
     pub(crate) orchestrator: Orchestrator,
     pub(crate) bridge: EventBridge,
     pub(crate) streams: Streams,
-    /// How long a body may take to come: a caller that sends slowly holds nothing for long.
+    /// The time limit of a body: a caller that sends slowly holds nothing for long.
     pub(crate) read_timeout: Duration,
 }
 
@@ -73,7 +73,7 @@ async fn counted(State(service): App, request: Request, next: Next) -> Response 
     response
 }
 
-/// What a command answers: what it was about, and the event, or null where there was nothing new to announce.
+/// The answer to a command: its subject, and the event, or null where there was nothing new to announce.
 #[derive(Serialize)]
 struct Answer<T> {
     #[serde(flatten)]

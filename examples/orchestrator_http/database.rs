@@ -20,7 +20,7 @@ const SCHEMA: &str = include_str!("schema.sql");
 const UNIT: &str = "SELECT content, fingerprint, status, reason, successor, found FROM units WHERE uri = $1";
 /// Transactions of one unit run one after the other, those of a unit that does not exist yet included.
 const LOCK: &str = "SELECT pg_advisory_xact_lock(hashtextextended($1, 0))";
-/// How long a request waits for a connection.
+/// The time limit of waiting for a connection.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
 
 type Row = (String, String, String, Option<String>, Option<String>, Option<String>);
@@ -96,7 +96,7 @@ impl Database {
         on!(pool self, |pool| pool.close().await);
     }
 
-    /// Whether it answers.
+    /// Checks that the database answers.
     pub(crate) async fn ping(&self) -> Result<(), sqlx::Error> {
         on!(pool self, |pool| sqlx::query("SELECT 1").execute(pool).await.map(drop))
     }
@@ -227,7 +227,7 @@ impl Transaction {
     }
 }
 
-/// Somebody else may have written the row: what cannot be read is an error, not a panic.
+/// Another program may have written the row: a value that cannot be read is an error, not a panic.
 fn read(uri: &UnitUri, row: Row) -> Result<Unit, sqlx::Error> {
     let (content, fingerprint, status, reason, successor, found) = row;
     Ok(Unit {

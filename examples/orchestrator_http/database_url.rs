@@ -55,7 +55,7 @@ const PARAMETERS: &[&str] = &[
     "user",
 ];
 
-/// Whether nothing behind the host can be the rest of a password with a slash or the like in it, and all is
+/// Returns whether nothing behind the host can be the rest of a password with a slash or the like in it, and all is
 /// known.
 fn is_plain(rest: &str) -> bool {
     let Some(rest) = rest.strip_prefix("//") else { return false };

@@ -1,4 +1,4 @@
-//! What operators ask: whether the service can work, and how much it does.
+//! Readiness and metrics, for operators.
 
 use crate::api::Service;
 use axum::{
@@ -12,10 +12,10 @@ use std::{sync::Arc, time::Duration};
 use stratt_event_bridge::async_nats::connection;
 use tokio::time::timeout;
 
-/// How long a part may take to answer before it counts as not answering.
+/// The time limit of the answer of each part.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(2);
 
-/// What each part said: `ok`, or what is wrong.
+/// The state of each part: `ok`, or the problem.
 #[derive(Serialize)]
 struct Readiness {
     database: String,

@@ -1,4 +1,4 @@
-//! What is counted, as Prometheus reads it.
+//! Counters in the format of Prometheus.
 
 use std::{
     collections::BTreeMap,

@@ -1,4 +1,4 @@
-//! What the service does: each command is one transaction that changes the state and enqueues the event.
+//! The commands: each is one transaction that changes the state and enqueues the event.
 //!
 //! A command that finds the state it asks for changes nothing and announces nothing, so every request may be repeated.
 
@@ -37,7 +37,7 @@ pub(crate) struct Announced {
 }
 
 impl Orchestrator {
-    /// Publishes new content, or content that was deprecated, and restores content that somebody changed.
+    /// Publishes new content, or content that was deprecated, and restores content that was changed elsewhere.
     /// The flag says whether the unit is new.
     pub(crate) async fn publish(
         &self,
@@ -232,7 +232,7 @@ impl Orchestrator {
     }
 }
 
-/// What is said about the resolution of a gate, beside its outcome.
+/// The optional details of the resolution of a gate.
 #[derive(Debug, Default)]
 pub(crate) struct GateDetails {
     pub(crate) reason: Option<String>,

@@ -1,4 +1,4 @@
-//! What is read from a request: every part of it is hostile until it has become a value of the domain.
+//! The parsing of requests: every part is hostile until it has become a value of the domain.
 
 use crate::{api::Service, problem::Problem};
 use axum::{
@@ -12,7 +12,7 @@ use std::{str::FromStr, sync::Arc};
 use stratt_event_bridge::{GateName, ParseError, RunId, UnitUri};
 use tokio::time::timeout;
 
-/// How large a body may be, in bytes.
+/// The maximum size of a body, in bytes.
 pub(crate) const MAX_BODY: usize = 256 * 1024;
 
 /// A body that is a JSON object. None at all stands for an empty object.
@@ -24,7 +24,7 @@ impl<T: DeserializeOwned> FromRequest<Arc<Service>> for Body<T> {
 
     async fn from_request(request: Request, service: &Arc<Service>) -> Result<Self, Problem> {
         let media_type = request.headers().get(CONTENT_TYPE).cloned();
-        // As far as the caller says how much is to come, nobody waits for it.
+        // A body that announces its size is refused before it is read.
         if usize::try_from(request.body().size_hint().lower()).is_ok_and(|bytes| bytes > MAX_BODY) {
             let detail = format!("body has more than {MAX_BODY} bytes");
             return Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, detail));

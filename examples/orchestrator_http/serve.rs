@@ -17,7 +17,7 @@ use tokio::{
     time::timeout,
 };
 
-/// How long a connection that has no request under way has to send the rest of an answer, when the service
+/// The time limit for a connection without a running request to send the rest of an answer, when the service
 /// stops.
 const LINGER: Duration = Duration::from_millis(500);
 
@@ -70,7 +70,7 @@ async fn connection(
     while timeout(LINGER, serving.as_mut()).await.map(log).is_err() && is_under_way.load(Ordering::Relaxed) {}
 }
 
-/// A caller that broke off or sent something else than HTTP is nobody's fault here.
+/// A caller that broke off or sent something else than HTTP is no error of the service.
 fn log(ended: Result<(), hyper::Error>) {
     if let Err(error) = ended {
         tracing::debug!(%error, "connection has ended");

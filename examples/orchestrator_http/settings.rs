@@ -1,4 +1,4 @@
-//! What the environment says.
+//! The settings from the environment.
 
 use crate::{Failure, connect::variable, database_url::DatabaseUrl, streams::Streams};
 use clap::Parser;
@@ -17,14 +17,14 @@ Reads from the environment:
   DATABASE_URL        postgres://... or sqlite:path, by default a file in the folder for temporary files
   NATS_REPLICAS       how many servers keep each stream, by default 1
   STREAMS             provision (default): creates the streams unless they are there
-                      check: somebody else provisions them
+                      check: they are provisioned elsewhere
   RUST_LOG            level of the log, by default info
 Without NATS_URL it starts a nats-server that ends with it.";
 
 /// Where the service listens, and what it works with.
 pub(crate) struct Settings {
     pub(crate) http_addr: String,
-    /// How long a caller has for the head of a request, and again for its body.
+    /// The time limit of the head of a request, and again of its body.
     pub(crate) read_timeout: Duration,
     pub(crate) database: DatabaseUrl,
     pub(crate) streams: Streams,

@@ -11,14 +11,14 @@ pub(crate) struct Unit {
     pub(crate) uri: UnitUri,
     /// As it is stored, which may not be what was published.
     pub(crate) content: String,
-    /// Of what was published.
+    /// The fingerprint of the published content.
     pub(crate) fingerprint: Fingerprint,
     pub(crate) status: Status,
-    /// Why it is deprecated.
+    /// The reason of its deprecation.
     pub(crate) reason: Option<String>,
-    /// What to use instead.
+    /// The unit to use instead.
     pub(crate) successor: Option<UnitUri>,
-    /// Of the content that the last verification found.
+    /// The fingerprint of the content that the last verification found.
     pub(crate) found: Option<Fingerprint>,
 }
 
@@ -42,7 +42,7 @@ impl Status {
     }
 }
 
-/// What the last verification found.
+/// The result of the last verification.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Integrity {
@@ -80,7 +80,7 @@ impl Unit {
         }
     }
 
-    /// What somebody has made something else than JSON is shown as a text.
+    /// Returns the content as JSON; content that was changed into something else is shown as a text.
     fn content_as_json(&self) -> Option<Box<RawValue>> {
         RawValue::from_string(self.content.clone()).or_else(|_| to_raw_value(&self.content)).ok()
     }

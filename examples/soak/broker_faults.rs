@@ -1,4 +1,4 @@
-//! What happens to the servers.
+//! The faults of the servers.
 
 use crate::{Failure, report::Injected};
 use std::time::{Duration, Instant};
@@ -25,7 +25,7 @@ impl BrokerFaults {
         self.injected.clone()
     }
 
-    /// One fault after the other, each healed before the next; only ever one server is away, or all of them.
+    /// Injects one fault after the other, each healed before the next; either one server is down, or all of them.
     pub async fn inject(&mut self, cluster: &mut NatsCluster, end: Instant) -> Result<(), Failure> {
         loop {
             sleep(Duration::from_millis(self.random.u64(2000..8000))).await;

@@ -14,7 +14,7 @@ use std::{
 };
 
 const CHILDREN: usize = 3;
-/// How long a child may take to drain.
+/// The time limit for a child to drain.
 const DRAINED_WITHIN: Duration = Duration::from_secs(30);
 
 pub struct Children {
@@ -23,7 +23,7 @@ pub struct Children {
     is_ordered: bool,
     journal_path: PathBuf,
     journal: Journal,
-    /// Those that ended although nobody told them to.
+    /// Reports of those that ended without being asked to.
     ended_by_themselves: Vec<String>,
 }
 
@@ -65,7 +65,7 @@ impl Children {
         Ok(OpenOptions::new().create(true).append(true).open(path)?)
     }
 
-    /// Starts those again that ended.
+    /// Replaces those that have ended.
     pub fn restart_ended(&mut self) {
         for index in 0..self.processes.len() {
             let Some(child) = self.processes.get_mut(index) else { continue };
@@ -87,7 +87,7 @@ impl Children {
         random.usize(..self.processes.len())
     }
 
-    /// SIGKILL, and another takes its place.
+    /// Kills it (SIGKILL) and starts another in its place.
     pub fn kill(&mut self, index: usize) -> Result<(), Failure> {
         let Some(child) = self.processes.get_mut(index) else { return Ok(()) };
         self.journal.crashed(child.id())?;
@@ -97,7 +97,7 @@ impl Children {
         Ok(())
     }
 
-    /// SIGTERM; waits until it has drained, and another takes its place.
+    /// Stops it (SIGTERM), waits until it has drained, and starts another in its place.
     pub async fn stop_one(&mut self, index: usize) -> Result<(), Failure> {
         self.signal(index, "-TERM")?;
         self.wait_for(index).await?;
@@ -105,7 +105,7 @@ impl Children {
         Ok(())
     }
 
-    /// SIGSTOP or SIGCONT.
+    /// Sends a signal to it, such as SIGSTOP or SIGCONT.
     pub fn signal(&self, index: usize, signal: &str) -> Result<(), Failure> {
         if let Some(child) = self.processes.get(index) {
             Command::new("kill").args([signal, &child.id().to_string()]).status()?;
@@ -137,7 +137,7 @@ impl Children {
         }
     }
 
-    /// Stops all, and says which ended in a way they should not have.
+    /// Stops all, and returns reports of those that ended unexpectedly.
     pub async fn stop(mut self) -> Result<Vec<String>, Failure> {
         for index in 0..self.processes.len() {
             self.signal(index, "-TERM")?;

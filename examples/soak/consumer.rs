@@ -1,4 +1,4 @@
-//! One of the consumer processes: this very program, started by itself.
+//! A consumer process: this very program, started by itself.
 
 use crate::{Failure, network::connect};
 use ledger::{Journal, Ledger, WitnessStore};
@@ -14,17 +14,17 @@ pub const DURABLE: &str = "soak";
 pub const URLS: &str = "SOAK_URLS";
 pub const JOURNAL: &str = "SOAK_JOURNAL";
 pub const ORDERED: &str = "SOAK_ORDERED";
-/// It could not start, since the broker was away: its supervisor tries again.
+/// The exit code of a consumer that could not start without a broker: its supervisor tries again.
 pub const COULD_NOT_START: u8 = 3;
 
-/// Where the broker and the journal are.
+/// The settings of a child.
 pub struct Given {
     urls: Vec<String>,
     journal: PathBuf,
     order: Order,
 }
 
-/// What the parent process gave, if this is a child.
+/// Returns the settings from the parent process, if this is a child.
 pub fn given() -> Option<Given> {
     let urls = std::env::var(URLS).ok()?.split(',').map(ToOwned::to_owned).collect();
     let order = if std::env::var(ORDERED).ok()? == "true" { Order::PerUnit } else { Order::Relaxed };
@@ -36,7 +36,7 @@ pub fn store_options() -> KvStoreOptions {
     KvStoreOptions::default().with_replicas(3).with_skew_margin(Duration::from_millis(100))
 }
 
-/// Short, so that leases end and processes are replaced within the soak.
+/// Returns options with short times, so that leases expire and processes are replaced within the soak.
 fn options(order: Order) -> ConsumerOptions {
     ConsumerOptions::default()
         .with_order(order)

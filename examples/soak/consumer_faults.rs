@@ -1,10 +1,10 @@
-//! What happens to the consumers, and to the networks of both sides.
+//! The faults of the consumers, and of the networks of both sides.
 
 use crate::{Failure, children::Children, report::Injected, stage::Networks};
 use std::time::{Duration, Instant};
 use tokio::time::sleep;
 
-/// How often ended consumers are looked for.
+/// The interval at which ended consumers are looked for.
 const LOOK: Duration = Duration::from_millis(200);
 
 pub struct ConsumerFaults {
@@ -21,7 +21,7 @@ impl ConsumerFaults {
         self.injected.clone()
     }
 
-    /// One fault after the other, whatever the servers do meanwhile.
+    /// Injects one fault after the other, independently of those of the servers.
     pub async fn inject(
         &mut self,
         networks: &Networks,
@@ -51,7 +51,7 @@ impl ConsumerFaults {
                 "consumer killed"
             }
             3..5 => {
-                // For longer than its lease: others take over, and it wakes up as a zombie.
+                // For longer than its lease: others continue its work, and it resumes with stale fences.
                 children.signal(any, "-STOP")?;
                 sleep(Duration::from_secs(5) + length / 2).await;
                 children.signal(any, "-CONT")?;

@@ -26,7 +26,7 @@ impl Network {
         self.proxies.iter().map(|proxy| proxy.url().to_owned()).collect()
     }
 
-    /// Does something to the network, and says what.
+    /// Injects a random fault into the network, and returns its name.
     pub fn disturb(&self, random: &mut fastrand::Rng) -> &'static str {
         let (what, fault): (_, fn(&FaultProxy)) = match random.u8(..6) {
             0 => ("answers lost", |proxy| proxy.swallow(Direction::ToClient)),
@@ -45,8 +45,8 @@ impl Network {
     }
 }
 
-/// Connects as a careful service does: it goes on through any outage, notices a dead connection within seconds, and does
-/// not go round the proxies.
+/// Connects as a careful service does: it goes on through any outage, notices a dead connection within seconds, and
+/// does not bypass the proxies.
 pub async fn connect(urls: Vec<String>) -> Result<Client, Failure> {
     let options = ConnectOptions::new()
         .ignore_discovered_servers()

@@ -13,7 +13,7 @@ use stratt_event_bridge::{Event, EventBridge, UnitPublished, async_nats::jetstre
 use tokio::task::JoinSet;
 
 const PUBLISHERS: u64 = 4;
-/// Between two events of one publisher, on average.
+/// The mean pause between two events of one publisher.
 const PAUSE_MS: u64 = 40;
 const UNITS: u64 = 40;
 
@@ -48,7 +48,7 @@ impl Publishers {
         Ok(Self { is_over, tasks })
     }
 
-    /// How long each publish took that was acknowledged.
+    /// Stops them, and returns the latency of each acknowledged publish.
     pub async fn stop(mut self) -> Result<Vec<Duration>, Failure> {
         self.is_over.store(true, Ordering::Relaxed);
         let mut latencies = Vec::new();
@@ -79,7 +79,7 @@ impl Publisher {
         Ok(latencies)
     }
 
-    /// An event that no other is like, and that tells its handler how to behave.
+    /// Makes a unique event, whose actor decides how its handler behaves.
     fn event(&mut self, count: u64) -> Result<UnitPublished, Failure> {
         let uri = format!("strat://dev/rule/unit-{}@1.0.0", self.random.u64(..UNITS)).parse()?;
         let fingerprint = format!("blake3:{:032x}{count:032x}", self.number).parse()?;
@@ -107,7 +107,7 @@ impl Publisher {
         Ok(())
     }
 
-    /// Whether it arrives does not matter; where it does, it must end in the dead letters.
+    /// Publishes a message that is no event. If it arrives, it must end in the dead letters.
     async fn publish_garbage(&self) {
         let context = jetstream::new(self.bridge.client().clone());
         let sending = context.publish("strat.dev.unit.published", "{garbage".into());

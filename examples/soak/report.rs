@@ -1,4 +1,4 @@
-//! The page in the end.
+//! The report at the end.
 
 use crate::settings::Settings;
 use ledger::Balance;

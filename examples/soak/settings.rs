@@ -1,19 +1,19 @@
-//! What the command line says.
+//! The command line.
 
 use clap::Parser;
 use std::time::Duration;
 
-/// A soak: use with everything failing at random, and a ledger in the end.
+/// A soak: use with everything failing at random, and a ledger at the end.
 #[derive(Debug, Clone, Copy, Parser)]
 #[command(name = "soak")]
 pub struct Settings {
-    /// How long it takes
+    /// Length of the soak in minutes
     #[arg(long, default_value_t = 1)]
     pub minutes: u32,
-    /// What decides which events and which faults come; random unless set
+    /// Seed of the events and the faults; random unless set
     #[arg(long, default_value_t = fastrand::u64(..), hide_default_value = true)]
     pub seed: u64,
-    /// Whether the consumers keep the order of each unit
+    /// Lets the consumers keep the order of each unit
     #[arg(long = "ordered")]
     pub is_ordered: bool,
 }

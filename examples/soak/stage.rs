@@ -16,7 +16,7 @@ use stratt_event_bridge::{
 };
 use tempfile::TempDir;
 
-/// How long the last events may take once all is healed: a source that failed often waits long before it tries again.
+/// The time limit of the last events after the last fault: a source that failed often waits long before it tries again.
 const ANSWERED_WITHIN: Duration = Duration::from_secs(240);
 
 pub struct Stage {
@@ -80,7 +80,7 @@ impl Stage {
         self.bridge.client().server_info().version
     }
 
-    /// Waits until every event is forwarded and answered; what is left if that does not come true.
+    /// Waits until every event is forwarded and acknowledged, or returns what is left.
     pub async fn wait_until_answered(&self, children: &mut Children) -> Result<(), String> {
         let deadline = Instant::now() + ANSWERED_WITHIN;
         loop {
@@ -116,7 +116,7 @@ impl Stage {
         Ok(self.ledger.balance(&self.bridge, Feed::Choco, &durable, &store).await?)
     }
 
-    /// Leaves the folder behind.
+    /// Keeps the folder, and returns its path.
     pub fn keep(self) -> PathBuf {
         self.folder.keep()
     }

@@ -13,9 +13,9 @@ use serde::Deserialize;
 use std::{net::TcpListener, time::Duration};
 use tokio::time::{Instant, sleep, timeout};
 
-/// How often a cluster is begun anew because one of its ports was taken by somebody else.
+/// The number of starts that are tried, because another process may take one of the ports.
 const STARTS: usize = 5;
-/// How long one look at a stream or consumer may take; while it has no leader, nobody answers.
+/// The time limit of one request for the state of a stream or consumer: without a leader there is no answer.
 const LOOK_WITHIN: Duration = Duration::from_secs(2);
 
 /// Real nats-servers on the loopback interface that form one JetStream cluster.
@@ -76,7 +76,8 @@ impl NatsCluster {
         let mut nodes = Vec::with_capacity(ports.len());
         for (index, port) in ports.iter().enumerate() {
             let block = format!(
-                "server_name: {}\ncluster {{ name: \"ports-{name}\", listen: \"127.0.0.1:{port}\", routes: [{routes}] }}",
+                "server_name: {}\ncluster {{ name: \"ports-{name}\", \
+                 listen: \"127.0.0.1:{port}\", routes: [{routes}] }}",
                 node_name(index)
             );
             nodes.push(NatsServer::builder().config(block).begin().await?);
@@ -93,31 +94,31 @@ impl NatsCluster {
         Ok(())
     }
 
-    /// The nodes.
+    /// Returns the nodes.
     #[must_use]
     pub fn nodes(&self) -> &[NatsServer] {
         &self.nodes
     }
 
-    /// The nodes, to be killed and restarted.
+    /// Returns the nodes, to be killed and restarted.
     #[must_use]
     pub fn nodes_mut(&mut self) -> &mut [NatsServer] {
         &mut self.nodes
     }
 
-    /// Where they listen, in the order of the nodes.
+    /// Returns the URLs of the nodes, in their order.
     #[must_use]
     pub fn urls(&self) -> Vec<String> {
         self.nodes.iter().map(|node| node.url().to_owned()).collect()
     }
 
-    /// The index of the node with this server name, as JetStream reports it.
+    /// Returns the index of the node with this server name, as JetStream reports it.
     #[must_use]
     pub fn index_of(&self, server_name: &str) -> Option<usize> {
         (0..self.nodes.len()).find(|index| node_name(*index) == server_name)
     }
 
-    /// A new connection that knows all nodes, and reconnects for ever and soon.
+    /// Opens a connection that knows all nodes, and reconnects for ever and soon.
     ///
     /// # Errors
     ///
@@ -147,7 +148,7 @@ impl NatsCluster {
         self.wait_until_ready().await
     }
 
-    /// The index of the node that leads the stream; waits while none does.
+    /// Returns the index of the node that leads the stream; waits while none does.
     ///
     /// # Errors
     ///
@@ -160,7 +161,7 @@ impl NatsCluster {
         self.leader(format!("STREAM.INFO.{stream}")).await
     }
 
-    /// The index of the node that leads the consumer; waits while none does.
+    /// Returns the index of the node that leads the consumer; waits while none does.
     ///
     /// # Errors
     ///
@@ -221,7 +222,7 @@ impl NatsCluster {
 
 const NOT_FOUND: u16 = 404;
 
-/// What STREAM.INFO and CONSUMER.INFO have in common.
+/// The common part of the answers to STREAM.INFO and CONSUMER.INFO.
 #[derive(Debug, Deserialize)]
 #[serde(untagged)]
 enum Info {
@@ -260,7 +261,7 @@ fn node_name(index: usize) -> String {
     format!("node-{index}")
 }
 
-/// Ports that are free now. All are held until all are found, else one could be found twice.
+/// Returns ports that are free now. All are held until all are found, or else one could be found twice.
 fn free_ports(count: usize) -> std::io::Result<Vec<u16>> {
     let held: Vec<_> = (0..count).map(|_| TcpListener::bind("127.0.0.1:0")).collect::<Result<_, _>>()?;
     held.iter().map(|listener| Ok(listener.local_addr()?.port())).collect()

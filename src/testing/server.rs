@@ -1,4 +1,4 @@
-//! A real nats-server of one's own.
+//! A real nats-server for one test.
 
 use crate::testing::{
     Program,
@@ -10,7 +10,7 @@ use std::{
     error::Error as _,
     fs, io,
     path::{Path, PathBuf},
-    process::{Command, Stdio},
+    process::Command,
     time::Duration,
 };
 use tempfile::TempDir;
@@ -19,17 +19,17 @@ use tokio::{
     time::{Instant, sleep},
 };
 
-/// How long a server may take until JetStream answers; it is usually some 10 ms, in a cluster some seconds.
+/// The time limit until JetStream answers; it usually takes some 10 ms, in a cluster some seconds.
 pub(super) const READY_WITHIN: Duration = Duration::from_secs(30);
-/// How long a lame duck may take until its last client is gone.
+/// The time limit for a lame duck to disconnect its last client.
 const GONE_WITHIN: Duration = Duration::from_secs(60);
-/// A lame duck waits before it lets the first client go: 10 s by default, too long for a test.
+/// The settings of a lame duck: by default it waits 10 s before it disconnects the first client, too long for a test.
 const LAME_DUCK: &str = "lame_duck_grace_period: \"500ms\"\nlame_duck_duration: \"30s\"";
 
 /// A real nats-server with JetStream, on a free port of the loopback interface, with a directory of its own.
 ///
-/// [`Program`] tells where the program is looked for. Dropped means gone: the process is killed and its directory
-/// removed. A test process that is itself killed takes its server along.
+/// [`Program`] documents where the program is looked for. Dropping it kills the process and removes its
+/// directory; so does the end of the test process, also by a kill.
 ///
 /// ```
 /// use stratt_event_bridge::testing::NatsServer;
@@ -54,7 +54,7 @@ pub struct NatsServer {
     folder: TempDir,
 }
 
-/// Starts a [`NatsServer`] with configuration of one's own.
+/// A builder of a [`NatsServer`] with more configuration.
 #[derive(Debug, Clone, Default)]
 pub struct NatsServerBuilder {
     config: String,
@@ -78,8 +78,8 @@ impl NatsServerBuilder {
         self
     }
 
-    /// Sets the version, such as `2.10.26`, which is fetched like the usual one, unless a program is set. It must be one
-    /// of those whose hashes are [known](Program).
+    /// Sets the version, such as `2.10.26`, which is fetched like the usual one, unless a program is set. It must be
+    /// one of those whose hashes are [known](Program).
     #[must_use]
     pub fn version(mut self, version: impl Into<String>) -> Self {
         self.version = Some(version.into());
@@ -144,31 +144,31 @@ impl NatsServer {
         Self::builder().start().await
     }
 
-    /// Begins a server with configuration of one's own.
+    /// Returns a builder of a server with more configuration.
     #[must_use]
     pub fn builder() -> NatsServerBuilder {
         NatsServerBuilder::default()
     }
 
-    /// Where it listens, such as `nats://127.0.0.1:34567`. The same after a restart.
+    /// Returns its URL, such as `nats://127.0.0.1:34567`: the same after a restart.
     #[must_use]
     pub fn url(&self) -> &str {
         &self.url
     }
 
-    /// The id of the process, or `None` while it is killed.
+    /// Returns the id of the process, or `None` while it is killed.
     #[must_use]
     pub fn pid(&self) -> Option<u32> {
         self.process.as_ref().map(Process::id)
     }
 
-    /// Where it keeps its data, configuration and log.
+    /// Returns the folder of its data, configuration and log.
     #[must_use]
     pub fn folder(&self) -> &Path {
         self.folder.path()
     }
 
-    /// A new connection, which reconnects for ever and soon.
+    /// Opens a connection, which reconnects for ever and soon.
     ///
     /// # Errors
     ///
@@ -181,7 +181,7 @@ impl NatsServer {
         patient().connect(&self.url).await.map_err(ServerError::new)
     }
 
-    /// Kills it (SIGKILL): nothing is flushed, no client is told.
+    /// Kills it (SIGKILL): nothing is flushed, and no client is notified.
     pub fn kill(&mut self) {
         self.process = None;
     }
@@ -205,8 +205,8 @@ impl NatsServer {
         self.launch(i32::from(self.port))
     }
 
-    /// Lets it retire (lame duck): it hands over what it leads, takes no new clients, lets those it has go one after
-    /// the other, and ends. Waits for its end; [`restart`](Self::restart) brings it back.
+    /// Retires it (lame duck): it hands over its leaderships, accepts no new clients, disconnects the present ones
+    /// one after the other, and exits. Waits for the exit; [`restart`](Self::restart) brings it back.
     ///
     /// # Errors
     ///
@@ -214,7 +214,7 @@ impl NatsServer {
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future does not call it back: it retires all the same.
+    /// Dropping the future does not stop it from retiring.
     pub async fn lame_duck(&mut self) -> Result<(), ServerError> {
         self.signal("-USR2")?;
         let deadline = Instant::now() + GONE_WITHIN;
@@ -228,14 +228,14 @@ impl NatsServer {
         Ok(())
     }
 
-    /// Stops its process where it is (SIGSTOP): connections stay open, and nothing answers.
+    /// Pauses its process (SIGSTOP): connections stay open, and nothing answers.
     ///
     /// # Errors
     ///
     /// When it is not running.
     pub fn pause(&self) -> Result<(), ServerError> {
         self.signal("-STOP")?;
-        // A signal is sent, not done: a thread that still runs could answer once more.
+        // The signal takes effect later: a thread that still runs could answer once more.
         let deadline = std::time::Instant::now() + READY_WITHIN;
         while self.pid().is_some_and(|pid| !has_stopped(pid)) && std::time::Instant::now() < deadline {
             std::thread::sleep(Duration::from_millis(1));
@@ -243,7 +243,7 @@ impl NatsServer {
         Ok(())
     }
 
-    /// Lets its process go on after [`pause`](Self::pause) (SIGCONT).
+    /// Continues its process after [`pause`](Self::pause) (SIGCONT).
     ///
     /// # Errors
     ///
@@ -265,20 +265,10 @@ impl NatsServer {
             .append(true)
             .open(self.log_file())
             .map_err(ServerError::new)?;
-        let server = Command::new(&self.program)
-            .arg("--config")
-            .arg(&self.config)
-            .args(["--port", &port.to_string()])
-            .arg("--ports_file_dir")
-            .arg(self.folder.path())
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(log)
-            .spawn()
-            .map_err(|error| {
-                ServerError::new(format!("{} cannot be run: {error}", self.program.display()))
-            })?;
-        self.process = Some(Process::guard(server, self.folder.path()).map_err(ServerError::new)?);
+        let mut server = Command::new(&self.program);
+        server.arg("--config").arg(&self.config).args(["--port", &port.to_string()]);
+        server.arg("--ports_file_dir").arg(self.folder.path());
+        self.process = Some(Process::start(&mut server, log, None, self.folder.path())?);
         Ok(())
     }
 
@@ -318,7 +308,8 @@ impl Server for NatsServer {
         fs::read_to_string(self.log_file()).unwrap_or_default()
     }
 
-    /// Whether JetStream answers; a server that asks for credentials or certificates is ready when its port is open.
+    /// Checks that JetStream answers; a server that asks for credentials or certificates is ready when its port is
+    /// open.
     async fn answers(&self) -> bool {
         use async_nats::ConnectErrorKind::{Authentication, AuthorizationViolation};
         match async_nats::connect(&self.url).await {
@@ -330,21 +321,21 @@ impl Server for NatsServer {
     }
 }
 
-/// Options of a connection that reconnects for ever and soon, also when a server that it tries is paused.
+/// Returns options of a connection that reconnects for ever and soon, also when a server that it tries is paused.
 pub(super) fn patient() -> ConnectOptions {
     ConnectOptions::new()
         .connection_timeout(Duration::from_secs(2))
         .reconnect_delay_callback(|_attempt| Duration::from_millis(20))
 }
 
-/// Whether the handshake failed, to which a server has to be there: rustls says that data is invalid.
+/// Returns whether the TLS handshake failed, which shows a server that listens: rustls reports invalid data.
 fn is_of_tls(error: &async_nats::ConnectError) -> bool {
     let cause = error.source().and_then(|source| source.downcast_ref::<io::Error>());
     error.kind() == async_nats::ConnectErrorKind::Tls
         || cause.is_some_and(|cause| cause.kind() == io::ErrorKind::InvalidData)
 }
 
-/// Whether all threads of the process have stopped, as far as the system tells.
+/// Returns whether all threads of the process have stopped, as far as the system reports it.
 fn has_stopped(pid: u32) -> bool {
     let Ok(threads) = fs::read_dir(format!("/proc/{pid}/task")) else { return true };
     let stat = threads.flatten().filter_map(|thread| fs::read_to_string(thread.path().join("stat")).ok());
@@ -363,7 +354,7 @@ impl ServerError {
         Self(cause.into())
     }
 
-    /// Whether a server found its port taken.
+    /// Returns whether a server found its port taken.
     pub(super) fn is_port_taken(&self) -> bool {
         self.to_string().contains("address already in use")
     }

@@ -1,5 +1,5 @@
-//! Brokers that are killed, frozen, or retired, one of them or all. What was acknowledged is kept, once, and the callers
-//! do not notice more than a delay.
+//! Brokers that are killed, frozen, or retired, one of them or all. What was acknowledged is kept, once, and the
+//! callers do not notice more than a delay.
 
 use async_nats::jetstream::consumer::pull;
 use futures::future::join_all;
@@ -11,12 +11,12 @@ use stratt_event_bridge::{
 use support::{ClusterStage, Effects, Load, Running, Stage, eventually, published, short, source};
 use tokio::time::{Instant, sleep, timeout_at};
 
-/// How long a cluster may take to elect a leader and go on.
+/// The time limit for a cluster to elect a leader and go on.
 const RESUMES_WITHIN: Duration = Duration::from_secs(15);
-/// How long a publish may take while brokers retire. It is usually a tenth of a second, and 1 s is promised; a busy
+/// The time limit of a publish while brokers retire. It is usually a tenth of a second, and 1 s is promised; a busy
 /// machine gets more, but less than an election (4 s) or a lost attempt (5 s) takes.
 const RETIRED_WITHIN: Duration = Duration::from_secs(3);
-/// What publishers pause between two events, so that the servers have their share of the machine.
+/// The pause of publishers between two events, so that the servers have their share of the machine.
 const PAUSE: Duration = Duration::from_millis(10);
 const PUBLISHERS: usize = 8;
 const AFTER: u64 = u64::MAX;

@@ -31,7 +31,7 @@ async fn consumer(url: &str, death: Option<DiesAfter>) -> ConsumerBuilder {
     EventBridge::new(client, source()).consumer("mortal", store).options(options())
 }
 
-/// What a child does with an event: says so on a subject, and then dies if the event tells it to.
+/// Handles an event in a child: reports it on a subject, and then dies if the event asks for that.
 async fn handle(client: async_nats::Client, delivery: Delivery<UnitPublished>) -> Result<(), HandlerError> {
     client.publish("effects", delivery.sequence().to_string().into()).await?;
     client.flush().await?;
@@ -125,7 +125,7 @@ async fn work_of_a_dead_process_is_picked_up_by_another() {
     assert_eq!(heir.stop().await.handled, 1);
 }
 
-/// What was seen after a process had died at some point and another one had come.
+/// The observations after a process had died at some point and another one had come.
 #[derive(Debug, PartialEq, Eq)]
 struct Aftermath {
     /// Runs of the handler, in both processes.

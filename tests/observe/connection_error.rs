@@ -1,4 +1,4 @@
-//! Why the connection was lost is told by what fails without it, and by the status.
+//! The reason of a lost connection, in the errors of what fails without it and in the status.
 
 use async_nats::ConnectOptions;
 use std::{error::Error, time::Duration};

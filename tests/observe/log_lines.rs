@@ -7,7 +7,7 @@ use stratt_event_bridge::{
 };
 use support::{Faulty, Log, Running, Stage, eventually, published, quick, short};
 
-/// How many lines of each kind a test may see: the burst, and some for the time that it takes.
+/// The lines of each kind that a test may see: the burst, and some for the time that it takes.
 const BOUND: usize = 20;
 
 // On one thread, so that the consumer's lines are seen.

@@ -1,4 +1,4 @@
-//! How the examples and tools find their broker and log in: by the variables that the command `nats` reads.
+//! The connection of the examples and tools, by the variables that the command `nats` reads.
 
 use std::process::Stdio;
 use stratt_event_bridge::{EventBridge, async_nats::ConnectOptions, testing::NatsServer, topology::Topology};

@@ -199,7 +199,7 @@ async fn other_languages_handle_repeat_and_dead_letter_what_we_would() {
     headers_are_as_written(&letters, "deadLetter");
 }
 
-/// What a consumer should say of these messages by our own reader, and those that are invalid.
+/// Returns the outcomes of these messages by our own reader, and those that are invalid.
 fn as_we_see_it(stored: &[StreamMessage]) -> (Vec<Value>, Vec<&StreamMessage>) {
     let (mut keys, mut invalid, mut outcomes) = (HashSet::new(), Vec::new(), Vec::new());
     for message in stored {

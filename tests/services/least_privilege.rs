@@ -49,7 +49,7 @@ impl Printed {
         options.custom_inbox_prefix(inbox.prefix()).connect(self.server.url()).await.unwrap()
     }
 
-    /// How the comments say that a program connects as a user.
+    /// Returns the settings by which a program connects as a user, as the comments document them.
     fn settings(&self, program: &str, user: &str) -> Vec<(&str, &str)> {
         let user = format!("NATS_USER={user} ");
         let line = self.text.lines().find_map(|line| {
@@ -62,7 +62,7 @@ impl Printed {
         settings
     }
 
-    /// What the server refused so far.
+    /// Returns the permission violations so far.
     fn refused(&self) -> Vec<String> {
         let log = std::fs::read_to_string(self.server.folder().join("nats-server.log")).unwrap();
         log.lines().filter(|line| line.contains("Violation")).map(str::to_owned).collect()

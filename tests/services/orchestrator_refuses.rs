@@ -1,4 +1,4 @@
-//! What the example `orchestrator_http` refuses: settings that lead nowhere, and requests that are wrong or hostile.
+//! Refusals of the example `orchestrator_http`: useless settings, and requests that are wrong or hostile.
 
 use serde_json::{Value, json};
 use support::{Orchestrator, Stage, post};

@@ -6,7 +6,7 @@ use std::{
 };
 use stratt_event_bridge::{Delivery, HandlerError, PublishReceipt, UnitPublished};
 
-/// How often the handler ran for each event, by the event's number.
+/// The runs of the handler for each event, by the event's number.
 #[derive(Clone, Default)]
 pub struct Effects(Arc<Mutex<HashMap<u64, u32>>>);
 
@@ -22,7 +22,7 @@ impl Effects {
         }
     }
 
-    /// How many events had an effect.
+    /// Returns the number of events that had an effect.
     pub fn count(&self) -> usize {
         self.0.lock().unwrap().len()
     }

@@ -39,15 +39,15 @@ impl FromStr for DiesAfter {
     }
 }
 
-/// A store that fails as it is told to, over one that works.
+/// A store that fails on demand, over one that works.
 #[derive(Debug)]
 pub struct Faulty {
     right: Arc<dyn DedupeStore>,
     is_down: AtomicBool,
     failures: AtomicU32,
-    /// How long these calls take once they are carried out.
+    /// Delays these calls by this time once they are carried out.
     slow: Mutex<HashMap<Call, Duration>>,
-    /// So many of the next answers to these calls are lost.
+    /// Loses this many of the next answers to these calls.
     lost: Mutex<HashMap<Call, u32>>,
     death: Option<DiesAfter>,
 }
@@ -75,7 +75,7 @@ impl Faulty {
         self.is_down.store(is_down, Ordering::SeqCst);
     }
 
-    /// How many calls have failed.
+    /// Returns the number of calls that have failed.
     pub fn failures(&self) -> u32 {
         self.failures.load(Ordering::SeqCst)
     }

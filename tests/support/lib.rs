@@ -1,4 +1,4 @@
-//! What the tests share: a provisioned server or cluster, events, a running consumer, and waiting for a condition.
+//! Support of the tests: a provisioned server or cluster, events, a running consumer, and waiting for a condition.
 #![allow(
     clippy::pedantic,
     clippy::unwrap_used,
@@ -13,7 +13,7 @@
     clippy::should_implement_trait,
     missing_debug_implementations,
     missing_docs,
-    reason = "tests fail by panicking, and nobody else uses this"
+    reason = "tests fail by panicking, and only tests use this"
 )]
 
 mod databases;
@@ -69,7 +69,7 @@ use std::{
 };
 use tokio::time::{Instant, sleep};
 
-/// How long a condition may take to come true; it usually takes milliseconds.
+/// The time limit of a condition; it usually takes milliseconds.
 pub const DEADLINE: Duration = Duration::from_secs(40);
 
 /// Returns the root of the repository.

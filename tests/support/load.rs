@@ -51,12 +51,12 @@ impl Load {
         Self { is_over, next, publishers, slowest }
     }
 
-    /// How long the slowest publish took so far.
+    /// Returns the latency of the slowest publish so far.
     pub fn slowest(&self) -> Duration {
         *self.slowest.lock().unwrap()
     }
 
-    /// How many were begun.
+    /// Returns the number of publishes that were begun.
     pub fn begun(&self) -> u64 {
         self.next.load(Ordering::SeqCst)
     }

@@ -11,8 +11,8 @@ thread_local! {
     static HEARD: RefCell<Option<Rc<RefCell<String>>>> = const { RefCell::new(None) };
 }
 
-/// One subscriber for the whole process: with one for each thread, a thread that has none can switch a line off for all of
-/// them. What is not listened to on a thread is dropped there.
+/// One subscriber for the whole process: with one for each thread, a thread that has none can switch a line off for
+/// all of them. What is not listened to on a thread is dropped there.
 pub(crate) fn subscribe() {
     static SUBSCRIBED: Once = Once::new();
     SUBSCRIBED.call_once(|| {
@@ -27,7 +27,7 @@ pub(crate) fn subscribe() {
     });
 }
 
-/// What is logged on this thread from now on, for tests whose runtime has no other.
+/// The log of this thread from now on, for tests whose runtime has no other.
 #[derive(Debug)]
 pub struct Log(Rc<RefCell<String>>);
 
@@ -39,12 +39,12 @@ impl Log {
         Self(heard)
     }
 
-    /// How many lines contain this.
+    /// Returns the number of lines that contain this.
     pub fn count(&self, text: &str) -> usize {
         self.count_all(&[text])
     }
 
-    /// How many lines contain each of these.
+    /// Returns the number of lines that contain all of these.
     pub fn count_all(&self, texts: &[&str]) -> usize {
         let has_all = |line: &&str| texts.iter().all(|text| line.contains(text));
         self.0.borrow().lines().filter(has_all).count()

@@ -7,7 +7,7 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-/// What is measured by handles that are made on this thread from now on.
+/// The measurements by handles that are made on this thread from now on.
 pub struct Metrics {
     kept: &'static Kept,
     _guard: LocalRecorderGuard<'static>,
@@ -36,7 +36,7 @@ impl Metrics {
         }
     }
 
-    /// What was recorded in a histogram.
+    /// Returns the samples of a histogram.
     pub fn samples(&self, name: &str) -> Vec<f64> {
         let series = self.kept.series.lock().unwrap().get(name).cloned();
         let series = series.unwrap_or_else(|| panic!("no {name} in {:#?}", self.kept));

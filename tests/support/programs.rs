@@ -1,7 +1,7 @@
 use std::{ffi::OsStr, process::Stdio};
 use tokio::process::Command;
 
-/// What the programs of the repository read from the environment, beside `PATH` and the like.
+/// The variables that the programs of the repository read, beside `PATH` and the like.
 const VARIABLES: [&str; 17] = [
     "DATABASE_URL",
     "DURABLE",
@@ -22,7 +22,7 @@ const VARIABLES: [&str; 17] = [
     "STREAMS",
 ];
 
-/// A program without settings: those of whoever runs the tests are taken away.
+/// A program without settings: those of the environment of the tests are removed.
 pub fn without_settings(program: impl AsRef<OsStr>) -> Command {
     let mut command = Command::new(program);
     for name in VARIABLES {

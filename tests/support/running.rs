@@ -16,7 +16,7 @@ impl Running {
         Self { stop, task: tokio::spawn(consumer.run(shutdown)) }
     }
 
-    /// Whether the consumer has ended by itself.
+    /// Returns whether the consumer has ended by itself.
     pub fn is_over(&self) -> bool {
         self.task.is_finished()
     }

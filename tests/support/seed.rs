@@ -19,7 +19,7 @@ impl Seed {
         mixed ^ (mixed >> 31)
     }
 
-    /// Of `low` and above, and below `high`.
+    /// Returns a number from `low` to below `high`.
     pub fn between(&mut self, low: u64, high: u64) -> u64 {
         low + self.next() % (high - low)
     }

@@ -6,11 +6,11 @@ use tokio::{
 };
 use tokio_util::task::AbortOnDropHandle;
 
-/// What a time looks like in what a server sends: digits, where there are zeros.
+/// The form of a time in the answers of a server: digits, where there are zeros.
 const LOOKS: &[u8] = b"0000-00-00T00:00:00";
 const TIME: &[BorrowedFormatItem<'_>] = format_description!("[year]-[month]-[day]T[hour]:[minute]:[second]");
 
-/// A way to a server on which all its times arrive shifted: whoever takes it has a clock that is wrong the other way, as
+/// A way to a server on which all its times arrive shifted: its client has a clock that is wrong the other way, as
 /// far as anybody can tell.
 pub struct ShiftedTimes {
     url: String,
@@ -67,7 +67,7 @@ fn looks(bytes: &[u8]) -> bool {
         .all(|(byte, look)| if *look == b'0' { byte.is_ascii_digit() } else { byte == look })
 }
 
-/// One second is as long as another, so nothing moves.
+/// Shifts a time in place; its length stays the same.
 fn shift_in_place(bytes: &mut [u8], shift: time::Duration) {
     let text = std::str::from_utf8(bytes).unwrap();
     // "Never" is year 1.

@@ -15,7 +15,7 @@ thread_local! {
 #[derive(Debug)]
 pub struct Spans(Rc<RefCell<Vec<Span>>>);
 
-/// A span as it was told.
+/// A recorded span.
 #[derive(Debug, Clone)]
 pub struct Span {
     id: Id,
@@ -45,7 +45,7 @@ impl Spans {
 }
 
 impl Span {
-    /// What a field holds; a field that was never recorded is empty.
+    /// Returns the value of a field; a field that was never recorded is empty.
     pub fn get(&self, field: &str) -> &str {
         self.fields.get(field).map_or("", String::as_str)
     }
@@ -58,7 +58,7 @@ impl Span {
     }
 }
 
-/// Passes on what happens on a thread where somebody listens.
+/// Passes on what happens on a thread that listens.
 pub(crate) struct SpansOfThisThread;
 
 impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for SpansOfThisThread {

@@ -103,7 +103,7 @@ impl<S> Stage<S> {
     pub async fn all_answered(&self, feed: Feed, durable: &str) {
         let context = self.context();
         let state = || async {
-            // Where a cluster elects a leader, nobody may know for a while.
+            // While a cluster elects a leader, no server may know it.
             let found = context.get_consumer_from_stream::<pull::Config, _, _>(durable, feed.stream());
             let info = timeout(Duration::from_secs(2), found).await.ok()?.ok()?.cached_info().clone();
             Some((info.num_pending, info.num_ack_pending))
@@ -138,7 +138,7 @@ impl<S> Stage<S> {
         dead_letters.list(DeadLetterFilter::default()).await.unwrap().try_collect().await.unwrap()
     }
 
-    /// Waits until there are so many dead letters.
+    /// Waits until there are this many dead letters.
     pub async fn dead_letters_are(&self, count: usize) -> Vec<DeadLetter> {
         eventually("dead letters", || self.dead_letters(), |letters| letters.len() == count).await
     }

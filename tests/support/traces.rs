@@ -15,7 +15,7 @@ thread_local! {
 
 static EXPORTER: OnceLock<InMemorySpanExporter> = OnceLock::new();
 
-/// What OpenTelemetry is told of on this thread, for tests whose runtime has no other.
+/// The spans that OpenTelemetry receives on this thread, for tests whose runtime has no other.
 #[derive(Debug)]
 pub struct Traces(InMemorySpanExporter);
 

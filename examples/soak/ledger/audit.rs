@@ -1,11 +1,11 @@
-//! Holding the journal against what was found: a pure function.
+//! The comparison of the journal with the final state: a pure function.
 
 use crate::{Balance, Entry, Fact, found::Found};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use stratt_event_bridge::IdempotencyKey;
 use uuid::Uuid;
 
-/// Counts, and looks for violations.
+/// Counts everything, and collects the violations.
 pub(crate) fn audit(seed: u64, entries: &[Entry], found: &Found) -> Balance {
     let mut balance = Balance { seed, ..Balance::default() };
     let crashed: HashSet<u32> = entries
@@ -32,7 +32,7 @@ pub(crate) fn audit(seed: u64, entries: &[Entry], found: &Found) -> Balance {
     balance
 }
 
-/// What happened to one event, in the order of the grants.
+/// The history of one event, in the order of the grants.
 #[derive(Debug, Default)]
 struct History {
     attempts: u64,
@@ -52,7 +52,7 @@ struct Grant {
     process: u32,
     claimant: Uuid,
     granted_at_ms: u64,
-    /// When its lease was over at the latest: counted from before the claim was sent, it ends no later.
+    /// The latest expiry of its lease, counted from before the claim was sent.
     over_at_ms: u64,
 }
 
@@ -100,7 +100,8 @@ impl History {
         }
     }
 
-    /// A slot is granted again only when it was freed or its lease was over, and never once it is settled.
+    /// Checks that a slot is granted again only when it was freed or its lease had expired, and never once it is
+    /// settled.
     fn grants(&self, balance: &mut Balance, key: IdempotencyKey, crashed: &HashSet<u32>) {
         if self.settled_by.len() > 1 {
             balance.violations.push(format!("{key} was settled by {} grants", self.settled_by.len()));
@@ -112,7 +113,7 @@ impl History {
         }
         for ((fence, before), (_, after)) in self.grants.iter().zip(self.grants.iter().skip(1)) {
             let was_over = after.granted_at_ms >= before.over_at_ms;
-            // Whoever was killed may have freed it without telling.
+            // A killed process may have freed it before it could record that.
             let may_be_free = self.freed_by.contains(fence) || crashed.contains(&before.process);
             if was_over && !self.freed_by.contains(fence) {
                 balance.expiries += 1;
@@ -125,7 +126,7 @@ impl History {
         }
     }
 
-    /// An effect is repeated only after a crash, or when the lease was over before it was settled.
+    /// Checks that an effect is repeated only after a crash, or when the lease expired before it was settled.
     fn effects(&self, balance: &mut Balance, key: IdempotencyKey, crashed: &HashSet<u32>) {
         balance.runs += self.runs;
         let effects: Vec<_> = self.effects.values().flatten().collect();
@@ -185,7 +186,7 @@ fn publishing(balance: &mut Balance, histories: &BTreeMap<IdempotencyKey, Histor
     }
 }
 
-/// What the durable is due was stored once for each of its messages.
+/// Checks that each event of the origin is in the durable's feed once, and nothing else.
 fn forwarding(balance: &mut Balance, found: &Found) {
     let origins: BTreeSet<_> = found.stored.iter().map(|stored| stored.sequence).collect();
     let mut forwarded = BTreeSet::new();
@@ -202,7 +203,7 @@ fn forwarding(balance: &mut Balance, found: &Found) {
     }
 }
 
-/// Every message due has exactly one end, or is pending.
+/// Checks that every message of the feed has exactly one outcome, or is pending.
 fn endings(balance: &mut Balance, histories: &BTreeMap<IdempotencyKey, History>, found: &Found) {
     balance.due = count(found.due.len());
     balance.delivered = found.deliveries;

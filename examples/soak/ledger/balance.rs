@@ -10,7 +10,7 @@ use std::fmt;
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Balance {
-    /// What everything random was drawn from.
+    /// The seed of all random choices.
     pub seed: u64,
     /// Publishes that were begun.
     pub attempts: u64,
@@ -30,9 +30,9 @@ pub struct Balance {
     pub stored_duplicates: u64,
     /// Messages that the durable is due.
     pub due: u64,
-    /// How often the server delivered one of them.
+    /// Deliveries of these messages by the server.
     pub delivered: u64,
-    /// How often a handler ran.
+    /// Runs of a handler.
     pub runs: u64,
     /// Messages due that are settled.
     pub settled: u64,
@@ -46,7 +46,7 @@ pub struct Balance {
     pub extra_effects: u64,
     /// Processes that were killed.
     pub crashes: u64,
-    /// Claims that were granted since the lease before them was over.
+    /// Claims that were granted because the lease before them had expired.
     pub expiries: u64,
     pub(crate) violations: Vec<String>,
 }

@@ -1,4 +1,4 @@
-//! What broker and store have in the end.
+//! The final state of broker and store.
 
 use crate::{Entry, Fact, LedgerError};
 use futures::TryStreamExt;
@@ -15,19 +15,19 @@ use stratt_event_bridge::{
 };
 use time::OffsetDateTime;
 
-/// What broker and store have in the end.
+/// The final state of broker and store.
 #[derive(Debug, Default)]
 pub(crate) struct Found {
     /// All of `STRATT_EVENTS`.
     pub(crate) stored: Vec<Stored>,
-    /// All of the feed that the durable is due.
+    /// The messages of the feed that match the durable's filters.
     pub(crate) due: Vec<Stored>,
     /// The sequences in the feed of what the durable dead-lettered.
     pub(crate) dead_lettered: Vec<u64>,
     pub(crate) settled: HashSet<IdempotencyKey>,
-    /// How often the server delivered to the durable.
+    /// Deliveries of the server to the durable.
     pub(crate) deliveries: u64,
-    /// How many messages the server has not delivered to the durable, or has no answer to.
+    /// Messages that the server has not delivered to the durable, or that are not acknowledged.
     pub(crate) pending: u64,
     pub(crate) duplicate_window: Duration,
 }
@@ -85,7 +85,7 @@ impl Found {
     }
 }
 
-/// All messages of a stream, or those that a consumer's filters let through.
+/// Reads all messages of a stream, or those that match a consumer's filters.
 async fn messages(
     context: &Context,
     name: &str,
@@ -125,7 +125,7 @@ fn stored(message: &jetstream::Message) -> Option<Stored> {
     })
 }
 
-/// The keys that are settled: those whose settling was seen, and those that the store says are.
+/// Returns the settled keys: those recorded as settled, and those that the store reports as settled.
 async fn settled(
     due: &[Stored],
     durable: &ConsumerName,

@@ -1,4 +1,4 @@
-//! What happened, line by line, written by many processes.
+//! The journal: a line for each observation, written by many processes.
 
 use serde::{Deserialize, Serialize};
 use std::{
@@ -17,87 +17,87 @@ pub struct Journal {
     process: u32,
 }
 
-/// One line: what happened, who saw it, and when.
+/// One line: an observation, its process and its time.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Entry {
     /// Milliseconds since 1970, by the clock of the machine.
     pub at_ms: u64,
-    /// The process that saw it.
+    /// The process that made the observation.
     pub process: u32,
-    /// What it saw.
+    /// The observation.
     #[serde(flatten)]
     pub fact: Fact,
 }
 
-/// What can happen. The names are those of Jepsen's tests where they have one.
+/// An observation. The names are those of Jepsen's tests where they have one.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "fact", rename_all = "camelCase", rename_all_fields = "camelCase")]
 #[non_exhaustive]
 pub enum Fact {
     /// A publish was begun.
     Attempted {
-        /// Of the event.
+        /// The key of the event.
         key: IdempotencyKey,
     },
     /// A publish returned `Ok`.
     Acknowledged {
-        /// Of the event.
+        /// The key of the event.
         key: IdempotencyKey,
     },
     /// A publish failed, and may have been stored all the same.
     Unknown {
-        /// Of the event.
+        /// The key of the event.
         key: IdempotencyKey,
     },
     /// A publish failed and was not stored.
     Rejected {
-        /// Of the event.
+        /// The key of the event.
         key: IdempotencyKey,
     },
     /// A store granted a claim.
     Granted {
-        /// Of the event.
+        /// The key of the event.
         key: IdempotencyKey,
-        /// Of the grant.
+        /// The fence of the grant.
         fence: u64,
-        /// Who claimed.
+        /// The claimant.
         claimant: Uuid,
-        /// When the claim was sent, as [`Entry::at_ms`].
+        /// The time at which the claim was sent, as [`Entry::at_ms`].
         asked_at_ms: u64,
-        /// How long it lasts.
+        /// The length of the lease.
         lease_ms: u64,
     },
     /// A handler began.
     Ran {
-        /// Of the event.
+        /// The key of the event.
         key: IdempotencyKey,
-        /// Of the grant it runs under.
+        /// The fence of the grant that it runs under.
         fence: u64,
     },
     /// A handler made its effect.
     Effect {
-        /// Of the event.
+        /// The key of the event.
         key: IdempotencyKey,
-        /// Of the grant it ran under.
+        /// The fence of the grant that it ran under.
         fence: u64,
     },
     /// A store settled a slot.
     Settled {
-        /// Of the event.
+        /// The key of the event.
         key: IdempotencyKey,
-        /// Of the grant that settled it.
+        /// The fence of the grant that settled it.
         fence: u64,
     },
     /// A store released or forgot a slot.
     Freed {
-        /// Of the event.
+        /// The key of the event.
         key: IdempotencyKey,
-        /// Of the grant that freed it.
+        /// The fence of the grant that freed it.
         fence: u64,
     },
     /// A process was killed.
     Crashed {
-        /// Which.
+        /// The id of the process.
         victim: u32,
     },
 }
@@ -114,7 +114,7 @@ impl Journal {
         lines.lines().map(|line| serde_json::from_str(line).map_err(io::Error::from)).collect()
     }
 
-    /// Writes a fact down.
+    /// Writes a line.
     ///
     /// # Errors
     ///
@@ -126,7 +126,7 @@ impl Journal {
         (&self.file).write_all(&line)
     }
 
-    /// A publish of this event begins.
+    /// Records that a publish of this event begins.
     ///
     /// # Errors
     ///
@@ -135,7 +135,7 @@ impl Journal {
         self.record(Fact::Attempted { key: event.idempotency_key() })
     }
 
-    /// How a publish of this event ended.
+    /// Records the result of a publish of this event.
     ///
     /// # Errors
     ///
@@ -152,7 +152,7 @@ impl Journal {
         })
     }
 
-    /// A handler begins.
+    /// Records that a handler begins.
     ///
     /// # Errors
     ///
@@ -161,7 +161,7 @@ impl Journal {
         self.record(Fact::Ran { key: delivery.slot().key(), fence: delivery.fence().get() })
     }
 
-    /// A handler has made its effect, and is about to return `Ok`.
+    /// Records that a handler has made its effect, and is about to return `Ok`.
     ///
     /// # Errors
     ///
@@ -170,7 +170,7 @@ impl Journal {
         self.record(Fact::Effect { key: delivery.slot().key(), fence: delivery.fence().get() })
     }
 
-    /// A process is about to be killed.
+    /// Records that a process is about to be killed.
     ///
     /// # Errors
     ///

@@ -4,7 +4,7 @@ use crate::{Balance, Journal, audit, found::Found, order};
 use std::path::PathBuf;
 use stratt_event_bridge::{ConsumerName, EventBridge, Feed, dedupe::DedupeStore};
 
-/// Where the journal is, and the seed that everything random was drawn from.
+/// A journal, and the seed of all random choices.
 #[derive(Debug, Clone)]
 pub struct Ledger {
     seed: u64,
@@ -13,7 +13,7 @@ pub struct Ledger {
 }
 
 impl Ledger {
-    /// A ledger whose journal is the file at `path`.
+    /// Makes a ledger whose journal is the file at `path`.
     #[must_use]
     pub fn new(seed: u64, path: impl Into<PathBuf>) -> Self {
         Self { seed, path: path.into(), is_ordered: false }
@@ -26,7 +26,7 @@ impl Ledger {
         self
     }
 
-    /// Opens the journal to write in it.
+    /// Opens the journal for writing.
     ///
     /// # Errors
     ///
@@ -35,9 +35,9 @@ impl Ledger {
         Journal::open(&self.path).map_err(LedgerError::new)
     }
 
-    /// Reads everything and strikes the balance. Nobody must publish or consume any more.
+    /// Reads everything and strikes the balance, when all publishers and consumers have stopped.
     ///
-    /// The store is asked about events whose settling nobody saw, by claims that are released again.
+    /// The store is asked about events that are not recorded as settled, by claims that are released again.
     ///
     /// # Errors
     ///

@@ -1,20 +1,20 @@
-//! Whether the events of each unit were handled strictly in stream order.
+//! The check that the events of each unit were handled strictly in stream order.
 
 use crate::{Entry, Fact, found::Stored};
 use std::collections::{HashMap, HashSet};
 use stratt_event_bridge::{IdempotencyKey, UnitUri};
 
-/// When a handler first ran for an event, and when it first made its effect.
+/// The time of the first run of a handler for an event, and of its first effect.
 #[derive(Debug, Clone, Copy)]
 struct Times {
     ran: u64,
     made: Option<u64>,
 }
 
-/// A line for each event that began before one of its unit that stands before it in the stream had ended.
+/// Returns a line for each event whose handling began before an earlier event of its unit in the stream had ended.
 ///
 /// The first effect of an event stands for its end; of one that was dead-lettered, its first run does. What a process
-/// still does that was frozen and replaced meanwhile is no violation: nobody can stop it.
+/// still does that was frozen and replaced meanwhile is no violation: it cannot be stopped.
 pub(crate) fn out_of_order(entries: &[Entry], due: &[Stored]) -> Vec<String> {
     let times = times(entries);
     let mut seen = HashSet::new();

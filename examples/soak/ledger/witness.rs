@@ -1,4 +1,4 @@
-//! A store that writes down what the store inside it did.
+//! A store that records the operations of the store inside it.
 
 use crate::{Fact, Journal, journal::now_ms};
 use futures::{FutureExt, future::BoxFuture};
@@ -13,14 +13,14 @@ pub struct WitnessStore {
 }
 
 impl WitnessStore {
-    /// Watches `store`.
+    /// Makes a store that records the operations of `store`.
     #[must_use]
     pub fn new(store: Arc<dyn DedupeStore>, journal: Arc<Journal>) -> Self {
         Self { store, journal }
     }
 }
 
-/// What could not be written down must not pass as done.
+/// Returns the error of an operation that could not be recorded, and so must not pass as done.
 fn unwritten(error: io::Error) -> StoreError {
     StoreError::new(StoreErrorKind::Unavailable).with_message("journal cannot be written").caused_by(error)
 }

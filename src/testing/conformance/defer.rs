@@ -1,4 +1,4 @@
-//! Behaviours of a defer: what a run that was nobody's fault leaves behind.
+//! Behaviours of a defer, which ends a run that says nothing about the event.
 
 use crate::testing::conformance::{LONG, Store, Verdict, acquire, fresh, must, other_claimant};
 
@@ -24,7 +24,7 @@ pub async fn defer_takes_one_attempt_back(store: Store) -> Verdict {
     must(attempt == 2, || format!("the attempt after a release and a defer was counted as {attempt}"))
 }
 
-/// Where there is no attempt to take back, a defer takes none.
+/// A defer takes back no attempt where there is none.
 pub async fn defer_never_goes_below_zero(store: Store) -> Verdict {
     let slot = fresh()?;
     for _round in 0..3 {

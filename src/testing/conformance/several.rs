@@ -1,4 +1,4 @@
-//! Behaviours that take more than one store: two on one backend, or one on a backend that was lost and made anew.
+//! Behaviours that take more than one store: two on one backend, or one on a backend that was lost and recreated.
 
 use crate::{
     dedupe::{Claim, Slot},
@@ -33,7 +33,7 @@ pub async fn retention_is_the_slots_own(lasting: Store, brief: Store) -> Verdict
     must(attempt == 2, || format!("the attempt after one of the lasting store was counted as {attempt}"))
 }
 
-/// Claims until a settled slot is forgotten, and returns the attempt that it is then.
+/// Claims until a settled slot is forgotten, and returns the attempt that this claim counts as.
 async fn forgotten_in_time(store: &Store, slot: &Slot) -> Result<u32, Violation> {
     let deadline = Instant::now() + DEADLINE;
     loop {
@@ -47,7 +47,7 @@ async fn forgotten_in_time(store: &Store, slot: &Slot) -> Result<u32, Violation>
     }
 }
 
-/// A backend that was lost and made anew grants no fence that it granted before.
+/// A backend that was lost and recreated grants no fence that it granted before.
 ///
 /// `recreate` loses all that the store has, as when its table is dropped, and returns a store on what is made in its
 /// place. The first store is used afterwards too, as by a process that was frozen meanwhile.

