@@ -119,7 +119,7 @@ async fn a_round_outlives_the_caller_that_started_it() {
     enter(&mut calls).await;
     doubler.allow(1);
     in_time(calls.remove(0)).await.unwrap();
-    // The round of 1, 2 and 3 is under way, and the one who polled it first goes.
+    // The round of 1, 2 and 3 is in flight, and the caller that polled it first is dropped.
     enter(&mut calls).await;
     drop(calls.remove(0));
     doubler.allow(1);
@@ -223,7 +223,7 @@ async fn a_caller_that_is_polled_progresses_when_no_other_is() {
         let mut kept: Vec<_> = (0..20).map(|op| doubler.call(op)).collect();
         enter(&mut kept).await;
         doubler.allow(1000);
-        // Ten batches before it belong to futures that nobody polls.
+        // The ten batches before it belong to futures that are not polled.
         assert_eq!(in_time(doubler.call(99)).await.unwrap(), 198);
         for (op, call) in (0..).zip(kept) {
             assert_eq!(in_time(call).await.unwrap(), op * 2);

@@ -14,7 +14,7 @@ use uuid::Uuid;
 /// Its content is lost when the process ends, and is not shared between processes: for tests, and for consumers of a single
 /// process whose effects may be repeated after a restart.
 ///
-/// When it is full it evicts the oldest settled slot and reports that by `tracing` warnings and [`evicted`](Self::evicted):
+/// A full store evicts the oldest settled slot and reports that by `tracing` warnings and [`evicted`](Self::evicted):
 /// an evicted event is handled again if it is redelivered. A held slot is never evicted.
 #[derive(Debug)]
 pub struct MemoryStore {

@@ -69,8 +69,8 @@ impl OutboxRelay {
     ///
     /// # Errors
     ///
-    /// [`Mismatch`](super::OutboxErrorKind::Mismatch) when the table is missing, [`Disconnected`](super::OutboxErrorKind::Disconnected)
-    /// when the connection to the broker is permanently closed.
+    /// [`Mismatch`](super::OutboxErrorKind::Mismatch) when the table is missing,
+    /// [`Disconnected`](super::OutboxErrorKind::Disconnected) when the connection to the broker is permanently closed.
     ///
     /// # Cancel safety
     ///

@@ -85,9 +85,9 @@ pub(super) async fn find(
     context: &jetstream::Context,
     options: &KvStoreOptions,
 ) -> Result<Found, StoreError> {
-    let (Info { config, .. }, told, asked) = info(context, options.bucket.as_str()).await?;
+    let (Info { config, .. }, reported, asked) = info(context, options.bucket.as_str()).await?;
     must_serve(options.bucket.as_str(), &config)?;
-    Ok(Found { config, time: ServerTime::new(told, asked, options.skew_margin) })
+    Ok(Found { config, time: ServerTime::new(reported, asked, options.skew_margin) })
 }
 
 /// The answer of the broker about the bucket. Read as JSON, since the type of async-nats lacks the time.
@@ -111,8 +111,8 @@ async fn info(
     let asked = Asked { before, after: OffsetDateTime::now_utc() };
     match answer {
         Response::Ok::<Info>(info) => {
-            let told = OffsetDateTime::parse(&info.ts, &Rfc3339).map_err(unavailable)?;
-            Ok((info, told, asked))
+            let reported = OffsetDateTime::parse(&info.ts, &Rfc3339).map_err(unavailable)?;
+            Ok((info, reported, asked))
         }
         Response::Err { error } => Err(unavailable(error)),
     }
@@ -158,10 +158,10 @@ impl Bucket {
     pub(super) async fn age(&self, written: OffsetDateTime) -> Duration {
         // Without an answer the previous measurement is good enough, and a wait would use up the time of the operation.
         if self.time.is_due()
-            && let Ok(Ok((_, told, asked))) =
+            && let Ok(Ok((_, reported, asked))) =
                 tokio::time::timeout(self.timeout / 4, info(&self.context, &self.name)).await
         {
-            self.time.measured(told, asked);
+            self.time.measured(reported, asked);
         }
         // A timestamp may be in the future if it was written by a server whose clock is ahead.
         Duration::try_from(self.time.now() - written).unwrap_or_default()

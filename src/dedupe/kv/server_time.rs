@@ -23,7 +23,7 @@ pub(super) struct ServerTime {
 
 #[derive(Debug)]
 struct State {
-    told: OffsetDateTime,
+    reported: OffsetDateTime,
     at: Instant,
     next: Instant,
     is_logged: bool,
@@ -37,21 +37,21 @@ pub(super) struct Asked {
 }
 
 impl ServerTime {
-    pub(super) fn new(told: OffsetDateTime, asked: Asked, margin: Duration) -> Self {
+    pub(super) fn new(reported: OffsetDateTime, asked: Asked, margin: Duration) -> Self {
         let now = Instant::now();
-        let state = State { told, at: now, next: now, is_logged: false };
+        let state = State { reported, at: now, next: now, is_logged: false };
         let time = Self { state: Mutex::new(state), margin };
-        time.measured(told, asked);
+        time.measured(reported, asked);
         time
     }
 
     /// Records the time from an answer of the broker. It is slightly outdated on arrival, so the time is never overestimated, and
     /// no lease expires early.
-    pub(super) fn measured(&self, told: OffsetDateTime, asked: Asked) {
+    pub(super) fn measured(&self, reported: OffsetDateTime, asked: Asked) {
         let mut state = self.lock();
         let now = Instant::now();
-        (state.told, state.at, state.next) = (told, now, now + MEASURE_EVERY);
-        let (ahead, behind) = (asked.before - told, told - asked.after);
+        (state.reported, state.at, state.next) = (reported, now, now + MEASURE_EVERY);
+        let (ahead, behind) = (asked.before - reported, reported - asked.after);
         let is_off = ahead.max(behind) > self.margin;
         if is_off && !state.is_logged {
             tracing::warn!(
@@ -65,7 +65,7 @@ impl ServerTime {
     /// Returns the current time of the broker, by the last measurement.
     pub(super) fn now(&self) -> OffsetDateTime {
         let state = self.lock();
-        state.told + state.at.elapsed()
+        state.reported + state.at.elapsed()
     }
 
     /// Returns whether it is time for a measurement, to one caller for each interval.

@@ -71,7 +71,7 @@ struct Slots {
     pool: PgPool,
     statements: Statements,
     retention: Duration,
-    /// Whether the statements of each event are prepared by name.
+    /// True if the statements of each event are prepared by name.
     prepares: bool,
 }
 

@@ -1,6 +1,6 @@
 //! The choice between batches and single publishes, by measurement, since a server does not report how often it syncs.
 //!
-//! Where the server syncs each write, a batch of many events costs little more than one event. Elsewhere single publishes in
+//! If the server syncs each write, a batch of many events costs little more than one event. Otherwise single publishes in
 //! flight are faster, since a batch is always synced.
 
 use std::time::Duration;

@@ -47,11 +47,11 @@ pub(super) struct Running {
     /// The end of the pause after a failure of the database.
     asks_after: Instant,
     report: Report,
-    /// Whether there may be rows that it does not hold.
+    /// True if there may be rows that it does not hold.
     may_be_more: bool,
     /// The most bytes of a look: reduced after a failed one.
     look_bytes: usize,
-    /// Whether it is time to take the lead or renew the lease.
+    /// True if it is time to take the lead or renew the lease.
     is_due: bool,
     next_prune: Instant,
     ticks: Interval,

@@ -9,7 +9,7 @@ use crate::sql::{
 #[derive(Debug)]
 pub(super) struct Found {
     pub(super) name: String,
-    /// Whether it has the kind of that part.
+    /// True if the object has the kind of that part.
     pub(super) is_of_kind: bool,
     pub(super) columns: Vec<String>,
 }

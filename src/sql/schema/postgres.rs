@@ -29,7 +29,7 @@ const START: &str = "SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::b
 
 /// Creates missing parts and upgrades an older table, in one transaction.
 ///
-/// Where nothing is missing nothing is done, and no privilege to create is needed.
+/// It does nothing if nothing is missing, and then needs no privilege to create.
 pub(crate) async fn migrate(pool: &PgPool, schema: Schema<'_>) -> Result<(), MigrateError> {
     let Schema { table, version, create, added, .. } = schema;
     let mut tx = error::begin(pool).await?;
