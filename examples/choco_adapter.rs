@@ -70,7 +70,7 @@ async fn serve() -> Result<(), Failure> {
         .on(remove_from_catalogue)
         .build()
         .await?;
-    tracing::info!(url = %servers, durable, stream = feed.stream(), "adapter is ready");
+    tracing::info!(url = %servers, durable, stream = %feed, "adapter is ready");
     let monitor = consumer.monitor();
     let mut running = pin!(consumer.run(asked_to_stop()?));
     let mut ticks = interval_at(Instant::now() + LOOKS_EVERY, LOOKS_EVERY);

@@ -10,6 +10,7 @@ use std::{
     borrow::Cow,
     collections::VecDeque,
     future::{Ready, ready},
+    pin::Pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 use tokio::sync::Notify;
@@ -167,7 +168,7 @@ impl ConnectionWatch {
         since: Mark,
         inbox: &str,
         is_meant: impl Fn(&PermissionViolation) -> bool,
-        answer: impl Future<Output = T>,
+        answer: Pin<&mut impl Future<Output = T>>,
     ) -> Result<T, PermissionViolation> {
         tokio::select! {
             biased;
@@ -258,6 +259,7 @@ mod tests {
     use super::*;
     use crate::nats::permission_violation::LONGEST_SUBJECT;
     use futures::FutureExt;
+    use std::pin::pin;
 
     fn violation(kind: &str, subject: &str) -> Event {
         let text = format!("Permissions Violation for {kind} to \"{subject}\"");
@@ -313,10 +315,10 @@ mod tests {
         let since = watch.now();
         watch.observe(&publish_violation("a"));
         let is_meant = |violation: &PermissionViolation| violation.is_of_publish("a");
-        let answered = watch.guard(since, "_INBOX.b", is_meant, ready(1)).now_or_never();
+        let answered = watch.guard(since, "_INBOX.b", is_meant, pin!(ready(1))).now_or_never();
         assert_eq!(answered, Some(Ok(1)));
         let unanswered =
-            watch.guard(since, "_INBOX.b", is_meant, std::future::pending::<u8>()).now_or_never();
+            watch.guard(since, "_INBOX.b", is_meant, pin!(std::future::pending::<u8>())).now_or_never();
         assert_eq!(unanswered, Some(Err(PermissionViolation::Publish("a".into()))));
     }
 }

@@ -20,6 +20,7 @@ use async_nats::{HeaderName, Message, header};
 use futures::{FutureExt, StreamExt, TryStreamExt, stream};
 use std::{
     collections::{HashMap, HashSet},
+    pin::pin,
     sync::Arc,
 };
 use tokio::time::{Instant, timeout_at};
@@ -126,7 +127,7 @@ impl Publisher {
         let is_ours = |violation: &PermissionViolation| {
             events.iter().any(|event| violation.is_of_publish(&event.subject))
         };
-        let stored = timeout_at(until, self.send_batch(events, until));
+        let stored = pin!(timeout_at(until, self.send_batch(events, until)));
         match self.watch.guard(self.watch.now(), &self.inbox, is_ours, stored).await {
             Ok(Ok(stored)) => stored,
             Ok(Err(_elapsed)) => Err(Failure::unanswered().into()),

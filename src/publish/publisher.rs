@@ -26,7 +26,7 @@ use async_nats::{
         publish::PublishAck,
     },
 };
-use std::{error::Error, future::IntoFuture, sync::Arc};
+use std::{error::Error, future::IntoFuture, pin::pin, sync::Arc};
 use tokio::time::{Instant, timeout_at};
 use tracing::Instrument;
 
@@ -156,7 +156,7 @@ impl Publisher {
     ) -> Result<Option<StreamMessage>, PublishError> {
         let subject = ApiSubject::message_get(receipt.stream()).to_string();
         let is_ours = |violation: &PermissionViolation| violation.is_of_publish(&subject);
-        let read = timeout_at(deadline, verify_duplicate::read(&self.context, receipt));
+        let read = pin!(timeout_at(deadline, verify_duplicate::read(&self.context, receipt)));
         match self.watch.guard(self.watch.now(), &self.inbox, is_ours, read).await {
             Ok(Ok(read)) => read,
             Ok(Err(_elapsed)) => Err(PublishError::new(PublishErrorKind::TimedOut)),
@@ -185,7 +185,7 @@ impl Publisher {
     ) -> Result<PublishReceipt, Failure> {
         let Sent { acknowledgement, mark } = sent?;
         let is_ours = |violation: &PermissionViolation| violation.is_of_publish(&message.subject);
-        let receipt = self.receipt(acknowledgement, message, deadline);
+        let receipt = pin!(self.receipt(acknowledgement, message, deadline));
         let answered = self.watch.guard(mark, &self.inbox, is_ours, receipt).await;
         // An answer that may not come in does not say that nothing was stored.
         answered.unwrap_or_else(|violation| Err(Failure::denied(&violation, !is_ours(&violation))))

@@ -9,7 +9,7 @@ use async_nats::{
     jetstream::{self, Context, ErrorCode, response::Response},
 };
 use serde::Serialize;
-use std::time::Duration;
+use std::{pin::pin, time::Duration};
 use time::OffsetDateTime;
 use tokio::time::timeout;
 
@@ -143,7 +143,7 @@ async fn is_newer(context: &Context, watch: &ConnectionWatch, forwarded: OffsetD
     let subject = ApiSubject::stream_info(EVENT_STREAM).to_string();
     let inbox = context.client().new_inbox();
     let is_ours = |violation: &PermissionViolation| violation.is_of_publish(&subject);
-    let answer = timeout(ORIGIN_WITHIN, StreamInfo::ask(context, EVENT_STREAM));
+    let answer = pin!(timeout(ORIGIN_WITHIN, StreamInfo::ask(context, EVENT_STREAM)));
     let answer = watch.guard(watch.now(), &inbox, is_ours, answer).await.ok()?;
     let Ok(Ok(Response::Ok(origin))) = answer else { return None };
     Some(origin.created().ok()? > forwarded && origin.state.newest().is_some())

@@ -117,7 +117,7 @@ async fn servers_and_streams_without_batches_are_told_apart() {
     let error = bridge.publish_batch(&envelopes(1..=3)).await.unwrap_err();
     assert_eq!((error.kind(), error.is_outcome_unknown()), (PublishErrorKind::Unsupported, false));
     let cause = std::error::Error::source(&error).unwrap().to_string();
-    assert_eq!(cause, "nats-server 2.12 or newer is needed for batches");
+    assert_eq!(cause, "batches need nats-server 2.12 or newer");
     let receipt = bridge.publish(published("a", 1)).await.unwrap();
     assert_eq!((receipt.sequence(), receipt.is_duplicate()), (1, false));
 

@@ -174,5 +174,5 @@ async fn a_server_without_jetstream_is_told_as_that() {
     let bridge = EventBridge::new(async_nats::connect(url).await.unwrap(), source());
     let error = bridge.provision(&Topology::default()).await.unwrap_err();
     assert_eq!(error.kind(), TopologyErrorKind::Unavailable);
-    assert_eq!(error.to_string(), "no JetStream here: start nats-server with `-js`");
+    assert_eq!(error.to_string(), "server has no JetStream: start nats-server with `-js`");
 }

@@ -5,6 +5,7 @@ use crate::{
     nats::{api::ApiSubject, connection_watch::ConnectionWatch, permission_violation::PermissionViolation},
 };
 use async_nats::{Client, jetstream::Context};
+use std::pin::pin;
 
 /// Asks on behalf of a consumer.
 #[derive(Debug)]
@@ -24,7 +25,7 @@ impl ApiRequest {
         let inbox = self.client.new_inbox();
         let is_ours =
             |violation: &PermissionViolation| violation.published().is_some_and(|to| subject.covers(to));
-        let answer = self.watch.guard(self.watch.now(), &inbox, is_ours, request).await;
+        let answer = self.watch.guard(self.watch.now(), &inbox, is_ours, pin!(request)).await;
         answer.map_err(|violation| denied(&violation))
     }
 }

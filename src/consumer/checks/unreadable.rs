@@ -34,7 +34,7 @@ use async_nats::{
     },
 };
 use losses::Losses;
-use std::{collections::BTreeSet, error::Error, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, error::Error, pin::pin, sync::Arc, time::Duration};
 use tokio::time::{Instant, sleep, timeout};
 
 /// How often it is looked whether the connection was lost.
@@ -134,7 +134,8 @@ impl Search {
         let subject = ApiSubject::message_get(self.shared.stream).to_string();
         let inbox = self.shared.client.new_inbox();
         let is_ours = |violation: &PermissionViolation| violation.is_of_publish(&subject);
-        let read = timeout(ANSWER_WITHIN, Stored::next(&self.context, self.shared.stream, from, filter));
+        let read =
+            pin!(timeout(ANSWER_WITHIN, Stored::next(&self.context, self.shared.stream, from, filter)));
         match self.watch.guard(self.watch.now(), &inbox, is_ours, read).await {
             Ok(read) => read?,
             Err(violation) => Err(violation.to_string().into()),
