@@ -67,10 +67,10 @@ impl ConsumerRole {
         self
     }
 
-    /// For [`without_stream_checks`](crate::ConsumerOptions::without_stream_checks).
+    /// Follows [`with_stream_checks`](crate::ConsumerOptions::with_stream_checks) of the consumer's options.
     #[must_use]
-    pub fn without_stream_checks(mut self) -> Self {
-        self.checks_streams = false;
+    pub fn with_stream_checks(mut self, check: bool) -> Self {
+        self.checks_streams = check;
         self
     }
 

@@ -2,7 +2,7 @@
 
 use crate::{
     consumer::{
-        ConsumeError, ConsumeErrorKind, ConsumerOptions, Delivery, Drift, DurableConsumer, HandlerError,
+        ConsumeError, ConsumeErrorKind, ConsumerOptions, Delivery, DurableConsumer, HandlerError, OnMismatch,
         Order,
         checks::{
             gap,
@@ -101,7 +101,7 @@ impl ConsumerBuilder {
     ///
     /// A [`ConsumeError`] that says what to change when the name, handlers or options are not valid, when a stream is
     /// missing or unfit, when the store forgets sooner than the stream (unless the options allow that), when the
-    /// durable exists with other settings ([`Drift`](crate::Drift)) or is ahead of its stream, when the server is too
+    /// durable exists with other settings ([`OnMismatch`](crate::OnMismatch)) or is ahead of its stream, when the server is too
     /// old, or when a permission is missing. All checks are listed in [`docs::operating`](crate::docs::operating).
     ///
     /// # Cancel safety
@@ -129,7 +129,7 @@ impl ConsumerBuilder {
         let needs = Requirements::new(self.feed, &self.handlers, &self.options).with_replicas(replicas);
         let durable = Durable::new(&asker, stream, &name).await?;
         let config = durable.ensure(self.filters(), &self.options, &needs).await?;
-        if self.options.drift == Drift::Adopt {
+        if self.options.on_mismatch == OnMismatch::Keep {
             self.options.ack_wait = Some(config.ack_wait);
         }
         let lines = Arc::new(LogLimit::new(name.as_str()));
@@ -139,6 +139,7 @@ impl ConsumerBuilder {
         let state = ConsumerState::new(meter, Arc::clone(&holds));
         let shared = Shared {
             name,
+            feed: self.feed,
             stream: self.feed.stream(),
             publisher: self.link.publisher.clone(),
             store: self.store,

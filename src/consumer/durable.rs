@@ -2,7 +2,7 @@
 
 use crate::{
     consumer::{
-        ConsumeError, ConsumeErrorKind, ConsumerOptions, Drift, Order,
+        ConsumeError, ConsumeErrorKind, ConsumerOptions, OnMismatch, Order,
         checks::{
             difference::{Difference, differences, merged},
             request::ApiRequest,
@@ -61,23 +61,23 @@ impl<'a> Durable<'a> {
             None => self.create(wanted).await?,
         };
         let difference = differences(&goal, &found).into_iter().next();
-        let found = match (options.drift, difference) {
-            (_, None) | (Drift::Adopt, _) => found,
+        let found = match (options.on_mismatch, difference) {
+            (_, None) | (OnMismatch::Keep, _) => found,
             (_, Some(difference)) if difference.is_fixed => {
                 let advice = ", and the server cannot change that: use another name or delete it";
                 return Err(self.refused(ConsumeErrorKind::Conflict, &difference, advice));
             }
-            (Drift::Refuse, Some(difference)) => {
-                let advice = ": change one of them, or choose another `Drift` in the options";
-                return Err(self.refused(ConsumeErrorKind::ConsumerDrift, &difference, advice));
+            (OnMismatch::Fail, Some(difference)) => {
+                let advice = ": change one of them, or choose another `OnMismatch` in the options";
+                return Err(self.refused(ConsumeErrorKind::Mismatch, &difference, advice));
             }
-            (Drift::Update, Some(_)) => self.update(&goal, found).await?,
+            (OnMismatch::Update, Some(_)) => self.update(&goal, found).await?,
         };
         match needs.violated_by(&found) {
             None => Ok(found),
             Some(broken) => {
                 let advice = ", without which the guarantees do not hold: change it";
-                Err(self.refused(ConsumeErrorKind::ConsumerDrift, &broken, advice))
+                Err(self.refused(ConsumeErrorKind::Mismatch, &broken, advice))
             }
         }
     }
@@ -162,7 +162,8 @@ fn wanted(name: &ConsumerName, mut filters: Vec<String>, options: &ConsumerOptio
     let filter_subject = if filters.len() == 1 { filters.pop() } else { None };
     pull::Config {
         durable_name: Some(name.to_string()),
-        deliver_policy: options.deliver_policy,
+        // Checked with the options.
+        deliver_policy: options.start_at.deliver_policy().unwrap_or_default(),
         ack_policy: AckPolicy::Explicit,
         ack_wait: options.ack_wait(),
         // Never more than once would strand a message: exhaustion is decided by `decide.rs`.

@@ -59,7 +59,7 @@ impl DurableConsumer {
     /// # Errors
     ///
     /// [`ConsumerGone`](ConsumeErrorKind::ConsumerGone) when the durable or its stream was deleted,
-    /// [`ConsumerDrift`](ConsumeErrorKind::ConsumerDrift) when somebody changed it so that a guarantee is broken,
+    /// [`Mismatch`](ConsumeErrorKind::Mismatch) when somebody changed it so that a guarantee is broken,
     /// [`ConsumerAhead`](ConsumeErrorKind::ConsumerAhead) when the stream has lost its end and the durable is beyond it,
     /// [`PermissionDenied`](ConsumeErrorKind::PermissionDenied) when the server refuses what the consumer needs,
     /// [`Unavailable`](ConsumeErrorKind::Unavailable) when the connection is closed for good. What was running is

@@ -9,7 +9,7 @@ use crate::{
         receive::arrivals::Arrivals,
         state::ConsumerState,
     },
-    contract::consumer_name::ConsumerName,
+    contract::{consumer_name::ConsumerName, subject::Feed},
     dedupe::DedupeStore,
     nats::server_clock::ServerClock,
     publish::Publisher,
@@ -23,6 +23,7 @@ use tokio_util::sync::CancellationToken;
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) name: ConsumerName,
+    pub(crate) feed: Feed,
     pub(crate) stream: &'static str,
     pub(crate) client: Client,
     pub(crate) publisher: Publisher,

@@ -109,7 +109,7 @@ impl Inspector {
             let message = format!(
                 "durable {name} was changed while it was in use and has {broken}, without which the guarantees do not hold"
             );
-            return Some(ConsumeError::new(ConsumeErrorKind::ConsumerDrift, message));
+            return Some(ConsumeError::new(ConsumeErrorKind::Mismatch, message));
         }
         for difference in differences(&self.built, found) {
             if self.told.insert(difference.field) {

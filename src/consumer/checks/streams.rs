@@ -60,11 +60,11 @@ async fn find(asker: &ApiRequest, name: &ConsumerName, stream: &str) -> Result<C
     let subject = format!("$JS.API.STREAM.INFO.{stream}");
     let answer = asker.ask(&subject, asker.context.get_stream(stream));
     let answer = tokio::select! {
-        answer = answer => answer.map_err(|error| error.advised("build with `without_stream_checks`"))?,
+        answer = answer => answer.map_err(|error| error.advised("build with `with_stream_checks(false)`"))?,
         () = answers_only_others(asker, name, stream) => {
             let message = format!(
                 "server answers, but not to {subject}: allow this user to publish to it or build with \
-                 `without_stream_checks`; or {stream} has no leader"
+                 `with_stream_checks(false)`; or {stream} has no leader"
             );
             return Err(ConsumeError::new(ConsumeErrorKind::Unavailable, message));
         }
@@ -106,8 +106,8 @@ fn check_retention(
         return Ok(());
     }
     let message = format!(
-        "dedupe store remembers for {retention:?} but {} keeps events {}: lengthen the store's retention, or ask for \
-         it with `allow_short_store_retention`",
+        "dedupe store remembers for {retention:?} but {} keeps events {}: lengthen the store's retention, or allow \
+         it with `with_short_store_retention(true)`",
         events.name,
         kept(events)
     );

@@ -233,7 +233,8 @@ impl<'a> InProcess<'a> {
             return Seen::Handled(Outcome::Rejected);
         };
         let (fence, attempt) = (grant.fence, grant.attempt);
-        let delivery = Delivery { envelope, attempt, sequence: self.job.received.sequence, slot, fence };
+        let (sequence, feed) = (self.job.received.sequence, self.shared.feed);
+        let delivery = Delivery { envelope, attempt, sequence, feed, slot, fence };
         let time = self.shared.options.processing_timeout();
         let begun = Instant::now();
         let end = begun + time;
