@@ -1,4 +1,4 @@
-//! The durable on the server: created, accepted, brought up to date, or refused.
+//! The durable on the server: created, kept, updated, or reported as a mismatch.
 
 use crate::{
     consumer::{
@@ -8,7 +8,7 @@ use crate::{
             request::ApiRequest,
             requirements::Requirements,
         },
-        receive::pinned::GROUP,
+        receive::pinned::PRIORITY_GROUP,
     },
     contract::consumer_name::ConsumerName,
     nats::account_limit,
@@ -21,13 +21,13 @@ use async_nats::jetstream::{
 };
 use std::time::Duration;
 
-/// Retries wait here on the server without blocking others, up to this many.
+/// The limit of unanswered messages at the server. Retries wait there without blocking others, up to this many.
 const MAX_ACK_PENDING: i64 = 10_000;
 
-/// A durable by its name, whether it exists or not.
+/// A durable by its name, which may not exist yet.
 #[derive(Debug)]
 pub(super) struct Durable<'a> {
-    asker: &'a ApiRequest,
+    api: &'a ApiRequest,
     stream: Stream<()>,
     stream_name: &'a str,
     name: &'a ConsumerName,
@@ -35,24 +35,24 @@ pub(super) struct Durable<'a> {
 
 impl<'a> Durable<'a> {
     pub(super) async fn new(
-        asker: &'a ApiRequest,
+        api: &'a ApiRequest,
         stream_name: &'a str,
         name: &'a ConsumerName,
     ) -> Result<Self, ConsumeError> {
         // A handle only: a user may lack the permission to look at the stream.
-        let stream = asker.context.get_stream_no_info(stream_name).await;
+        let stream = api.context.get_stream_no_info(stream_name).await;
         let stream = stream.map_err(|error| {
             ConsumeError::new(ConsumeErrorKind::Unavailable, "stream has no valid name").caused_by(error)
         })?;
-        Ok(Self { asker, stream, stream_name, name })
+        Ok(Self { api, stream, stream_name, name })
     }
 
-    /// Creates it if it does not exist; one that differs is treated as the options say. Returns what it is.
+    /// Creates the durable if it does not exist, and treats one that differs as the options say. Returns its configuration.
     pub(super) async fn ensure(
         &self,
         filters: Vec<String>,
         options: &ConsumerOptions,
-        needs: &Requirements,
+        requirements: &Requirements,
     ) -> Result<Config, ConsumeError> {
         let wanted = wanted(self.name, filters, options);
         let goal = wanted.clone().into_consumer_config();
@@ -63,28 +63,28 @@ impl<'a> Durable<'a> {
         let difference = differences(&goal, &found).into_iter().next();
         let found = match (options.on_mismatch, difference) {
             (_, None) | (OnMismatch::Keep, _) => found,
-            (_, Some(difference)) if difference.is_fixed => {
+            (_, Some(difference)) if difference.is_immutable => {
                 let advice = ", and the server cannot change that: use another name or delete it";
-                return Err(self.refused(ConsumeErrorKind::Conflict, &difference, advice));
+                return Err(self.mismatch(ConsumeErrorKind::Conflict, &difference, advice));
             }
             (OnMismatch::Fail, Some(difference)) => {
                 let advice = ": change one of them, or choose another `OnMismatch` in the options";
-                return Err(self.refused(ConsumeErrorKind::Mismatch, &difference, advice));
+                return Err(self.mismatch(ConsumeErrorKind::Mismatch, &difference, advice));
             }
             (OnMismatch::Update, Some(_)) => self.update(&goal, found).await?,
         };
-        match needs.violated_by(&found) {
+        match requirements.violated_by(&found) {
             None => Ok(found),
-            Some(broken) => {
+            Some(violated) => {
                 let advice = ", without which the guarantees do not hold: change it";
-                Err(self.refused(ConsumeErrorKind::Mismatch, &broken, advice))
+                Err(self.mismatch(ConsumeErrorKind::Mismatch, &violated, advice))
             }
         }
     }
 
     async fn read(&self) -> Result<Option<Config>, ConsumeError> {
         let request = self.stream.consumer_info(self.name.as_str());
-        match self.asker.ask(&self.subject("INFO"), request).await? {
+        match self.api.ask(&self.subject("INFO"), request).await? {
             Ok(info) => Ok(Some(info.config)),
             Err(error) if error.kind() == ConsumerInfoErrorKind::NotFound => Ok(None),
             Err(error) if error.kind() == ConsumerInfoErrorKind::StreamNotFound => {
@@ -98,7 +98,7 @@ impl<'a> Durable<'a> {
 
     async fn create(&self, wanted: pull::Config) -> Result<Config, ConsumeError> {
         let request = self.stream.create_consumer_strict(wanted);
-        match self.asker.ask(&self.subject("CREATE"), request).await? {
+        match self.api.ask(&self.subject("CREATE"), request).await? {
             Ok(created) => Ok(created.cached_info().config.clone()),
             // Another process was faster, perhaps with other settings.
             Err(error) if matches!(error.kind(), ConsumerCreateStrictErrorKind::AlreadyExists) => {
@@ -115,7 +115,7 @@ impl<'a> Durable<'a> {
         let merged = pull::Config::try_from_consumer_config(merged(goal, found))
             .map_err(|error| self.failed("updated", error))?;
         let request = self.stream.update_consumer(merged);
-        let updated = self.asker.ask(&self.subject("CREATE"), request).await?;
+        let updated = self.api.ask(&self.subject("CREATE"), request).await?;
         let updated = updated.map_err(|error| match error.kind() {
             ConsumerUpdateErrorKind::JetStream(answer) => self.denied("updated", answer),
             _ => self.failed("updated", error),
@@ -123,10 +123,10 @@ impl<'a> Durable<'a> {
         let updated = updated.cached_info().config.clone();
         // An old server answers "ok" and ignores what it does not know.
         if let Some(left) = differences(goal, &updated).into_iter().next() {
-            let advice = ", although it was changed: is the server older than 2.10?";
-            return Err(self.refused(ConsumeErrorKind::UnsupportedServer, &left, advice));
+            let advice = " after an update: is the server older than 2.10?";
+            return Err(self.mismatch(ConsumeErrorKind::UnsupportedServer, &left, advice));
         }
-        tracing::info!(consumer = %self.name, "durable is brought up to date");
+        tracing::info!(consumer = %self.name, "durable was updated");
         Ok(updated)
     }
 
@@ -134,7 +134,7 @@ impl<'a> Durable<'a> {
         format!("$JS.API.CONSUMER.{verb}.{}.{}", self.stream_name, self.name)
     }
 
-    fn refused(&self, kind: ConsumeErrorKind, difference: &Difference, advice: &str) -> ConsumeError {
+    fn mismatch(&self, kind: ConsumeErrorKind, difference: &Difference, advice: &str) -> ConsumeError {
         ConsumeError::new(kind, format!("durable {} has {difference}{advice}", self.name))
     }
 
@@ -173,7 +173,7 @@ fn wanted(name: &ConsumerName, mut filters: Vec<String>, options: &ConsumerOptio
         replay_policy: ReplayPolicy::Instant,
         max_ack_pending: if is_ordered { max_in_flight } else { MAX_ACK_PENDING.max(max_in_flight) },
         priority_policy: if is_ordered { PriorityPolicy::PinnedClient } else { PriorityPolicy::None },
-        priority_groups: is_ordered.then(|| GROUP.to_owned()).into_iter().collect(),
+        priority_groups: is_ordered.then(|| PRIORITY_GROUP.to_owned()).into_iter().collect(),
         priority_timeout: if is_ordered { options.ack_wait() } else { Duration::ZERO },
         ..pull::Config::default()
     }

@@ -31,7 +31,7 @@ pub(crate) struct Shared {
     pub(crate) handlers: Handlers,
     pub(crate) options: ConsumerOptions,
     pub(crate) policy: Policy,
-    pub(crate) holds: Arc<InProgressSet>,
+    pub(crate) in_progress: Arc<InProgressSet>,
     /// What is to be dead-lettered, and could not be yet.
     pub(crate) postponed: Postponed,
     /// How long the stream keeps events, if that is limited and known.

@@ -10,7 +10,7 @@ pub(crate) struct Difference {
     pub(crate) found: String,
     pub(crate) wanted: String,
     /// The server cannot change it: the durable would have to be created anew.
-    pub(crate) is_fixed: bool,
+    pub(crate) is_immutable: bool,
 }
 
 impl fmt::Display for Difference {
@@ -25,7 +25,7 @@ pub(crate) fn differences(wanted: &Config, found: &Config) -> Vec<Difference> {
     let fields = fields(wanted).into_iter().zip(fields(found));
     let differing = fields.filter(|((.., wanted), (.., found))| wanted != found);
     differing
-        .map(|((field, is_fixed, wanted), (.., found))| Difference { field, found, wanted, is_fixed })
+        .map(|((field, is_immutable, wanted), (.., found))| Difference { field, found, wanted, is_immutable })
         .collect()
 }
 

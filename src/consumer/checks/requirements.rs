@@ -47,7 +47,7 @@ impl Requirements {
     /// The first thing about the durable that a guarantee does not hold with.
     pub(crate) fn violated_by(&self, found: &Config) -> Option<Difference> {
         let must = |holds: bool, field, found: &dyn Debug, wanted: String| {
-            (!holds).then(|| Difference { field, found: format!("{found:?}"), wanted, is_fixed: false })
+            (!holds).then(|| Difference { field, found: format!("{found:?}"), wanted, is_immutable: false })
         };
         let policy = match self.order {
             Order::Relaxed => PriorityPolicy::None,
