@@ -22,9 +22,9 @@ use std::{
 };
 use stratt_event_bridge::{
     AnyEvent, ChainGateFired, ChainGateResolved, ConnectionWatch, ConsumeSummary, ConsumerOptions, Delivery,
-    EventBridge, Feed, GateOutcome, HandlerError, UnitDeprecated, UnitFingerprintVerified,
+    EventBridge, Feed, GateOutcome, HandlerError, StartAt, UnitDeprecated, UnitFingerprintVerified,
     UnitImportResolved, UnitPublished, UnitTampered,
-    async_nats::{self, ConnectOptions, jetstream::consumer::DeliverPolicy},
+    async_nats::{self, ConnectOptions},
     dead_letter::DeadLetterFilter,
     dedupe::MemoryStore,
     testing::NatsServer,
@@ -63,7 +63,7 @@ async fn main() -> Result<ExitCode, Failure> {
     let options = ConsumerOptions::default()
         .with_max_attempts(3)
         .with_retry_delays([Duration::from_millis(200)])
-        .with_deliver_policy(DeliverPolicy::New);
+        .with_start_at(StartAt::New);
     let consumer = bridge
         .consumer(&name, Arc::new(MemoryStore::new()))
         .feed(Feed::Choco)

@@ -32,7 +32,7 @@ pub use async_nats;
 pub use bridge::EventBridge;
 pub use consumer::{
     ConsumeError, ConsumeErrorKind, ConsumeSummary, ConsumerBuilder, ConsumerMonitor, ConsumerOptions,
-    ConsumerPhase, ConsumerStatus, Delivery, Drift, DurableConsumer, HandlerError, Order,
+    ConsumerPhase, ConsumerStatus, Delivery, DurableConsumer, HandlerError, OnMismatch, Order, StartAt,
 };
 pub use contract::consumer_name::ConsumerName;
 pub use contract::domain::Domain;

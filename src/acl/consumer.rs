@@ -65,10 +65,10 @@ impl ConsumerRole {
         self
     }
 
-    /// Leaves out what [`without_stream_checks`](crate::ConsumerOptions::without_stream_checks) does not need.
+    /// Follows [`with_stream_checks`](crate::ConsumerOptions::with_stream_checks) of the consumer's options.
     #[must_use]
-    pub fn without_stream_checks(mut self) -> Self {
-        self.checks_streams = false;
+    pub fn with_stream_checks(mut self, check: bool) -> Self {
+        self.checks_streams = check;
         self
     }
 

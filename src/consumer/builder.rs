@@ -2,7 +2,7 @@
 
 use crate::{
     consumer::{
-        ConsumeError, ConsumeErrorKind, ConsumerOptions, Delivery, Drift, DurableConsumer, HandlerError,
+        ConsumeError, ConsumeErrorKind, ConsumerOptions, Delivery, DurableConsumer, HandlerError, OnMismatch,
         Order,
         checks::{
             gap,
@@ -101,7 +101,7 @@ impl ConsumerBuilder {
     ///
     /// A [`ConsumeError`] that says what to change when the name, handlers or options are not valid, when a stream is
     /// missing or unfit, when the store forgets sooner than the stream (unless the options allow that), when the
-    /// durable exists with other settings ([`Drift`](crate::Drift)) or is ahead of its stream, when the server is too
+    /// durable exists with other settings ([`OnMismatch`](crate::OnMismatch)) or is ahead of its stream, when the server is too
     /// old, or when a permission is missing. All checks are listed in [`docs::operating`](crate::docs::operating).
     ///
     /// # Cancel safety
@@ -118,27 +118,29 @@ impl ConsumerBuilder {
         self.check_version(&client)?;
         let context = jetstream::new(client.clone());
         let (watch, stream) = (self.link.watch.clone(), self.feed.stream());
-        let asker = ApiRequest { context: context.clone(), client: client.clone(), watch: watch.clone() };
+        let api = ApiRequest { context: context.clone(), client: client.clone(), watch: watch.clone() };
         let Checked { max_age, replicas } = if self.options.checks_streams {
             let retry_budget = self.link.retry_budget;
-            streams::check(&asker, &name, self.feed, &self.store, &self.options, retry_budget).await?
+            streams::check(&api, &name, self.feed, &self.store, &self.options, retry_budget).await?
         } else {
             tracing::warn!(consumer = %name, "streams are not checked, as the options ask for");
             Checked::default()
         };
-        let needs = Requirements::new(self.feed, &self.handlers, &self.options).with_replicas(replicas);
-        let durable = Durable::new(&asker, stream, &name).await?;
-        let config = durable.ensure(self.filters(), &self.options, &needs).await?;
-        if self.options.drift == Drift::Adopt {
+        let requirements =
+            Requirements::new(self.feed, &self.handlers, &self.options).with_replicas(replicas);
+        let durable = Durable::new(&api, stream, &name).await?;
+        let config = durable.ensure(self.filters(), &self.options, &requirements).await?;
+        if self.options.on_mismatch == OnMismatch::Keep {
             self.options.ack_wait = Some(config.ack_wait);
         }
         let lines = Arc::new(LogLimit::new(name.as_str()));
         // A durable that others change still has an ack wait of at least the lease.
-        let holds = InProgressSet::new(client.clone(), self.options.lease(), Arc::clone(&lines));
+        let in_progress = InProgressSet::new(client.clone(), self.options.lease(), Arc::clone(&lines));
         let meter = ConsumerMeter::new(name.as_str(), self.handlers.types());
-        let state = ConsumerState::new(meter, Arc::clone(&holds));
+        let state = ConsumerState::new(meter, Arc::clone(&in_progress));
         let shared = Shared {
             name,
+            feed: self.feed,
             stream: self.feed.stream(),
             publisher: self.link.publisher.clone(),
             store: self.store,
@@ -148,7 +150,7 @@ impl ConsumerBuilder {
                 retry_delays: self.options.retry_delays.clone(),
                 in_place: self.options.order == Order::PerUnit,
             },
-            holds,
+            in_progress,
             client,
             options: self.options,
             postponed: Postponed::default(),

@@ -1,14 +1,14 @@
-//! The durable on the server: created, accepted, brought up to date, or refused.
+//! The durable on the server: created, kept, updated, or reported as a mismatch.
 
 use crate::{
     consumer::{
-        ConsumeError, ConsumeErrorKind, ConsumerOptions, Drift, Order,
+        ConsumeError, ConsumeErrorKind, ConsumerOptions, OnMismatch, Order,
         checks::{
             difference::{differences, merged},
             request::ApiRequest,
             requirements::Requirements,
         },
-        receive::pinned::GROUP,
+        receive::pinned::PRIORITY_GROUP,
     },
     contract::consumer_name::ConsumerName,
     nats::{account_limit, api::ApiSubject, config_diff::ConfigDifference},
@@ -21,13 +21,13 @@ use async_nats::jetstream::{
 };
 use std::time::Duration;
 
-/// Retries wait here on the server without blocking others, up to this many.
+/// The limit of unanswered messages at the server. Retries wait there without blocking others, up to this many.
 const MAX_ACK_PENDING: i64 = 10_000;
 
-/// A durable by its name, whether it exists or not.
+/// A durable by its name, which may not exist yet.
 #[derive(Debug)]
 pub(super) struct Durable<'a> {
-    asker: &'a ApiRequest,
+    api: &'a ApiRequest,
     stream: Stream<()>,
     stream_name: &'a str,
     name: &'a ConsumerName,
@@ -35,24 +35,24 @@ pub(super) struct Durable<'a> {
 
 impl<'a> Durable<'a> {
     pub(super) async fn new(
-        asker: &'a ApiRequest,
+        api: &'a ApiRequest,
         stream_name: &'a str,
         name: &'a ConsumerName,
     ) -> Result<Self, ConsumeError> {
         // A handle only: a user may lack the permission to look at the stream.
-        let stream = asker.context.get_stream_no_info(stream_name).await;
+        let stream = api.context.get_stream_no_info(stream_name).await;
         let stream = stream.map_err(|error| {
             ConsumeError::new(ConsumeErrorKind::Unavailable, "stream has no valid name").caused_by(error)
         })?;
-        Ok(Self { asker, stream, stream_name, name })
+        Ok(Self { api, stream, stream_name, name })
     }
 
-    /// Creates it if it does not exist; one that differs is treated as the options say. Returns what it is.
+    /// Creates the durable if it does not exist, and treats one that differs as the options say. Returns its configuration.
     pub(super) async fn ensure(
         &self,
         filters: Vec<String>,
         options: &ConsumerOptions,
-        needs: &Requirements,
+        requirements: &Requirements,
     ) -> Result<Config, ConsumeError> {
         let wanted = wanted(self.name, filters, options);
         let goal = wanted.clone().into_consumer_config();
@@ -61,31 +61,30 @@ impl<'a> Durable<'a> {
             None => self.create(wanted).await?,
         };
         let difference = differences(&goal, &found).next();
-        let found = match (options.drift, difference) {
-            (_, None) | (Drift::Adopt, _) => found,
+        let found = match (options.on_mismatch, difference) {
+            (_, None) | (OnMismatch::Keep, _) => found,
             (_, Some(difference)) if difference.is_immutable => {
                 let advice = ", and the server cannot change that: use another name or delete it";
-                return Err(self.refused(ConsumeErrorKind::Conflict, &difference, advice));
+                return Err(self.mismatch(ConsumeErrorKind::Conflict, &difference, advice));
             }
-            (Drift::Refuse, Some(difference)) => {
-                let advice = ": change one of them, or choose another `Drift` in the options";
-                return Err(self.refused(ConsumeErrorKind::ConsumerDrift, &difference, advice));
+            (OnMismatch::Fail, Some(difference)) => {
+                let advice = ": change one of them, or choose another `OnMismatch` in the options";
+                return Err(self.mismatch(ConsumeErrorKind::Mismatch, &difference, advice));
             }
-            (Drift::Update, Some(_)) => self.update(&goal, found).await?,
+            (OnMismatch::Update, Some(_)) => self.update(&goal, found).await?,
         };
-        match needs.violated_by(&found) {
+        match requirements.violated_by(&found) {
             None => Ok(found),
-            Some(broken) => {
+            Some(violated) => {
                 let advice = ", without which the guarantees do not hold: change it";
-                Err(self.refused(ConsumeErrorKind::ConsumerDrift, &broken, advice))
+                Err(self.mismatch(ConsumeErrorKind::Mismatch, &violated, advice))
             }
         }
     }
 
     async fn read(&self) -> Result<Option<Config>, ConsumeError> {
         let request = self.stream.consumer_info(self.name.as_str());
-        match self.asker.ask(&ApiSubject::durable_info(self.stream_name, self.name.as_str()), request).await?
-        {
+        match self.api.ask(&ApiSubject::durable_info(self.stream_name, self.name.as_str()), request).await? {
             Ok(info) => Ok(Some(info.config)),
             Err(error) if error.kind() == ConsumerInfoErrorKind::NotFound => Ok(None),
             Err(error) if error.kind() == ConsumerInfoErrorKind::StreamNotFound => {
@@ -99,10 +98,7 @@ impl<'a> Durable<'a> {
 
     async fn create(&self, wanted: pull::Config) -> Result<Config, ConsumeError> {
         let request = self.stream.create_consumer_strict(wanted);
-        match self
-            .asker
-            .ask(&ApiSubject::durable_create(self.stream_name, self.name.as_str()), request)
-            .await?
+        match self.api.ask(&ApiSubject::durable_create(self.stream_name, self.name.as_str()), request).await?
         {
             Ok(created) => Ok(created.cached_info().config.clone()),
             // Another process was faster, perhaps with other settings.
@@ -120,10 +116,8 @@ impl<'a> Durable<'a> {
         let merged = pull::Config::try_from_consumer_config(merged(goal, found))
             .map_err(|error| self.failed("updated", error))?;
         let request = self.stream.update_consumer(merged);
-        let updated = self
-            .asker
-            .ask(&ApiSubject::durable_create(self.stream_name, self.name.as_str()), request)
-            .await?;
+        let updated =
+            self.api.ask(&ApiSubject::durable_create(self.stream_name, self.name.as_str()), request).await?;
         let updated = updated.map_err(|error| match error.kind() {
             ConsumerUpdateErrorKind::JetStream(answer) => self.denied("updated", answer),
             _ => self.failed("updated", error),
@@ -132,13 +126,13 @@ impl<'a> Durable<'a> {
         // An old server answers "ok" and ignores what it does not know.
         if let Some(left) = differences(goal, &updated).next() {
             let advice = ", although it was changed: is the server older than 2.10?";
-            return Err(self.refused(ConsumeErrorKind::UnsupportedServer, &left, advice));
+            return Err(self.mismatch(ConsumeErrorKind::UnsupportedServer, &left, advice));
         }
-        tracing::info!(consumer = %self.name, "durable is brought up to date");
+        tracing::info!(consumer = %self.name, "durable was updated");
         Ok(updated)
     }
 
-    fn refused(&self, kind: ConsumeErrorKind, difference: &ConfigDifference, advice: &str) -> ConsumeError {
+    fn mismatch(&self, kind: ConsumeErrorKind, difference: &ConfigDifference, advice: &str) -> ConsumeError {
         ConsumeError::new(kind, format!("durable {} has {difference}{advice}", self.name))
     }
 
@@ -166,7 +160,8 @@ fn wanted(name: &ConsumerName, mut filters: Vec<String>, options: &ConsumerOptio
     let filter_subject = if filters.len() == 1 { filters.pop() } else { None };
     pull::Config {
         durable_name: Some(name.to_string()),
-        deliver_policy: options.deliver_policy,
+        // Checked with the options.
+        deliver_policy: options.start_at.deliver_policy().unwrap_or_default(),
         ack_policy: AckPolicy::Explicit,
         ack_wait: options.ack_wait(),
         // Never more than once would strand a message: exhaustion is decided by `decide.rs`.
@@ -176,7 +171,7 @@ fn wanted(name: &ConsumerName, mut filters: Vec<String>, options: &ConsumerOptio
         replay_policy: ReplayPolicy::Instant,
         max_ack_pending: if is_ordered { max_in_flight } else { MAX_ACK_PENDING.max(max_in_flight) },
         priority_policy: if is_ordered { PriorityPolicy::PinnedClient } else { PriorityPolicy::None },
-        priority_groups: is_ordered.then(|| GROUP.to_owned()).into_iter().collect(),
+        priority_groups: is_ordered.then(|| PRIORITY_GROUP.to_owned()).into_iter().collect(),
         priority_timeout: if is_ordered { options.ack_wait() } else { Duration::ZERO },
         ..pull::Config::default()
     }

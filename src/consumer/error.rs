@@ -31,8 +31,8 @@ pub enum ConsumeErrorKind {
     /// The durable exists with settings that the server cannot change.
     Conflict,
     /// The durable exists, or was changed while the consumer ran, with settings that differ from the options
-    /// ([`Drift`](crate::Drift)) or break a guarantee.
-    ConsumerDrift,
+    /// ([`OnMismatch`](crate::OnMismatch)) or break a guarantee.
+    Mismatch,
     /// The durable, or its stream, was deleted while the consumer ran.
     ConsumerGone,
     /// The stream has lost its end, and the durable has delivered beyond what is left: the server would not deliver new
@@ -57,7 +57,7 @@ kind_words!(ConsumeErrorKind {
     StreamNotFound => "stream_not_found", "stream does not exist";
     UnfitStream => "unfit_stream", "stream has settings that break a guarantee";
     Conflict => "conflict", "durable has settings that cannot be changed";
-    ConsumerDrift => "consumer_drift", "durable has other settings than it should have";
+    Mismatch => "mismatch", "durable has settings other than those wanted";
     ConsumerGone => "consumer_gone", "durable or its stream was deleted";
     ConsumerAhead => "consumer_ahead", "durable has delivered beyond the end of its stream";
     PermissionDenied => "permission_denied", "permission is denied";

@@ -14,6 +14,7 @@ mod order;
 mod receive;
 mod run;
 mod shared;
+mod start_at;
 mod state;
 mod summary;
 
@@ -22,13 +23,17 @@ pub use delivery::handed::Delivery;
 pub use error::{ConsumeError, ConsumeErrorKind};
 pub use handler::HandlerError;
 pub use monitor::{ConsumerMonitor, ConsumerStatus};
-pub use on_mismatch::Drift;
+pub use on_mismatch::OnMismatch;
 pub use options::ConsumerOptions;
 pub use order::Order;
+pub use start_at::StartAt;
 pub use state::ConsumerPhase;
 pub use summary::ConsumeSummary;
 
-use crate::{contract::subject::Feed, nats::connection_watch::ConnectionWatch};
+use crate::{
+    contract::{consumer_name::ConsumerName, subject::Feed},
+    nats::connection_watch::ConnectionWatch,
+};
 use async_nats::jetstream::{self, consumer::Config};
 use std::sync::Arc;
 
@@ -44,4 +49,12 @@ pub struct DurableConsumer {
     /// The durable as it was when this was built.
     config: Config,
     shared: Arc<shared::Shared>,
+}
+
+impl DurableConsumer {
+    /// Returns the name of the consumer, which is that of its durable.
+    #[must_use]
+    pub fn name(&self) -> &ConsumerName {
+        &self.shared.name
+    }
 }

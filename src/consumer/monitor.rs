@@ -1,4 +1,4 @@
-//! Asking a running consumer how it is doing.
+//! The monitor of a running consumer.
 
 use crate::consumer::{
     ConsumeSummary, DurableConsumer,
@@ -7,7 +7,7 @@ use crate::consumer::{
 use async_nats::{Client, connection::State};
 use std::{sync::Arc, time::Duration};
 
-/// Tells how a consumer is doing while it runs, and afterwards: for health checks and dashboards.
+/// A monitor of a consumer while it runs and afterwards, for health checks and dashboards.
 ///
 /// A cheap, cloneable handle, taken from the consumer before it [runs](DurableConsumer::run):
 ///
@@ -29,7 +29,7 @@ pub struct ConsumerMonitor {
     state: Arc<ConsumerState>,
 }
 
-/// How a consumer is doing, as its [`ConsumerMonitor`] tells.
+/// The status of a consumer, as its [`ConsumerMonitor`] returns it.
 #[derive(Debug, Clone, Copy)]
 pub struct ConsumerStatus {
     snapshot: Snapshot,
@@ -37,7 +37,7 @@ pub struct ConsumerStatus {
 }
 
 impl DurableConsumer {
-    /// A handle that tells how this consumer is doing once it runs.
+    /// Returns a monitor of this consumer.
     #[must_use]
     pub fn monitor(&self) -> ConsumerMonitor {
         ConsumerMonitor { client: self.shared.client.clone(), state: Arc::clone(&self.shared.state) }
@@ -45,7 +45,8 @@ impl DurableConsumer {
 }
 
 impl ConsumerMonitor {
-    /// How it is doing. Asks nobody and never waits; what it tells is no older than 250 ms unless said otherwise.
+    /// Returns the current status without I/O. Values that come from the server are as old as
+    /// [`last_told`](ConsumerStatus::last_told) says.
     #[must_use]
     pub fn status(&self) -> ConsumerStatus {
         let is_connected = self.client.connection_state() == State::Connected;

@@ -1,21 +1,20 @@
-//! How a durable consumer treats what it receives.
+//! The options of a durable consumer.
 
 use crate::{
-    consumer::{Drift, Order},
+    consumer::{OnMismatch, Order, StartAt},
     contract::envelope::Envelope,
 };
-use async_nats::jetstream::consumer::DeliverPolicy;
 use std::time::Duration;
 
-/// A dead process would keep its work for longer than anybody wants, and sums of times could overflow.
+/// The longest ack wait. Beyond it a dead process would keep its work for too long, and sums of times could overflow.
 const LONGEST_ACK_WAIT: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
-/// How a durable consumer treats what it receives.
+/// The options of a durable consumer: times, retries, limits, order, and what is checked.
 ///
-/// The three times hang together: a handler runs for at most the processing timeout, its claim lasts for the lease,
-/// and the server waits for the ack wait before it redelivers. Lease and ack wait follow from the processing
-/// timeout unless they are set; `build()` checks that processing timeout < lease <= ack wait.
-#[derive(Debug, Clone, PartialEq)]
+/// Three times depend on each other: a handler runs for at most the processing timeout, its claim lasts for the lease,
+/// and the server redelivers after the ack wait. Lease and ack wait follow from the processing timeout unless they are
+/// set; `build()` checks that processing timeout < lease <= ack wait.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConsumerOptions {
     pub(super) processing_timeout: Duration,
     pub(super) lease: Option<Duration>,
@@ -24,16 +23,17 @@ pub struct ConsumerOptions {
     pub(super) retry_delays: Vec<Duration>,
     pub(super) max_in_flight: usize,
     pub(super) shutdown_grace: Duration,
-    pub(super) deliver_policy: DeliverPolicy,
+    pub(super) start_at: StartAt,
     pub(super) max_envelope_bytes: usize,
     pub(super) allows_short_store_retention: bool,
     pub(super) order: Order,
-    pub(super) drift: Drift,
+    pub(super) on_mismatch: OnMismatch,
     pub(super) checks_streams: bool,
 }
 
 impl Default for ConsumerOptions {
-    /// 30 s for a handler, 5 attempts after 1 s, 5 s, 30 s and 2 min, 64 in flight, 30 s of grace, from the first event.
+    /// Returns 30 s for a handler, 5 attempts after 1 s, 5 s, 30 s and 2 min, 64 in flight, 30 s of grace, from the oldest
+    /// event.
     fn default() -> Self {
         Self {
             processing_timeout: Duration::from_secs(30),
@@ -43,139 +43,143 @@ impl Default for ConsumerOptions {
             retry_delays: [1, 5, 30, 120].map(Duration::from_secs).to_vec(),
             max_in_flight: 64,
             shutdown_grace: Duration::from_secs(30),
-            deliver_policy: DeliverPolicy::All,
+            start_at: StartAt::default(),
             max_envelope_bytes: Envelope::MAX_BYTES,
             allows_short_store_retention: false,
             order: Order::default(),
-            drift: Drift::default(),
+            on_mismatch: OnMismatch::default(),
             checks_streams: true,
         }
     }
 }
 
 impl ConsumerOptions {
-    /// How long a handler may run; then its future is dropped and the attempt has failed.
+    /// Sets how long a handler may run. Then its future is dropped and the attempt has failed. Default: 30 s.
     #[must_use]
     pub fn with_processing_timeout(mut self, timeout: Duration) -> Self {
         self.processing_timeout = timeout;
         self
     }
 
-    /// How long a claim lasts; otherwise the processing timeout and 10 s.
+    /// Sets how long a claim lasts. Default: processing timeout + 10 s.
     ///
-    /// What is left after the processing timeout is the time to claim and to settle.
+    /// What it exceeds the processing timeout by is the time to claim and to settle.
     #[must_use]
     pub fn with_lease(mut self, lease: Duration) -> Self {
         self.lease = Some(lease);
         self
     }
 
-    /// How long the server waits for a sign of life before it redelivers; otherwise the processing timeout and 15 s.
+    /// Sets the ack wait. The server redelivers a message after this time without an ack or heartbeat. Default: processing
+    /// timeout + 15 s.
     #[must_use]
     pub fn with_ack_wait(mut self, ack_wait: Duration) -> Self {
         self.ack_wait = Some(ack_wait);
         self
     }
 
-    /// How often a handler is run for one event before the event is dead-lettered.
+    /// Sets how often the handler is run for one event before the event is dead-lettered. Default: 5.
     #[must_use]
     pub fn with_max_attempts(mut self, attempts: u32) -> Self {
         self.max_attempts = attempts;
         self
     }
 
-    /// The delays after the first, second, ... failed attempt; the last one stands for all further ones.
+    /// Sets the delays after the first, second, ... failed attempt; the last one is used for all further ones. Default: 1 s,
+    /// 5 s, 30 s, 2 min.
     ///
-    /// Each is spread by a fifth either way.
+    /// Each is spread by up to a fifth either way.
     #[must_use]
     pub fn with_retry_delays(mut self, delays: impl Into<Vec<Duration>>) -> Self {
         self.retry_delays = delays.into();
         self
     }
 
-    /// How many messages are held at once, waiting or running. The server is asked for no more.
+    /// Sets how many messages may be in flight here at once, waiting or running. The server is asked for no more.
+    /// Default: 64.
     #[must_use]
     pub fn with_max_in_flight(mut self, max_in_flight: usize) -> Self {
         self.max_in_flight = max_in_flight;
         self
     }
 
-    /// How long running handlers may go on after shutdown was asked for.
+    /// Sets how long running handlers may go on once shutdown is asked for. Default: 30 s.
     #[must_use]
     pub fn with_shutdown_grace(mut self, grace: Duration) -> Self {
         self.shutdown_grace = grace;
         self
     }
 
-    /// Where a new durable begins; otherwise with the oldest event. It cannot be changed afterwards.
+    /// Sets where a new durable begins; [`StartAt::All`] unless set. It cannot be changed afterwards.
     #[must_use]
-    pub fn with_deliver_policy(mut self, policy: DeliverPolicy) -> Self {
-        self.deliver_policy = policy;
+    pub fn with_start_at(mut self, start_at: StartAt) -> Self {
+        self.start_at = start_at;
         self
     }
 
-    /// The most bytes an envelope may have, otherwise 256 KiB; a larger one is dead-lettered unread.
+    /// Sets how many bytes an envelope may have; a larger one is dead-lettered unread. Default: 256 KiB.
     #[must_use]
     pub fn with_max_envelope_bytes(mut self, bytes: usize) -> Self {
         self.max_envelope_bytes = bytes;
         self
     }
 
-    /// In which order the events of one unit are handled; [`Order::Relaxed`] unless set. Durables that exist cannot
-    /// change it.
+    /// Sets the order in which the events of one unit are handled; [`Order::Relaxed`] unless set. A durable that exists
+    /// cannot change it.
     #[must_use]
     pub fn with_order(mut self, order: Order) -> Self {
         self.order = order;
         self
     }
 
-    /// Accepts a dedupe store that forgets sooner than the stream does.
+    /// Sets whether the dedupe store may forget sooner than the stream does. Default: `false`, and `build()` fails then.
     ///
-    /// An event that the stream still has, and the store no longer, may be handled again when the durable is
-    /// created anew or a dead letter is redriven.
+    /// An event that the stream still has, and the store no longer, may be handled again when the durable is recreated or a
+    /// dead letter is redriven.
     #[must_use]
-    pub fn allow_short_store_retention(mut self) -> Self {
-        self.allows_short_store_retention = true;
+    pub fn with_short_store_retention(mut self, allow: bool) -> Self {
+        self.allows_short_store_retention = allow;
         self
     }
 
-    /// What `build()` does when the durable exists with other settings; [`Drift::Refuse`] unless set.
+    /// Sets what `build()` does when the durable exists with other settings; [`OnMismatch::Fail`] unless set.
     #[must_use]
-    pub fn with_drift(mut self, drift: Drift) -> Self {
-        self.drift = drift;
+    pub fn with_on_mismatch(mut self, on_mismatch: OnMismatch) -> Self {
+        self.on_mismatch = on_mismatch;
         self
     }
 
-    /// Does not look at the streams, for a user that lacks the permission to (`$JS.API.STREAM.INFO.*`).
+    /// Sets whether the streams are looked at. Default: `true`; `false` is for a user without the permission to
+    /// (`$JS.API.STREAM.INFO.*`).
     ///
-    /// Then nobody checks that the dead-letter stream exists, that no stream drops what nobody has seen, and that
-    /// the store remembers for as long as events are kept: whoever has the permission should
-    /// [`verify`](crate::EventBridge::verify). Nor does the consumer know when an event expires.
+    /// Without it nothing here checks that the dead-letter stream exists, that no stream drops unseen events, and that the
+    /// store remembers for as long as events are kept: let a user who has the permission
+    /// [`verify`](crate::EventBridge::verify). Nor does the consumer notice when an event expires.
     #[must_use]
-    pub fn without_stream_checks(mut self) -> Self {
-        self.checks_streams = false;
+    pub fn with_stream_checks(mut self, check: bool) -> Self {
+        self.checks_streams = check;
         self
     }
 
-    /// See [`with_processing_timeout`](Self::with_processing_timeout).
+    /// Returns the [processing timeout](Self::with_processing_timeout).
     #[must_use]
     pub fn processing_timeout(&self) -> Duration {
         self.processing_timeout
     }
 
-    /// See [`with_lease`](Self::with_lease).
+    /// Returns the [lease](Self::with_lease).
     #[must_use]
     pub fn lease(&self) -> Duration {
         self.lease.unwrap_or(self.processing_timeout.saturating_add(Duration::from_secs(10)))
     }
 
-    /// See [`with_ack_wait`](Self::with_ack_wait).
+    /// Returns the [ack wait](Self::with_ack_wait).
     #[must_use]
     pub fn ack_wait(&self) -> Duration {
         self.ack_wait.unwrap_or(self.processing_timeout.saturating_add(Duration::from_secs(15)))
     }
 
-    /// What is wrong with these options and what to change, or `None`.
+    /// Returns the first contradiction in these options and how to resolve it, or `None`.
     pub(super) fn problem(&self) -> Option<String> {
         let (timeout, lease, ack_wait) = (self.processing_timeout, self.lease(), self.ack_wait());
         if timeout.is_zero() {
@@ -196,6 +200,10 @@ impl ConsumerOptions {
             Some("max in flight is zero: allow at least one".into())
         } else if self.max_envelope_bytes == 0 {
             Some("max envelope bytes is zero: every event would be dead-lettered".into())
+        } else if self.start_at == StartAt::Sequence(0) {
+            Some("start at sequence 0: sequences begin at 1".into())
+        } else if self.start_at.deliver_policy().is_none() {
+            Some("start time is outside the years 0 to 9999: choose another".into())
         } else {
             None
         }

@@ -1,4 +1,4 @@
-//! The loop: has the pump work, looks after what it cannot see, and drains at shutdown.
+//! The loop: starts the worker, checks for what it cannot notice itself, and drains at shutdown.
 
 use crate::{
     consumer::{
@@ -9,10 +9,10 @@ use crate::{
             unreadable,
         },
         receive::{
-            dispatch::SharedIntake,
+            dispatch::SharedDispatcher,
             pinned,
             pull::Puller,
-            worker::{pump, send},
+            worker::{send, work},
         },
         shared::Shared,
     },
@@ -27,39 +27,39 @@ use tokio::{
     time::{MissedTickBehavior, interval, timeout},
 };
 
-/// How often the loop looks for a lost request, and for a pump that stands still.
+/// The interval of the checks for lost pull requests and stalled workers.
 const TICK: Duration = Duration::from_millis(250);
-/// A pump that polls one delivery for longer than this is replaced.
-const STANDSTILL: Duration = Duration::from_millis(100);
-/// How long cancelled handlers have to be given back after the grace.
+/// A worker that polls one delivery for longer than this is replaced.
+const STALLED_AFTER: Duration = Duration::from_millis(100);
+/// The time for cancelled handlers to be given back after the grace.
 const AFTER_GRACE: Duration = Duration::from_secs(5);
 
-/// How long the connection has to take the last answers.
-const AWAY: Duration = Duration::from_secs(2);
+/// The time for the connection to take the last answers.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
 
 struct Running {
     consumer: DurableConsumer,
     shared: Arc<Shared>,
-    intake: SharedIntake,
-    /// The pump, and those that were replaced and still stand.
-    pumps: JoinSet<()>,
-    /// Reasons to stop, should there ever be one.
+    dispatcher: SharedDispatcher,
+    /// The worker, and stalled ones that it has replaced.
+    workers: JoinSet<()>,
+    /// Checks that end with a reason to stop.
     verdicts: JoinSet<ConsumeError>,
-    /// Something unanswered may not be here.
-    gather: Arc<Notify>,
+    /// The barrier was raised.
+    check_barrier: Arc<Notify>,
     connection: ConnectionLog,
 }
 
 impl DurableConsumer {
     /// Consumes until `shutdown` resolves, then drains: asks for nothing more, gives running handlers the grace, gives
-    /// back what has not started, and returns what was done.
+    /// back what has not started, and returns the counts.
     ///
     /// Outages of the broker and of the dedupe store are waited out.
     ///
     /// # Errors
     ///
     /// [`ConsumerGone`](ConsumeErrorKind::ConsumerGone) when the durable or its stream was deleted,
-    /// [`ConsumerDrift`](ConsumeErrorKind::ConsumerDrift) when somebody changed it so that a guarantee is broken,
+    /// [`Mismatch`](ConsumeErrorKind::Mismatch) when it was changed so that a guarantee is broken,
     /// [`ConsumerAhead`](ConsumeErrorKind::ConsumerAhead) when the stream has lost its end and the durable is beyond it,
     /// [`PermissionDenied`](ConsumeErrorKind::PermissionDenied) when the server refuses what the consumer needs,
     /// [`Unavailable`](ConsumeErrorKind::Unavailable) when the connection is closed for good. What was running is
@@ -67,20 +67,20 @@ impl DurableConsumer {
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future drops the handlers where they stand, and no task outlives it. Nothing is lost: what was
-    /// held is redelivered after the ack wait and, if it had been claimed, handled again after the lease.
+    /// Dropping the future drops the handlers where they are, and no task outlives it. Nothing is lost: messages in flight
+    /// are redelivered after the ack wait and, if they were claimed, handled again after lease expiry.
     pub async fn run(
         self,
         shutdown: impl Future<Output = ()> + Send,
     ) -> Result<ConsumeSummary, ConsumeError> {
         let shared = Arc::clone(&self.shared);
         let _ended_when_dropped = shared.state.begin();
-        let look = Arc::new(Notify::new());
+        let inspect = Arc::new(Notify::new());
         let mut verdicts = JoinSet::new();
         verdicts.spawn(permission_denied(self.watch.clone(), self.watch.now(), Arc::clone(&shared)));
-        verdicts.spawn(Inspector::new(&self).inspect(Arc::clone(&look)));
+        verdicts.spawn(Inspector::new(&self).inspect(Arc::clone(&inspect)));
         // What is pending is known soon after the start.
-        look.notify_one();
+        inspect.notify_one();
         let mut shutdown = std::pin::pin!(shutdown);
         let puller = tokio::select! {
             // While the connection is away it may take as long as that.
@@ -93,14 +93,16 @@ impl DurableConsumer {
             }
         };
         let mut beside = JoinSet::new();
-        beside.spawn(Arc::clone(&shared.holds).keep_alive());
+        beside.spawn(Arc::clone(&shared.in_progress).send_heartbeats());
         beside.spawn(unreadable::watch(self.context.clone(), self.watch.clone(), Arc::clone(&shared)));
         verdicts.spawn(gap::watch(self.context.clone(), Arc::clone(&shared)));
-        let gather = Arc::new(Notify::new());
-        let intake = SharedIntake::new(Arc::clone(&shared), puller, look, Arc::clone(&gather));
+        let check_barrier = Arc::new(Notify::new());
+        let dispatcher =
+            SharedDispatcher::new(Arc::clone(&shared), puller, inspect, Arc::clone(&check_barrier));
         let connection = ConnectionLog::new(shared.client.clone());
-        let pumps = JoinSet::new();
-        let mut running = Running { consumer: self, shared, intake, pumps, verdicts, gather, connection };
+        let workers = JoinSet::new();
+        let mut running =
+            Running { consumer: self, shared, dispatcher, workers, verdicts, check_barrier, connection };
         let stopped = running.consume(shutdown).await;
         let summary = running.drain().await;
         stopped.map(|()| summary)
@@ -114,61 +116,61 @@ impl Running {
     ) -> Result<(), ConsumeError> {
         let mut ticks = interval(TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        self.start_pump();
+        self.start_worker();
         loop {
             tokio::select! {
                 () = &mut shutdown => return Ok(()),
-                Some(ended) = self.pumps.join_next() => self.pump_ended(ended.is_err())?,
+                Some(ended) = self.workers.join_next() => self.worker_ended(ended.is_err())?,
                 Some(Ok(verdict)) = self.verdicts.join_next() => {
                     tracing::error!(consumer = %self.shared.name, error = %report(&verdict), "consumer has to stop");
                     return Err(verdict);
                 }
-                () = self.gather.notified() => self.begin_if_all_is_here().await,
-                _ = ticks.tick() => self.look_after().await,
+                () = self.check_barrier.notified() => self.begin_if_caught_up().await,
+                _ = ticks.tick() => self.check().await,
             }
         }
     }
 
-    /// A pump that takes the place of any before.
-    fn start_pump(&mut self) {
-        let number = self.intake.lock().replace_pump();
-        self.pumps.spawn(pump(number, self.intake.clone(), Arc::clone(&self.shared)));
+    /// Starts a worker that replaces the present one.
+    fn start_worker(&mut self) {
+        let number = self.dispatcher.lock().replace_worker();
+        self.workers.spawn(work(number, self.dispatcher.clone(), Arc::clone(&self.shared)));
     }
 
-    fn pump_ended(&mut self, has_panicked: bool) -> Result<(), ConsumeError> {
-        if self.intake.lock().is_closed {
+    fn worker_ended(&mut self, has_panicked: bool) -> Result<(), ConsumeError> {
+        if self.dispatcher.lock().is_closed {
             let closed =
                 ConsumeError::new(ConsumeErrorKind::Unavailable, "connection to the broker is closed");
             return Err(closed.explained(self.consumer.watch.disconnected(&self.shared.client)));
         }
         if has_panicked {
-            limited!(self.shared.lines, error, "receiving has panicked and goes on; what it held is redelivered", consumer = %self.shared.name);
-            self.start_pump();
+            limited!(self.shared.lines, error, "worker panicked and was restarted; its messages in flight will be redelivered", consumer = %self.shared.name);
+            self.start_worker();
         }
         Ok(())
     }
 
-    async fn look_after(&mut self) {
+    async fn check(&mut self) {
         self.shared.lines.report();
         self.connection.look(&self.shared.lines);
-        let stands_still = {
-            let mut intake = self.intake.lock();
-            intake.look_after();
-            intake.polls_longer_than(STANDSTILL)
+        let is_stalled = {
+            let mut dispatcher = self.dispatcher.lock();
+            dispatcher.check();
+            dispatcher.budget.polls_longer_than(STALLED_AFTER)
         };
-        if stands_still {
+        if is_stalled {
             limited!(self.shared.lines, warn, "handler blocks its thread", consumer = %self.shared.name);
-            self.start_pump();
+            self.start_worker();
         }
-        self.begin_if_all_is_here().await;
+        self.begin_if_caught_up().await;
     }
 
-    async fn begin_if_all_is_here(&mut self) {
-        let gathering = self.intake.lock().gathering();
-        if let Some(gathering) = gathering
-            && pinned::is_all_here(&self.consumer).await
+    async fn begin_if_caught_up(&mut self) {
+        let barrier = self.dispatcher.lock().barrier();
+        if let Some(barrier) = barrier
+            && pinned::is_caught_up(&self.consumer).await
         {
-            self.intake.lock().gathered(gathering);
+            self.dispatcher.lock().caught_up(barrier);
         }
     }
 
@@ -176,45 +178,45 @@ impl Running {
         let shared = Arc::clone(&self.shared);
         shared.state.begin_drain();
         shared.drain.cancel();
-        let puller = self.intake.lock().retire();
-        // Given back only when nothing is asked for any more: else it would come back to us.
+        let puller = self.dispatcher.lock().drain();
+        // Given back only once nothing is requested any more: else it would come back here.
         if let Some(puller) = puller {
             let is_pinned = puller.is_pinned();
             let last_arrivals = puller.close().await;
-            self.intake.lock().give_back_unseen(&last_arrivals);
+            self.dispatcher.lock().nak_undispatched(&last_arrivals);
             if is_pinned {
-                pinned::step_down(&self.consumer).await;
+                pinned::unpin(&self.consumer).await;
             }
         }
-        // Everything from here on is bounded: a connection that is away must not keep the service from ending.
-        if timeout(AWAY, self.flush()).await.is_err() {
+        // All that follows is bounded in time: a lost connection must not keep the service from ending.
+        if timeout(FLUSH_TIMEOUT, self.flush()).await.is_err() {
             tracing::warn!("events could not be given back; they are redelivered after the ack wait");
         }
         let _all_ended = timeout(shared.options.shutdown_grace, self.all_end()).await;
         shared.cancel.cancel();
         if timeout(AFTER_GRACE, self.all_end()).await.is_err() {
-            let left = self.intake.lock().tasks.len() + self.pumps.len();
-            tracing::error!(consumer = %shared.name, left, "handlers block their thread and are left");
+            let left = self.dispatcher.lock().tasks.len() + self.workers.len();
+            tracing::error!(consumer = %shared.name, left, "abandoning handlers that still block their thread");
         }
         let flushed = async {
             self.flush().await;
             shared.client.flush().await
         };
-        if !matches!(timeout(AWAY, flushed).await, Ok(Ok(()))) {
+        if !matches!(timeout(FLUSH_TIMEOUT, flushed).await, Ok(Ok(()))) {
             tracing::warn!("last answers could not be flushed; their events are redelivered");
         }
         shared.state.update_gauges();
         shared.state.counts()
     }
 
-    /// Waits for all that has begun, and answers for it.
+    /// Waits until all that has begun has ended, and sends the answers.
     async fn all_end(&mut self) {
         loop {
             self.flush().await;
             tokio::select! {
-                Some(_) = self.pumps.join_next() => {}
-                Some(finished) = poll_fn(|cx| self.intake.lock().tasks.poll_join_next(cx)) => {
-                    self.intake.lock().joined(finished);
+                Some(_) = self.workers.join_next() => {}
+                Some(finished) = poll_fn(|cx| self.dispatcher.lock().tasks.poll_join_next(cx)) => {
+                    self.dispatcher.lock().joined(finished);
                     self.shared.state.update_gauges();
                 }
                 else => return,
@@ -223,14 +225,14 @@ impl Running {
     }
 
     async fn flush(&self) {
-        let mut outgoing = self.intake.lock().take_outgoing(Vec::new());
+        let mut outgoing = self.dispatcher.lock().take_outgoing(Vec::new());
         send(&self.shared, &mut outgoing).await;
     }
 }
 
 impl Drop for Running {
     fn drop(&mut self) {
-        // A pump that stands still keeps the intake, and must not keep what runs beside it.
-        self.intake.lock().abort();
+        // A stalled worker keeps the dispatcher, and must not keep other deliveries running.
+        self.dispatcher.lock().abort();
     }
 }

@@ -9,7 +9,7 @@ use crate::{
         receive::arrivals::Arrivals,
         state::ConsumerState,
     },
-    contract::consumer_name::ConsumerName,
+    contract::{consumer_name::ConsumerName, subject::Feed},
     dedupe::DedupeStore,
     nats::server_clock::ServerClock,
     publish::Publisher,
@@ -23,6 +23,7 @@ use tokio_util::sync::CancellationToken;
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) name: ConsumerName,
+    pub(crate) feed: Feed,
     pub(crate) stream: &'static str,
     pub(crate) client: Client,
     pub(crate) publisher: Publisher,
@@ -30,7 +31,7 @@ pub(crate) struct Shared {
     pub(crate) handlers: Handlers,
     pub(crate) options: ConsumerOptions,
     pub(crate) policy: Policy,
-    pub(crate) holds: Arc<InProgressSet>,
+    pub(crate) in_progress: Arc<InProgressSet>,
     /// What is to be dead-lettered, and could not be yet.
     pub(crate) postponed: Postponed,
     /// How long the stream keeps events, if that is limited and known.

@@ -60,7 +60,7 @@ impl From<Ending> for Count {
             Ending::DeadLettered(DeadLetterReason::Exhausted) => Self::Exhausted,
             Ending::DeadLettered(DeadLetterReason::Rejected) => Self::Rejected,
             Ending::DeadLettered(DeadLetterReason::Invalid) => Self::Invalid,
-            Ending::Returned => Self::Returned,
+            Ending::Returned | Ending::BehindStalled(_) => Self::Returned,
             Ending::Abandoned => Self::Abandoned,
         }
     }

@@ -102,7 +102,7 @@ fn with_store(bridge: &EventBridge, store: Arc<dyn DedupeStore>) -> ConsumerBuil
 }
 
 fn unchecked(bridge: &EventBridge) -> ConsumerBuilder {
-    let options = ConsumerOptions::default().without_stream_checks();
+    let options = ConsumerOptions::default().with_stream_checks(false);
     adapter(bridge).options(options.with_shutdown_grace(Duration::from_secs(1)))
 }
 
@@ -210,14 +210,14 @@ async fn building_names_the_missing_permission_and_the_way_out() {
     let guarded = Guarded::with_durable(CONSUMER).await;
     let error = refused_in_time(adapter(&guarded.service)).await;
     assert_eq!(error.kind(), ConsumeErrorKind::PermissionDenied);
-    for said in ["publish to $JS.API.STREAM.INFO.CHOCO_STRATT", "`without_stream_checks`"] {
+    for said in ["publish to $JS.API.STREAM.INFO.CHOCO_STRATT", "`with_stream_checks(false)`"] {
         assert!(error.to_string().contains(said), "{error}");
     }
     // Without a watch nobody tells, but the server answers something else.
     let unwatched = EventBridge::new(connect(&guarded.server, "service", None).await, source());
     let error = refused_in_time(adapter(&unwatched)).await;
     assert_eq!(error.kind(), ConsumeErrorKind::Unavailable);
-    for said in ["$JS.API.STREAM.INFO.CHOCO_STRATT", "`without_stream_checks`"] {
+    for said in ["$JS.API.STREAM.INFO.CHOCO_STRATT", "`with_stream_checks(false)`"] {
         assert!(error.to_string().contains(said), "{error}");
     }
 }

@@ -12,8 +12,8 @@ use std::{
     time::Duration,
 };
 use stratt_event_bridge::{
-    ConsumeErrorKind, ConsumerBuilder, ConsumerOptions, Delivery, Drift, Feed, HandlerError, UnitPublished,
-    async_nats,
+    ConsumeErrorKind, ConsumerBuilder, ConsumerOptions, Delivery, Feed, HandlerError, OnMismatch, StartAt,
+    UnitPublished, async_nats,
 };
 use support::{DEADLINE, Log, Running, Stage, eventually, published, quick};
 use tokio::time::{Instant, timeout};
@@ -61,10 +61,10 @@ async fn a_durable_that_differs_is_refused_by_name_and_left_as_it_is() {
     drop(consumer(&stage, "c", quick().with_max_attempts(9)).build().await.unwrap());
     let before = found(&stage, "c").await;
     let slower = quick().with_ack_wait(60 * SECOND);
-    let says = ["durable c", "ack wait 45s", "wanted 60s", "`Drift`"];
-    refused(consumer(&stage, "c", slower), ConsumeErrorKind::ConsumerDrift, &says).await;
+    let says = ["durable c", "ack wait 45s", "wanted 60s", "`OnMismatch`"];
+    refused(consumer(&stage, "c", slower), ConsumeErrorKind::Mismatch, &says).await;
     assert_eq!(found(&stage, "c").await, before);
-    let later = quick().with_deliver_policy(DeliverPolicy::New);
+    let later = quick().with_start_at(StartAt::New);
     refused(consumer(&stage, "c", later), ConsumeErrorKind::Conflict, &["deliver policy All, wanted New"])
         .await;
 }
@@ -83,7 +83,7 @@ async fn a_durable_is_updated_where_asked_for_and_possible() {
         ..theirs("c")
     };
     stream.create_consumer(old.clone()).await.unwrap();
-    let update = || quick().with_drift(Drift::Update);
+    let update = || quick().with_on_mismatch(OnMismatch::Update);
     drop(consumer(&stage, "c", update()).build().await.unwrap());
     let updated = found(&stage, "c").await;
     assert_eq!((updated.max_deliver, updated.ack_wait, updated.backoff.len()), (-1, 45 * SECOND, 0));
@@ -108,7 +108,8 @@ async fn a_durable_of_others_is_adopted_as_it_is_and_works() {
     config.max_ack_pending = 7;
     stage.stream(Feed::Strat).await.create_consumer(config).await.unwrap();
     let before = found(&stage, "adopted").await;
-    let adopting = consumer(&stage, "adopted", quick().with_drift(Drift::Adopt)).build().await.unwrap();
+    let adopting =
+        consumer(&stage, "adopted", quick().with_on_mismatch(OnMismatch::Keep)).build().await.unwrap();
     assert_eq!(found(&stage, "adopted").await, before);
     let running = Running::start(adopting);
     for number in 1..=20 {
@@ -146,8 +147,8 @@ async fn a_durable_that_breaks_a_guarantee_is_not_adopted() {
         (pull::Config { filter_subject: String::new(), ..good.clone() }, "filters []"),
     ] {
         stream.create_consumer(broken).await.unwrap();
-        let adopting = consumer(&stage, "c", quick().with_drift(Drift::Adopt));
-        refused(adopting, ConsumeErrorKind::ConsumerDrift, &["durable c", says]).await;
+        let adopting = consumer(&stage, "c", quick().with_on_mismatch(OnMismatch::Keep));
+        refused(adopting, ConsumeErrorKind::Mismatch, &["durable c", says]).await;
         stream.delete_consumer("c").await.unwrap();
     }
     let push = async_nats::jetstream::consumer::push::Config {
@@ -157,8 +158,8 @@ async fn a_durable_that_breaks_a_guarantee_is_not_adopted() {
         ..Default::default()
     };
     stream.create_consumer(push.into_consumer_config()).await.unwrap();
-    let adopting = consumer(&stage, "c", quick().with_drift(Drift::Adopt));
-    refused(adopting, ConsumeErrorKind::ConsumerDrift, &["deliver subject"]).await;
+    let adopting = consumer(&stage, "c", quick().with_on_mismatch(OnMismatch::Keep));
+    refused(adopting, ConsumeErrorKind::Mismatch, &["deliver subject"]).await;
 }
 
 #[tokio::test]
@@ -167,7 +168,7 @@ async fn a_foreign_change_ends_the_consumer_or_is_reported_once() {
     let stage = Stage::new().await;
     let running = Running::start(consumer(&stage, "shared", quick()).build().await.unwrap());
     // Another version of the service waits longer: no reason to stop, nor to change it back.
-    let other = quick().with_ack_wait(60 * SECOND).with_drift(Drift::Update);
+    let other = quick().with_ack_wait(60 * SECOND).with_on_mismatch(OnMismatch::Update);
     drop(consumer(&stage, "shared", other).build().await.unwrap());
     let told = r#"field="ack wait" found="60s" wanted="45s""#;
     eventually("told", || async { log.count(told) }, |lines| *lines == 1).await;
@@ -190,7 +191,7 @@ async fn a_foreign_change_ends_the_consumer_or_is_reported_once() {
     change(&stage, stranding).await;
     let begun = Instant::now();
     let error = running.failure().await;
-    assert_eq!(error.kind(), ConsumeErrorKind::ConsumerDrift);
+    assert_eq!(error.kind(), ConsumeErrorKind::Mismatch);
     assert!(error.to_string().contains("durable shared was changed"), "{error}");
     assert!(error.to_string().contains("max deliver 1, wanted -1"), "{error}");
     assert_eq!(log.count("durable was changed"), 1);
@@ -218,7 +219,7 @@ async fn a_new_durable_handles_what_a_foreign_limit_stranded() {
     change(&stage, limited).await;
     // Delivered once, and never again, without a word of the server.
     stage.bridge.publish(published("stranded", 2)).await.unwrap();
-    assert_eq!(running.failure().await.kind(), ConsumeErrorKind::ConsumerDrift);
+    assert_eq!(running.failure().await.kind(), ConsumeErrorKind::Mismatch);
     assert!(stage.dead_letters().await.is_empty());
     // It is still in the stream: a durable that begins anew has it, and the store knows what was done.
     stage.stream(Feed::Strat).await.delete_consumer("limited").await.unwrap();

@@ -61,8 +61,8 @@ async fn a_store_that_forgets_too_soon_is_refused_unless_allowed() {
     let short = KvStoreOptions::default().with_retention(60 * SECOND);
     let store = Arc::new(KvStore::create(stage.client.clone(), short).await.unwrap());
     let builder = || with_handler(stage.bridge.consumer("c", store.clone()));
-    refused(builder(), ConsumeErrorKind::StoreRetention, "allow_short_store_retention").await;
-    drop(builder().options(quick().allow_short_store_retention()).build().await.unwrap());
+    refused(builder(), ConsumeErrorKind::StoreRetention, "with_short_store_retention").await;
+    drop(builder().options(quick().with_short_store_retention(true)).build().await.unwrap());
 }
 
 #[tokio::test]

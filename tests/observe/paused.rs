@@ -42,6 +42,6 @@ async fn a_pause_is_a_phase_with_an_end_and_is_logged_once() {
     // Looked at more than once.
     pause(&stage, "paused", hour).await;
     eventually("paused", now, |status| status.phase() == ConsumerPhase::Paused).await;
-    assert_eq!((log.count("durable is paused"), log.count("durable is not paused any more")), (2, 1));
+    assert_eq!((log.count("durable is paused"), log.count("durable is no longer paused")), (2, 1));
     assert_eq!(running.stop().await.handled, 1);
 }

@@ -66,7 +66,7 @@ async fn take(context: &Context, shared: &Shared) -> Option<Look> {
 fn is_open(shared: &Shared, removed: &Range<u64>) -> bool {
     let waiting = shared.arrivals.first_waiting(removed.start);
     waiting.is_some_and(|sequence| sequence < removed.end)
-        || shared.holds.certain().iter().any(|sequence| removed.contains(sequence))
+        || shared.in_progress.certain().iter().any(|sequence| removed.contains(sequence))
 }
 
 fn report(shared: &Shared, lost: &Lost) {

@@ -1,4 +1,4 @@
-//! Looking after what a running consumer depends on: its durable as it was, and its permissions.
+//! The inspection of what a running consumer depends on: its durable and its permissions.
 
 use crate::{
     consumer::{
@@ -23,22 +23,22 @@ use async_nats::{
 use std::{collections::HashSet, sync::Arc, time::Duration};
 use tokio::{sync::Notify, time::timeout};
 
-/// How often the durable is read when nothing gives reason to.
+/// The interval between two inspections when nothing asks for one.
 const EVERY: Duration = Duration::from_secs(5);
-/// How soon a durable that is gone is looked for again.
+/// The pause before a durable that is gone is looked up again.
 const AGAIN: Duration = Duration::from_millis(500);
 const ANSWER_WITHIN: Duration = Duration::from_secs(2);
 
-/// Reads the durable again and again, and ends when the consumer cannot go on with it.
+/// An inspector that reads the durable again and again, and ends when the consumer cannot go on with it.
 #[derive(Debug)]
 pub(crate) struct Inspector {
     context: Context,
     shared: Arc<Shared>,
-    needs: Requirements,
+    requirements: Requirements,
     /// The durable when the consumer was built.
     built: Config,
-    /// The fields that were warned about.
-    told: HashSet<&'static str>,
+    /// The fields that a warning was logged for.
+    warned: HashSet<&'static str>,
     is_paused: bool,
     overflow: overflow::Judge,
 }
@@ -48,20 +48,20 @@ impl Inspector {
         let shared = Arc::clone(&consumer.shared);
         Self {
             context: consumer.context.clone(),
-            needs: Requirements::new(consumer.feed, &shared.handlers, &shared.options),
+            requirements: Requirements::new(consumer.feed, &shared.handlers, &shared.options),
             built: consumer.config.clone(),
-            told: HashSet::new(),
+            warned: HashSet::new(),
             is_paused: false,
             overflow: overflow::Judge::default(),
             shared,
         }
     }
 
-    /// Why the consumer has to stop, if it ever has to. `reason` asks for a look at once.
-    pub(crate) async fn inspect(mut self, reason: Arc<Notify>) -> ConsumeError {
+    /// Inspects until the consumer has to stop, and returns why. `inspect_now` asks for an inspection at once.
+    pub(crate) async fn inspect(mut self, inspect_now: Arc<Notify>) -> ConsumeError {
         let mut was_gone = false;
         loop {
-            let _asked_or_due = timeout(if was_gone { AGAIN } else { EVERY }, reason.notified()).await;
+            let _asked_or_due = timeout(if was_gone { AGAIN } else { EVERY }, inspect_now.notified()).await;
             if self.shared.client.connection_state() != State::Connected {
                 continue;
             }
@@ -100,25 +100,24 @@ impl Inspector {
             (&self.shared.name, std::mem::replace(&mut self.is_paused, pause.is_some()));
         match pause {
             Some(remaining) if !was_paused => {
-                tracing::warn!(%consumer, ?remaining, "durable is paused: nothing is delivered until that is over");
+                tracing::warn!(%consumer, ?remaining, "durable is paused: nothing is delivered until the pause ends");
             }
-            None if was_paused => tracing::info!(%consumer, "durable is not paused any more"),
+            None if was_paused => tracing::info!(%consumer, "durable is no longer paused"),
             _ => {}
         }
     }
 
     fn judge(&mut self, found: &Config) -> Option<ConsumeError> {
         let name = &self.shared.name;
-        if let Some(broken) = self.needs.violated_by(found) {
-            let message = format!(
-                "durable {name} was changed while it was in use and has {broken}, without which the guarantees do not hold"
-            );
-            return Some(ConsumeError::new(ConsumeErrorKind::ConsumerDrift, message));
+        if let Some(violated) = self.requirements.violated_by(found) {
+            let message =
+                format!("durable {name} was changed while in use and breaks a guarantee: it has {violated}");
+            return Some(ConsumeError::new(ConsumeErrorKind::Mismatch, message));
         }
         for difference in differences(&self.built, found) {
-            if self.told.insert(difference.field) {
+            if self.warned.insert(difference.field) {
                 let (field, found, wanted) = (difference.field, difference.found, difference.wanted);
-                tracing::warn!(consumer = %name, field, found, wanted, "durable was changed while it is in use");
+                tracing::warn!(consumer = %name, field, found, wanted, "durable was changed while in use");
             }
         }
         None
@@ -130,7 +129,7 @@ impl Inspector {
             return None;
         }
         let (name, stream) = (&self.shared.name, self.shared.stream);
-        let message = format!("durable {name} on stream {stream} was deleted while it was in use");
+        let message = format!("durable {name} on stream {stream} was deleted while in use");
         Some(ConsumeError::new(ConsumeErrorKind::ConsumerGone, message).caused_by(answer))
     }
 }

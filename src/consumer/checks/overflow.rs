@@ -85,7 +85,7 @@ impl Judge {
         let had_them = |silent: &Silent| !info.paused && silent.connects == connects && self.has_led(silent);
         let Some(silent) = silent.filter(had_them) else { return };
         // Beyond what is here, others may hold some.
-        let elsewhere = info.num_ack_pending.saturating_sub(shared.holds.len());
+        let elsewhere = info.num_ack_pending.saturating_sub(shared.in_progress.len());
         let dropped = silent.outstanding.min(elsewhere);
         if dropped == 0 || self.told.is_some_and(|told| now.duration_since(told) < EVERY) {
             return;

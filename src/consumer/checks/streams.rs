@@ -33,17 +33,17 @@ pub(crate) struct Checked {
 
 /// Reads both streams and says what is wrong with them.
 pub(crate) async fn check(
-    asker: &ApiRequest,
+    api: &ApiRequest,
     name: &ConsumerName,
     feed: Feed,
     store: &Arc<dyn DedupeStore>,
     options: &ConsumerOptions,
     retry_budget: Duration,
 ) -> Result<Checked, ConsumeError> {
-    let events = find(asker, name, feed.stream()).await?;
+    let events = find(api, name, feed.stream()).await?;
     must_fit(unfit(&events))?;
     check_retention(store, options, &events)?;
-    let dead_letters = find(asker, name, DEAD_LETTER_STREAM).await?;
+    let dead_letters = find(api, name, DEAD_LETTER_STREAM).await?;
     must_fit(unfit(&dead_letters))?;
     // Only events of this feed are published, redriven ones among them.
     let unfit = if feed == Feed::Strat { written(&events, retry_budget) } else { None };
@@ -57,15 +57,15 @@ fn must_fit(problem: Option<String>) -> Result<(), ConsumeError> {
     problem.map_or(Ok(()), |problem| Err(ConsumeError::new(ConsumeErrorKind::UnfitStream, problem)))
 }
 
-async fn find(asker: &ApiRequest, name: &ConsumerName, stream: &str) -> Result<Config, ConsumeError> {
+async fn find(api: &ApiRequest, name: &ConsumerName, stream: &str) -> Result<Config, ConsumeError> {
     let subject = ApiSubject::stream_info(stream);
-    let answer = asker.ask(&subject, asker.context.get_stream(stream));
+    let answer = api.ask(&subject, api.context.get_stream(stream));
     let answer = tokio::select! {
-        answer = answer => answer.map_err(|error| error.advised("build with `without_stream_checks`"))?,
-        () = answers_only_others(asker, name, stream) => {
+        answer = answer => answer.map_err(|error| error.advised("build with `with_stream_checks(false)`"))?,
+        () = answers_only_others(api, name, stream) => {
             let message = format!(
                 "server answers, but not to {subject}: allow this user to publish to it or build with \
-                 `without_stream_checks`; or {stream} has no leader"
+                 `with_stream_checks(false)`; or {stream} has no leader"
             );
             return Err(ConsumeError::new(ConsumeErrorKind::Unavailable, message));
         }
@@ -87,11 +87,11 @@ async fn find(asker: &ApiRequest, name: &ConsumerName, stream: &str) -> Result<C
 }
 
 /// Without a watch nobody tells of a missing permission; but a server that answers something else is not away.
-async fn answers_only_others(asker: &ApiRequest, name: &ConsumerName, stream: &str) {
+async fn answers_only_others(api: &ApiRequest, name: &ConsumerName, stream: &str) {
     sleep(SILENCE).await;
-    let request = asker.context.request(ApiSubject::durable_info(stream, name.as_str()).request(), &());
+    let request = api.context.request(ApiSubject::durable_info(stream, name.as_str()).request(), &());
     let answers = timeout(SECOND_ANSWER_WITHIN, request).await;
-    if asker.watch.is_wired() || !matches!(answers, Ok(Ok(serde_json::Value::Object(_)))) {
+    if api.watch.is_wired() || !matches!(answers, Ok(Ok(serde_json::Value::Object(_)))) {
         std::future::pending::<()>().await;
     }
 }
@@ -107,8 +107,8 @@ fn check_retention(
         return Ok(());
     }
     let message = format!(
-        "dedupe store remembers for {retention:?} but {} keeps events {}: lengthen the store's retention, or ask for \
-         it with `allow_short_store_retention`",
+        "dedupe store remembers for {retention:?} but {} keeps events {}: lengthen the store's retention, or allow \
+         it with `with_short_store_retention(true)`",
         events.name,
         kept(events)
     );

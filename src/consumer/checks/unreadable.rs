@@ -78,7 +78,7 @@ impl Search {
             self.context.get_consumer_from_stream::<pull::Config, _, _>(shared.name.as_str(), shared.stream);
         let Ok(Ok(durable)) = timeout(ANSWER_WITHIN, durable).await else { return Some(sequence) };
         let info = durable.cached_info();
-        let held = shared.holds.certain();
+        let held = shared.in_progress.certain();
         if info.num_ack_pending <= held.len() {
             return None;
         }

@@ -1,13 +1,13 @@
-//! What happens to a delivery: a pure function from what was seen to the next step.
+//! The decisions about a delivery: a pure function from an observation to the next step.
 //!
-//! `process.rs` carries the steps out and reports what it saw; it decides nothing. The rules are those of the design:
+//! `process.rs` carries the steps out and reports what it observed. The rules are those of the design:
 //! nothing is acknowledged before its effect is settled or its dead letter is stored, and nothing is sent to the
 //! server by a worker that lost its claim.
 
 use crate::{dead_letter::DeadLetterReason, dedupe::Claim, jitter};
 use std::time::Duration;
 
-/// No delay is made shorter than this, so that an event that cannot be dealt with does not come round and round.
+/// The shortest delay, so that an event that cannot be processed is not redelivered in a tight loop.
 const SHORTEST_DELAY: Duration = Duration::from_millis(100);
 
 /// The settings that decisions depend on.
@@ -15,35 +15,35 @@ const SHORTEST_DELAY: Duration = Duration::from_millis(100);
 pub(crate) struct Policy {
     pub(crate) max_attempts: u32,
     pub(crate) retry_delays: Vec<Duration>,
-    /// Whether a delivery is retried where it is, before its successors, and not by the server.
+    /// Retry a delivery in place, before its successors, and not through the server.
     pub(crate) in_place: bool,
 }
 
-/// What is known of the delivery that is decided on.
+/// The facts known about a delivery when a step is decided.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Position {
     /// How often the slot was claimed, this time included; 0 before the claim.
     pub(crate) attempt: u32,
     /// How often the server delivered the message, this time included.
     pub(crate) deliveries: u64,
-    /// Whether there is a claim to give back.
+    /// There is a claim to give back.
     pub(crate) is_claimed: bool,
-    /// Why it is to be dead-lettered, if that was decided before and the dead letter could not be stored.
+    /// The reason to dead-letter it, if that was decided before and the dead letter could not be stored.
     pub(crate) postponed: Option<DeadLetterReason>,
     /// Spreads delays. The same for every step of one delivery.
     pub(crate) random: u64,
 }
 
-/// What the loop has just seen.
+/// An observation of the loop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Seen {
+pub(crate) enum Observed {
     /// The message is not a valid envelope.
     Invalid,
     /// The store answered the claim.
     Claimed(Claim),
     /// The store did not answer the claim; `failures` in a row.
     ClaimFailed { failures: u32 },
-    /// Shutdown was asked for before the handler started, or another process was chosen to run it.
+    /// Shutdown was asked for before the handler started, or the consumer was re-pinned.
     Draining,
     /// The handler ended.
     Handled(Outcome),
@@ -53,7 +53,7 @@ pub(crate) enum Seen {
     Wrote(Write, Written),
 }
 
-/// How a handler ended.
+/// The outcome of a handler.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Outcome {
     Done,
@@ -64,17 +64,17 @@ pub(crate) enum Outcome {
     Cancelled,
 }
 
-/// A write of the store, and what to tell the server once it is done.
+/// A write to the store, with the answer to the server once it is done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Write {
     Settle,
     Release(Ending),
-    /// It is no fault of the event that it was not handled, and costs no attempt.
+    /// The event is not at fault for not being handled; it costs no attempt.
     Defer,
     Forget(DeadLetterReason),
 }
 
-/// How a write of the store ended.
+/// The result of a write to the store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Written {
     Done,
@@ -82,14 +82,14 @@ pub(crate) enum Written {
     Fenced,
     /// The store did not answer, and may have written or not.
     Failed {
-        lease_is_over: bool,
+        lease_expired: bool,
     },
 }
 
-/// What the loop does next.
+/// The next step of the loop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Step {
-    /// Claims the slot after a pause during which the message is kept alive.
+    /// Claims the slot after a pause, during which heartbeats keep the message in flight.
     Claim { after: Duration },
     /// Runs the handler.
     Run,
@@ -97,11 +97,11 @@ pub(crate) enum Step {
     DeadLetter(DeadLetterReason),
     /// Writes to the store after a pause.
     Write { what: Write, after: Duration },
-    /// Tells the server, if there is something to tell, and lets go of the message.
+    /// Answers the server, if there is an answer, and drops the message.
     End(Ending),
 }
 
-/// How a delivery ended.
+/// The end of a delivery.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Ending {
     /// Handled and settled: ack.
@@ -116,12 +116,14 @@ pub(crate) enum Ending {
     DeadLettered(DeadLetterReason),
     /// Given back at shutdown: NAK.
     Returned,
+    /// Waits behind a handler that blocks its thread, given back for another process: NAK with delay.
+    BehindStalled(Duration),
     /// Another worker owns it, or its ownership is not known: nothing is sent, and the server redelivers it.
     Abandoned,
 }
 
 impl Ending {
-    /// For those who count: one word for each.
+    /// Returns one word for each, for metrics and spans.
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Handled => "handled",
@@ -129,40 +131,40 @@ impl Ending {
             Self::Retried(_) => "retried",
             Self::Postponed(_) => "postponed",
             Self::DeadLettered(_) => "dead_lettered",
-            Self::Returned => "returned",
+            Self::Returned | Self::BehindStalled(_) => "returned",
             Self::Abandoned => "abandoned",
         }
     }
 }
 
-/// How long to wait before a held slot is asked for again at most: its owner may settle long before its lease ends.
+/// The longest pause before a held slot is claimed again: its owner may settle long before its lease expires.
 const HELD_PAUSE: Duration = Duration::from_secs(1);
 const CLAIM_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_CLAIM_PAUSE: Duration = Duration::from_secs(5);
 const WRITE_PAUSE: Duration = Duration::from_millis(200);
 
-/// The next step after what was seen.
-pub(crate) fn decide(policy: &Policy, at: Position, seen: Seen) -> Step {
-    match seen {
-        Seen::Invalid => Step::DeadLetter(DeadLetterReason::Invalid),
-        Seen::Draining => hand_back(at),
-        Seen::Claimed(claim) => after_claim(policy, at, claim),
-        Seen::ClaimFailed { failures } => {
+/// Returns the next step after an observation.
+pub(crate) fn decide(policy: &Policy, at: Position, observed: Observed) -> Step {
+    match observed {
+        Observed::Invalid => Step::DeadLetter(DeadLetterReason::Invalid),
+        Observed::Draining => hand_back(at),
+        Observed::Claimed(claim) => after_claim(policy, at, claim),
+        Observed::ClaimFailed { failures } => {
             let pause = CLAIM_PAUSE.saturating_mul(1 << failures.min(6)).min(LONGEST_CLAIM_PAUSE);
             Step::Claim { after: jitter::spread_by(pause, at.random) }
         }
-        Seen::Handled(outcome) => after_handler(policy, at, outcome),
-        Seen::DeadLettered { reason, stored: true } if at.is_claimed => write(Write::Forget(reason)),
-        Seen::DeadLettered { reason, stored: true } => Step::End(Ending::DeadLettered(reason)),
-        Seen::DeadLettered { stored: false, .. } => give_back(at, Ending::Postponed(policy.delay(at))),
-        Seen::Wrote(what, written) => after_write(policy, what, written),
+        Observed::Handled(outcome) => after_handler(policy, at, outcome),
+        Observed::DeadLettered { reason, stored: true } if at.is_claimed => write(Write::Forget(reason)),
+        Observed::DeadLettered { reason, stored: true } => Step::End(Ending::DeadLettered(reason)),
+        Observed::DeadLettered { stored: false, .. } => give_back(at, Ending::Postponed(policy.delay(at))),
+        Observed::Wrote(what, written) => after_write(policy, what, written),
     }
 }
 
 fn after_claim(policy: &Policy, at: Position, claim: Claim) -> Step {
     match claim {
         Claim::Settled => Step::End(Ending::Duplicate),
-        // Never acked on another's strength: that one may fail yet.
+        // Not acked on the strength of another claim: that one may still fail.
         Claim::Held { retry_in } => {
             Step::Claim { after: jitter::spread_by(retry_in.clamp(CLAIM_PAUSE, HELD_PAUSE), at.random) }
         }
@@ -199,13 +201,13 @@ fn after_write(policy: &Policy, what: Write, written: Written) -> Step {
         (Written::Done, Write::Release(ending)) => Step::End(ending),
         (Written::Done, Write::Defer) => Step::End(Ending::Returned),
         (Written::Done, Write::Forget(reason)) => Step::End(Ending::DeadLettered(reason)),
-        (Written::Failed { lease_is_over: false }, what) => Step::Write { what, after: WRITE_PAUSE },
-        // It keeps its place until it is known what became of it.
-        (Written::Fenced | Written::Failed { lease_is_over: true }, _) if policy.in_place => {
+        (Written::Failed { lease_expired: false }, what) => Step::Write { what, after: WRITE_PAUSE },
+        // It keeps its place until its fate is known.
+        (Written::Fenced | Written::Failed { lease_expired: true }, _) if policy.in_place => {
             Step::Claim { after: HELD_PAUSE }
         }
         // JetStream acks are not fenced: a late one would settle the other worker's delivery.
-        (Written::Fenced | Written::Failed { lease_is_over: true }, _) => Step::End(Ending::Abandoned),
+        (Written::Fenced | Written::Failed { lease_expired: true }, _) => Step::End(Ending::Abandoned),
     }
 }
 
@@ -213,7 +215,7 @@ fn give_back(at: Position, ending: Ending) -> Step {
     if at.is_claimed { write(Write::Release(ending)) } else { Step::End(ending) }
 }
 
-/// For another process, or this one when it starts again, to handle.
+/// Gives the event back to another process, or to this one after a restart.
 fn hand_back(at: Position) -> Step {
     if at.is_claimed { write(Write::Defer) } else { Step::End(Ending::Returned) }
 }
@@ -223,12 +225,12 @@ fn write(what: Write) -> Step {
 }
 
 impl Policy {
-    /// Far more deliveries than attempts could cause: a message beyond it kills something before it is claimed.
+    /// Returns a limit far above what attempts could cause: a message beyond it kills its process before it is claimed.
     fn max_deliveries(&self) -> u64 {
         u64::from(self.max_attempts) * 10 + 40
     }
 
-    /// The delay after this attempt, or after this delivery where nothing was claimed.
+    /// Returns the delay after this attempt, or after this delivery where nothing was claimed.
     fn delay(&self, at: Position) -> Duration {
         let failures = if at.is_claimed { u64::from(at.attempt) } else { at.deliveries };
         let index = usize::try_from(failures.saturating_sub(1)).unwrap_or(usize::MAX);

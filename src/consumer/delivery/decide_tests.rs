@@ -16,21 +16,21 @@ fn claimed(attempt: u32) -> Position {
 const UNCLAIMED: Position =
     Position { attempt: 0, deliveries: 1, is_claimed: false, postponed: None, random: 20 };
 
-fn acquired(attempt: u32) -> Seen {
-    Seen::Claimed(Claim::Acquired { fence: Fence::new(7), attempt })
+fn acquired(attempt: u32) -> Observed {
+    Observed::Claimed(Claim::Acquired { fence: Fence::new(7), attempt })
 }
 
 #[test]
 fn invalid_messages_are_dead_lettered_and_then_terminated() {
     let reason = DeadLetterReason::Invalid;
-    assert_eq!(decide(&policy(), UNCLAIMED, Seen::Invalid), Step::DeadLetter(reason));
-    let stored = Seen::DeadLettered { reason, stored: true };
+    assert_eq!(decide(&policy(), UNCLAIMED, Observed::Invalid), Step::DeadLetter(reason));
+    let stored = Observed::DeadLettered { reason, stored: true };
     assert_eq!(decide(&policy(), UNCLAIMED, stored), Step::End(Ending::DeadLettered(reason)));
 }
 
 #[test]
 fn nothing_is_terminated_while_its_dead_letter_is_not_stored() {
-    let failed = Seen::DeadLettered { reason: DeadLetterReason::Invalid, stored: false };
+    let failed = Observed::DeadLettered { reason: DeadLetterReason::Invalid, stored: false };
     let postponed = Ending::Postponed(Duration::from_secs(1));
     assert_eq!(decide(&policy(), UNCLAIMED, failed), Step::End(postponed));
     assert_eq!(decide(&policy(), claimed(1), failed), write(Write::Release(postponed)));
@@ -43,15 +43,15 @@ fn what_was_decided_is_not_decided_again() {
         for attempt in [1, 3, 99] {
             assert_eq!(decide(&policy(), at(attempt), acquired(attempt)), Step::DeadLetter(reason));
         }
-        let settled = decide(&policy(), at(1), Seen::Claimed(Claim::Settled));
+        let settled = decide(&policy(), at(1), Observed::Claimed(Claim::Settled));
         assert_eq!(settled, Step::End(Ending::Duplicate));
     }
 }
 
 #[test]
 fn settled_slots_are_acknowledged_and_held_ones_are_not() {
-    assert_eq!(decide(&policy(), UNCLAIMED, Seen::Claimed(Claim::Settled)), Step::End(Ending::Duplicate));
-    let held = Seen::Claimed(Claim::Held { retry_in: Duration::from_secs(30) });
+    assert_eq!(decide(&policy(), UNCLAIMED, Observed::Claimed(Claim::Settled)), Step::End(Ending::Duplicate));
+    let held = Observed::Claimed(Claim::Held { retry_in: Duration::from_secs(30) });
     assert_eq!(decide(&policy(), UNCLAIMED, held), Step::Claim { after: HELD_PAUSE });
 }
 
@@ -59,7 +59,7 @@ fn settled_slots_are_acknowledged_and_held_ones_are_not() {
 fn a_store_that_fails_is_asked_again_ever_more_slowly() {
     let mut last = Duration::ZERO;
     for failures in [0, 1, 5, 50, u32::MAX] {
-        let Step::Claim { after } = decide(&policy(), UNCLAIMED, Seen::ClaimFailed { failures }) else {
+        let Step::Claim { after } = decide(&policy(), UNCLAIMED, Observed::ClaimFailed { failures }) else {
             panic!("must claim again");
         };
         assert!(after >= last && after <= LONGEST_CLAIM_PAUSE);
@@ -80,28 +80,28 @@ fn attempts_beyond_the_limit_never_reach_the_handler() {
 fn failures_are_retried_with_the_delay_of_the_attempt_until_the_last() {
     let seconds = Duration::from_secs;
     for (attempt, asked, delay) in [(1, None, 1), (2, None, 10), (2, Some(seconds(3)), 3)] {
-        let step = decide(&policy(), claimed(attempt), Seen::Handled(Outcome::Failed(asked)));
+        let step = decide(&policy(), claimed(attempt), Observed::Handled(Outcome::Failed(asked)));
         assert_eq!(step, write(Write::Release(Ending::Retried(seconds(delay)))));
     }
-    let last = decide(&policy(), claimed(3), Seen::Handled(Outcome::Failed(Some(seconds(3)))));
+    let last = decide(&policy(), claimed(3), Observed::Handled(Outcome::Failed(Some(seconds(3)))));
     assert_eq!(last, Step::DeadLetter(DeadLetterReason::Exhausted));
-    let rejected = decide(&policy(), claimed(1), Seen::Handled(Outcome::Rejected));
+    let rejected = decide(&policy(), claimed(1), Observed::Handled(Outcome::Rejected));
     assert_eq!(rejected, Step::DeadLetter(DeadLetterReason::Rejected));
 }
 
 #[test]
 fn nothing_is_acknowledged_before_it_is_settled() {
-    assert_eq!(decide(&policy(), claimed(1), Seen::Handled(Outcome::Done)), write(Write::Settle));
-    let settled = Seen::Wrote(Write::Settle, Written::Done);
+    assert_eq!(decide(&policy(), claimed(1), Observed::Handled(Outcome::Done)), write(Write::Settle));
+    let settled = Observed::Wrote(Write::Settle, Written::Done);
     assert_eq!(decide(&policy(), claimed(1), settled), Step::End(Ending::Handled));
 }
 
 #[test]
 fn a_dead_letter_is_forgotten_before_it_is_terminated() {
     let reason = DeadLetterReason::Exhausted;
-    let stored = Seen::DeadLettered { reason, stored: true };
+    let stored = Observed::DeadLettered { reason, stored: true };
     assert_eq!(decide(&policy(), claimed(3), stored), write(Write::Forget(reason)));
-    let forgotten = Seen::Wrote(Write::Forget(reason), Written::Done);
+    let forgotten = Observed::Wrote(Write::Forget(reason), Written::Done);
     assert_eq!(decide(&policy(), claimed(3), forgotten), Step::End(Ending::DeadLettered(reason)));
 }
 
@@ -110,24 +110,24 @@ fn whoever_lost_the_claim_tells_the_server_nothing() {
     let release = Write::Release(Ending::Retried(Duration::ZERO));
     let writes = [Write::Settle, release, Write::Defer, Write::Forget(DeadLetterReason::Rejected)];
     for what in writes {
-        for written in [Written::Fenced, Written::Failed { lease_is_over: true }] {
-            let step = decide(&policy(), claimed(1), Seen::Wrote(what, written));
+        for written in [Written::Fenced, Written::Failed { lease_expired: true }] {
+            let step = decide(&policy(), claimed(1), Observed::Wrote(what, written));
             assert_eq!(step, Step::End(Ending::Abandoned));
         }
         let again =
-            decide(&policy(), claimed(1), Seen::Wrote(what, Written::Failed { lease_is_over: false }));
+            decide(&policy(), claimed(1), Observed::Wrote(what, Written::Failed { lease_expired: false }));
         assert_eq!(again, Step::Write { what, after: WRITE_PAUSE });
     }
 }
 
 #[test]
 fn shutdown_gives_messages_back() {
-    assert_eq!(decide(&policy(), UNCLAIMED, Seen::Draining), Step::End(Ending::Returned));
+    assert_eq!(decide(&policy(), UNCLAIMED, Observed::Draining), Step::End(Ending::Returned));
     // With the attempt, where one was counted.
-    for seen in [Seen::Draining, Seen::Handled(Outcome::Cancelled)] {
+    for seen in [Observed::Draining, Observed::Handled(Outcome::Cancelled)] {
         assert_eq!(decide(&policy(), claimed(3), seen), write(Write::Defer));
     }
-    let deferred = Seen::Wrote(Write::Defer, Written::Done);
+    let deferred = Observed::Wrote(Write::Defer, Written::Done);
     assert_eq!(decide(&policy(), claimed(3), deferred), Step::End(Ending::Returned));
 }
 
@@ -135,12 +135,12 @@ fn shutdown_gives_messages_back() {
 fn in_place_nothing_is_given_to_the_server_before_it_is_settled_or_dead_lettered() {
     let policy = Policy { in_place: true, ..policy() };
     let after = Duration::from_secs(1);
-    let failed = decide(&policy, claimed(1), Seen::Handled(Outcome::Failed(None)));
+    let failed = decide(&policy, claimed(1), Observed::Handled(Outcome::Failed(None)));
     let release = Write::Release(Ending::Retried(after));
     assert_eq!(failed, write(release));
-    assert_eq!(decide(&policy, claimed(1), Seen::Wrote(release, Written::Done)), Step::Claim { after });
-    for lost in [Written::Fenced, Written::Failed { lease_is_over: true }] {
-        let step = decide(&policy, claimed(1), Seen::Wrote(Write::Settle, lost));
+    assert_eq!(decide(&policy, claimed(1), Observed::Wrote(release, Written::Done)), Step::Claim { after });
+    for lost in [Written::Fenced, Written::Failed { lease_expired: true }] {
+        let step = decide(&policy, claimed(1), Observed::Wrote(Write::Settle, lost));
         assert_eq!(step, Step::Claim { after: HELD_PAUSE });
     }
 }

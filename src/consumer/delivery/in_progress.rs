@@ -1,4 +1,4 @@
-//! Keeping held messages alive, so that the server does not redeliver what waits or runs here.
+//! The messages in progress, and the heartbeats that keep the server from redelivering them.
 
 use crate::telemetry::log_limit::{LogLimit, limited};
 use async_nats::{Client, Subject};
@@ -15,39 +15,39 @@ use tokio::{
     time::{Instant, MissedTickBehavior, interval},
 };
 
-/// The messages that are held: delivered, and not yet answered.
+/// The set of messages in progress: delivered, and not yet answered.
 #[derive(Debug)]
 pub(crate) struct InProgressSet {
     client: Client,
-    /// A held message gives a sign of life this often; a quarter of the lease, which is no longer than the ack wait.
+    /// The interval of heartbeats for each message: a quarter of the lease, which is no longer than the ack wait.
     every: Duration,
-    /// What the times of the held messages are counted from.
+    /// The instant that the times of messages are counted from.
     epoch: Instant,
-    places: Mutex<Places>,
-    /// Tells those that wait that their message is not certain to be theirs any more.
-    disowned: Notify,
+    registry: Mutex<Registry>,
+    /// Wakes those that wait for their message to become uncertain.
+    became_uncertain: Notify,
     lines: Arc<LogLimit>,
 }
 
-/// Who is held where. A place that was left is the next one to be taken.
+/// The messages by index. An index that was freed is the next one to be used.
 #[derive(Debug, Default)]
-struct Places {
-    held: Vec<Option<Arc<Held>>>,
+struct Registry {
+    entries: Vec<Option<Arc<Tracked>>>,
     free: Vec<usize>,
 }
 
 /// Times are nanoseconds since the epoch of [`InProgressSet`], so that they are changed without a lock.
 #[derive(Debug)]
-struct Held {
+struct Tracked {
     reply: Subject,
     sequence: u64,
-    last_sign: AtomicU64,
-    /// No sign of life is given after this: a handler that cannot be stopped must not hold its message for ever.
-    until: AtomicU64,
-    /// When the claim of the delivery ends, once it has one.
+    last_heartbeat: AtomicU64,
+    /// The end of heartbeats, so that a stuck handler cannot keep its message in flight forever.
+    heartbeat_end: AtomicU64,
+    /// The lease expiry of the claim, once there is one.
     lease_end: AtomicU64,
-    /// Another process may have the message, or the server its answer.
-    is_disowned: AtomicBool,
+    /// Another process may have the message, or the server may have its answer.
+    is_uncertain: AtomicBool,
 }
 
 const NEVER: u64 = u64::MAX;
@@ -59,81 +59,81 @@ impl InProgressSet {
             client,
             every,
             epoch: Instant::now(),
-            places: Mutex::default(),
-            disowned: Notify::new(),
+            registry: Mutex::default(),
+            became_uncertain: Notify::new(),
             lines,
         })
     }
 
-    /// Holds the message at `sequence` whose acks go to `reply`, until the hold is dropped.
-    pub(crate) fn hold(self: &Arc<Self>, sequence: u64, reply: Subject, now: Instant) -> InProgress {
-        let held = Arc::new(Held {
+    /// Tracks the message at `sequence` whose acks go to `reply`, until the returned value is dropped.
+    pub(crate) fn track(self: &Arc<Self>, sequence: u64, reply: Subject, now: Instant) -> InProgress {
+        let tracked = Arc::new(Tracked {
             reply,
             sequence,
-            last_sign: AtomicU64::new(self.nanos(now)),
-            until: AtomicU64::new(NEVER),
+            last_heartbeat: AtomicU64::new(self.nanos(now)),
+            heartbeat_end: AtomicU64::new(NEVER),
             lease_end: AtomicU64::new(NEVER),
-            is_disowned: AtomicBool::new(false),
+            is_uncertain: AtomicBool::new(false),
         });
-        let place = self.places().take(Arc::clone(&held));
-        InProgress { place, held, holds: Arc::clone(self) }
+        let index = self.registry().insert(Arc::clone(&tracked));
+        InProgress { index, tracked, set: Arc::clone(self) }
     }
 
-    /// How many messages are held.
+    /// Returns the number of messages in flight.
     pub(crate) fn len(&self) -> usize {
-        let places = self.places();
-        places.held.len() - places.free.len()
+        let registry = self.registry();
+        registry.entries.len() - registry.free.len()
     }
 
-    /// The messages that are held and that nobody else can have: not those that were given up or whose claim is over.
+    /// Returns the sequences that no other process can have: not those marked as uncertain, or whose lease has expired.
     pub(crate) fn certain(&self) -> HashSet<u64> {
         let now = self.nanos(Instant::now());
-        let is_certain = |held: &&Arc<Held>| {
-            !held.is_disowned.load(Ordering::Relaxed) && now < held.lease_end.load(Ordering::Relaxed)
+        let is_certain = |tracked: &&Arc<Tracked>| {
+            !tracked.is_uncertain.load(Ordering::Relaxed) && now < tracked.lease_end.load(Ordering::Relaxed)
         };
-        self.places().held.iter().flatten().filter(is_certain).map(|held| held.sequence).collect()
+        self.registry().entries.iter().flatten().filter(is_certain).map(|tracked| tracked.sequence).collect()
     }
 
-    /// None of the messages that are held is certain to be ours any more. What runs goes on, and nothing else begins.
-    pub(crate) fn disown_all(&self) {
-        for held in self.places().held.iter().flatten() {
-            held.is_disowned.store(true, Ordering::Relaxed);
+    /// Marks all messages as uncertain: another process may have them. Running handlers go on, and no other begins.
+    pub(crate) fn mark_all_uncertain(&self) {
+        for tracked in self.registry().entries.iter().flatten() {
+            tracked.is_uncertain.store(true, Ordering::Relaxed);
         }
-        self.disowned.notify_waiters();
+        self.became_uncertain.notify_waiters();
     }
 
-    /// Whether the delivery that is held at this place was to end long ago: its handler blocks its thread.
-    pub(crate) fn has_stalled(&self, place: usize) -> bool {
-        let places = self.places();
-        let held = places.held.get(place).and_then(Option::as_ref);
-        let lease_end = held.map_or(NEVER, |held| held.lease_end.load(Ordering::Relaxed));
+    /// Returns whether the delivery at this index is long past its lease: its handler blocks its thread.
+    pub(crate) fn has_stalled(&self, index: usize) -> bool {
+        let registry = self.registry();
+        let tracked = registry.entries.get(index).and_then(Option::as_ref);
+        let lease_end = tracked.map_or(NEVER, |tracked| tracked.lease_end.load(Ordering::Relaxed));
         lease_end != NEVER && self.nanos(Instant::now()) > lease_end.saturating_add(self.every_nanos())
     }
 
-    /// Gives signs of life for ever.
-    pub(crate) async fn keep_alive(self: Arc<Self>) {
+    /// Sends heartbeats until it is dropped.
+    pub(crate) async fn send_heartbeats(self: Arc<Self>) {
         let mut ticks = interval(self.every);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             let now = ticks.tick().await;
             for reply in self.due(self.nanos(now)) {
                 if let Err(error) = self.client.publish(reply, "+WPI".into()).await {
-                    limited!(self.lines, warn, "sign of life could not be sent", %error);
+                    limited!(self.lines, warn, "heartbeat could not be sent", %error);
                 }
             }
         }
     }
 
     fn due(&self, now: u64) -> Vec<Subject> {
-        let is_due = |held: &&Arc<Held>| {
-            now < held.until.load(Ordering::Relaxed)
-                && now.saturating_sub(held.last_sign.load(Ordering::Relaxed)) >= self.every_nanos()
+        let is_due = |tracked: &&Arc<Tracked>| {
+            now < tracked.heartbeat_end.load(Ordering::Relaxed)
+                && now.saturating_sub(tracked.last_heartbeat.load(Ordering::Relaxed)) >= self.every_nanos()
         };
-        let sign = |held: &Arc<Held>| {
-            held.last_sign.store(now, Ordering::Relaxed);
-            held.reply.clone()
+        let beat = |tracked: &Arc<Tracked>| {
+            tracked.last_heartbeat.store(now, Ordering::Relaxed);
+            tracked.reply.clone()
         };
-        self.places().held.iter().flatten().filter(is_due).map(sign).collect()
+        self.registry().entries.iter().flatten().filter(is_due).map(beat).collect()
     }
 
     fn every_nanos(&self) -> u64 {
@@ -144,81 +144,81 @@ impl InProgressSet {
         u64::try_from(instant.duration_since(self.epoch).as_nanos()).unwrap_or(NEVER)
     }
 
-    fn places(&self) -> MutexGuard<'_, Places> {
-        self.places.lock().unwrap_or_else(PoisonError::into_inner)
+    fn registry(&self) -> MutexGuard<'_, Registry> {
+        self.registry.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Places {
-    fn take(&mut self, held: Arc<Held>) -> usize {
+impl Registry {
+    fn insert(&mut self, tracked: Arc<Tracked>) -> usize {
         let free = self.free.pop();
-        if let Some((index, place)) = free.and_then(|index| Some((index, self.held.get_mut(index)?))) {
-            *place = Some(held);
+        if let Some((index, entry)) = free.and_then(|index| Some((index, self.entries.get_mut(index)?))) {
+            *entry = Some(tracked);
             return index;
         }
-        self.held.push(Some(held));
-        self.held.len() - 1
+        self.entries.push(Some(tracked));
+        self.entries.len() - 1
     }
 
-    fn leave(&mut self, index: usize) {
-        if self.held.get_mut(index).and_then(Option::take).is_some() {
+    fn remove(&mut self, index: usize) {
+        if self.entries.get_mut(index).and_then(Option::take).is_some() {
             self.free.push(index);
         }
     }
 }
 
-/// One held message.
+/// A message in progress.
 #[derive(Debug)]
 pub(crate) struct InProgress {
-    place: usize,
-    held: Arc<Held>,
-    holds: Arc<InProgressSet>,
+    index: usize,
+    tracked: Arc<Tracked>,
+    set: Arc<InProgressSet>,
 }
 
 impl InProgress {
-    /// The number of its place: no other hold has it as long as this one lives.
-    pub(crate) fn place(&self) -> usize {
-        self.place
+    /// Returns its index in the registry, which no other message has as long as this value lives.
+    pub(crate) fn index(&self) -> usize {
+        self.index
     }
 
-    /// The delivery has a claim, which ends at `lease_end`; no sign of life is given afterwards.
+    /// Notes a claim whose lease expires at `lease_end`; heartbeats end then.
     pub(crate) fn claimed(&self, lease_end: Instant) {
-        self.held.lease_end.store(self.holds.nanos(lease_end), Ordering::Relaxed);
-        self.limit(lease_end);
+        self.tracked.lease_end.store(self.set.nanos(lease_end), Ordering::Relaxed);
+        self.end_heartbeats_at(lease_end);
     }
 
-    /// The delivery has no claim any more, and waits.
+    /// Notes that the delivery has no claim and waits.
     pub(crate) fn unclaimed(&self) {
-        self.held.lease_end.store(NEVER, Ordering::Relaxed);
-        self.held.until.store(NEVER, Ordering::Relaxed);
+        self.tracked.lease_end.store(NEVER, Ordering::Relaxed);
+        self.tracked.heartbeat_end.store(NEVER, Ordering::Relaxed);
     }
 
-    /// The server is about to learn what became of the message.
-    pub(crate) fn disown(&self) {
-        self.held.is_disowned.store(true, Ordering::Relaxed);
+    /// Marks the message as uncertain: the server is about to have its answer.
+    pub(crate) fn mark_uncertain(&self) {
+        self.tracked.is_uncertain.store(true, Ordering::Relaxed);
     }
 
-    pub(crate) fn is_disowned(&self) -> bool {
-        self.held.is_disowned.load(Ordering::Relaxed)
+    pub(crate) fn is_uncertain(&self) -> bool {
+        self.tracked.is_uncertain.load(Ordering::Relaxed)
     }
 
-    /// Returns once the message is not certain to be ours any more.
-    pub(crate) async fn disowned(&self) {
+    /// Returns once another process may have the message.
+    pub(crate) async fn until_uncertain(&self) {
         // Listens before it looks, so that nothing can happen between.
-        let disowned = self.holds.disowned.notified();
-        if !self.is_disowned() {
-            disowned.await;
+        let became_uncertain = self.set.became_uncertain.notified();
+        if !self.is_uncertain() {
+            became_uncertain.await;
         }
     }
 
-    /// Gives no sign of life after `until`.
-    pub(crate) fn limit(&self, until: Instant) {
-        self.held.until.store(self.holds.nanos(until), Ordering::Relaxed);
+    /// Ends heartbeats at `end`.
+    pub(crate) fn end_heartbeats_at(&self, end: Instant) {
+        self.tracked.heartbeat_end.store(self.set.nanos(end), Ordering::Relaxed);
     }
 }
 
 impl Drop for InProgress {
     fn drop(&mut self) {
-        self.holds.places().leave(self.place);
+        self.set.registry().remove(self.index);
     }
 }

@@ -1,4 +1,4 @@
-//! A delivery on its way from its arrival to its end.
+//! A delivery between its arrival and its end.
 
 use crate::{
     consumer::{
@@ -16,26 +16,26 @@ use async_nats::{Message, Subject};
 use std::{borrow::Cow, time::Duration};
 use tracing::Span;
 
-/// A message as it was delivered, held until this is dropped.
+/// A delivered message, in flight until this is dropped.
 #[derive(Debug)]
 pub(crate) struct Received {
     pub(crate) message: Message,
-    /// What it is answered on.
+    /// The subject for its answer.
     pub(crate) reply: Subject,
     pub(crate) sequence: u64,
     pub(crate) deliveries: u64,
-    /// When the server stored the event, since 1970.
+    /// The time when the server stored the event, since 1970.
     pub(crate) stored_at: Duration,
-    pub(crate) hold: InProgress,
+    pub(crate) in_progress: InProgress,
 }
 
 impl Received {
-    /// The span of all that becomes of it here.
+    /// Returns the span of its processing.
     pub(crate) fn span(&self, shared: &Shared, envelope: Option<&Envelope>) -> Span {
         let key = envelope.map(Envelope::idempotency_key);
         let bytes = self.message.payload.len();
         let span = span::process(self.delivered(shared), key.as_ref(), self.deliveries, bytes);
-        // A parent and not a link: one message is one span, and so one trace tells the whole way of an event.
+        // A parent and not a link: one message is one span, and so one trace shows the whole way of an event.
         if let Some(headers) = self.message.headers.as_ref().filter(|_| !span.is_disabled()) {
             trace_context::extract(headers).becomes_parent_of(&span);
         }
@@ -52,15 +52,15 @@ impl Received {
 #[derive(Debug)]
 pub(crate) struct Job {
     pub(crate) received: Received,
-    /// What it holds, unless that is not valid, until a handler has taken it.
+    /// Its envelope, unless that is not valid, until a handler has taken it.
     pub(crate) envelope: Option<Envelope>,
-    /// Why it failed or is not valid, for its dead letter.
+    /// The error of the event, for its dead letter.
     pub(crate) error: Cow<'static, str>,
-    /// Where it takes its turn; what is not valid waits for nobody.
+    /// The lane where it takes its turn; an invalid message has none and does not wait.
     pub(crate) lane: Option<Lane>,
 }
 
-/// A delivery that has ended, and of which the server is yet to be told, unless it is terminated.
+/// A delivery that has ended and is yet to be answered, unless it is terminated.
 #[derive(Debug)]
 pub(crate) struct Finished {
     pub(crate) job: Box<Job>,

@@ -6,7 +6,7 @@ use crate::{
     consumer::{
         Delivery,
         delivery::{
-            decide::{Ending, Outcome, Position, Seen, Step, Write, Written, capped, decide},
+            decide::{Ending, Observed, Outcome, Position, Step, Write, Written, capped, decide},
             job::{Finished, Job},
             reply::{terminate, verb},
         },
@@ -30,7 +30,7 @@ use std::{
 use tokio::time::{Instant, error::Elapsed, sleep, timeout_at};
 use tracing::Instrument;
 
-/// How long a dead letter may take to be stored before it is tried again with the next delivery.
+/// The time to store a dead letter before it is tried again with the next delivery.
 pub(crate) const DEAD_LETTER_BUDGET: Duration = Duration::from_secs(15);
 const LONGEST_STORE_CALL: Duration = Duration::from_secs(5);
 
@@ -48,7 +48,7 @@ impl Job {
         begun.instrument(span).boxed()
     }
 
-    /// Terminates what is dead-lettered. All else is told to the server together with what else has ended.
+    /// Terminates a dead-lettered message. All other answers are sent later, together.
     async fn settle(&self, shared: &Shared, ending: Ending) {
         if matches!(ending, Ending::Retried(_) | Ending::Postponed(_) | Ending::Abandoned) {
             shared.arrivals.note_waiting(self.received.sequence);
@@ -56,14 +56,14 @@ impl Job {
         let Some(verb) = verb(ending) else { return };
         let span = span::settle(self.received.delivered(shared), verb);
         if let Ending::DeadLettered(reason) = ending {
-            self.received.hold.disown();
+            self.received.in_progress.mark_uncertain();
             let terminated = terminate(shared, self.received.reply.clone(), reason.as_str());
             Box::pin(terminated.instrument(span)).await;
         }
     }
 }
 
-/// Takes a delivery to its end, which is left to be told to the server.
+/// Takes a delivery to its end, whose answer is left to the caller.
 pub(crate) async fn process(shared: &Shared, job: &mut Job) -> Ending {
     let mut delivery = InProcess::new(shared, job);
     delivery.take_up_decision();
@@ -79,7 +79,7 @@ pub(crate) async fn process(shared: &Shared, job: &mut Job) -> Ending {
         };
         let next = decide(&shared.policy, delivery.position(), seen);
         step = capped(next, || delivery.remaining());
-        if let (Seen::Wrote(what, _), Step::Claim { .. }) = (seen, step) {
+        if let (Observed::Wrote(what, _), Step::Claim { .. }) = (seen, step) {
             delivery.start_over(what);
         }
     };
@@ -90,14 +90,14 @@ pub(crate) async fn process(shared: &Shared, job: &mut Job) -> Ending {
     ending
 }
 
-/// No pause at all is not left to the timer, which would round it up to a millisecond.
+/// Sleeps, except for zero, which the timer would round up to a millisecond.
 async fn pause(length: Duration) {
     if !length.is_zero() {
         Box::pin(sleep(length)).await;
     }
 }
 
-/// The result of `future`, unless it takes longer than until `deadline`. What is ready at once needs no timer.
+/// Returns the result of `future`, unless it takes longer than until `deadline`. A result that is ready needs no timer.
 async fn by<T>(
     deadline: impl FnOnce() -> Instant,
     mut future: impl Future<Output = T> + Unpin,
@@ -114,9 +114,9 @@ struct InProcess<'a> {
     slot: Option<Slot>,
     grant: Option<Claimed>,
     failed_claims: u32,
-    /// Why it is to be dead-lettered, if that could not be done yet.
+    /// The reason to dead-letter it, if that could not be done yet.
     postponed: Option<DeadLetterReason>,
-    /// Why the event failed, in one word, for those who count.
+    /// The failure of the event in one word, for spans.
     failure: &'static str,
 }
 
@@ -140,7 +140,7 @@ impl<'a> InProcess<'a> {
     fn first_step(&self) -> Step {
         match self.slot {
             Some(_) => Step::Claim { after: Duration::ZERO },
-            None => decide(&self.shared.policy, self.position(), Seen::Invalid),
+            None => decide(&self.shared.policy, self.position(), Observed::Invalid),
         }
     }
 
@@ -155,24 +155,24 @@ impl<'a> InProcess<'a> {
         }
     }
 
-    /// How long the event stays in its stream, by the clock of the server that stored it; `None` if that is not known.
+    /// Returns how long the event stays in its stream, by the clock of the server; `None` if that is not known.
     fn remaining(&self) -> Option<Duration> {
-        // One of the future is new.
+        // An event from the future is new.
         let age = self.shared.clock.now()?.saturating_sub(self.job.received.stored_at);
         Some(self.shared.max_age?.saturating_sub(age))
     }
 
-    async fn claim(&mut self, after: Duration) -> Seen {
-        let Some(slot) = &self.slot else { return Seen::Invalid };
+    async fn claim(&mut self, after: Duration) -> Observed {
+        let Some(slot) = &self.slot else { return Observed::Invalid };
         if !after.is_zero() {
             tokio::select! {
                 () = pause(after) => {}
                 () = self.shared.drain.cancelled() => {}
-                () = self.job.received.hold.disowned() => {}
+                () = self.job.received.in_progress.until_uncertain() => {}
             }
         }
-        if self.begins_no_more() {
-            return Seen::Draining;
+        if self.may_not_begin() {
+            return Observed::Draining;
         }
         let lease = self.shared.options.lease();
         let lease_end = Instant::now() + lease;
@@ -182,9 +182,9 @@ impl<'a> InProcess<'a> {
                 self.failed_claims = 0;
                 if let Claim::Acquired { fence, attempt } = claim {
                     self.grant = Some(Claimed { fence, attempt, lease_end });
-                    self.job.received.hold.claimed(lease_end);
+                    self.job.received.in_progress.claimed(lease_end);
                 }
-                Seen::Claimed(claim)
+                Observed::Claimed(claim)
             }
             Err(error) => {
                 // A slot that cannot be read says nothing about the others.
@@ -193,7 +193,7 @@ impl<'a> InProcess<'a> {
                 self.failed_claims = self.failed_claims.saturating_add(1);
                 let error = error.map_or("timed out".to_owned(), |error| report(&error).to_string());
                 limited!(self.shared.lines, warn, "dedupe store did not answer a claim", consumer = %self.shared.name, error);
-                Seen::ClaimFailed { failures: self.failed_claims }
+                Observed::ClaimFailed { failures: self.failed_claims }
             }
         }
     }
@@ -212,32 +212,33 @@ impl<'a> InProcess<'a> {
         }
     }
 
-    /// Whether nothing may begin any more: shutdown was asked for, or another process may have the event.
-    fn begins_no_more(&self) -> bool {
-        self.shared.drain.is_cancelled() || self.job.received.hold.is_disowned()
+    /// Returns whether nothing more may begin: shutdown was asked for, or another process may have the event.
+    fn may_not_begin(&self) -> bool {
+        self.shared.drain.is_cancelled() || self.job.received.in_progress.is_uncertain()
     }
 
-    async fn run(&mut self) -> Seen {
+    async fn run(&mut self) -> Observed {
         // The claim took its time.
-        if self.begins_no_more() {
-            return Seen::Draining;
+        if self.may_not_begin() {
+            return Observed::Draining;
         }
         // Taken by an earlier run, if it is retried in place.
         let envelope = self.job.envelope.take().or_else(|| self.decode_again());
         let (Some(grant), Some(slot), Some(envelope)) = (self.grant, self.slot.clone(), envelope) else {
-            return Seen::Draining;
+            return Observed::Draining;
         };
         let event_type = envelope.event_type();
         let Some(handler) = self.shared.handlers.get(event_type) else {
             (self.job.error, self.failure) = (format!("no handler for {event_type}").into(), "no_handler");
-            return Seen::Handled(Outcome::Rejected);
+            return Observed::Handled(Outcome::Rejected);
         };
         let (fence, attempt) = (grant.fence, grant.attempt);
-        let delivery = Delivery { envelope, attempt, sequence: self.job.received.sequence, slot, fence };
+        let (sequence, feed) = (self.job.received.sequence, self.shared.feed);
+        let delivery = Delivery { envelope, attempt, sequence, feed, slot, fence };
         let time = self.shared.options.processing_timeout();
         let begun = Instant::now();
         let end = begun + time;
-        self.job.received.hold.limit(end);
+        self.job.received.in_progress.end_heartbeats_at(end);
         // It may panic before it has made its future, too.
         let ended = match catch_unwind(AssertUnwindSafe(|| handler(delivery))) {
             Ok(future) => {
@@ -246,7 +247,7 @@ impl<'a> InProcess<'a> {
             }
             Err(panic) => Some(Ok(Err(panic))),
         };
-        self.job.received.hold.limit(grant.lease_end);
+        self.job.received.in_progress.end_heartbeats_at(grant.lease_end);
         let (outcome, failure, error) = match ended {
             None => (Outcome::Cancelled, "cancelled", "cancelled at shutdown".into()),
             Some(Err(_elapsed)) => {
@@ -261,10 +262,10 @@ impl<'a> InProcess<'a> {
         };
         self.shared.state.meter.ran(event_type, begun, outcome == Outcome::Done);
         (self.job.error, self.failure) = (error, failure);
-        Seen::Handled(outcome)
+        Observed::Handled(outcome)
     }
 
-    /// The result of `future`, unless the grace of a shutdown ends before. What is ready at once does not listen.
+    /// Returns the result of `future`, unless the shutdown grace ends before. A result that is ready does not listen.
     async fn unless_cancelled<T>(&self, mut future: impl Future<Output = T> + Unpin) -> Option<T> {
         match poll!(&mut future) {
             Poll::Ready(result) => Some(result),
@@ -278,20 +279,20 @@ impl<'a> InProcess<'a> {
         Envelope::decode_at_most(max_bytes, &message.subject, &message.payload).ok()
     }
 
-    /// Keeps the message and gives up the claim: the next one is a new claimant's, and counts.
+    /// Keeps the message and drops the claim: the next one is that of a new claimant, and counts as an attempt.
     fn start_over(&mut self, what: Write) {
         self.log(match what {
             Write::Release(ending) => ending,
             Write::Settle | Write::Defer | Write::Forget(_) => Ending::Abandoned,
         });
         self.grant = None;
-        self.job.received.hold.unclaimed();
+        self.job.received.in_progress.unclaimed();
         self.slot = self.slot.take().map(|slot| Slot::new(slot.consumer().clone(), slot.key()));
     }
 
-    async fn write(&self, what: Write, after: Duration) -> Seen {
+    async fn write(&self, what: Write, after: Duration) -> Observed {
         let (Some(slot), Some(grant)) = (&self.slot, self.grant) else {
-            return Seen::Wrote(what, Written::Fenced);
+            return Observed::Wrote(what, Written::Fenced);
         };
         pause(after).await;
         let store = &self.shared.store;
@@ -305,15 +306,15 @@ impl<'a> InProcess<'a> {
         let written = match written {
             Ok(()) => Written::Done,
             Err(Some(error)) if error.kind() == StoreErrorKind::Fenced => Written::Fenced,
-            Err(_) => Written::Failed { lease_is_over: Instant::now() >= grant.lease_end },
+            Err(_) => Written::Failed { lease_expired: Instant::now() >= grant.lease_end },
         };
-        Seen::Wrote(what, written)
+        Observed::Wrote(what, written)
     }
 
-    /// Says what happened, never what the event holds.
+    /// Logs the ending, never the content of the event.
     fn log(&self, ending: Ending) {
         let failure = match ending {
-            Ending::Handled | Ending::Duplicate | Ending::Returned => None,
+            Ending::Handled | Ending::Duplicate | Ending::Returned | Ending::BehindStalled(_) => None,
             Ending::Retried(_) | Ending::DeadLettered(_) => Some(self.failure),
             Ending::Postponed(_) => Some("dead_letter_not_stored"),
             Ending::Abandoned => Some("claim_lost"),
@@ -332,9 +333,11 @@ impl<'a> InProcess<'a> {
             Ending::Postponed(delay) => {
                 limited!(lines, warn, "dead letter is to be written later", %consumer, sequence, attempt, ?delay);
             }
-            Ending::Returned => tracing::debug!(%consumer, sequence, "event is given back at shutdown"),
+            Ending::Returned | Ending::BehindStalled(_) => {
+                tracing::debug!(%consumer, sequence, "event is given back")
+            }
             Ending::Abandoned => {
-                limited!(lines, warn, "claim is lost; the event is left to its owner", %consumer, sequence, attempt);
+                limited!(lines, warn, "claim was lost; the event is left to its owner", %consumer, sequence, attempt);
             }
             // Logged where it was stored.
             Ending::DeadLettered(_) => {}

@@ -1,4 +1,4 @@
-//! Telling the server how a delivery ended.
+//! The answers to the server.
 
 use crate::{
     consumer::{delivery::decide::Ending, shared::Shared},
@@ -9,27 +9,29 @@ use async_nats::{Subject, message::OutboundMessage};
 use bytes::Bytes;
 use std::time::Duration;
 
-/// How long the server has to confirm that a message is terminated.
+/// The time the server has to confirm that a message is terminated.
 const CONFIRM_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// What `ending` means to the server, if that is said in one message. What is lost on the way costs a redelivery and
-/// nothing else: a settled event is then acknowledged again.
+/// Returns the answer for `ending`, if it is a single message. A lost answer costs a redelivery and nothing else: a settled
+/// event is then acknowledged again.
 pub(crate) fn answer(to: &Subject, ending: Ending) -> Option<OutboundMessage> {
     let payload = match ending {
         Ending::Handled | Ending::Duplicate => Bytes::from_static(b"+ACK"),
-        Ending::Retried(delay) | Ending::Postponed(delay) => nak(delay),
+        Ending::Retried(delay) | Ending::Postponed(delay) | Ending::BehindStalled(delay) => nak(delay),
         Ending::Returned => Bytes::from_static(b"-NAK"),
-        // What is dead-lettered was terminated; of what is abandoned, nothing is said.
+        // A dead-lettered message was terminated; an abandoned one gets no answer.
         Ending::DeadLettered(_) | Ending::Abandoned => return None,
     };
     Some(OutboundMessage { subject: to.clone(), reply: None, payload, headers: None })
 }
 
-/// What the server is told, in one word; `None` is nothing.
+/// Returns the kind of the answer in one word; `None` is no answer.
 pub(crate) fn verb(ending: Ending) -> Option<&'static str> {
     match ending {
         Ending::Handled | Ending::Duplicate => Some("ack"),
-        Ending::Retried(_) | Ending::Postponed(_) | Ending::Returned => Some("nak"),
+        Ending::Retried(_) | Ending::Postponed(_) | Ending::Returned | Ending::BehindStalled(_) => {
+            Some("nak")
+        }
         Ending::DeadLettered(_) => Some("term"),
         Ending::Abandoned => None,
     }

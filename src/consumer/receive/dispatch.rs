@@ -1,6 +1,6 @@
-//! What a consumer has received: asks for it, lets it begin in its turn, and counts what became of it.
+//! The dispatcher: requests messages, lets each delivery begin in its turn, and queues the answers to the server.
 //!
-//! It is shared between the pump, which empties it, and the loop, which looks after it.
+//! It is shared between the worker, which empties it, and the loop, which checks on both.
 
 use crate::{
     consumer::{
@@ -11,7 +11,9 @@ use crate::{
             reply::answer,
         },
         receive::{
-            lanes::{Entered, Entrant, UnitLanes},
+            barrier::Barrier,
+            lanes::{Entered, UnitLanes},
+            poll_budget::{PollBudget, TURN},
             pull::{Arrival, Puller},
         },
         shared::Shared,
@@ -28,104 +30,86 @@ use std::{
     collections::VecDeque,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Context, Poll, Waker},
-    time::Duration,
 };
 use tokio::{sync::Notify, task::JoinSet, time::Instant};
 
-/// How many messages are taken at a time, and how many deliveries are processed before their answers are sent.
-const TURN: usize = 64;
-/// A delivery that keeps the pump for longer is not polled in place.
-const QUICK: Duration = Duration::from_micros(200);
-/// How many deliveries get a task of their own after one that was not quick.
-const SPAWNED: usize = 256;
-/// Why an event failed of which this process knows no attempt.
+/// The error of an event of which this process knows no attempt.
 const ENDED_ELSEWHERE: &str = "error is not known here: another process made the last attempt";
 
-/// An intake, and who else works on it.
+/// A handle to the dispatcher.
 #[derive(Debug, Clone)]
-pub(crate) struct SharedIntake(Arc<Mutex<Intake>>);
+pub(crate) struct SharedDispatcher(Arc<Mutex<Dispatcher>>);
 
 #[derive(Debug)]
-pub(crate) struct Intake {
+pub(crate) struct Dispatcher {
     shared: Arc<Shared>,
-    /// Asks for messages; gone once the consumer drains.
+    /// Requests messages; gone once the consumer drains.
     puller: Option<Puller>,
-    sequencer: UnitLanes<Box<Job>>,
-    /// The number of the last delivery, where each is to follow the one before.
-    last_delivery: Option<u64>,
-    /// How often all that is unanswered had to be gathered.
-    gatherings: u64,
-    /// What may begin.
+    lanes: UnitLanes<Box<Job>>,
+    barrier: Barrier,
+    pub(crate) budget: PollBudget,
+    /// Deliveries that may begin.
     ready: VecDeque<Box<Job>>,
-    /// What has begun, and has a task of its own.
+    /// Deliveries that have begun and have a task of their own.
     pub(crate) tasks: JoinSet<Finished>,
-    /// What the server is to be told.
+    /// Answers and requests to be sent to the server.
     outgoing: Vec<OutboundMessage>,
-    /// The number of the pump that may take from here. One that stands still is replaced.
-    pump: u64,
-    /// Since when the pump polls a delivery.
-    polled_since: Option<Instant>,
-    /// How many deliveries were polled in place in this turn.
-    polled: usize,
-    /// How many deliveries get a task of their own before one is polled in place.
-    to_spawn: usize,
     pub(crate) is_closed: bool,
     waker: Option<Waker>,
-    /// Asks for a look at the durable.
-    look: Arc<Notify>,
-    /// Asks the loop to see whether all that is unanswered is here.
-    gather: Arc<Notify>,
+    /// Asks for an inspection of the durable.
+    inspect: Arc<Notify>,
 }
 
-/// What a pump is to do.
+/// The outcome of waiting for a turn.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Turn {
     /// Something may begin, or is to be sent.
     Work,
-    /// Another pump has its place, or the connection is closed for good.
+    /// The worker was replaced, or the connection is closed for good.
     Over,
 }
 
-impl SharedIntake {
-    pub(crate) fn new(shared: Arc<Shared>, puller: Puller, look: Arc<Notify>, gather: Arc<Notify>) -> Self {
-        Self(Arc::new(Mutex::new(Intake {
+impl SharedDispatcher {
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        puller: Puller,
+        inspect: Arc<Notify>,
+        check_barrier: Arc<Notify>,
+    ) -> Self {
+        Self(Arc::new(Mutex::new(Dispatcher {
+            barrier: Barrier::new(shared.options.order, check_barrier),
             shared,
             puller: Some(puller),
-            sequencer: UnitLanes::new(),
-            last_delivery: None,
-            gatherings: 0,
+            lanes: UnitLanes::new(),
+            budget: PollBudget::default(),
             ready: VecDeque::new(),
             tasks: JoinSet::new(),
             outgoing: Vec::new(),
-            pump: 0,
-            polled_since: None,
-            polled: 0,
-            to_spawn: 0,
             is_closed: false,
             waker: None,
-            look,
-            gather,
+            inspect,
         })))
     }
 
-    pub(crate) fn lock(&self) -> MutexGuard<'_, Intake> {
+    pub(crate) fn lock(&self) -> MutexGuard<'_, Dispatcher> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Intake {
-    /// Takes what has arrived and what has ended, and asks for more.
-    pub(crate) fn poll_turn(&mut self, pump: u64, cx: &mut Context<'_>) -> Poll<Turn> {
-        if self.pump != pump || self.is_closed {
+impl Dispatcher {
+    /// Takes what has arrived and what has ended, and requests more.
+    pub(crate) fn poll_turn(&mut self, worker: u64, cx: &mut Context<'_>) -> Poll<Turn> {
+        if !self.budget.is_current(worker) || self.is_closed {
             return Poll::Ready(Turn::Over);
         }
-        self.polled = 0;
+        self.budget.begin_turn();
         let now = Instant::now();
         let is_exhausted = self.take_arrivals(now, cx);
         while let Poll::Ready(Some(finished)) = self.tasks.poll_join_next(cx) {
             self.joined(finished);
         }
-        self.ask(now);
+        let in_flight = self.shared.state.update_gauges();
+        self.request_more(in_flight, now);
         if self.is_closed {
             return Poll::Ready(Turn::Over);
         }
@@ -139,7 +123,7 @@ impl Intake {
         Poll::Pending
     }
 
-    /// Whether there is nothing more for now.
+    /// Takes a turn's worth of arrivals; returns whether there are no more for now.
     fn take_arrivals(&mut self, now: Instant, cx: &mut Context<'_>) -> bool {
         for _ in 0..TURN {
             let Some(puller) = &mut self.puller else { return true };
@@ -151,37 +135,37 @@ impl Intake {
         false
     }
 
-    fn ask(&mut self, now: Instant) {
-        let mut room = self.shared.options.max_in_flight.saturating_sub(self.shared.state.update_gauges());
+    fn request_more(&mut self, in_flight: usize, now: Instant) {
+        let mut room = self.shared.options.max_in_flight.saturating_sub(in_flight);
         if !self.shared.state.is_store_up() {
-            // A claim shows whether the store is back: a message is asked for if none that is here can make one. What
-            // waits for its turn may wait for that very message.
+            // A claim shows whether the store is back: one message is requested if nothing here can make a claim. What waits
+            // in a lane may wait for that very message.
             room = room.min(usize::from(self.tasks.is_empty() && self.ready.is_empty()));
         }
-        let request = self.puller.as_mut().and_then(|puller| puller.ask(room, now));
+        let request = self.puller.as_mut().and_then(|puller| puller.request(room, now));
         self.outgoing.extend(request);
     }
 
     fn arrived(&mut self, arrival: Arrival, now: Instant) {
         match arrival {
             Arrival::Message(message) => self.received(message, now),
-            Arrival::Chosen(message) => {
-                tracing::info!(consumer = %self.shared.name, "this process is the one that receives");
-                self.give_way();
+            Arrival::Pinned(message) => {
+                tracing::info!(consumer = %self.shared.name, "this process is now the pinned client and receives");
+                self.on_repinned();
                 self.received(message, now);
             }
-            Arrival::Replaced => {
-                tracing::info!(consumer = %self.shared.name, "another process has taken over");
-                self.give_way();
+            Arrival::Unpinned => {
+                tracing::info!(consumer = %self.shared.name, "another process is now the pinned client");
+                self.on_repinned();
             }
             Arrival::Status => {}
-            Arrival::NobodyThere | Arrival::Deleted => self.look.notify_one(),
+            Arrival::NoResponders | Arrival::Deleted => self.inspect.notify_one(),
             Arrival::Closed => self.is_closed = true,
         }
     }
 
     fn received(&mut self, message: Message, now: Instant) {
-        let Some(received) = self.hold(message, now) else {
+        let Some(received) = self.track(message, now) else {
             limited!(self.shared.lines, warn, "message without an ack subject is dropped", consumer = %self.shared.name);
             return;
         };
@@ -193,73 +177,59 @@ impl Intake {
             Ok(envelope) => (Some(envelope), ENDED_ELSEWHERE.into()),
             Err(error) => (None, report(&error).to_string().into()),
         };
-        let lane = envelope.as_ref().map(|envelope| self.sequencer.lane(envelope.event().unit_uri()));
-        let (sequence, place) = (received.sequence, received.hold.place());
-        let delivery = Box::new(Job { received, envelope, error, lane });
+        let lane = envelope.as_ref().map(|envelope| self.lanes.lane(envelope.event().unit_uri()));
+        let (sequence, index) = (received.sequence, received.in_progress.index());
+        let job = Box::new(Job { received, envelope, error, lane });
         let entered = match lane {
-            Some(lane) => self.sequencer.enter(lane, Entrant { sequence, place, delivery }),
-            None => Entered::Runs(delivery),
+            Some(lane) => self.lanes.enter(lane, sequence, index, job),
+            None => Entered::Runs(job),
         };
         match entered {
-            Entered::Runs(delivery) => self.ready.push_back(delivery),
+            Entered::Runs(job) => self.ready.push_back(job),
             Entered::Waits => {}
             Entered::WaitsInPlaceOf(_older) => self.shared.state.count(Ending::Abandoned),
         }
     }
 
-    fn hold(&mut self, mut message: Message, now: Instant) -> Option<Received> {
+    fn track(&mut self, mut message: Message, now: Instant) -> Option<Received> {
         let reply = message.reply.take()?;
         let AckSubject { sequence, deliveries, delivery, stored_at } = self.shared.arrivals.count(&reply)?;
-        if self.shared.options.order == Order::PerUnit
-            && let Some(last) = self.last_delivery.replace(delivery)
-            && delivery != last.wrapping_add(1)
-        {
+        if let Some(last) = self.barrier.lost_before(delivery) {
             limited!(self.shared.lines, warn, "deliveries were lost; nothing begins until they come again", consumer = %self.shared.name, last, delivery);
-            self.gather();
+            self.barrier.raise(&mut self.lanes);
         }
-        let hold = self.shared.holds.hold(sequence, reply.clone(), now);
-        Some(Received { message, reply, sequence, deliveries, stored_at, hold })
+        let in_progress = self.shared.in_progress.track(sequence, reply.clone(), now);
+        Some(Received { message, reply, sequence, deliveries, stored_at, in_progress })
     }
 
-    /// The next delivery that `pump` is to poll in place, after `finished` was, until its turn is over.
-    pub(crate) fn next(&mut self, pump: u64, finished: Option<Finished>) -> Option<Box<Job>> {
+    /// Returns the next delivery that `worker` is to poll in place, after `finished`, until its turn is over.
+    pub(crate) fn next(&mut self, worker: u64, finished: Option<Finished>) -> Option<Box<Job>> {
         let now = Instant::now();
-        if self.pump == pump
-            && let Some(since) = self.polled_since.take()
-            && now.duration_since(since) > QUICK
-        {
-            self.to_spawn = SPAWNED;
-        }
+        self.budget.end_poll(worker, now);
         if let Some(finished) = finished {
             self.finished(finished);
         }
-        if self.pump != pump || self.polled == TURN || self.spawns() {
+        if !self.budget.has_polls_left(worker) || self.spawns() {
             return None;
         }
         let job = self.ready.pop_front()?;
-        self.polled += 1;
-        self.polled_since = Some(now);
+        self.budget.begin_poll(now);
         Some(job)
     }
 
-    /// Gives tasks of their own to those that are to have one. It ends the turn if it does: the newest task waits for this
+    /// Gives tasks to the deliveries that are to have one. It ends the turn if it does: the newest task waits for this
     /// thread and no other takes it, so nothing that might block may be polled before.
     fn spawns(&mut self) -> bool {
-        let count = self.ready.len().min(self.to_spawn);
+        let count = self.budget.take_spawns(self.ready.len());
         for job in self.ready.drain(..count) {
             self.tasks.spawn(job.begin(Arc::clone(&self.shared)));
         }
-        self.to_spawn -= count;
         count > 0
     }
 
-    /// What has not ended at once gets a task of its own, and so do those that follow.
-    pub(crate) fn spawn(&mut self, pump: u64, work: BoxFuture<'static, Finished>) {
-        // The time of another pump is not touched.
-        if self.pump == pump {
-            self.polled_since = None;
-        }
-        self.to_spawn = SPAWNED;
+    /// Gives a task to a delivery that did not end at once; those that follow get one too.
+    pub(crate) fn spawn(&mut self, worker: u64, work: BoxFuture<'static, Finished>) {
+        self.budget.end_pending_poll(worker);
         self.tasks.spawn(work);
     }
 
@@ -270,113 +240,98 @@ impl Intake {
         }
     }
 
-    pub(crate) fn finished(&mut self, finished: Finished) {
+    fn finished(&mut self, finished: Finished) {
         let Finished { job, ending } = finished;
         self.shared.state.count(ending);
         self.outgoing.extend(answer(&job.received.reply, ending));
         if ending == Ending::Abandoned && self.shared.options.order == Order::PerUnit {
             // It comes again, and what follows it must wait for that.
-            self.gather();
+            self.barrier.raise(&mut self.lanes);
         }
-        let next = job.lane.and_then(|lane| self.sequencer.leave(lane));
+        let next = job.lane.and_then(|lane| self.lanes.leave(lane));
         self.ready.extend(next);
     }
 
-    /// What the server is to be told, in exchange for an empty list.
+    /// Takes what is to be sent to the server, in exchange for an empty list.
     pub(crate) fn take_outgoing(&mut self, emptied: Vec<OutboundMessage>) -> Vec<OutboundMessage> {
         std::mem::replace(&mut self.outgoing, emptied)
     }
 
-    /// The server chose a process, be it this one: who it chose before may have answered anything since. What has not
-    /// begun comes again, to the one that was chosen; what is ready gives itself back.
-    fn give_way(&mut self) {
-        self.gather();
-        // What was delivered elsewhere meanwhile is not lost.
-        self.last_delivery = None;
-        self.shared.holds.disown_all();
-        for job in self.sequencer.take_waiting() {
-            self.give_back(&job, Ending::Returned);
+    /// Reacts to a re-pinned consumer, be it to this process. The previous one may have answered anything since, so nothing
+    /// in flight here is certain: what has not begun is given back and comes again to the pinned client.
+    fn on_repinned(&mut self) {
+        self.barrier.raise(&mut self.lanes);
+        self.barrier.forget_last_delivery();
+        self.shared.in_progress.mark_all_uncertain();
+        for job in self.lanes.take_waiting() {
+            self.nak(&job, Ending::Returned);
         }
     }
 
-    /// Lets nothing begin until all that is unanswered is here.
-    fn gather(&mut self) {
-        self.sequencer.close();
-        self.gatherings += 1;
-        self.gather.notify_one();
-    }
-
-    fn give_back(&mut self, job: &Job, how: Ending) {
-        self.outgoing.extend(answer(&job.received.reply, how));
+    fn nak(&mut self, job: &Job, ending: Ending) {
+        self.outgoing.extend(answer(&job.received.reply, ending));
         self.shared.arrivals.note_waiting(job.received.sequence);
-        self.shared.state.count(Ending::Returned);
+        self.shared.state.count(ending);
     }
 
-    /// Has the pump look again, also at requests that were lost.
-    pub(crate) fn look_after(&mut self) {
-        if self.puller.as_mut().is_some_and(Puller::give_up_lost) {
-            self.look.notify_one();
+    /// Checks for lost requests and stalled handlers, and wakes the worker.
+    pub(crate) fn check(&mut self) {
+        if self.puller.as_mut().is_some_and(Puller::drop_lost_requests) {
+            self.inspect.notify_one();
         }
         if self.shared.options.order == Order::Relaxed {
-            self.give_back_behind_stalled();
+            self.nak_behind_stalled();
         }
         self.wake();
     }
 
-    /// Another process can handle them; here they would wait for as long as the thread is blocked.
-    fn give_back_behind_stalled(&mut self) {
-        let holds = Arc::clone(&self.shared.holds);
-        let waiting = self.sequencer.take_waiting_behind(|place| holds.has_stalled(place));
+    /// Gives back what waits behind a handler that blocks its thread, so that another process can handle it.
+    fn nak_behind_stalled(&mut self) {
+        let in_progress = Arc::clone(&self.shared.in_progress);
+        let waiting = self.lanes.take_waiting_behind(|index| in_progress.has_stalled(index));
         if !waiting.is_empty() {
             limited!(self.shared.lines, error, "handler blocks its thread; what waits behind it is given back", consumer = %self.shared.name, waiting = waiting.len());
         }
-        let later = Ending::Postponed(self.shared.options.ack_wait());
+        let later = Ending::BehindStalled(self.shared.options.ack_wait());
         for job in waiting {
-            self.give_back(&job, later);
+            self.nak(&job, later);
         }
     }
 
-    /// Which gathering goes on, if nothing may begin until all that is unanswered is here.
-    pub(crate) fn gathering(&self) -> Option<u64> {
-        self.sequencer.is_closed().then_some(self.gatherings)
+    /// Returns the number of the barrier, if it is up.
+    pub(crate) fn barrier(&self) -> Option<u64> {
+        self.barrier.current(&self.lanes)
     }
 
-    /// All that is unanswered is here, unless something is known to be lost since that `gathering` began.
-    pub(crate) fn gathered(&mut self, gathering: u64) {
-        if self.gathering() == Some(gathering) {
-            self.ready.extend(self.sequencer.open());
+    /// Lowers the barrier of this number, unless it was raised again since.
+    pub(crate) fn caught_up(&mut self, barrier: u64) {
+        if self.barrier() == Some(barrier) {
+            self.ready.extend(self.lanes.open());
             self.wake();
         }
     }
 
-    /// Whether the pump has polled one delivery for longer than `limit`.
-    pub(crate) fn polls_longer_than(&self, limit: Duration) -> bool {
-        self.polled_since.is_some_and(|since| since.elapsed() > limit)
-    }
-
-    /// The number of the pump that takes the place of the present one.
-    pub(crate) fn replace_pump(&mut self) -> u64 {
-        self.polled_since = None;
-        self.to_spawn = SPAWNED;
-        self.pump += 1;
+    /// Returns the number of a worker that takes the place of the present one.
+    pub(crate) fn replace_worker(&mut self) -> u64 {
+        let worker = self.budget.replace_worker();
         self.wake();
-        self.pump
+        worker
     }
 
-    /// Nothing begins any more: gives back what has not, and returns what was asked with.
-    pub(crate) fn retire(&mut self) -> Option<Puller> {
-        self.replace_pump();
-        self.sequencer.close();
-        let mut not_begun = self.sequencer.take_waiting();
+    /// Lets nothing more begin: gives back what has not, and returns the puller to be closed.
+    pub(crate) fn drain(&mut self) -> Option<Puller> {
+        self.replace_worker();
+        self.lanes.close();
+        let mut not_begun = self.lanes.take_waiting();
         not_begun.extend(self.ready.drain(..));
         for job in not_begun {
-            self.give_back(&job, Ending::Returned);
+            self.nak(&job, Ending::Returned);
         }
         self.puller.take()
     }
 
-    /// What arrived while the subscription was closed is given back as well.
-    pub(crate) fn give_back_unseen(&mut self, messages: &[Message]) {
+    /// Gives back messages that arrived while the subscription was closed.
+    pub(crate) fn nak_undispatched(&mut self, messages: &[Message]) {
         for reply in messages.iter().filter_map(|message| message.reply.as_ref()) {
             self.shared.state.count(Count::Received);
             self.shared.state.count(Ending::Returned);
@@ -384,11 +339,11 @@ impl Intake {
         }
     }
 
-    /// Drops all deliveries where they stand.
+    /// Drops all deliveries at once.
     pub(crate) fn abort(&mut self) {
-        self.replace_pump();
+        self.replace_worker();
         self.ready.clear();
-        self.sequencer.take_waiting();
+        self.lanes.take_waiting();
         self.tasks.abort_all();
         self.puller = None;
     }

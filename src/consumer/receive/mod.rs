@@ -1,8 +1,10 @@
-//! From the wire to a handler: what is asked for, in which order it begins, and who carries it out.
+//! From the wire to a handler: requests, dispatching, order per unit, and the worker.
 
 pub(super) mod arrivals;
+mod barrier;
 pub(super) mod dispatch;
 pub(super) mod lanes;
 pub(super) mod pinned;
+mod poll_budget;
 pub(super) mod pull;
 pub(super) mod worker;

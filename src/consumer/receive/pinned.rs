@@ -1,9 +1,9 @@
-//! Strict order across processes: whoever takes over starts nothing until all that is unanswered has come to it. Neither
-//! does who misses a delivery that was lost on its way.
+//! Strict order across processes: after a fail-over or a lost delivery, no handler starts until every unanswered message has
+//! been redelivered here.
 //!
 //! An event that another process left unanswered comes back after the ack wait, while its successors, never delivered
-//! before, arrive at once. The durable of a strictly ordered consumer lets no more be unanswered than one process has
-//! room for, so that everything can gather here; then it is sorted, and begun.
+//! before, arrive at once. The durable of a strictly ordered consumer allows no more unanswered messages than one process
+//! has room for, so all of them can wait here; then they are sorted and begun.
 
 use crate::{
     consumer::{DurableConsumer, shared::Shared},
@@ -14,29 +14,29 @@ use std::time::Duration;
 use tokio::time::timeout;
 
 /// The one priority group of the durable; its name is free.
-pub(crate) const GROUP: &str = "stratt";
+pub(crate) const PRIORITY_GROUP: &str = "stratt";
 
 const ANSWER_WITHIN: Duration = Duration::from_secs(1);
 
-/// Whether the server knows of nothing unanswered beyond what is held here.
-pub(crate) async fn is_all_here(consumer: &DurableConsumer) -> bool {
-    let before = consumer.shared.holds.certain();
+/// Returns whether every message that the server counts as unanswered is in progress here.
+pub(crate) async fn is_caught_up(consumer: &DurableConsumer) -> bool {
+    let before = consumer.shared.in_progress.certain();
     let (stream, name) = (consumer.shared.stream, consumer.shared.name.as_str());
     let info = consumer.context.get_consumer_from_stream::<pull::Config, _, _>(name, stream);
     let Ok(Ok(found)) = timeout(ANSWER_WITHIN, info).await else { return false };
-    // What is held before and after was unanswered when the server counted, whenever that was. What arrived meanwhile may
-    // have been delivered later, and what was answered meanwhile before.
-    let after = consumer.shared.holds.certain();
+    // What is in progress both before and after was unanswered when the server counted. What arrived meanwhile may have
+    // been delivered after the count, and what was answered meanwhile before it.
+    let after = consumer.shared.in_progress.certain();
     found.cached_info().num_ack_pending <= before.intersection(&after).count()
 }
 
 /// Lets another process take over at once, and not when the server misses this one, which is the pinned client.
-pub(crate) async fn step_down(consumer: &DurableConsumer) {
+pub(crate) async fn unpin(consumer: &DurableConsumer) {
     let Shared { stream, name, .. } = &*consumer.shared;
     let subject = ApiSubject::durable_unpin(stream, name.as_str()).request();
-    let group = serde_json::json!({ "group": GROUP });
+    let group = serde_json::json!({ "group": PRIORITY_GROUP });
     let request = consumer.context.request::<_, _, serde_json::Value>(subject, &group);
     if !matches!(timeout(ANSWER_WITHIN, request).await, Ok(Ok(_))) {
-        tracing::debug!("another process takes over when the server misses this one");
+        tracing::debug!("unpinning failed: another process takes over once the server misses this one");
     }
 }

@@ -1,13 +1,13 @@
-//! Asking the server for messages, never for more than there is room for.
+//! Requests for messages, never for more than there is room for.
 //!
 //! The loop of async-nats asks ahead, can lose count of what it asked for, and stalls after a reconnect. Here what is asked
 //! for is counted before it is sent. The next request is made when half of the room is free again, so that the server
 //! has always one to serve; which of two it serves first is its own choice, so only their sum is counted. A
-//! request that ends early says how many messages it lacks. When no request shows a sign of life, they are given
-//! up and made again.
+//! request that ends early says how many messages it lacks. When nothing is heard of any request, they are
+//! dropped and made again.
 
 use crate::{
-    consumer::{Order, checks::overflow::Silent, receive::pinned::GROUP, shared::Shared},
+    consumer::{Order, checks::overflow::Silent, receive::pinned::PRIORITY_GROUP, shared::Shared},
     nats::api::{ApiSubject, of_ack},
     telemetry::log_limit::limited,
 };
@@ -26,11 +26,11 @@ use tokio::time::{Instant, timeout};
 
 /// How long the server keeps a request open at most.
 pub(crate) const EXPIRES: Duration = Duration::from_secs(10);
-/// How often the server says that an open request has nothing to deliver: so many times while it is open.
+/// The number of idle heartbeats that the server sends during an open request.
 const HEARTBEATS: u32 = 5;
 /// A request that was silent for so long is lost.
 const SILENCE: Duration = Duration::from_secs(5);
-/// How long to wait before a request is repeated that nobody took.
+/// The pause before a request that had no responder is repeated.
 const PAUSE: Duration = Duration::from_millis(250);
 /// How long messages on their way may take to arrive after the subscription is closed.
 const DRAIN: Duration = Duration::from_secs(2);
@@ -54,10 +54,10 @@ pub(crate) struct Puller {
     shared: Arc<Shared>,
 }
 
-/// The place of this process on a durable that serves one process at a time.
+/// The pin of this process on a durable that serves one process at a time.
 #[derive(Debug, Default)]
 struct Pin {
-    /// By which the server knows this process, once it was chosen.
+    /// The id by which the server knows this process, once it is the pinned client.
     id: Option<String>,
 }
 
@@ -69,22 +69,22 @@ struct Open {
     /// How many messages are to come.
     outstanding: usize,
     last_sent: Instant,
-    last_sign: Instant,
+    last_heard: Instant,
 }
 
-/// What arrived.
+/// An arrival on the subscription.
 #[derive(Debug)]
 pub(crate) enum Arrival {
     Message(Message),
-    /// The first message since the server chose this process.
-    Chosen(Message),
-    /// The server chose another process.
-    Replaced,
-    /// A status that the loop need not know about.
+    /// The first message since this process became the pinned client.
+    Pinned(Message),
+    /// Another process is the pinned client.
+    Unpinned,
+    /// A status that the dispatcher need not know about.
     Status,
-    /// Nobody takes requests for this consumer: it may be gone, or without a leader.
-    NobodyThere,
-    /// The server says that the consumer was deleted.
+    /// The server has no responder for this consumer: it may be gone, or without a leader.
+    NoResponders,
+    /// The consumer was deleted.
     Deleted,
     /// The connection is closed for good.
     Closed,
@@ -109,7 +109,7 @@ impl Puller {
         let subject = String::from(ApiSubject::next_messages(shared.stream, shared.name.as_str())).into();
         let connects = client.statistics().connects.load(Ordering::Relaxed);
         let not_before = Instant::now();
-        // The server counts on requests to know that the process it chose is alive.
+        // The server takes requests as the heartbeat of the pinned client.
         let is_pinned = options.order == Order::PerUnit;
         let expires = if is_pinned { EXPIRES.min(options.ack_wait() / 4) } else { EXPIRES };
         let pin = is_pinned.then(Pin::default);
@@ -128,12 +128,11 @@ impl Puller {
         })
     }
 
-    /// A request for more, unless so much is asked for already that it can wait. `room` is what is not in use. It is
-    /// to be sent; one that is not is lost, and made again.
-    pub(crate) fn ask(&mut self, room: usize, now: Instant) -> Option<OutboundMessage> {
+    /// Returns a request for more messages to be sent, unless enough are requested already. `room` is the free room.
+    pub(crate) fn request(&mut self, room: usize, now: Instant) -> Option<OutboundMessage> {
         let outstanding = self.open.as_ref().map_or(0, |open| open.outstanding);
         let batch = room.saturating_sub(outstanding);
-        // The process that the server chose is known by its requests: a second one might be sent before it is chosen.
+        // The pinned client is known by the id in its requests: a second one might be sent before the id is known.
         let is_due = outstanding == 0
             || (self.pin.is_none() && batch >= self.shared.options.max_in_flight.div_ceil(2));
         if batch == 0 || !is_due || now < self.not_before || !self.is_connected() {
@@ -144,14 +143,14 @@ impl Puller {
         self.connects = self.client.statistics().connects.load(Ordering::Relaxed);
         // Counted before it is sent, so that no message can arrive uncounted.
         let open =
-            self.open.get_or_insert(Open { first: id, outstanding: 0, last_sent: now, last_sign: now });
+            self.open.get_or_insert(Open { first: id, outstanding: 0, last_sent: now, last_heard: now });
         open.outstanding += batch;
         open.last_sent = now;
         let body = Body {
             batch,
             expires: self.expires.as_nanos(),
             idle_heartbeat: (self.expires / HEARTBEATS).as_nanos(),
-            group: self.pin.as_ref().map(|_| GROUP),
+            group: self.pin.as_ref().map(|_| PRIORITY_GROUP),
             id: self.pin.as_ref().and_then(|pin| pin.id.as_deref()),
         };
         let payload = serde_json::to_vec(&body).unwrap_or_default().into();
@@ -159,30 +158,30 @@ impl Puller {
         Some(OutboundMessage { subject: self.subject.clone(), reply, payload, headers: None })
     }
 
-    /// Gives up requests that were lost, so that the next [`ask`](Self::ask) makes them again. Returns whether it is not
-    /// known by what.
-    pub(crate) fn give_up_lost(&mut self) -> bool {
+    /// Drops requests that were lost, so that the next [`request`](Self::request) makes them again. Returns whether the cause is
+    /// unknown.
+    pub(crate) fn drop_lost_requests(&mut self) -> bool {
         let Some(open) = &self.open else { return false };
         let now = Instant::now();
         let is_reconnected = self.client.statistics().connects.load(Ordering::Relaxed) != self.connects;
-        let is_silent = now.duration_since(open.last_sign) > SILENCE;
+        let is_silent = now.duration_since(open.last_heard) > SILENCE;
         let is_over = now.duration_since(open.last_sent) > self.expires + SILENCE;
         if !(is_reconnected || is_silent || is_over) {
             return false;
         }
-        tracing::debug!(is_reconnected, is_silent, "requests for messages are lost and made again");
+        tracing::debug!(is_reconnected, is_silent, "requests for messages were lost and are made again");
         if !is_reconnected {
-            self.are_silent();
+            self.note_silence();
         }
         self.open = None;
         !is_reconnected
     }
 
-    /// The open requests have ended, or nothing is heard of them.
-    fn are_silent(&self) {
+    /// Notes that the open requests have ended, or that nothing is heard of them.
+    fn note_silence(&self) {
         let Some(open) = &self.open else { return };
         self.shared.silence.begin(Silent {
-            since: open.last_sign,
+            since: open.last_heard,
             last: self.requests,
             last_sent: open.last_sent,
             outstanding: open.outstanding,
@@ -190,7 +189,7 @@ impl Puller {
         });
     }
 
-    /// The next arrival.
+    /// Polls for the next arrival.
     pub(crate) fn poll_next(&mut self, cx: &mut Context<'_>, now: Instant) -> Poll<Arrival> {
         let message = ready!(self.arrivals.poll_next_unpin(cx));
         Poll::Ready(message.map_or(Arrival::Closed, |message| self.take(message, now)))
@@ -199,8 +198,8 @@ impl Puller {
     fn take(&mut self, message: Message, now: Instant) -> Arrival {
         let Some(status) = message.status.filter(|_| !is_event(&message)) else {
             self.count_message(now);
-            return if self.is_chosen_by(&message) {
-                Arrival::Chosen(message)
+            return if self.pins_with(&message) {
+                Arrival::Pinned(message)
             } else {
                 Arrival::Message(message)
             };
@@ -212,18 +211,18 @@ impl Puller {
         let Some(open) = self.open.as_mut().filter(|open| id.is_some_and(|id| id >= open.first)) else {
             return Arrival::Status;
         };
-        open.last_sign = now;
+        open.last_heard = now;
         let description = message.description.as_deref().unwrap_or_default();
         match status {
             StatusCode::IDLE_HEARTBEAT => Arrival::Status,
             StatusCode::NO_RESPONDERS => {
                 self.end_all(now + PAUSE);
-                Arrival::NobodyThere
+                Arrival::NoResponders
             }
             StatusCode::PIN_ID_MISMATCH => {
                 self.pin = Some(Pin::default());
                 self.end_all(now + PAUSE);
-                Arrival::Replaced
+                Arrival::Unpinned
             }
             _ if description.eq_ignore_ascii_case("Consumer Deleted") => {
                 self.end_all(now + PAUSE);
@@ -234,7 +233,7 @@ impl Puller {
                 self.expired(lacking(&message), now);
                 // The last one to be sent is the last one to end.
                 if id == Some(self.requests) {
-                    self.are_silent();
+                    self.note_silence();
                 }
                 Arrival::Status
             }
@@ -246,7 +245,7 @@ impl Puller {
         }
     }
 
-    fn is_chosen_by(&mut self, message: &Message) -> bool {
+    fn pins_with(&mut self, message: &Message) -> bool {
         let Some(pin) = &mut self.pin else { return false };
         let id = message.headers.as_ref().and_then(|headers| headers.get("Nats-Pin-Id"));
         match id.map(HeaderValue::as_str) {
@@ -260,12 +259,12 @@ impl Puller {
 
     fn count_message(&mut self, now: Instant) {
         if let Some(open) = &mut self.open {
-            open.last_sign = now;
+            open.last_heard = now;
         }
         self.count(1);
     }
 
-    /// A request has ended that lacks so many messages; how many is told by every server that we support.
+    /// Counts a request that ended short of this many messages, which every supported server reports.
     fn expired(&mut self, lacking: Option<usize>, now: Instant) {
         match lacking {
             Some(lacking) => self.count(lacking),
@@ -291,7 +290,7 @@ impl Puller {
         self.client.connection_state() == State::Connected
     }
 
-    /// Whether the server serves this process and no other.
+    /// Returns whether this process is the pinned client.
     pub(crate) fn is_pinned(&self) -> bool {
         self.pin.as_ref().is_some_and(|pin| pin.id.is_some())
     }
@@ -320,13 +319,13 @@ impl Puller {
     }
 }
 
-/// Whether this is a message of the stream. It has a subject for its ack, and may have a status line all the same: its
+/// Returns whether this is a message of the stream. It has a subject for its ack, and may have a status line all the same: its
 /// publisher wrote it, and servers before 2.12 store it as it is.
 fn is_event(message: &Message) -> bool {
     message.reply.as_ref().is_some_and(|reply| of_ack(reply).is_some())
 }
 
-/// How many messages a request lacks that has ended.
+/// Returns how many messages an ended request is short of.
 fn lacking(message: &Message) -> Option<usize> {
     message.headers.as_ref()?.get("Nats-Pending-Messages")?.as_str().parse().ok()
 }

@@ -20,7 +20,7 @@ fn a_block_lists_its_subjects_in_order_and_the_same_ones_once() {
     assert_eq!(one.to_string(), publisher(["core", "dev"]).permissions(&inbox).to_string());
     let both = one.clone().and(one.clone());
     assert_eq!(both, one);
-    let consumer = ConsumerRole::new(Feed::Choco, "both".parse().unwrap()).without_stream_checks();
+    let consumer = ConsumerRole::new(Feed::Choco, "both".parse().unwrap()).with_stream_checks(false);
     let expected = r#"{
   publish: { allow: [
     "$JS.ACK.*.*.CHOCO_STRATT.both.*.*.*.*.*"

@@ -49,9 +49,9 @@ pub fn all() -> Vec<Role> {
         .creating_durable(dev(), [EventType::UnitPublished, EventType::UnitDeprecated]);
     let finder = ConsumerRole::new(Feed::Strat, name("finder"))
         .creating_durable([], [EventType::UnitPublished])
-        .without_stream_checks()
+        .with_stream_checks(false)
         .finding_unreadable_events();
-    let plain = ConsumerRole::new(Feed::Choco, name("plain")).without_stream_checks();
+    let plain = ConsumerRole::new(Feed::Choco, name("plain")).with_stream_checks(false);
     let reader = ReaderRole::new(name("reader"));
     let provisioner = ProvisionerRole::default().with_kv_store(BUCKET).unwrap();
     vec![
@@ -225,7 +225,7 @@ async fn handle(delivery: Delivery<UnitPublished>) -> Result<(), HandlerError> {
 
 pub fn unchecked(bridge: &EventBridge) -> ConsumerBuilder {
     let builder = bridge.consumer("plain", Arc::new(MemoryStore::new())).feed(Feed::Choco).on(handle);
-    builder.options(quick().without_stream_checks())
+    builder.options(quick().with_stream_checks(false))
 }
 
 fn two_types(bridge: &EventBridge) -> ConsumerBuilder {
@@ -248,7 +248,7 @@ async fn consume(builder: ConsumerBuilder, admin: EventBridge, feed: Feed, durab
 /// Dead-letters what it cannot read, and handles what follows.
 async fn find(bridge: EventBridge, admin: EventBridge) {
     let builder = bridge.consumer("finder", Arc::new(MemoryStore::new())).on(handle);
-    let builder = builder.options(short().without_stream_checks());
+    let builder = builder.options(short().with_stream_checks(false));
     let running = Running::start(builder.build().await.unwrap());
     admin.publish(published("fine", 1)).await.unwrap();
     all_answered(&admin, Feed::Strat, "finder", 2).await;

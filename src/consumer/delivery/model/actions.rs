@@ -2,7 +2,7 @@
 
 use crate::{
     consumer::delivery::{
-        decide::{Ending, Outcome, Policy, Seen, Step, Write, Written},
+        decide::{Ending, Observed, Outcome, Policy, Step, Write, Written},
         model::{
             protocol::Protocol,
             state::{Call, Grant, InProcess, Message, NEW_CLAIMANT, State},
@@ -130,7 +130,7 @@ impl Successors<'_> {
     }
 
     fn claim(&mut self, worker: usize, delivery: InProcess) {
-        self.seen("is told to shut down", self.from, worker, Seen::Draining);
+        self.seen("is told to shut down", self.from, worker, Observed::Draining);
         let mut state = self.from;
         let claim = self.rules.protocol.claim(&mut state.slot, &delivery);
         let mut answered = state;
@@ -152,12 +152,12 @@ impl Successors<'_> {
                 "is granted the claim; the answer is lost",
                 lost,
                 worker,
-                Seen::ClaimFailed { failures: 1 },
+                Observed::ClaimFailed { failures: 1 },
             );
         }
         failed.late = Some(Call::Claim { claimant: delivery.claimant });
         failed.workers[worker] = Some(InProcess { claimant, ..delivery });
-        self.seen("gives up a claim", failed, worker, Seen::ClaimFailed { failures: 1 });
+        self.seen("gives up a claim", failed, worker, Observed::ClaimFailed { failures: 1 });
     }
 
     fn claimed(&mut self, mut state: State, worker: usize, claim: Claim) {
@@ -173,13 +173,13 @@ impl Successors<'_> {
                 delivery.grant = Some(Grant { fence: fence.get(), attempt });
             }
         }
-        self.seen(what, state, worker, Seen::Claimed(claim));
+        self.seen(what, state, worker, Observed::Claimed(claim));
     }
 
     fn run(&mut self, worker: usize) {
         let mut done = self.from;
         done.history.effects += 1;
-        self.seen("handles the event", done, worker, Seen::Handled(Outcome::Done));
+        self.seen("handles the event", done, worker, Observed::Handled(Outcome::Done));
         let max_attempts = self.rules.policy.max_attempts;
         let blamed = |faults: u32| {
             let mut state = self.from;
@@ -187,16 +187,16 @@ impl Successors<'_> {
             state
         };
         let (failed, rejected) = (blamed(1), blamed(max_attempts));
-        self.seen("fails to handle the event", failed, worker, Seen::Handled(Outcome::Failed(None)));
-        self.seen("rejects the event", rejected, worker, Seen::Handled(Outcome::Rejected));
-        self.seen("is told to shut down after the claim", self.from, worker, Seen::Draining);
-        self.seen("drops the handler", self.from, worker, Seen::Handled(Outcome::Cancelled));
+        self.seen("fails to handle the event", failed, worker, Observed::Handled(Outcome::Failed(None)));
+        self.seen("rejects the event", rejected, worker, Observed::Handled(Outcome::Rejected));
+        self.seen("is told to shut down after the claim", self.from, worker, Observed::Draining);
+        self.seen("drops the handler", self.from, worker, Observed::Handled(Outcome::Cancelled));
     }
 
     fn dead_letter(&mut self, worker: usize, step: Step) {
         let Step::DeadLetter(reason) = step else { return };
         let stored = State { is_dead_lettered: true, ..self.from };
-        let seen = |stored| Seen::DeadLettered { reason, stored };
+        let seen = |stored| Observed::DeadLettered { reason, stored };
         self.seen("stores the dead letter", stored, worker, seen(true));
         let failed = self.with_a_failed_call();
         let lost = State { is_dead_lettered: true, ..failed };
@@ -206,7 +206,12 @@ impl Successors<'_> {
 
     fn write_and_answer(&mut self, worker: usize, delivery: InProcess, what: Write) {
         let Some(Grant { fence, .. }) = delivery.grant else {
-            return self.seen("has nothing to write", self.from, worker, Seen::Wrote(what, Written::Fenced));
+            return self.seen(
+                "has nothing to write",
+                self.from,
+                worker,
+                Observed::Wrote(what, Written::Fenced),
+            );
         };
         let mut state = self.from;
         let is_done = self.write(&mut state, what, fence);
@@ -218,10 +223,10 @@ impl Successors<'_> {
             (true, Write::Defer) => "defers",
             (true, Write::Forget(_)) => "forgets",
         };
-        self.seen(label, state, worker, Seen::Wrote(what, written));
+        self.seen(label, state, worker, Observed::Wrote(what, written));
         let failed = self.with_a_failed_call();
-        for lease_is_over in [false, true] {
-            let seen = Seen::Wrote(what, Written::Failed { lease_is_over });
+        for lease_expired in [false, true] {
+            let seen = Observed::Wrote(what, Written::Failed { lease_expired });
             let mut lost = failed;
             self.write(&mut lost, what, fence);
             self.seen("writes; the answer is lost", lost, worker, seen);
@@ -263,19 +268,19 @@ impl Successors<'_> {
     }
 
     /// Lets the worker decide what to do next, as `process.rs` does.
-    fn seen(&mut self, what: &'static str, mut state: State, worker: usize, seen: Seen) {
+    fn seen(&mut self, what: &'static str, mut state: State, worker: usize, seen: Observed) {
         let Some(mut delivery) = state.workers[worker] else { return };
         let rules = self.rules;
         let step = rules.protocol.decide(&rules.policy, delivery.position(state.postponed[worker]), seen);
-        if let (Seen::Wrote(..), Step::Claim { .. }) = (seen, step) {
+        if let (Observed::Wrote(..), Step::Claim { .. }) = (seen, step) {
             delivery.grant = None;
             delivery.claimant = NEW_CLAIMANT;
         }
-        if let (Seen::Claimed(_), Step::Run) = (seen, step) {
+        if let (Observed::Claimed(_), Step::Run) = (seen, step) {
             state.history.runs += 1;
             state.history.is_decided_again |= state.postponed[worker].is_some();
         }
-        if let Seen::DeadLettered { reason, stored: false } = seen {
+        if let Observed::DeadLettered { reason, stored: false } = seen {
             state.postponed[worker] = Some(reason);
         }
         if let Some(ending) = rules.protocol.says_early(step) {
@@ -293,7 +298,9 @@ fn answered(message: Message, ending: Ending) -> Message {
         (Message::Acked | Message::Termed, _) | (_, Ending::Abandoned) => message,
         (_, Ending::Handled | Ending::Duplicate) => Message::Acked,
         (_, Ending::DeadLettered(_)) => Message::Termed,
-        (_, Ending::Retried(_) | Ending::Postponed(_) | Ending::Returned) => Message::Pending,
+        (_, Ending::Retried(_) | Ending::Postponed(_) | Ending::Returned | Ending::BehindStalled(_)) => {
+            Message::Pending
+        }
     }
 }
 

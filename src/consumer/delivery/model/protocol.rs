@@ -2,7 +2,7 @@
 
 use crate::{
     consumer::delivery::{
-        decide::{self, Ending, Policy, Position, Seen, Step, Write, Written},
+        decide::{self, Ending, Observed, Policy, Position, Step, Write, Written},
         model::{
             state::{InProcess, NEW_CLAIMANT},
             store::{Record, Status},
@@ -39,10 +39,10 @@ pub(super) enum Protocol {
 }
 
 impl Protocol {
-    pub(super) fn decide(self, policy: &Policy, at: Position, seen: Seen) -> Step {
+    pub(super) fn decide(self, policy: &Policy, at: Position, seen: Observed) -> Step {
         match (self, seen) {
-            (Self::AcksHeld, Seen::Claimed(Claim::Held { .. })) => Step::End(Ending::Duplicate),
-            (Self::AcksFenced, Seen::Wrote(_, Written::Fenced)) => Step::End(Ending::Handled),
+            (Self::AcksHeld, Observed::Claimed(Claim::Held { .. })) => Step::End(Ending::Duplicate),
+            (Self::AcksFenced, Observed::Wrote(_, Written::Fenced)) => Step::End(Ending::Handled),
             (Self::ForgetsDecisions, _) => decide::decide(policy, Position { postponed: None, ..at }, seen),
             _ => decide::decide(policy, at, seen),
         }

@@ -4,7 +4,7 @@ use crate::{
     consumer::delivery::{
         job::Received,
         postponed::Decision,
-        process::{DEAD_LETTER_BUDGET, InProcess, Seen},
+        process::{DEAD_LETTER_BUDGET, InProcess, Observed},
     },
     dead_letter::{DeadLetterReason, DeadLetterRecord},
     report::report,
@@ -13,7 +13,7 @@ use crate::{
 use tokio::time::Instant;
 
 impl InProcess<'_> {
-    pub(super) async fn dead_letter(&mut self, reason: DeadLetterReason) -> Seen {
+    pub(super) async fn dead_letter(&mut self, reason: DeadLetterReason) -> Observed {
         let Received { message, sequence, deliveries, .. } = &self.job.received;
         let record = DeadLetterRecord {
             consumer: self.shared.name.as_str(),
@@ -38,7 +38,7 @@ impl InProcess<'_> {
         if !stored {
             self.keep(reason);
         }
-        Seen::DeadLettered { reason, stored }
+        Observed::DeadLettered { reason, stored }
     }
 
     /// Keeps why the event is dead-lettered, so that its handler is not asked again. What is not valid is found to be so
