@@ -1,8 +1,9 @@
 //! The cost of an event as things grow, on a real server:
 //! `cargo bench -p benches --bench scaling -- [PART] [--json] [--svg PATH]`.
 //!
-//! PART is what grows: `Backlog`, `Domains`, `Consumers` or `Known keys`, or a part of that. From the environment are taken `ROUNDS` (3), `EVENTS` (20000: how
-//! many are consumed where the backlog is not what grows), and the last points of the axes: `BACKLOG` (1000000),
+//! PART is what grows: `Backlog`, `Domains`, `Consumers` or `Known keys`, or a part of that name. The environment sets
+//! `ROUNDS` (3), `EVENTS` (20000: the number that is consumed where the backlog does not grow), and the last points
+//! of the axes: `BACKLOG` (1000000),
 //! `DOMAINS` (1000), `CONSUMERS` (8), `KEYS` (10000000). A smoke run:
 //! `ROUNDS=1 EVENTS=500 BACKLOG=1000 DOMAINS=10 CONSUMERS=2 KEYS=10000 cargo bench -p benches --bench scaling`.
 #![allow(

@@ -34,7 +34,10 @@ fn table(f: &mut fmt::Formatter<'_>, Chart { title, growing, unit, lines }: &Cha
 
 pub(crate) fn json(charts: &[Chart]) -> Value {
     let point = |Point { at, low, median, high }: &Point| json!({ "at": at, "low": low, "median": median, "high": high });
-    let line = |Line { name, points }: &Line| json!({ "name": name, "points": points.iter().map(point).collect::<Value>() });
+    let line = |Line { name, points }: &Line| {
+        let points: Value = points.iter().map(point).collect();
+        json!({ "name": name, "points": points })
+    };
     let chart = |Chart { title, growing, unit, lines }: &Chart| {
         let lines: Value = lines.iter().map(line).collect();
         json!({ "title": title, "growing": growing, "unit": unit, "lines": lines })

@@ -29,7 +29,9 @@ impl fmt::Display for Drawing<'_> {
         // In one line, and no blank line anywhere: else Markdown does not take it for a drawing.
         writeln!(
             f,
-            "<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 {width} {height}' width='{width}' style='max-width: 100%; height: auto' font-family='sans-serif' font-size='13' fill='#222222' role='img' aria-label='What an event costs as things grow'>"
+            "<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 {width} {height}' width='{width}' \
+             style='max-width: 100%; height: auto' font-family='sans-serif' font-size='13' fill='#222222' role='img' \
+             aria-label='What an event costs as things grow'>"
         )?;
         writeln!(f, "<rect width='{width}' height='{height}' fill='#ffffff'/>")?;
         for (index, chart) in self.0.iter().enumerate() {

@@ -23,7 +23,7 @@ use uuid::Uuid;
 pub(crate) const RAW: &str = "raw";
 pub(crate) const BRIDGE: &str = "bridge";
 
-/// A consumer that is told when it has handled so many.
+/// A consumer that stops when it has handled this many.
 pub(crate) struct Counted {
     consumer: DurableConsumer,
     all_handled: CancellationToken,
