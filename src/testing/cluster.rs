@@ -73,7 +73,8 @@ impl NatsCluster {
         let mut nodes = Vec::with_capacity(ports.len());
         for (index, port) in ports.iter().enumerate() {
             let block = format!(
-                "server_name: {}\ncluster {{ name: \"ports-{name}\", listen: \"127.0.0.1:{port}\", routes: [{routes}] }}",
+                "server_name: {}\ncluster {{ name: \"ports-{name}\", \
+                 listen: \"127.0.0.1:{port}\", routes: [{routes}] }}",
                 node_name(index)
             );
             nodes.push(NatsServer::builder().config(block).begin().await?);

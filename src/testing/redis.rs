@@ -2,13 +2,13 @@
 
 use crate::testing::{
     Program, ServerError,
-    process::{Process, Server, free_port},
+    process::{PORTS_TRIED, Process, Server, free_port},
 };
 use std::{
     fs,
     net::Ipv4Addr,
     path::{Path, PathBuf},
-    process::{Command, Stdio},
+    process::Command,
     time::Duration,
 };
 use tempfile::TempDir;
@@ -18,10 +18,8 @@ use tokio::{
     task::spawn_blocking,
 };
 
-/// The number of ports that are tried, because another process may take the one that was free.
-const PORTS_TRIED: usize = 5;
-
-/// A real Redis server, or one of its fork Valkey, on a free port of the loopback interface, with a directory of its own.
+/// A real Redis server, or one of its fork Valkey, on a free port of the loopback interface, with a directory of its
+/// own.
 ///
 /// [`Program`] documents where the program is looked for. It keeps an append-only file, which
 /// [`start_with`](Self::start_with) may turn off. Dropping it kills the process and removes its directory; so does the
@@ -133,18 +131,10 @@ impl Redis {
 
     fn launch(&mut self) -> Result<(), ServerError> {
         // A rejected configuration is reported here, and not in the log of the server.
-        let words = fs::File::create(self.folder.path().join("stderr")).map_err(ServerError::new)?;
-        let server = Command::new(&self.program)
-            .arg(&self.config)
-            .args(["--port", &self.port.to_string()])
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(words)
-            .spawn()
-            .map_err(|error| {
-                ServerError::new(format!("{} cannot be run: {error}", self.program.display()))
-            })?;
-        self.process = Some(Process::guard(server, self.folder.path()).map_err(ServerError::new)?);
+        let log = fs::File::create(self.folder.path().join("stderr")).map_err(ServerError::new)?;
+        let mut server = Command::new(&self.program);
+        server.arg(&self.config).args(["--port", &self.port.to_string()]);
+        self.process = Some(Process::start(&mut server, log, None, self.folder.path())?);
         Ok(())
     }
 

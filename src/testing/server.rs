@@ -10,7 +10,7 @@ use std::{
     error::Error as _,
     fs, io,
     path::{Path, PathBuf},
-    process::{Command, Stdio},
+    process::Command,
     time::Duration,
 };
 use tempfile::TempDir;
@@ -78,8 +78,8 @@ impl NatsServerBuilder {
         self
     }
 
-    /// Sets the version, such as `2.10.26`, which is fetched like the usual one, unless a program is set. It must be one
-    /// of those whose hashes are [known](Program).
+    /// Sets the version, such as `2.10.26`, which is fetched like the usual one, unless a program is set. It must be
+    /// one of those whose hashes are [known](Program).
     #[must_use]
     pub fn version(mut self, version: impl Into<String>) -> Self {
         self.version = Some(version.into());
@@ -205,8 +205,8 @@ impl NatsServer {
         self.launch(i32::from(self.port))
     }
 
-    /// Retires it (lame duck): it hands over its leaderships, accepts no new clients, disconnects the present ones one after
-    /// the other, and exits. Waits for the exit; [`restart`](Self::restart) brings it back.
+    /// Retires it (lame duck): it hands over its leaderships, accepts no new clients, disconnects the present ones
+    /// one after the other, and exits. Waits for the exit; [`restart`](Self::restart) brings it back.
     ///
     /// # Errors
     ///
@@ -265,20 +265,10 @@ impl NatsServer {
             .append(true)
             .open(self.log_file())
             .map_err(ServerError::new)?;
-        let server = Command::new(&self.program)
-            .arg("--config")
-            .arg(&self.config)
-            .args(["--port", &port.to_string()])
-            .arg("--ports_file_dir")
-            .arg(self.folder.path())
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(log)
-            .spawn()
-            .map_err(|error| {
-                ServerError::new(format!("{} cannot be run: {error}", self.program.display()))
-            })?;
-        self.process = Some(Process::guard(server, self.folder.path()).map_err(ServerError::new)?);
+        let mut server = Command::new(&self.program);
+        server.arg("--config").arg(&self.config).args(["--port", &port.to_string()]);
+        server.arg("--ports_file_dir").arg(self.folder.path());
+        self.process = Some(Process::start(&mut server, log, None, self.folder.path())?);
         Ok(())
     }
 
@@ -318,7 +308,8 @@ impl Server for NatsServer {
         fs::read_to_string(self.log_file()).unwrap_or_default()
     }
 
-    /// Checks that JetStream answers; a server that asks for credentials or certificates is ready when its port is open.
+    /// Checks that JetStream answers; a server that asks for credentials or certificates is ready when its port is
+    /// open.
     async fn answers(&self) -> bool {
         use async_nats::ConnectErrorKind::{Authentication, AuthorizationViolation};
         match async_nats::connect(&self.url).await {

@@ -126,7 +126,8 @@ import sys, zipfile
 with zipfile.ZipFile(sys.argv[1], 'w') as wheel:
     wheel.writestr('bin/it', 'whole')
     info = 'it-1.dist-info/'
-    wheel.writestr(info + 'WHEEL', 'Wheel-Version: 1.0\\nGenerator: test\\nRoot-Is-Purelib: true\\nTag: py3-none-any\\n')
+    tags = 'Root-Is-Purelib: true\\nTag: py3-none-any\\n'
+    wheel.writestr(info + 'WHEEL', 'Wheel-Version: 1.0\\nGenerator: test\\n' + tags)
     wheel.writestr(info + 'METADATA', 'Metadata-Version: 2.1\\nName: it\\nVersion: 1\\nRequires-Python: >=99\\n')
     wheel.writestr(info + 'RECORD', '')
 ";
