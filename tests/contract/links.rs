@@ -1,4 +1,4 @@
-//! What the texts refer to: every link resolves, and every command names what there is.
+//! References of the texts: every link resolves, and every command names what exists.
 
 use std::{
     fs,
@@ -9,8 +9,8 @@ use std::{
 pub fn texts() -> Vec<(PathBuf, String)> {
     let docs = fs::read_dir(support::root().join("src/docs")).unwrap().map(|entry| entry.unwrap().path());
     let docs = docs.filter(|path| path.extension().is_some_and(|extension| extension == "md"));
-    let others =
-        ["README.md", "CHANGELOG.md", "tests/golden/README.md"].map(|name| support::root().join(name));
+    let others = [".github/CONTRIBUTING.md", "README.md", "CHANGELOG.md", "tests/golden/README.md"];
+    let others = others.map(|name| support::root().join(name));
     let paths: Vec<_> = docs.chain(others).collect();
     assert!(paths.len() > 10);
     paths.into_iter().map(|path| (path.clone(), fs::read_to_string(path).unwrap())).collect()
@@ -32,7 +32,7 @@ fn parted(text: &str, language: &str) -> (String, String) {
     (code.join("\n"), prose.join("\n"))
 }
 
-/// What stands between `open` and the next `close`, each time.
+/// Returns each text between `open` and the next `close`.
 fn between<'a>(text: &'a str, open: &'a str, close: char) -> impl Iterator<Item = &'a str> {
     text.split(open).skip(1).filter_map(move |rest| Some(rest.split_once(close)?.0))
 }
