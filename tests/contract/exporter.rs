@@ -1,4 +1,5 @@
-//! The setup of an exporter in the guide on observing. It stands here, since it needs packages that the library does not.
+//! The setup of an exporter in the guide on observing. It stands here, since it needs packages that the library does
+//! not.
 
 use opentelemetry::trace::TracerProvider;
 use opentelemetry_sdk::trace::{InMemorySpanExporter, SdkTracerProvider};

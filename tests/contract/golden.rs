@@ -28,7 +28,7 @@ struct Invalid {
 }
 
 #[test]
-fn every_event_has_an_envelope_that_is_read_and_written_byte_for_byte() {
+fn every_golden_envelope_round_trips_byte_for_byte() {
     for event_type in EventType::ALL {
         let text = golden(&format!("{event_type}.json"));
         let bytes = text.trim_end().as_bytes();

@@ -1,4 +1,5 @@
-//! The contract and the sources: values, envelopes, golden files, schemas, links, and the shape of the code. No server is started.
+//! The contract and the sources: values, envelopes, golden files, schemas, links, and the shape of the code. No server
+//! is started.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -17,6 +18,7 @@
 mod exporter;
 mod golden;
 mod hostile;
+mod layers;
 mod links;
 mod named;
 mod parse_errors;

@@ -1,8 +1,8 @@
-//! What the texts name exists: headers, metrics, options, functions and types are found in the code, features in its manifest.
+//! Names in the texts exist: headers, metrics, options, functions and types in the code, features in its manifest.
 
 use std::{collections::BTreeSet, fs, path::Path};
 
-/// What others call their own: names of nats-server, of databases and of other systems that the texts have to use.
+/// Foreign names that the texts have to use: those of nats-server, of databases and of other systems.
 const FOREIGN: &[&str] = &[
     "CryptoProvider",                      // rustls
     "Nats-Rollup",                         // nats-server
@@ -43,7 +43,7 @@ fn words_of(text: &str) -> impl Iterator<Item = &str> {
     text.split(|c: char| !c.is_ascii_alphanumeric() && !"_-".contains(c)).filter(|word| !word.is_empty())
 }
 
-/// What is written as code and looks like a name of ours: an option, a function, a type, a metric or a header.
+/// Returns what is written as code and looks like a name of ours: an option, a function, a type, a metric or a header.
 fn names(text: &str) -> BTreeSet<String> {
     let mut fenced = false;
     let prose = text.lines().filter(|line| {

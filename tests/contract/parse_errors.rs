@@ -1,4 +1,4 @@
-//! What is wrong with a text of several parts is told of the part.
+//! Parse errors of texts with several parts name the part.
 
 use std::{fmt::Debug, str::FromStr};
 use stratt_event_bridge::{Fingerprint, ParseError, ResourceUri, Source, UnitUri};

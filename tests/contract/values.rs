@@ -8,7 +8,7 @@ use stratt_event_bridge::{
 };
 use support::validator_of;
 
-/// What is valid to the parser is valid to the schema, and nothing else is.
+/// Checks that parser and schema accept the same texts.
 fn check<T: FromStr<Err = ParseError> + AsRef<str> + JsonSchema>(valid: &[&str], invalid: &[&str]) {
     let schema = validator_of::<T>();
     for text in valid {
