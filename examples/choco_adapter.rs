@@ -1,7 +1,8 @@
 //! A Choco adapter as a service: consumes `unit.published` and `unit.deprecated`, drains on SIGTERM, logs JSON lines.
 //!
 //! ```sh
-//! NATS_URL=nats://127.0.0.1:4222 DURABLE=choco-catalogue STREAM=CHOCO_STRATT cargo run -p examples --example choco_adapter
+//! NATS_URL=nats://127.0.0.1:4222 DURABLE=choco-catalogue STREAM=CHOCO_STRATT \
+//!     cargo run -p examples --example choco_adapter
 //! ```
 //!
 //! `--help` lists the variables that it reads. Where it may not create its durable and its bucket, as the
@@ -83,7 +84,8 @@ async fn serve() -> Result<(), Failure> {
                 let status = monitor.status();
                 let is_working = status.is_working_within(BROKER_SILENT);
                 let (pending, counts) = (status.pending(), status.counts());
-                tracing::info!(is_working, in_flight = status.in_flight(), pending, ?counts, "adapter looks after events");
+                let in_flight = status.in_flight();
+                tracing::info!(is_working, in_flight, pending, ?counts, "adapter looks after events");
             }
         }
     }

@@ -6,8 +6,8 @@
 //! ```
 //!
 //! Suitable for one process that has a disk and no database. Not suitable where several processes share a durable (the
-//! file is locked by one), where the disk may be lost (there is one copy), or for years of traffic (the file and the map
-//! grow with every event).
+//! file is locked by one), where the disk may be lost (there is one copy), or for years of traffic (the file and the
+//! map grow with every event).
 #![allow(clippy::print_stdout, reason = "an example is there to be read")]
 
 use futures::{FutureExt, future::BoxFuture};
@@ -90,12 +90,13 @@ impl FileStore {
     }
 
     /// Runs `work` on a thread that may block. It is done or not done, also when the caller no longer waits for it.
-    fn run<'a, T: Send + 'static>(
-        &'a self,
+    fn run<T: Send + 'static>(
+        &self,
         work: impl FnOnce(&mut Journal) -> Result<T, StoreError> + Send + 'static,
-    ) -> BoxFuture<'a, Result<T, StoreError>> {
+    ) -> BoxFuture<'_, Result<T, StoreError>> {
         let journal = Arc::clone(&self.0);
-        let working = spawn_blocking(move || work(&mut journal.lock().unwrap_or_else(PoisonError::into_inner)));
+        let working =
+            spawn_blocking(move || work(&mut journal.lock().unwrap_or_else(PoisonError::into_inner)));
         async move { working.await.map_err(unavailable)? }.boxed()
     }
 
@@ -198,7 +199,9 @@ fn micros(duration: Duration) -> u64 {
 }
 
 fn unavailable(error: impl Into<Box<dyn Error + Send + Sync>>) -> StoreError {
-    StoreError::new(StoreErrorKind::Unavailable).with_message("the file of the store cannot be written").caused_by(error)
+    StoreError::new(StoreErrorKind::Unavailable)
+        .with_message("the file of the store cannot be written")
+        .caused_by(error)
 }
 
 type Failure = Box<dyn Error + Send + Sync>;
@@ -225,7 +228,11 @@ async fn main() -> Result<(), Failure> {
         println!("stored {sequence} times, handled {} times", runs.load(Ordering::SeqCst));
     }
     println!("\n{}", fs::read_to_string(&file)?.replace("\n\n", "\n").trim());
-    if runs.load(Ordering::SeqCst) == 1 { Ok(()) } else { Err("the event was not handled exactly once".into()) }
+    if runs.load(Ordering::SeqCst) == 1 {
+        Ok(())
+    } else {
+        Err("the event was not handled exactly once".into())
+    }
 }
 
 /// Runs a consumer until it has acknowledged the messages up to `sequence`.

@@ -56,7 +56,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             &provisioner.permissions(&inbox("deploy")?).and(deploys.permissions(&inbox("deploy")?)),
         ),
     ];
-    // Whoever provisions Choco's stream may do anything in its account; its readers may not.
+    // The user that provisions Choco's stream may do anything in its account; its readers may not.
     let of_choco = [
         "{ user: \"choco-admin\", password: $CHOCO_ADMIN_PASSWORD }".to_owned(),
         user("choco-reader", &ReaderRole::new("rag".parse()?).permissions(&inbox("choco-reader")?)),

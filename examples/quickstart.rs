@@ -1,4 +1,4 @@
-//! The whole flow on a real server, with nothing installed and nothing running: `cargo run --example quickstart --features testing`.
+//! The whole flow on a real server that it starts: `cargo run --example quickstart --features testing`.
 //!
 //! Starts a nats-server of its own, or connects as the command `nats` does where `NATS_URL` is set, as a user
 //! who may do everything: it has all roles at once. Publishes all seven events and one repeat, and shows a
@@ -37,7 +37,7 @@ type Failure = Box<dyn Error + Send + Sync>;
 
 #[tokio::main]
 async fn main() -> Result<ExitCode, Failure> {
-    // No parser, so that whoever runs this first waits for none.
+    // No parser, so that a first run builds none.
     if std::env::args_os().len() > 1 {
         println!("usage: quickstart, without arguments\n\n{}", connect::VARIABLES);
         return Ok(ExitCode::from(2));
@@ -47,7 +47,7 @@ async fn main() -> Result<ExitCode, Failure> {
     let server =
         if connect::variable("NATS_URL")?.is_none() { Some(NatsServer::start().await?) } else { None };
     let servers = connect::servers_or(server.as_ref().map_or("", NatsServer::url))?;
-    // Hears what the server refuses, so that a missing permission is told as what it is.
+    // Hears what the server refuses, so that a missing permission is reported as what it is.
     let watch = ConnectionWatch::new();
     let options = ConnectOptions::new().event_callback(watch.callback());
     let client = connect::connect(&servers, options).await?;

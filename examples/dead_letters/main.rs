@@ -4,7 +4,7 @@
 //! cargo run -p examples --example dead_letters -- list --reason exhausted
 //! cargo run -p examples --example dead_letters -- show 17
 //! cargo run -p examples --example dead_letters -- redrive 17 18
-//! cargo run -p examples --example dead_letters -- redrive --all --consumer choco-catalogue        # says what it would do
+//! cargo run -p examples --example dead_letters -- redrive --all --consumer choco-catalogue  # lists what it would do
 //! cargo run -p examples --example dead_letters -- redrive --all --consumer choco-catalogue --yes  # does it
 //! ```
 //!

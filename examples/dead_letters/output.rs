@@ -1,4 +1,4 @@
-//! Standard output, which may be closed by whoever reads it.
+//! Standard output, which its reader may close at any time.
 
 use crate::{letter::Shown, text};
 use serde::Serialize;

@@ -227,7 +227,7 @@ impl Transaction {
     }
 }
 
-/// Somebody else may have written the row: what cannot be read is an error, not a panic.
+/// Another program may have written the row: a value that cannot be read is an error, not a panic.
 fn read(uri: &UnitUri, row: Row) -> Result<Unit, sqlx::Error> {
     let (content, fingerprint, status, reason, successor, found) = row;
     Ok(Unit {

@@ -4,9 +4,9 @@
 //! cargo run -p orchestrator-http
 //! ```
 //!
-//! It keeps units in a file of SQLite and starts a broker of its own, unless it is told where to find others;
+//! It keeps units in a file of SQLite and starts a broker of its own, unless the environment names others;
 //! `--help` lists the variables that it reads. As a user who may not create streams, such as `orchestrator`
-//! of the example `permissions`, it is told so by `STREAMS=check`.
+//! of the example `permissions`, set `STREAMS=check`.
 //!
 //! In another terminal (`--json` needs curl 7.82):
 //!
@@ -16,14 +16,15 @@
 //! curl $RULE
 //! curl --json '{"reason":"old","successor":"strat://dev/rule/no-secrets@2.0.0"}' $RULE/deprecate
 //! curl -X POST $RULE/verify
-//! # Somebody changes what was published.
+//! # The published content is changed behind the back of the service.
 //! python3 -c "import sqlite3, tempfile
 //! with sqlite3.connect(tempfile.gettempdir() + '/orchestrator_http.db') as db:
 //!     db.execute('UPDATE units SET content = 1')"
 //! curl -X POST $RULE/verify
 //! # What is published again is restored, and published for the second time.
 //! curl --json '{"uri":"strat://dev/rule/no-secrets@1.0.0","content":{"text":"Never print one."}}' $U
-//! curl --json "{\"imported\":\"choco://docs/style\",\"fingerprint\":\"sha256:$(printf x | sha256sum | cut -c-64)\"}" $RULE/imports
+//! X=$(printf x | sha256sum | cut -c-64)
+//! curl --json "{\"imported\":\"choco://docs/style\",\"fingerprint\":\"sha256:$X\"}" $RULE/imports
 //! curl --json '{"uri":"strat://legal/chain/review@2.1.0","content":["draft","approve"]}' $U
 //! curl -X POST $CHAIN/gates/approve/runs/run-1/fire
 //! curl --json '{"outcome":"pass","resolvedBy":"user:bob"}' $CHAIN/gates/approve/runs/run-1/resolve
@@ -34,7 +35,8 @@
 //! ```
 //!
 //! Each answer says under `announced` which event was enqueued, or null where the request found what it asks for:
-//! every request may be repeated. The log names the broker; `NATS_URL=... cargo run -p examples --example choco_adapter` listens to it.
+//! every request may be repeated. The log names the broker;
+//! `NATS_URL=... cargo run -p examples --example choco_adapter` listens to it.
 //!
 //! Every answer but those of hyper itself says what is wrong as `application/problem+json`. What is no HTTP
 //! (400), has more than 100 header fields or too long ones (431), or a path of more than 64 KiB (414) never

@@ -37,7 +37,7 @@ pub(crate) struct Announced {
 }
 
 impl Orchestrator {
-    /// Publishes new content, or content that was deprecated, and restores content that somebody changed.
+    /// Publishes new content, or content that was deprecated, and restores content that was changed elsewhere.
     /// The flag says whether the unit is new.
     pub(crate) async fn publish(
         &self,

@@ -70,7 +70,7 @@ impl From<OutboxError> for Problem {
 
 impl From<BuildError> for Problem {
     fn from(error: BuildError) -> Self {
-        // The time of this machine is past the year 9999: nobody's request is to blame.
+        // The time of this machine is past the year 9999: no request is to blame.
         Self::unavailable(&error)
     }
 }

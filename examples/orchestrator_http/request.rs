@@ -24,7 +24,7 @@ impl<T: DeserializeOwned> FromRequest<Arc<Service>> for Body<T> {
 
     async fn from_request(request: Request, service: &Arc<Service>) -> Result<Self, Problem> {
         let media_type = request.headers().get(CONTENT_TYPE).cloned();
-        // As far as the caller says how much is to come, nobody waits for it.
+        // A body that announces its size is refused before it is read.
         if usize::try_from(request.body().size_hint().lower()).is_ok_and(|bytes| bytes > MAX_BODY) {
             let detail = format!("body has more than {MAX_BODY} bytes");
             return Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, detail));

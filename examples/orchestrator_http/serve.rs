@@ -70,7 +70,7 @@ async fn connection(
     while timeout(LINGER, serving.as_mut()).await.map(log).is_err() && is_under_way.load(Ordering::Relaxed) {}
 }
 
-/// A caller that broke off or sent something else than HTTP is nobody's fault here.
+/// A caller that broke off or sent something else than HTTP is no error of the service.
 fn log(ended: Result<(), hyper::Error>) {
     if let Err(error) = ended {
         tracing::debug!(%error, "connection has ended");

@@ -17,7 +17,7 @@ Reads from the environment:
   DATABASE_URL        postgres://... or sqlite:path, by default a file in the folder for temporary files
   NATS_REPLICAS       how many servers keep each stream, by default 1
   STREAMS             provision (default): creates the streams unless they are there
-                      check: somebody else provisions them
+                      check: they are provisioned elsewhere
   RUST_LOG            level of the log, by default info
 Without NATS_URL it starts a nats-server that ends with it.";
 

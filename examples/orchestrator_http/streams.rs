@@ -1,4 +1,4 @@
-//! The streams, set up by this service or by somebody else.
+//! The streams, set up by this service or elsewhere.
 
 use crate::Failure;
 use stratt_event_bridge::{
@@ -16,7 +16,7 @@ pub(crate) enum Streams {
 }
 
 impl Streams {
-    /// Creates what is missing, if that is left to this service. Streams that somebody set up otherwise are
+    /// Creates what is missing, if that is left to this service. Streams with other settings are
     /// not touched.
     pub(crate) async fn set_up(&self, bridge: &EventBridge) -> Result<(), Failure> {
         match self {

@@ -8,7 +8,8 @@
 //! [`KvStore`](stratt_event_bridge::dedupe::KvStore); all streams have three replicas. Meanwhile servers are killed,
 //! frozen and retired, leaders step down, consumers are killed, frozen and stopped, and the network loses what it
 //! carries. In the end all is healed and answered, and the ledger must balance: a one-page report, and exit code 1 on
-//! any violation. With `--ordered` the consumers keep the order of each unit, and the ledger demands it. The seed decides what is published and which faults come; when they come depends on the machine.
+//! any violation. With `--ordered` the consumers keep the order of each unit, and the ledger demands it. The
+//! seed decides the events and the faults; the times of the faults depend on the machine.
 #![allow(
     clippy::print_stdout,
     clippy::print_stderr,

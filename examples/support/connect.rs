@@ -119,7 +119,7 @@ fn wrong(variable: &'static str, problem: impl Into<String>) -> NotConnected {
 pub(crate) enum NotConnected {
     /// A variable of the environment is not what it must be.
     Setting { variable: &'static str, problem: String },
-    /// Nothing answered, or it let nobody in.
+    /// Nothing answered, or it refused the connection.
     Connecting { servers: String, error: ConnectError },
 }
 

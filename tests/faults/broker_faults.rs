@@ -1,5 +1,5 @@
-//! Brokers that are killed, frozen, or retired, one of them or all. What was acknowledged is kept, once, and the callers
-//! do not notice more than a delay.
+//! Brokers that are killed, frozen, or retired, one of them or all. What was acknowledged is kept, once, and the
+//! callers do not notice more than a delay.
 
 use async_nats::jetstream::consumer::pull;
 use futures::future::join_all;

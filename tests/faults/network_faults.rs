@@ -1,5 +1,5 @@
-//! Networks that lose answers, fall silent or cut connections. Whoever waits is told in time, and nothing is lost or done
-//! twice.
+//! Networks that lose answers, fall silent or cut connections. Callers get their error in time, and nothing is lost
+//! or done twice.
 
 use futures::future::join_all;
 use std::time::Duration;

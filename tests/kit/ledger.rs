@@ -67,7 +67,7 @@ async fn what_was_published_handled_and_dead_lettered_balances() {
         let event = if number % 50 == 0 { event.with_actor("fails") } else { event };
         books.publish(&books.stage.bridge, event).await;
     }
-    // One whose outcome is not known: its attempts end before a server that stands still can answer.
+    // One whose outcome is not known: its attempts end before a paused server can answer.
     let options = BridgeOptions::default()
         .with_attempt_timeout(Duration::from_millis(50))
         .with_retry_budget(Duration::from_millis(100));
@@ -103,7 +103,7 @@ async fn lost_and_unhandled_events_are_found() {
     assert_eq!((balance.lost, balance.violations().len()), (1, 1), "{balance}");
     assert!(balance.violations()[0].contains("was acknowledged and is not stored"), "{balance}");
 
-    // Acknowledged to the server on nobody's account.
+    // Acknowledged to the server without any record.
     books.publish(&books.stage.bridge, published("a", 4)).await;
     let consumer =
         stream.get_consumer::<stratt_event_bridge::async_nats::jetstream::consumer::pull::Config>("booked");

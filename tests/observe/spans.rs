@@ -172,7 +172,7 @@ async fn every_delivery_and_answer_has_a_span_with_its_outcome() {
     let handled = &spans.of("process")[0];
     handled.says(&[("messaging.message.id", &key), ("stratt.deliveries", "1"), ("stratt.sequence", "1")]);
 
-    // Each attribute is told of in the documentation.
+    // The documentation has each attribute.
     let page = include_str!("../../src/docs/observing.md");
     for span in spans.all() {
         for field in span.fields.keys().filter(|field| !field.starts_with("otel.")) {

@@ -48,7 +48,7 @@ async fn one_trace_crosses_publish_consume_letter_and_redrive() {
     let letter = stage.dead_letters_are(1).await[0].sequence();
     stage.all_answered(Feed::Choco, "c").await;
 
-    // By somebody else, in a trace of another kind.
+    // By another publisher, in a trace of another kind.
     healed.store(true, Ordering::SeqCst);
     let (operator, other_trace, _) = Traces::request();
     let dead_letters = stage.bridge.dead_letters();

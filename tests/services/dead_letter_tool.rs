@@ -62,7 +62,7 @@ async fn three_letters() -> Stage {
     stage
 }
 
-/// A record with any text in it, as whoever may publish to the subject can write it.
+/// A record with any text in it, as any user with permission for the subject can write it.
 async fn hostile_letter(stage: &Stage, error: &str, payload: &[u8]) {
     let mut headers = HeaderMap::new();
     headers.insert("Strat-Dead-Letter-Error", error);

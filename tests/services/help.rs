@@ -1,4 +1,4 @@
-//! Whoever asks a program what it does is told, and nothing else happens.
+//! `--help` of each program prints its usage, and nothing else happens.
 
 use std::{
     fs,

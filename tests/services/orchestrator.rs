@@ -154,7 +154,7 @@ async fn the_whole_flow(database: TestDatabase) {
     got.sort();
     assert_eq!(got, wanted);
     assert_eq!(wanted.iter().collect::<std::collections::HashSet<_>>().len(), all);
-    // What the consumer is told, beside the key.
+    // The fields that the consumer gets, beside the key.
     let AnyEvent::UnitPublished(again) = received.event(&keys[2]) else { panic!("{keys:?}") };
     assert_eq!(again.occurrence.unwrap().get(), 2);
     assert_eq!(

@@ -84,7 +84,7 @@ async fn a_slow_body_is_told_that_it_came_too_late() {
 #[tokio::test]
 async fn a_body_that_says_it_is_too_large_is_refused_at_once() {
     let (stage, folder) = (Stage::new().await, tempfile::tempdir().unwrap());
-    // Whoever waits for the body ends too late.
+    // A service that waits for the body ends too late.
     let service = service(&stage, &folder, "60").await;
     for more in ["", "Expect: 100-continue\r\n"] {
         let mut huge = service.connect().await.unwrap();

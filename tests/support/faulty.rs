@@ -39,7 +39,7 @@ impl FromStr for DiesAfter {
     }
 }
 
-/// A store that fails as it is told to, over one that works.
+/// A store that fails on demand, over one that works.
 #[derive(Debug)]
 pub struct Faulty {
     right: Arc<dyn DedupeStore>,

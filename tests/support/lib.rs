@@ -13,7 +13,7 @@
     clippy::should_implement_trait,
     missing_debug_implementations,
     missing_docs,
-    reason = "tests fail by panicking, and nobody else uses this"
+    reason = "tests fail by panicking, and only tests use this"
 )]
 
 mod databases;

@@ -11,8 +11,8 @@ thread_local! {
     static HEARD: RefCell<Option<Rc<RefCell<String>>>> = const { RefCell::new(None) };
 }
 
-/// One subscriber for the whole process: with one for each thread, a thread that has none can switch a line off for all of
-/// them. What is not listened to on a thread is dropped there.
+/// One subscriber for the whole process: with one for each thread, a thread that has none can switch a line off for
+/// all of them. What is not listened to on a thread is dropped there.
 pub(crate) fn subscribe() {
     static SUBSCRIBED: Once = Once::new();
     SUBSCRIBED.call_once(|| {

@@ -21,8 +21,8 @@ macro_rules! needs {
 
 /// Returns whether a test is to be left out because its program cannot be had.
 ///
-/// The first test of a run that needs it fails, with the ways to get it; the others end at once and say so in a line. So
-/// a program that is missing is one failure, and no run that left a test out succeeds. With `CI=true` or
+/// The first test of a run that needs it fails, with the ways to get it; the others end at once and say so in a line.
+/// So a program that is missing is one failure, and no run that left a test out succeeds. With `CI=true` or
 /// `STRATT_TEST=all` no test is left out: each fails.
 pub fn is_missing(program: Program) -> bool {
     let Err(error) = program.find() else { return false };
@@ -48,7 +48,7 @@ fn is_first(program: Program) -> bool {
         let (mark, test) = (folder.join(format!("{run}-{program:?}")), env::args().collect::<String>());
         let own = folder.join(process::id().to_string());
         fs::write(&own, &test).unwrap();
-        // A link to a complete file: nobody reads half of it, and one process makes it.
+        // A link to a complete file: no process reads half of it, and one process makes it.
         let is_made = fs::hard_link(&own, &mark).is_ok();
         fs::remove_file(own).unwrap();
         return is_made || fs::read_to_string(mark).unwrap() == test;

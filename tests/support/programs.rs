@@ -22,7 +22,7 @@ const VARIABLES: [&str; 17] = [
     "STREAMS",
 ];
 
-/// A program without settings: those of whoever runs the tests are taken away.
+/// A program without settings: those of the environment of the tests are removed.
 pub fn without_settings(program: impl AsRef<OsStr>) -> Command {
     let mut command = Command::new(program);
     for name in VARIABLES {

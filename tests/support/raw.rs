@@ -5,8 +5,8 @@ use tokio::{
     time::timeout,
 };
 
-/// Publishes a message with a header block that no client library would write, and returns what the server answered. The
-/// URL may have user and password.
+/// Publishes a message with a header block that no client library would write, and returns what the server answered.
+/// The URL may have user and password.
 pub async fn raw_publish(url: &str, subject: impl AsRef<[u8]>, header: &[u8], payload: &[u8]) -> String {
     let address = url.strip_prefix("nats://").unwrap();
     let (user, address) = match address.split_once('@') {

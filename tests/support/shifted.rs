@@ -10,7 +10,7 @@ use tokio_util::task::AbortOnDropHandle;
 const LOOKS: &[u8] = b"0000-00-00T00:00:00";
 const TIME: &[BorrowedFormatItem<'_>] = format_description!("[year]-[month]-[day]T[hour]:[minute]:[second]");
 
-/// A way to a server on which all its times arrive shifted: whoever takes it has a clock that is wrong the other way, as
+/// A way to a server on which all its times arrive shifted: its client has a clock that is wrong the other way, as
 /// far as anybody can tell.
 pub struct ShiftedTimes {
     url: String,

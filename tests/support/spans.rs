@@ -58,7 +58,7 @@ impl Span {
     }
 }
 
-/// Passes on what happens on a thread where somebody listens.
+/// Passes on what happens on a thread that listens.
 pub(crate) struct SpansOfThisThread;
 
 impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for SpansOfThisThread {

@@ -103,7 +103,7 @@ impl<S> Stage<S> {
     pub async fn all_answered(&self, feed: Feed, durable: &str) {
         let context = self.context();
         let state = || async {
-            // Where a cluster elects a leader, nobody may know for a while.
+            // While a cluster elects a leader, no server may know it.
             let found = context.get_consumer_from_stream::<pull::Config, _, _>(durable, feed.stream());
             let info = timeout(Duration::from_secs(2), found).await.ok()?.ok()?.cached_info().clone();
             Some((info.num_pending, info.num_ack_pending))

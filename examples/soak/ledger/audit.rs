@@ -100,7 +100,8 @@ impl History {
         }
     }
 
-    /// Checks that a slot is granted again only when it was freed or its lease had expired, and never once it is settled.
+    /// Checks that a slot is granted again only when it was freed or its lease had expired, and never once it is
+    /// settled.
     fn grants(&self, balance: &mut Balance, key: IdempotencyKey, crashed: &HashSet<u32>) {
         if self.settled_by.len() > 1 {
             balance.violations.push(format!("{key} was settled by {} grants", self.settled_by.len()));

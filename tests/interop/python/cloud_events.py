@@ -1,7 +1,7 @@
 """Reads messages as CloudEvents in binary mode, with the official package: cloud_events.py MESSAGES.
 
-It has no binding for NATS. That of HTTP has the same names and the same encoding of values, but for one: it takes the type of
-the data from `Content-Type` alone.
+It has no binding for NATS. That of HTTP has the same names and the same encoding of values, but for one: it takes the
+type of the data from `Content-Type` alone.
 """
 
 import json
