@@ -105,7 +105,7 @@ impl Counted {
     }
 }
 
-/// Pulls of 1000, a plain typed parse, a single ack.
+/// Consumes by pulls of 1000, a plain typed parse and a single ack.
 pub(crate) async fn pull_parse_ack(consumer: &Consumer<pull::Config>, count: usize) -> Result<(), Failure> {
     // The client may stall until a pull expires.
     let pulls = consumer.stream().max_messages_per_batch(1000).expires(Duration::from_secs(5));

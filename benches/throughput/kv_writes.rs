@@ -10,9 +10,9 @@ use stratt_event_bridge::async_nats;
 use uuid::Uuid;
 
 const BUCKET: &str = "RAW";
-/// As the bucket of the store.
+/// The age limit of the store's bucket.
 const MAX_AGE: Duration = Duration::from_hours(30 * 24);
-/// As long as the records of the store.
+/// A value of the size of the store's records.
 const HELD: &str =
     r#"{"v":1,"state":"held","claimant":"00000000-0000-0000-0000-000000000007","attempt":1,"leaseMs":40000}"#;
 const SETTLED: &str = r#"{"v":1,"state":"settled","fence":100000}"#;

@@ -63,7 +63,7 @@ fn headers(letter: &DeadLetter) -> BTreeMap<String, Vec<String>> {
 }
 
 impl Shown<'_> {
-    /// Sequence, time, reason, consumer, subject, deliveries, error.
+    /// Returns sequence, time, reason, consumer, subject, deliveries and error.
     pub(crate) fn line(&self) -> String {
         let time = self.time.as_deref().unwrap_or("-");
         let reason = self.reason.unwrap_or("-");
@@ -71,7 +71,7 @@ impl Shown<'_> {
         format!("{sequence:>8}  {time:<24}  {reason:<9}  {consumer}  {subject}  {deliveries}  {error}")
     }
 
-    /// Each header on a line, then the bytes.
+    /// Returns a line for each header, then the bytes.
     pub(crate) fn lines(&self) -> Vec<String> {
         let mut lines = vec![format!("sequence: {}", self.sequence)];
         for (name, values) in &self.headers {

@@ -93,7 +93,7 @@ async fn list(dead_letters: &DeadLetters, filter: &Filter, output: &mut Output) 
     Ok(())
 }
 
-/// An error with its causes, on one line. What it quotes was written by others.
+/// Returns an error with its causes, on one line. Parts of it may be quoted from messages.
 fn chain(error: &(dyn Error + 'static)) -> String {
     let mut line = error.to_string();
     let mut cause = error.source();

@@ -9,7 +9,7 @@ fn is_hostile(character: char) -> bool {
             | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{e0000}'..='\u{e007f}')
 }
 
-/// On one line, with everything that a terminal might obey as an escape of Rust.
+/// Returns the text on one line, with everything that a terminal might obey as an escape of Rust.
 pub(crate) fn escaped(text: &str) -> String {
     let mut safe = String::with_capacity(text.len());
     for character in text.chars() {
@@ -22,7 +22,7 @@ pub(crate) fn escaped(text: &str) -> String {
     safe
 }
 
-/// JSON with the same characters as escapes of JSON: its own writer escapes only the first 32.
+/// Returns JSON with the same characters as escapes of JSON: its own writer escapes only the first 32.
 pub(crate) fn escaped_json(json: &str) -> String {
     let mut safe = String::with_capacity(json.len());
     for character in json.chars() {

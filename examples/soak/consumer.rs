@@ -1,4 +1,4 @@
-//! One of the consumer processes: this very program, started by itself.
+//! A consumer process: this very program, started by itself.
 
 use crate::{Failure, network::connect};
 use ledger::{Journal, Ledger, WitnessStore};

@@ -1,4 +1,4 @@
-//! A soak: hours of use with everything failing at random, and a ledger in the end.
+//! A soak: hours of use with everything failing at random, and a ledger at the end.
 //!
 //! ```sh
 //! cargo run --release -p examples --example soak -- --minutes 20 --seed 7

@@ -46,7 +46,7 @@ impl Network {
 }
 
 /// Connects as a careful service does: it goes on through any outage, notices a dead connection within seconds, and
-/// does not go round the proxies.
+/// does not bypass the proxies.
 pub async fn connect(urls: Vec<String>) -> Result<Client, Failure> {
     let options = ConnectOptions::new()
         .ignore_discovered_servers()

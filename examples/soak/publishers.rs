@@ -13,7 +13,7 @@ use stratt_event_bridge::{Event, EventBridge, UnitPublished, async_nats::jetstre
 use tokio::task::JoinSet;
 
 const PUBLISHERS: u64 = 4;
-/// Between two events of one publisher, on average.
+/// The mean pause between two events of one publisher.
 const PAUSE_MS: u64 = 40;
 const UNITS: u64 = 40;
 

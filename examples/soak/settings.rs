@@ -3,7 +3,7 @@
 use clap::Parser;
 use std::time::Duration;
 
-/// A soak: use with everything failing at random, and a ledger in the end.
+/// A soak: use with everything failing at random, and a ledger at the end.
 #[derive(Debug, Clone, Copy, Parser)]
 #[command(name = "soak")]
 pub struct Settings {

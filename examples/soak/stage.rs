@@ -80,7 +80,7 @@ impl Stage {
         self.bridge.client().server_info().version
     }
 
-    /// Waits until every event is forwarded and answered; what is left if that does not come true.
+    /// Waits until every event is forwarded and acknowledged, or returns what is left.
     pub async fn wait_until_answered(&self, children: &mut Children) -> Result<(), String> {
         let deadline = Instant::now() + ANSWERED_WITHIN;
         loop {
@@ -116,7 +116,7 @@ impl Stage {
         Ok(self.ledger.balance(&self.bridge, Feed::Choco, &durable, &store).await?)
     }
 
-    /// Leaves the folder behind.
+    /// Keeps the folder, and returns its path.
     pub fn keep(self) -> PathBuf {
         self.folder.keep()
     }

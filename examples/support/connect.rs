@@ -9,7 +9,7 @@ use servers::{NoServers, Servers};
 use std::{env, error::Error, fmt, fs, time::Duration};
 use stratt_event_bridge::async_nats::{Client, ConnectError, ConnectOptions};
 
-/// For the help of a program.
+/// The variables, for the help of a program.
 pub(crate) const VARIABLES: &str = "\
 Connects as the command `nats` does:
   NATS_URL            nats://[user:password@]host:port, several separated by commas
@@ -24,7 +24,7 @@ Connects as the command `nats` does:
 /// The time limit of the answer of one server.
 const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 
-/// The servers of `NATS_URL`, or those of `default`.
+/// Returns the servers of `NATS_URL`, or those of `default`.
 pub(crate) fn servers_or(default: &str) -> Result<Servers, NotConnected> {
     let url = variable("NATS_URL")?;
     let servers = url.as_deref().unwrap_or(default).parse();
@@ -96,14 +96,14 @@ fn is_subject(text: &str) -> bool {
         .all(|token| !token.is_empty() && token.bytes().all(|b| b.is_ascii_graphic() && !b"*>".contains(&b)))
 }
 
-/// A variable of the environment, unless it is empty.
+/// Returns a variable of the environment, unless it is empty.
 pub(crate) fn variable(name: &'static str) -> Result<Option<String>, NotConnected> {
     let Some(value) = env::var_os(name) else { return Ok(None) };
     let value = value.into_string().map_err(|_| wrong(name, "is not UTF-8"))?;
     Ok(Some(value).filter(|value| !value.is_empty()))
 }
 
-/// The text of the file that a variable names.
+/// Reads the file that a variable names.
 fn file(variable_name: &'static str) -> Result<Option<String>, NotConnected> {
     let Some(path) = variable(variable_name)? else { return Ok(None) };
     let read = fs::read_to_string(path);

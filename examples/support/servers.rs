@@ -1,12 +1,12 @@
-//! The servers of a URL such as `nats://user:password@one:4222,nats://user:password@two:4222`, and who
-//! connects to them.
+//! The servers of a URL such as `nats://user:password@one:4222,nats://user:password@two:4222`, and their
+//! credentials.
 
 use std::{fmt, str::FromStr};
 use stratt_event_bridge::async_nats::ServerAddr;
 
 /// Servers without the credentials that stood in their URLs, which async-nats ignores and writes to its log.
 ///
-/// Displayed, it is what was understood as hosts and ports, and nothing else.
+/// `Display` prints the hosts and ports only.
 pub(crate) struct Servers {
     addresses: Vec<ServerAddr>,
     login: Option<Login>,
@@ -77,7 +77,7 @@ fn parse(server: &str) -> Option<(ServerAddr, Option<Login>)> {
     Some((ServerAddr::from_url(url).ok()?, login))
 }
 
-/// The text that `%40` and its like stand for.
+/// Decodes `%40` and its like.
 fn decoded(text: &str) -> Option<String> {
     let hex = |digit: u8| char::from(digit).to_digit(16).and_then(|value| u8::try_from(value).ok());
     let (mut bytes, mut rest) = (Vec::new(), text.as_bytes());

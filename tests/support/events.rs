@@ -11,7 +11,7 @@ pub(crate) fn uri(slug: &str) -> UnitUri {
     format!("strat://dev/rule/{slug}@1.0.0").parse().unwrap()
 }
 
-/// A fingerprint of its own for every number.
+/// Returns a different fingerprint for every number.
 pub(crate) fn fingerprint(number: u64) -> Fingerprint {
     format!("blake3:{number:064x}").parse().unwrap()
 }

@@ -47,7 +47,7 @@ pub struct Faulty {
     failures: AtomicU32,
     /// Delays these calls by this time once they are carried out.
     slow: Mutex<HashMap<Call, Duration>>,
-    /// So many of the next answers to these calls are lost.
+    /// Loses this many of the next answers to these calls.
     lost: Mutex<HashMap<Call, u32>>,
     death: Option<DiesAfter>,
 }

@@ -112,7 +112,7 @@ impl Relaying {
         timeout(DEADLINE, self.task).await.expect("the relay goes on").unwrap().unwrap_err()
     }
 
-    /// Dropped where it stands, as by a death.
+    /// Drops the relay in the middle of its work, as a crash would.
     pub fn abort(self) {
         self.task.abort();
     }

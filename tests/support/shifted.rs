@@ -67,7 +67,7 @@ fn looks(bytes: &[u8]) -> bool {
         .all(|(byte, look)| if *look == b'0' { byte.is_ascii_digit() } else { byte == look })
 }
 
-/// One second is as long as another, so nothing moves.
+/// Shifts a time in place; its length stays the same.
 fn shift_in_place(bytes: &mut [u8], shift: time::Duration) {
     let text = std::str::from_utf8(bytes).unwrap();
     // "Never" is year 1.

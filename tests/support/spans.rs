@@ -15,7 +15,7 @@ thread_local! {
 #[derive(Debug)]
 pub struct Spans(Rc<RefCell<Vec<Span>>>);
 
-/// A span as it was told.
+/// A recorded span.
 #[derive(Debug, Clone)]
 pub struct Span {
     id: Id,

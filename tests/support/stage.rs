@@ -138,7 +138,7 @@ impl<S> Stage<S> {
         dead_letters.list(DeadLetterFilter::default()).await.unwrap().try_collect().await.unwrap()
     }
 
-    /// Waits until there are so many dead letters.
+    /// Waits until there are this many dead letters.
     pub async fn dead_letters_are(&self, count: usize) -> Vec<DeadLetter> {
         eventually("dead letters", || self.dead_letters(), |letters| letters.len() == count).await
     }
