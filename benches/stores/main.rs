@@ -1,7 +1,7 @@
 //! Dedupe stores and outboxes on real databases: `cargo bench -p benches --bench stores -- [stores|relay]`.
 //!
-//! Prints the median over the rounds. The environment sets `ROUNDS` (5) and `COUNT` (20000: slots, or events of 500 units).
-//! Raw is what the database does in this very run: single `INSERT`s over eight connections, or `SET NX`.
+//! Prints the median over the rounds. The environment sets `ROUNDS` (5) and `COUNT` (20000: slots, or events of 500
+//! units). Raw is what the database does in this very run: single `INSERT`s over eight connections, or `SET NX`.
 #![allow(
     clippy::print_stdout,
     clippy::as_conversions,

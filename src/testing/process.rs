@@ -25,7 +25,8 @@ pub(super) struct Process {
 impl Process {
     /// Starts a program whose errors go to `log`. When our process is killed, the watchdog also removes `folder`.
     ///
-    /// A server with processes and shared memory of its own needs a `stop_signal`, which makes it clean them up at once.
+    /// A server with processes and shared memory of its own needs a `stop_signal`, which makes it clean them up at
+    /// once.
     pub(super) fn start(
         command: &mut Command,
         log: File,
