@@ -334,7 +334,7 @@ impl<'a> InProcess<'a> {
                 limited!(lines, warn, "dead letter is to be written later", %consumer, sequence, attempt, ?delay);
             }
             Ending::Returned | Ending::BehindStalled(_) => {
-                tracing::debug!(%consumer, sequence, "event is given back")
+                tracing::debug!(%consumer, sequence, "event is given back");
             }
             Ending::Abandoned => {
                 limited!(lines, warn, "claim was lost; the event is left to its owner", %consumer, sequence, attempt);
