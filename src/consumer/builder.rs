@@ -101,8 +101,9 @@ impl ConsumerBuilder {
     ///
     /// A [`ConsumeError`] that says what to change when the name, handlers or options are not valid, when a stream is
     /// missing or unfit, when the store forgets sooner than the stream (unless the options allow that), when the
-    /// durable exists with other settings ([`OnMismatch`](crate::OnMismatch)) or is ahead of its stream, when the server is too
-    /// old, or when a permission is missing. All checks are listed in [`docs::operating`](crate::docs::operating).
+    /// durable exists with other settings ([`OnMismatch`](crate::OnMismatch)) or is ahead of its stream, when the
+    /// server is too old, or when a permission is missing. All checks are listed in
+    /// [`docs::operating`](crate::docs::operating).
     ///
     /// # Cancel safety
     ///

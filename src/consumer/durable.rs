@@ -47,7 +47,8 @@ impl<'a> Durable<'a> {
         Ok(Self { api, stream, stream_name, name })
     }
 
-    /// Creates the durable if it does not exist, and treats one that differs as the options say. Returns its configuration.
+    /// Creates the durable if it does not exist, and treats one that differs as the options say. Returns its
+    /// configuration.
     pub(super) async fn ensure(
         &self,
         filters: Vec<String>,

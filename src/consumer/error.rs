@@ -1,4 +1,4 @@
-//! Why a consumer could not be built, or had to stop.
+//! The errors of building and running a consumer.
 
 use crate::{error_kind::kind_words, nats::connection_watch::Disconnected};
 use std::{borrow::Cow, error::Error};
@@ -12,7 +12,7 @@ pub struct ConsumeError {
     source: Option<Box<dyn Error + Send + Sync>>,
 }
 
-/// Why a consumer could not be built, or had to stop.
+/// The reason why a consumer could not be built, or had to stop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ConsumeErrorKind {
@@ -90,7 +90,7 @@ impl ConsumeError {
         self
     }
 
-    /// Why it could not be built, or had to stop.
+    /// Returns the reason.
     #[must_use]
     pub fn kind(&self) -> ConsumeErrorKind {
         self.kind

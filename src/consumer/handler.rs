@@ -8,7 +8,7 @@ use crate::{
 use futures::{FutureExt, future::BoxFuture};
 use std::{collections::HashMap, error::Error, fmt, future::Future, sync::Arc, time::Duration};
 
-/// Why a handler did not handle an event, and what shall happen to it.
+/// The reason why a handler did not handle an event, and what follows from it.
 ///
 /// `?` means [`retry`](Self::retry). It takes every error that converts to `Box<dyn Error + Send + Sync>`: any
 /// [`std::error::Error`], such a box itself, text, `anyhow::Error`, `eyre::Report`.
@@ -29,7 +29,7 @@ pub struct HandlerError {
     cause: Box<dyn Error + Send + Sync>,
 }
 
-/// What shall happen to an event whose handler failed.
+/// The consequence of a handler's error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Verdict {
     Retry(Option<Duration>),
@@ -57,7 +57,8 @@ impl HandlerError {
     }
 }
 
-// `HandlerError` itself is no `Error`: it would then convert to the box, and this would contradict the identity conversion.
+// `HandlerError` itself is no `Error`: it would then convert to the box, and this would contradict the identity
+// conversion.
 impl<E: Into<Box<dyn Error + Send + Sync>>> From<E> for HandlerError {
     fn from(error: E) -> Self {
         Self::retry(error)

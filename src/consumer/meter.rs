@@ -65,7 +65,8 @@ impl ConsumerMeter {
         }
     }
 
-    /// Adds to the counter of `what`. Dead letters are counted where they are stored, retries by [`retried`](Self::retried).
+    /// Adds to the counter of `what`. Dead letters are counted where they are stored, retries by
+    /// [`retried`](Self::retried).
     pub(crate) fn count(&self, what: Count, added: u64) {
         match what {
             Count::Received => self.received.add(added),

@@ -55,21 +55,23 @@ impl ConsumerMonitor {
 }
 
 impl ConsumerStatus {
-    /// What it is doing.
+    /// Returns the phase of the consumer.
     #[must_use]
     pub fn phase(&self) -> ConsumerPhase {
         if self.pause_remaining().is_some() { ConsumerPhase::Paused } else { self.snapshot.phase }
     }
 
-    /// Returns for how long its durable stays paused, if it runs and somebody has paused it (nats-server 2.11 and newer).
-    /// As the server said at [`last_told`](Self::last_told): a pause that somebody begins, changes or ends is noticed within 5 s.
+    /// Returns for how long its durable stays paused, if it runs and an operator has paused it (nats-server 2.11 and
+    /// newer). As the server said at [`last_told`](Self::last_told): a pause that an operator begins, changes or ends
+    /// is noticed within 5 s.
     #[must_use]
     pub fn pause_remaining(&self) -> Option<Duration> {
         let told = self.snapshot.server_info.filter(|_| self.snapshot.phase == ConsumerPhase::Running)?;
         told.pause?.checked_sub(told.at.elapsed()).filter(|left| !left.is_zero())
     }
 
-    /// Whether it runs, is connected, is not paused, and has a dedupe store that answers: events are handled as they come.
+    /// Returns whether it runs, is connected, is not paused, and has a dedupe store that answers: events are handled as
+    /// they come.
     ///
     /// A broker that is frozen, or behind a network that loses everything, stays connected for two to three
     /// minutes. For readiness use [`is_working_within`](Self::is_working_within).
@@ -88,52 +90,53 @@ impl ConsumerStatus {
         self.is_working() && self.last_told().is_some_and(|age| age <= silence)
     }
 
-    /// Whether the connection to the broker is there.
+    /// Returns whether the connection to the broker is up.
     #[must_use]
     pub fn is_connected(&self) -> bool {
         self.is_connected
     }
 
-    /// Whether the dedupe store answered the last claim. While it does not, nothing is asked for.
+    /// Returns whether the dedupe store answered the last claim. While it does not, no messages are requested.
     #[must_use]
     pub fn is_store_up(&self) -> bool {
         self.snapshot.is_store_up
     }
 
-    /// How many messages it holds: waiting, running, or about to be answered.
+    /// Returns the number of messages in flight: waiting, running, or about to be answered.
     #[must_use]
     pub fn in_flight(&self) -> usize {
         self.snapshot.in_flight
     }
 
-    /// What it has done so far.
+    /// Returns the counts so far.
     #[must_use]
     pub fn counts(&self) -> ConsumeSummary {
         self.snapshot.counts
     }
 
-    /// How many dead letters it has stored so far.
+    /// Returns the number of dead letters stored so far.
     #[must_use]
     pub fn dead_letters(&self) -> u64 {
         let ConsumeSummary { exhausted, rejected, invalid, .. } = self.snapshot.counts;
         exhausted + rejected + invalid
     }
 
-    /// How many events the server has for this durable and has not delivered yet, to whichever process: the lag. As of
+    /// Returns the lag: the events that the server has not delivered to any process of this durable yet. As of
     /// [`last_told`](Self::last_told); `None` before the server has told anything.
     #[must_use]
     pub fn pending(&self) -> Option<u64> {
         Some(self.snapshot.server_info?.pending)
     }
 
-    /// How many events are delivered to some process of the durable and not answered yet. As of
+    /// Returns the number of events that are delivered to some process of the durable and not answered yet. As of
     /// [`last_told`](Self::last_told).
     #[must_use]
     pub fn unanswered(&self) -> Option<u64> {
         Some(self.snapshot.server_info?.unanswered)
     }
 
-    /// How long ago the server told what is pending; it is asked at the start and every 5 s. `None` is never.
+    /// Returns the age of the last answer about what is pending, which is asked for at the start and every 5 s; `None`
+    /// without one.
     #[must_use]
     pub fn last_told(&self) -> Option<Duration> {
         Some(self.snapshot.server_info?.at.elapsed())

@@ -14,9 +14,9 @@ pub enum OnMismatch {
     Fail,
     /// Keeps the durable as it is, if the guarantees hold with it; for a durable that an operator set up.
     ///
-    /// They do when it delivers at once and without a limit, waits at least as long as the lease for an explicit ack, is
-    /// never removed for being idle, is kept in a file with as many copies as its stream, and its filters match only events
-    /// that have a handler. Its ack wait replaces that of the options.
+    /// They do when it delivers at once and without a limit, waits at least as long as the lease for an explicit ack,
+    /// is never removed for being idle, is kept in a file with as many copies as its stream, and its filters match only
+    /// events that have a handler. Its ack wait replaces that of the options.
     Keep,
     /// Changes it to what the options ask for. Settings that no option covers, such as a description, stay.
     Update,

@@ -32,8 +32,8 @@ pub struct ConsumerOptions {
 }
 
 impl Default for ConsumerOptions {
-    /// Returns 30 s for a handler, 5 attempts after 1 s, 5 s, 30 s and 2 min, 64 in flight, 30 s of grace, from the oldest
-    /// event.
+    /// Returns 30 s for a handler, 5 attempts after 1 s, 5 s, 30 s and 2 min, 64 in flight, 30 s of grace, from the
+    /// oldest event.
     fn default() -> Self {
         Self {
             processing_timeout: Duration::from_secs(30),
@@ -70,8 +70,8 @@ impl ConsumerOptions {
         self
     }
 
-    /// Sets the ack wait. The server redelivers a message after this time without an ack or heartbeat. Default: processing
-    /// timeout + 15 s.
+    /// Sets the ack wait. The server redelivers a message after this time without an ack or heartbeat. Default:
+    /// processing timeout + 15 s.
     #[must_use]
     pub fn with_ack_wait(mut self, ack_wait: Duration) -> Self {
         self.ack_wait = Some(ack_wait);
@@ -85,8 +85,8 @@ impl ConsumerOptions {
         self
     }
 
-    /// Sets the delays after the first, second, ... failed attempt; the last one is used for all further ones. Default: 1 s,
-    /// 5 s, 30 s, 2 min.
+    /// Sets the delays after the first, second, ... failed attempt; the last one is used for all further ones. Default:
+    /// 1 s, 5 s, 30 s, 2 min.
     ///
     /// Each is spread by up to a fifth either way.
     #[must_use]
@@ -132,10 +132,11 @@ impl ConsumerOptions {
         self
     }
 
-    /// Sets whether the dedupe store may forget sooner than the stream does. Default: `false`, and `build()` fails then.
+    /// Sets whether the dedupe store may forget sooner than the stream does. Default: `false`, and `build()` fails
+    /// then.
     ///
-    /// An event that the stream still has, and the store no longer, may be handled again when the durable is recreated or a
-    /// dead letter is redriven.
+    /// An event that the stream still has, and the store no longer, may be handled again when the durable is recreated
+    /// or a dead letter is redriven.
     #[must_use]
     pub fn with_short_store_retention(mut self, allow: bool) -> Self {
         self.allows_short_store_retention = allow;
@@ -152,8 +153,8 @@ impl ConsumerOptions {
     /// Sets whether the streams are looked at. Default: `true`; `false` is for a user without the permission to
     /// (`$JS.API.STREAM.INFO.*`).
     ///
-    /// Without it nothing here checks that the dead-letter stream exists, that no stream drops unseen events, and that the
-    /// store remembers for as long as events are kept: let a user who has the permission
+    /// Without it nothing here checks that the dead-letter stream exists, that no stream drops unseen events, and that
+    /// the store remembers for as long as events are kept: let a user who has the permission
     /// [`verify`](crate::EventBridge::verify). Nor does the consumer notice when an event expires.
     #[must_use]
     pub fn with_stream_checks(mut self, check: bool) -> Self {

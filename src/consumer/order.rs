@@ -12,7 +12,7 @@ pub enum Order {
     /// processes on the durable one receives at a time (the server pins it); another takes over when it is gone, after
     /// all that the first one left unanswered has come to it: about the ack wait. Different units run in parallel.
     ///
-    /// Needs nats-server 2.11, and the same `max_in_flight` in all processes. A redriven event takes its place anew, at
+    /// Needs nats-server 2.11, and the same `max_in_flight` in all processes. A redriven event takes a new place, at
     /// the end of the stream.
     PerUnit,
 }

@@ -60,15 +60,15 @@ impl DurableConsumer {
     ///
     /// [`ConsumerGone`](ConsumeErrorKind::ConsumerGone) when the durable or its stream was deleted,
     /// [`Mismatch`](ConsumeErrorKind::Mismatch) when it was changed so that a guarantee is broken,
-    /// [`ConsumerAhead`](ConsumeErrorKind::ConsumerAhead) when the stream has lost its end and the durable is beyond it,
-    /// [`PermissionDenied`](ConsumeErrorKind::PermissionDenied) when the server refuses what the consumer needs,
+    /// [`ConsumerAhead`](ConsumeErrorKind::ConsumerAhead) when the stream has lost its end and the durable is beyond
+    /// it, [`PermissionDenied`](ConsumeErrorKind::PermissionDenied) when the server refuses what the consumer needs,
     /// [`Unavailable`](ConsumeErrorKind::Unavailable) when the connection is closed for good. What was running is
     /// drained before.
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future drops the handlers where they are, and no task outlives it. Nothing is lost: messages in flight
-    /// are redelivered after the ack wait and, if they were claimed, handled again after lease expiry.
+    /// Dropping the future drops the handlers where they are, and no task outlives it. Nothing is lost: messages in
+    /// flight are redelivered after the ack wait and, if they were claimed, handled again after lease expiry.
     pub async fn run(
         self,
         shutdown: impl Future<Output = ()> + Send,

@@ -1,4 +1,4 @@
-//! What all parts of a running consumer share.
+//! The state and settings that all parts of a running consumer share.
 
 use crate::{
     consumer::checks::overflow::Silence,
@@ -19,7 +19,7 @@ use async_nats::Client;
 use std::{sync::Arc, time::Duration};
 use tokio_util::sync::CancellationToken;
 
-/// What all deliveries of a consumer share.
+/// The state and settings that all deliveries of a consumer share.
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) name: ConsumerName,
@@ -32,15 +32,15 @@ pub(crate) struct Shared {
     pub(crate) options: ConsumerOptions,
     pub(crate) policy: Policy,
     pub(crate) in_progress: Arc<InProgressSet>,
-    /// What is to be dead-lettered, and could not be yet.
+    /// The decisions to dead-letter an event whose dead letter could not be stored yet.
     pub(crate) postponed: Postponed,
-    /// How long the stream keeps events, if that is limited and known.
+    /// The age at which the stream removes events, if that is limited and known.
     pub(crate) max_age: Option<Duration>,
     pub(crate) clock: ServerClock,
     pub(crate) arrivals: Arrivals,
     pub(crate) silence: Silence,
     pub(crate) state: Arc<ConsumerState>,
-    /// What is logged once for each event or each retry goes through here.
+    /// The limit of log lines that repeat for each event or each retry.
     pub(crate) lines: Arc<LogLimit>,
     /// Shutdown was asked for: no handler starts.
     pub(crate) drain: CancellationToken,

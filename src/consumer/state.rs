@@ -56,7 +56,7 @@ pub(super) struct ServerInfo {
     pub(super) at: Instant,
     pub(super) pending: u64,
     pub(super) unanswered: u64,
-    /// How long the durable stays paused from then on, if it is.
+    /// The time that the durable stays paused from then on, if it is paused.
     pub(super) pause: Option<Duration>,
 }
 

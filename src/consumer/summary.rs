@@ -2,8 +2,8 @@
 
 use crate::{consumer::delivery::decide::Ending, dead_letter::DeadLetterReason};
 
-/// The counts of a consumer between its start and its end. Each delivery is counted in `received` and in one other field,
-/// up to `abandoned`.
+/// The counts of a consumer between its start and its end. Each delivery is counted in `received` and in one other
+/// field, up to `abandoned`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct ConsumeSummary {
@@ -24,13 +24,14 @@ pub struct ConsumeSummary {
     pub invalid: u64,
     /// Deliveries whose dead letter could not be stored; the server was asked to deliver them again.
     pub postponed: u64,
-    /// Deliveries given back unhandled: at shutdown, after a fail-over, or from behind a handler that blocks its thread.
+    /// Deliveries given back unhandled: at shutdown, after a fail-over, or from behind a handler that blocks its
+    /// thread.
     pub returned: u64,
     /// Deliveries left to the server, since another worker owns them or may own them.
     pub abandoned: u64,
-    /// Events that the stream removed, by age or by hand, while they were still due to this consumer. At the front of the
-    /// stream all removed sequences count, whether or not each was an event for this consumer; behind it, the count is a
-    /// lower bound. Noticed only while the consumer runs, and only where it may look at the stream.
+    /// Events that the stream removed, by age or by hand, while they were still due to this consumer. At the front of
+    /// the stream all removed sequences count, whether or not each was an event for this consumer; behind it, the count
+    /// is a lower bound. Noticed only while the consumer runs, and only where it may look at the stream.
     pub expired: u64,
 }
 

@@ -3,7 +3,7 @@
 use crate::contract::value::{ParseError, is_token, text_schema, text_traits};
 use std::str::FromStr;
 
-/// Who wrote an envelope: `service:component:version`, such as `orchestrator-http:publisher:1.4.0`.
+/// The author of an envelope: `service:component:version`, such as `orchestrator-http:publisher:1.4.0`.
 ///
 /// Service and component are `[A-Za-z0-9._-]{1,64}`; the version may hold `+` as well.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]

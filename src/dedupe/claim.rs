@@ -22,8 +22,8 @@ pub enum Claim {
     Settled,
 }
 
-/// The fencing token of a grant: the backend's revision of the slot, new at every grant. A claimant with an older one has lost
-/// its claim.
+/// The fencing token of a grant: the backend's revision of the slot, new at every grant. A claimant with an older one
+/// has lost its claim.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Fence(u64);
 
@@ -34,8 +34,8 @@ impl Fence {
         Self(revision)
     }
 
-    /// Returns the first revision of a backend that is created now: the time in microseconds. It is greater than all revisions
-    /// of a previous backend, which began the same way and granted less than a million per second.
+    /// Returns the first revision of a backend that is created now: the time in microseconds. It is greater than all
+    /// revisions of a previous backend, which began the same way and granted less than a million per second.
     pub(super) fn beginning() -> u64 {
         u64::try_from(OffsetDateTime::now_utc().unix_timestamp_nanos() / 1000).unwrap_or_default()
     }

@@ -24,14 +24,15 @@ type WeakRound<Answer> = WeakShared<Outcome<Arc<Vec<Answer>>, Arc<StoreError>>>;
 
 /// A combiner of the operations of many tasks into few round trips.
 ///
-/// An operation that arrives while fewer than `max_rounds` are in flight starts a round of its own at once. Others queue
-/// and go together, first come first served, when a round ends. So a lone call never waits, and batches grow with the
-/// load. It needs no task and no timer:
+/// An operation that arrives while fewer than `max_rounds` are in flight starts a round of its own at once. Others
+/// queue and go together, first come first served, when a round ends. So a lone call never waits, and batches grow with
+/// the load. It needs no task and no timer:
 ///
 /// - A round belongs to all the callers it carries: it progresses while any of them is polled. It does not matter which
 ///   caller started it, or whether that one was dropped since.
-/// - A queued caller also drives the oldest round. So a caller that is polled makes progress even if no other is: futures
-///   that are kept but not polled, such as those in a `buffer_unordered` whose owner awaits something else, block no other.
+/// - A queued caller also drives the oldest round. So a caller that is polled makes progress even if no other is:
+///   futures that are kept but not polled, such as those in a `buffer_unordered` whose owner awaits something else,
+///   block no other.
 /// - A round without callers, in it or queued behind it, is dropped, and its place is free.
 /// - A queued operation whose caller is dropped is not sent.
 pub(super) struct Coalescer<Op, Answer> {
@@ -46,8 +47,8 @@ struct Inner<Op, Answer> {
     state: Mutex<State<Op, Answer>>,
 }
 
-/// The queue and the rounds. The queue is empty unless `max_rounds` are in flight: when a round ends, its place is filled from
-/// the queue.
+/// The queue and the rounds. The queue is empty unless `max_rounds` are in flight: when a round ends, its place is
+/// filled from the queue.
 struct State<Op, Answer> {
     queue: VecDeque<Queued<Op, Answer>>,
     /// The rounds in flight, oldest first.
@@ -78,8 +79,8 @@ where
 {
     /// Returns a coalescer with at most `max_batch` operations per round and at most `max_rounds` rounds in flight.
     ///
-    /// The future of `run` must end on its own, by an error if need be: a round that never ends keeps its place while callers
-    /// wait. An operation may be in a batch twice; the second must see the effect of the first.
+    /// The future of `run` must end on its own, by an error if need be: a round that never ends keeps its place while
+    /// callers wait. An operation may be in a batch twice; the second must see the effect of the first.
     pub(super) fn new<F>(
         max_batch: NonZeroUsize,
         max_rounds: NonZeroUsize,
@@ -95,8 +96,8 @@ where
 
     /// Carries out an operation together with those of other callers.
     ///
-    /// An error of the round is returned to each of its callers. Dropping the future withdraws the operation if it is still
-    /// queued; otherwise it is done or not done, as after a lost answer, and the others in its round continue.
+    /// An error of the round is returned to each of its callers. Dropping the future withdraws the operation if it is
+    /// still queued; otherwise it is done or not done, as after a lost answer, and the others in its round continue.
     pub(super) async fn call(&self, op: Op) -> Result<Answer, StoreError> {
         let Turn { round, place } = match Inner::enter(&self.inner, op) {
             Entered::Started(turn) => turn,

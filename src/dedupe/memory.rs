@@ -11,8 +11,8 @@ use uuid::Uuid;
 
 /// A store in the memory of the process, of bounded size.
 ///
-/// Its content is lost when the process ends, and is not shared between processes: for tests, and for consumers of a single
-/// process whose effects may be repeated after a restart.
+/// Its content is lost when the process ends, and is not shared between processes: for tests, and for consumers of a
+/// single process whose effects may be repeated after a restart.
 ///
 /// A full store evicts the oldest settled slot and reports that by `tracing` warnings and [`evicted`](Self::evicted):
 /// an evicted event is handled again if it is redelivered. A held slot is never evicted.

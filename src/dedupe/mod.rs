@@ -40,15 +40,15 @@ use std::{fmt::Debug, time::Duration};
 ///
 /// - The first claim of a slot acquires it; claims of other claimants find it held until the lease expires. Of many
 ///   concurrent claims, one acquires.
-/// - A settled slot stays settled: beyond its lease, until the [`retention`](Self::retention) of the store that claimed it
-///   ends, regardless of the settings of other stores on the backend.
-/// - A lease is never cut short. After its expiry, the next claim acquires. A claim whose future was dropped expires like
-///   any other.
-/// - `attempt` counts the claims granted, across releases and expired leases, until the slot is forgotten. A defer takes
-///   its own claim back from that count, only once however often it is repeated, and never below zero.
+/// - A settled slot stays settled: beyond its lease, until the [`retention`](Self::retention) of the store that claimed
+///   it ends, regardless of the settings of other stores on the backend.
+/// - A lease is never cut short. After its expiry, the next claim acquires. A claim whose future was dropped expires
+///   like any other.
+/// - `attempt` counts the claims granted, across releases and expired leases, until the slot is forgotten. A defer
+///   takes its own claim back from that count, only once however often it is repeated, and never below zero.
 /// - Every grant has a new fence, even after the backend was lost and recreated. Settling, releasing, deferring or
-///   forgetting with a stale fence is [`Fenced`](StoreErrorKind::Fenced) and changes nothing. Repeating an operation that
-///   succeeded, because its answer was lost, succeeds.
+///   forgetting with a stale fence is [`Fenced`](StoreErrorKind::Fenced) and changes nothing. Repeating an operation
+///   that succeeded, because its answer was lost, succeeds.
 /// - A claim that finds the slot held by its own [claimant](Slot::claimant) is granted again, with a new fence, a fresh
 ///   lease and the same attempt, since the answer to the first claim was lost. The same holds after lease expiry, until
 ///   another claimant acquires the slot.
@@ -68,12 +68,12 @@ pub trait DedupeStore: Debug + Send + Sync + 'static {
     /// Releases the slot: its event was not handled. The slot is free at once, and the count of attempts stays.
     fn release<'a>(&'a self, slot: &'a Slot, fence: Fence) -> BoxFuture<'a, Result<(), StoreError>>;
 
-    /// Defers the slot: its event was not handled, through no fault of its own. The slot is free at once, and the attempt is
-    /// taken back.
+    /// Defers the slot: its event was not handled, through no fault of its own. The slot is free at once, and the
+    /// attempt is taken back.
     fn defer<'a>(&'a self, slot: &'a Slot, fence: Fence) -> BoxFuture<'a, Result<(), StoreError>>;
 
-    /// Forgets the slot: its event was dead-lettered. The slot is free and the count of attempts is zero, so that a redrive
-    /// starts afresh.
+    /// Forgets the slot: its event was dead-lettered. The slot is free and the count of attempts is zero, so that a
+    /// redrive starts afresh.
     fn forget<'a>(&'a self, slot: &'a Slot, fence: Fence) -> BoxFuture<'a, Result<(), StoreError>>;
 
     /// Returns how long a settled slot is remembered; `None` means without a time limit.

@@ -6,9 +6,9 @@ use uuid::Uuid;
 
 /// The unit of a claim: one event for one consumer. Two consumers that share a store each handle the event.
 ///
-/// A slot also carries its *claimant*: a random id made by [`Slot::new`] and kept by `clone`. By it a store recognises a
-/// claim that is repeated because its answer was lost. It is not compared. A delivery makes one slot and repeats its claim
-/// with it; two deliveries of one event are two claimants.
+/// A slot also carries its *claimant*: a random id made by [`Slot::new`] and kept by `clone`. By it a store recognises
+/// a claim that is repeated because its answer was lost. It is not compared. A delivery makes one slot and repeats its
+/// claim with it; two deliveries of one event are two claimants.
 #[derive(Debug, Clone)]
 pub struct Slot {
     consumer: ConsumerName,

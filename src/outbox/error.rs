@@ -26,8 +26,8 @@ pub enum OutboxErrorKind {
     Mismatch,
     /// The table was created by a newer program; the source names the versions.
     Newer,
-    /// The name of the table, or of an object derived from it, belongs to something else, such as a dedupe store. Nothing was
-    /// touched; the source names the object and the remedy.
+    /// The name of the table, or of an object derived from it, belongs to something else, such as a dedupe store.
+    /// Nothing was touched; the source names the object and the remedy.
     Occupied,
     /// The database did not answer or returned an error; see the source.
     Unavailable,

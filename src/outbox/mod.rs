@@ -1,7 +1,7 @@
 //! The transactional outbox: an event is announced if and only if the host's transaction commits.
 //!
-//! [`enqueue`](SqlOutbox::enqueue) writes the event into a table of the host's database within the host's transaction, and
-//! an [`OutboxRelay`] publishes what is committed. Guarantees and operation are described in
+//! [`enqueue`](SqlOutbox::enqueue) writes the event into a table of the host's database within the host's transaction,
+//! and an [`OutboxRelay`] publishes what is committed. Guarantees and operation are described in
 //! [`docs::outbox`](crate::docs::outbox).
 
 mod error;

@@ -18,7 +18,8 @@ impl Default for OutboxOptions {
 }
 
 impl OutboxOptions {
-    /// Sets the table. A schema in its name must exist. The leader lease of relays is in a second table, `{table}_relay`.
+    /// Sets the table. A schema in its name must exist. The leader lease of relays is in a second table,
+    /// `{table}_relay`.
     #[must_use]
     pub fn with_table(mut self, table: TableName) -> Self {
         self.table = Some(table);

@@ -1,4 +1,5 @@
-//! The relay, which publishes committed events in the order of each unit and marks those that the broker has acknowledged.
+//! The relay, which publishes committed events in the order of each unit and marks those that the broker has
+//! acknowledged.
 
 #[cfg(feature = "metrics")]
 mod backlog;
@@ -26,8 +27,8 @@ use tokio::task::JoinSet;
 
 /// A relay that publishes the events of an outbox.
 ///
-/// Any number of processes may run one. One relay leads; when it ends, another leads within milliseconds after a shutdown and
-/// some 5 s after a crash.
+/// Any number of processes may run one. One relay leads; when it ends, another leads within milliseconds after a
+/// shutdown and some 5 s after a crash.
 #[derive(Debug)]
 #[must_use = "a relay does nothing until it runs"]
 pub struct OutboxRelay {
@@ -61,11 +62,11 @@ impl OutboxRelay {
         self.progress.clone()
     }
 
-    /// Publishes until `shutdown` resolves. Then publishes what is committed by that time, for up to 5 s, waits for what is in
-    /// flight, marks it, and gives up the lead. It ends within 15 s of `shutdown`.
+    /// Publishes until `shutdown` resolves. Then publishes what is committed by that time, for up to 5 s, waits for
+    /// what is in flight, marks it, and gives up the lead. It ends within 15 s of `shutdown`.
     ///
-    /// Events that could not be published within that time, or during an outage of the broker or database, are left to the
-    /// next relay. While it runs, outages are waited out.
+    /// Events that could not be published within that time, or during an outage of the broker or database, are left to
+    /// the next relay. While it runs, outages are waited out.
     ///
     /// # Errors
     ///
@@ -74,8 +75,8 @@ impl OutboxRelay {
     ///
     /// # Cancel safety
     ///
-    /// Nothing is lost when the future is dropped, and no task outlives it: after lease expiry another relay publishes again
-    /// what was not yet marked, under the same message id.
+    /// Nothing is lost when the future is dropped, and no task outlives it: after lease expiry another relay publishes
+    /// again what was not yet marked, under the same message id.
     pub async fn run(self, shutdown: impl Future<Output = ()> + Send) -> Result<RelaySummary, OutboxError> {
         let signals = Arc::new(Signals::default());
         let mut watching = JoinSet::new();

@@ -68,7 +68,8 @@ impl From<Columns> for Row {
 }
 
 impl Row {
-    /// Returns the event to publish, or why the row is not one that `enqueue` wrote: the content of a table is not trusted.
+    /// Returns the event to publish, or why the row is not one that `enqueue` wrote: the content of a table is not
+    /// trusted.
     pub(super) fn into_encoded(self, is_cloud_event: bool) -> Result<EncodedEvent, &'static str> {
         let key: IdempotencyKey =
             self.message_id.parse().map_err(|_| "message id is not an idempotency key")?;

@@ -8,8 +8,8 @@ use crate::{
 use sqlx::{Database, Transaction};
 use std::{fmt, sync::Arc};
 
-/// An outbox in a table of the host's database, over a pool that the host owns: [`PostgresOutbox`](super::PostgresOutbox) or
-/// [`SqliteOutbox`](super::SqliteOutbox).
+/// An outbox in a table of the host's database, over a pool that the host owns:
+/// [`PostgresOutbox`](super::PostgresOutbox) or [`SqliteOutbox`](super::SqliteOutbox).
 pub struct SqlOutbox<D: Database> {
     queue: Arc<dyn Queue<D>>,
 }
@@ -20,19 +20,20 @@ impl<D: Database> SqlOutbox<D> {
     }
 
     /// Creates the tables and indexes where they are missing, and upgrades a table of an
-    /// [older version](crate::docs::outbox#another-version), keeping its rows. Several processes may call it concurrently.
+    /// [older version](crate::docs::outbox#another-version), keeping its rows. Several processes may call it
+    /// concurrently.
     ///
-    /// In PostgreSQL, nothing is changed where nothing is missing, and no privilege to create is needed. The host then needs
-    /// `INSERT` and `SELECT` on the table, and the relay `SELECT`, `UPDATE` and `DELETE` on it and all four on
+    /// In PostgreSQL, nothing is changed where nothing is missing, and no privilege to create is needed. The host then
+    /// needs `INSERT` and `SELECT` on the table, and the relay `SELECT`, `UPDATE` and `DELETE` on it and all four on
     /// `{table}_relay`. In SQLite, the version is recorded in a table `{table}_schema`.
     ///
     /// # Errors
     ///
     /// [`Unavailable`](super::OutboxErrorKind::Unavailable) when the database does not answer, is busy for too long or
-    /// rejects the change, or, in PostgreSQL, when a transaction blocks the upgrade of an older table for more than 3 s;
-    /// [`Newer`](super::OutboxErrorKind::Newer) when the table was created by a newer program, and
-    /// [`Occupied`](super::OutboxErrorKind::Occupied) when its name belongs to something else, such as a dedupe store: then
-    /// nothing is touched.
+    /// rejects the change, or, in PostgreSQL, when a transaction blocks the upgrade of an older table for more than 3
+    /// s; [`Newer`](super::OutboxErrorKind::Newer) when the table was created by a newer program, and
+    /// [`Occupied`](super::OutboxErrorKind::Occupied) when its name belongs to something else, such as a dedupe store:
+    /// then nothing is touched.
     ///
     /// # Cancel safety
     ///
@@ -43,18 +44,18 @@ impl<D: Database> SqlOutbox<D> {
 
     /// Announces an event if the host's transaction commits, and only then.
     ///
-    /// Events of one unit are published in the order in which they are enqueued. Concurrent transactions that announce the
-    /// same unit are ordered only if one waits for the other: enqueue after the write that locks the subject of the event.
-    /// In SQLite, begin the transaction as a writer, with `pool.begin_with("BEGIN IMMEDIATE")`: SQLite does not let a
-    /// reader become a writer once another connection has written.
+    /// Events of one unit are published in the order in which they are enqueued. Concurrent transactions that announce
+    /// the same unit are ordered only if one waits for the other: enqueue after the write that locks the subject of the
+    /// event. In SQLite, begin the transaction as a writer, with `pool.begin_with("BEGIN IMMEDIATE")`: SQLite does not
+    /// let a reader become a writer once another connection has written.
     ///
     /// With the feature `otel` the event belongs to the [trace](crate::docs::outbox#traces) in which this is called.
     ///
     /// # Errors
     ///
-    /// [`TooLarge`](super::OutboxErrorKind::TooLarge) and [`Invalid`](super::OutboxErrorKind::Invalid) for an envelope that
-    /// could never be published; the transaction is unaffected. After any other error, roll the transaction back: in
-    /// PostgreSQL it has failed.
+    /// [`TooLarge`](super::OutboxErrorKind::TooLarge) and [`Invalid`](super::OutboxErrorKind::Invalid) for an envelope
+    /// that could never be published; the transaction is unaffected. After any other error, roll the transaction back:
+    /// in PostgreSQL it has failed.
     ///
     /// # Cancel safety
     ///
@@ -67,8 +68,8 @@ impl<D: Database> SqlOutbox<D> {
         Ok(self.queue.enqueue(Entry::of(envelope)?, tx).await?)
     }
 
-    /// Returns a relay that publishes what is committed, over `bridge`. In PostgreSQL it keeps one connection of the pool to
-    /// listen.
+    /// Returns a relay that publishes what is committed, over `bridge`. In PostgreSQL it keeps one connection of the
+    /// pool to listen.
     pub fn relay(&self, bridge: &EventBridge) -> OutboxRelay {
         let queue: Arc<dyn Queue<D>> = Arc::clone(&self.queue);
         OutboxRelay::new(bridge, queue)

@@ -24,8 +24,9 @@ use uuid::Uuid;
 
 /// An outbox in a table of SQLite 3.38 or newer, over a pool that the host owns: for services of one machine.
 ///
-/// [`enqueue`](SqlOutbox::enqueue) wakes a relay of the same process, which then polls until the transaction has committed,
-/// for up to a second. Events of other processes are found by polling every second. Clones wake each other's relays.
+/// [`enqueue`](SqlOutbox::enqueue) wakes a relay of the same process, which then polls until the transaction has
+/// committed, for up to a second. Events of other processes are found by polling every second. Clones wake each other's
+/// relays.
 pub type SqliteOutbox = SqlOutbox<Sqlite>;
 
 impl SqlOutbox<Sqlite> {

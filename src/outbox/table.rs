@@ -67,13 +67,13 @@ pub(super) struct Look {
     pub(super) blocked: Vec<String>,
 }
 
-/// The table of an outbox, for relays. The future of each call may be dropped: its write then happened whole or not at all,
-/// and may be repeated.
+/// The table of an outbox, for relays. The future of each call may be dropped: its write then happened whole or not at
+/// all, and may be repeated.
 ///
 /// The calls run concurrently. None waits for another, so the lease is renewed however long a read or a mark takes.
 pub(super) trait Table: Debug + Send + Sync + 'static {
-    /// Takes or renews the lead for [`LEASE`] from the returned moment, which is not after that of the database; returns `None`
-    /// if another relay leads.
+    /// Takes or renews the lead for [`LEASE`] from the returned moment, which is not after that of the database;
+    /// returns `None` if another relay leads.
     fn lead(&self, relay: Uuid) -> BoxFuture<'_, Result<Option<Instant>, OutboxError>>;
 
     /// Records the results of rows, no matter which relay leads.

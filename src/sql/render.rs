@@ -2,12 +2,14 @@
 
 use std::sync::Arc;
 
-/// The time in SQLite: milliseconds since 1970, the resolution of its clock. Rounded, since it counts in fractions of days.
+/// The time in SQLite: milliseconds since 1970, the resolution of its clock. Rounded, since it counts in fractions of
+/// days.
 const SQLITE_NOW: &str = "CAST((julianday('now') - 2440587.5) * 86400000 + 0.5 AS INTEGER)";
 
 /// Returns a statement for `table`. These placeholders are replaced:
 ///
-/// - `{table}`: the name, quoted. What begins with the name, such as `{table}_relay`, is no word of SQL and is not quoted.
+/// - `{table}`: the name, quoted. What begins with the name, such as `{table}_relay`, is no word of SQL and is not
+///   quoted.
 /// - `{schema}`: the schema with its dot, or nothing.
 /// - `{bare}`: the name without schema and quotes.
 /// - `{now}`: the time in milliseconds since 1970; SQLite only.

@@ -8,8 +8,8 @@ use std::{str::FromStr, sync::Arc};
 /// Statements quote the name, so words of SQL such as `order` are allowed. Anything that could be more than a name is
 /// rejected, and so are names reserved by PostgreSQL or SQLite: `pg_...`, `sqlite...`, `json_each`, and the schemas
 /// `information_schema` and `temp`. Without a schema, the database resolves the name by its own rule (in PostgreSQL the
-/// `search_path`); in SQLite, the schema is an attached database. Names of related objects, such as indexes, begin with the
-/// name of the table and stay within the 63 bytes of PostgreSQL.
+/// `search_path`); in SQLite, the schema is an attached database. Names of related objects, such as indexes, begin with
+/// the name of the table and stay within the 63 bytes of PostgreSQL.
 ///
 /// ```
 /// use stratt_event_bridge::TableName;

@@ -12,7 +12,7 @@ use stratt_event_bridge::{
 use support::{Running, eventually, published, source};
 use tokio::time::Instant;
 
-/// What a publisher of domain `dev` needs, and what a consumer of a durable that exists needs.
+/// The permissions of a publisher of domain `dev`, and of a consumer of a durable that exists.
 const PUBLISHER: &str = r#"publish: ["strat.dev.>"], subscribe: ["_INBOX.>"]"#;
 const CONSUMER: &str = r#"
     publish: ["$JS.API.CONSUMER.INFO.CHOCO_STRATT.adapter", "$JS.API.CONSUMER.MSG.NEXT.CHOCO_STRATT.adapter",

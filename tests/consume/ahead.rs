@@ -1,4 +1,5 @@
-//! A stream that has lost its end, as by a loss of power: old servers leave the durable ahead of it, and deliver nothing.
+//! A stream that has lost its end, as by a loss of power: old servers leave the durable ahead of it, and deliver
+//! nothing.
 
 use std::{fs, path::Path};
 use stratt_event_bridge::{ConsumerBuilder, Feed, testing::NatsServer};

@@ -131,8 +131,8 @@ async fn events_behind_a_blocked_handler_go_to_another_process() {
     assert_eq!(*runs.lock().unwrap(), [(1, 2), (2, 1), (3, 1), (4, 1)]);
 }
 
-/// Handlers that end at once, but for one that blocks its thread. It is polled by the task that polls them in place, the
-/// first one after others got tasks of their own.
+/// Handlers that end at once, but for one that blocks its thread. It is polled by the task that polls them in place,
+/// the first one after others got tasks of their own.
 #[derive(Clone, Default)]
 struct BlocksOnce {
     is_blocking: Arc<AtomicBool>,
@@ -144,7 +144,7 @@ struct BlocksOnce {
 #[derive(Default)]
 struct Polled {
     task: Option<Id>,
-    /// How many it has polled, one after the other.
+    /// Returns how many it has polled, one after the other.
     in_a_row: u32,
     /// The task that polls in place, once one has kept it for so long that others get tasks of their own.
     in_place: Option<Id>,

@@ -14,7 +14,7 @@ use tokio::sync::Semaphore;
 
 const EVENTS: usize = 20;
 
-/// What is not given back at once is not seen again while a test lasts.
+/// An event that is not given back at once is not seen again while a test lasts.
 fn options() -> ConsumerOptions {
     quick().with_ack_wait(Duration::from_mins(5))
 }

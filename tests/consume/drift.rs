@@ -24,7 +24,7 @@ fn consumer(stage: &Stage, name: &str, options: ConsumerOptions) -> ConsumerBuil
     stage.consumer(name).options(options).on(|_: Delivery<UnitPublished>| async { Ok(()) })
 }
 
-/// What an operator sets up, good enough for a consumer of `unit.published`.
+/// A durable as an operator creates it, good enough for a consumer of `unit.published`.
 fn theirs(name: &str) -> pull::Config {
     pull::Config {
         durable_name: Some(name.into()),

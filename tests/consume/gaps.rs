@@ -1,4 +1,5 @@
-//! What the stream removes is lost to the consumer only if it was still due, and then it is counted and said.
+//! Events that the stream removes are lost to the consumer only if they were still due, and then they are counted and
+//! reported.
 
 use futures::StreamExt;
 use std::{

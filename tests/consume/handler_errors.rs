@@ -1,4 +1,4 @@
-//! What `?` takes in a handler.
+//! The errors that `?` takes in a handler.
 
 use std::{error::Error, fmt, io};
 use stratt_event_bridge::HandlerError;

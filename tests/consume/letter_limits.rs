@@ -1,4 +1,5 @@
-//! Dead letters of events that are nearly as large as the broker takes: what does not fit is left out, and that is said.
+//! Dead letters of events that are nearly as large as the broker takes: what does not fit is left out, and that is
+//! said.
 
 use async_nats::{HeaderMap, HeaderValue, header::NATS_MESSAGE_ID};
 use sha2::{Digest, Sha256};
@@ -30,7 +31,7 @@ fn header<'a>(letter: &'a DeadLetter, name: &str) -> Option<&'a str> {
     letter.headers().get(name).map(HeaderValue::as_str)
 }
 
-/// How many bytes of headers were left out, and of the payload.
+/// The bytes of headers that were left out, and of the payload.
 fn omitted(letter: &DeadLetter) -> (Option<usize>, Option<usize>) {
     let number = |name| header(letter, name).map(|number| number.parse().unwrap());
     (number("Strat-Dead-Letter-Headers-Omitted"), number("Strat-Dead-Letter-Payload-Omitted"))

@@ -1,4 +1,4 @@
-//! What is missing for a while: the dead-letter stream, the server, the durable. Nothing is lost meanwhile.
+//! Outages of the dead-letter stream, the server, the durable. Nothing is lost meanwhile.
 
 use std::{
     sync::{

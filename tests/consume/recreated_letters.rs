@@ -1,5 +1,5 @@
-//! Streams are deleted and created anew while there are dead letters: no redrive takes one event for another, or is dropped
-//! for an older one.
+//! Streams are deleted and created anew while there are dead letters: no redrive takes one event for another, or is
+//! dropped for an older one.
 
 use std::sync::{
     Arc,

@@ -100,7 +100,7 @@ async fn sweeper(stage: &Stage, feed: Feed) -> Sweeper {
     sweeper
 }
 
-/// How many advisories there were, and how many are left.
+/// Returns how many advisories there were, and how many are left.
 async fn advisories(stage: &Stage) -> (u64, u64) {
     let Ok(stream) = stage.context().get_stream(ADVISORY_STREAM).await else { return (0, 0) };
     let state = &stream.cached_info().state;

@@ -69,8 +69,8 @@ fn envelope(unit: u64, number: u64) -> Envelope<UnitPublished> {
     Envelope::builder(published(&format!("unit-{unit}"), number), source()).build().unwrap()
 }
 
-/// Enqueues so many events, and more until relays have died at work, in transactions of up to 40 for units of its own; a
-/// tenth of the transactions roll back.
+/// Enqueues so many events, and more until relays have died at work, in transactions of up to 40 for units of its own;
+/// a tenth of the transactions roll back.
 async fn announce(
     outbox: Outbox,
     units: Vec<u64>,

@@ -1,4 +1,4 @@
-//! What there is much of in an outbox holds up nothing else: events of one unit, large events, and what is left at the end.
+//! A large part of an outbox holds up nothing else: events of one unit, large events, and what is left at the end.
 
 use std::time::Duration;
 use stratt_event_bridge::{Envelope, UnitPublished, outbox::OutboxOptions};

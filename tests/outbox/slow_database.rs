@@ -1,4 +1,5 @@
-//! A database that takes its time: the lease is renewed however long a read or a mark takes, and what is read is bounded.
+//! A database that takes its time: the lease is renewed however long a read or a mark takes, and what is read is
+//! bounded.
 
 use std::time::{Duration, Instant};
 use stratt_event_bridge::{Envelope, UnitPublished, outbox::OutboxOptions, testing::FaultProxy};

@@ -1,5 +1,5 @@
-//! Events that are CloudEvents as well, if the bridge is asked for it: by every way they are published, and nothing else
-//! about them changes.
+//! Events that are CloudEvents as well, if the bridge is asked for it: by every way they are published, and nothing
+//! else about them changes.
 
 use async_nats::jetstream::message::StreamMessage;
 use futures::{StreamExt, TryStreamExt, stream};
@@ -61,7 +61,7 @@ fn headers(message: &StreamMessage) -> Value {
     Value::Object(headers.map(one).collect())
 }
 
-/// What is stored are the golden events: these headers, these bytes.
+/// Checks that the golden events are stored: these headers, these bytes.
 fn are_golden(messages: &[StreamMessage], path: &str) {
     let events = golden_events();
     assert_eq!(messages.len(), events.len(), "{path}");

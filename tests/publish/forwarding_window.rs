@@ -1,5 +1,5 @@
-//! The duplicate window of Choco is shorter than that of the events, so that a real repeat is forwarded although its first
-//! was forwarded late.
+//! The duplicate window of Choco is shorter than that of the events, so that a real repeat is forwarded although its
+//! first was forwarded late.
 
 use async_nats::jetstream::{self, stream::RawMessageErrorKind};
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! What is wrong with the server or its streams is said at the start, before an event is touched.
+//! Faults of the server or its streams are reported at the start, before an event is touched.
 
 use async_nats::jetstream::{
     self,

@@ -49,7 +49,7 @@ async fn build(bridge: &EventBridge, feed: Feed) -> Result<(), String> {
     }
 }
 
-/// What `provision` mends: verify names it, a consumer is refused for it, and then all is well.
+/// Settings that `provision` mends: verify names them, a consumer is refused for them, and then all is well.
 async fn is_mended(
     stage: &Stage,
     stream: &str,
@@ -72,7 +72,7 @@ async fn is_mended(
     build(&stage.bridge, Feed::Strat).await.unwrap();
 }
 
-/// What the server cannot change: verify and provision name it, and a consumer is refused for it.
+/// Settings that the server cannot change: verify and provision name them, and a consumer is refused for them.
 async fn is_final(
     stage: &Stage,
     stream: &str,

@@ -1,5 +1,5 @@
-//! Servers whose clocks differ by more than the margin, or are set: that costs overlaps and waiting, never a wrong settle
-//! and never an event. (A process whose own clock is wrong costs nothing: `skew`.)
+//! Servers whose clocks differ by more than the margin, or are set: that costs overlaps and waiting, never a wrong
+//! settle and never an event. (A process whose own clock is wrong costs nothing: `skew`.)
 
 use async_nats::{ConnectOptions, HeaderMap};
 use futures::StreamExt;
@@ -21,8 +21,8 @@ const AHEAD: &str = "_INBOX_ahead";
 const BEHIND: &str = "_INBOX_behind";
 const SKEW: Duration = Duration::from_mins(10);
 
-/// Two stores on one bucket. To the first, what is stored was written ten minutes before the time that the server tells,
-/// and to the second ten minutes after: only the timestamps of slots reach them shifted.
+/// Two stores on one bucket. To the first, what is stored was written ten minutes before the time that the server
+/// tells, and to the second ten minutes after: only the timestamps of slots reach them shifted.
 struct Skewed {
     clients: [async_nats::Client; 2],
     stores: [Arc<KvStore>; 2],

@@ -10,7 +10,7 @@ use stratt_event_bridge::{
 use support::{database, eventually, published};
 
 const LEASE: Duration = Duration::from_mins(1);
-/// How many rows the table grows by, unseen by the planner.
+/// The number of rows that the table grows by, unseen by the planner.
 const GROWN: i64 = 50_000;
 
 #[tokio::test]
@@ -92,7 +92,7 @@ async fn claim_and_settle(store: &PostgresStore, numbers: Range<u64>) {
     assert!(refused.iter().all(Result::is_err), "{refused:?}");
 }
 
-/// How many rows were read one after the other, and how many looks there were by an index.
+/// Returns how many rows were read one after the other, and how many looks there were by an index.
 async fn reads(pool: &PgPool) -> (i64, i64) {
     let reads = "SELECT seq_tup_read, idx_scan FROM pg_stat_user_tables WHERE relname = 'stratt_dedupe'";
     sqlx::query_as(reads).fetch_one(pool).await.unwrap()

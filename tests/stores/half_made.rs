@@ -18,7 +18,7 @@ fn some_of<'a>(drops: &'a [&'a str]) -> impl Iterator<Item = String> + 'a {
     })
 }
 
-/// What there is, without what the database makes by itself.
+/// The objects that exist, without what the database makes by itself.
 async fn objects_in_postgres(pool: &PgPool) -> Vec<(String, Option<String>)> {
     let objects = "SELECT relname::text, obj_description(oid, 'pg_class') FROM pg_class
         WHERE relnamespace = 'public'::regnamespace ORDER BY relname";

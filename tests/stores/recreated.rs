@@ -83,7 +83,7 @@ async fn fences_in_redis_do_not_start_again() {
     fences_never_start_again(shared(open().await), recreate).await.unwrap();
 }
 
-/// What else a fence was given to, such as the host's own table, may know it longer than the store.
+/// Other places that a fence was given to, such as the host's own table, may know it longer than the store.
 #[tokio::test]
 async fn fences_of_a_later_memory_store_are_newer() {
     let slot = Slot::new("tests".parse().unwrap(), published("a", 1).idempotency_key());

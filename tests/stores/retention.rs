@@ -1,4 +1,4 @@
-//! How long a slot is remembered is its own store's affair, whatever other stores on the table are set to.
+//! Each slot is remembered as long as its own store says, whatever other stores on the table are set to.
 
 use futures::future::join_all;
 use redis::aio::ConnectionManager;
@@ -77,8 +77,8 @@ async fn slots_in_redis_outlive_a_briefer_store() {
     assert!(left > 30 * 24 * 60 * 60 * 1000, "the counter of fences goes in {left} ms");
 }
 
-/// Settles more slots than a purge looks at in `lasting`, and some in `brief`; once those are over, `lasting` is asked to
-/// remove them, and then `brief`, and neither removes what is remembered.
+/// Settles more slots than a purge looks at in `lasting`, and some in `brief`; once those are over, `lasting` is asked
+/// to remove them, and then `brief`, and neither removes what is remembered.
 async fn purges<S, F>(lasting: &S, brief: &S, purge: impl Fn(S) -> F)
 where
     S: DedupeStore + Clone,
@@ -107,7 +107,8 @@ async fn a_purge_in_sqlite_removes_what_is_over_by_its_own() {
     purges(&lasting, &brief, |store| async move { store.purge().await.unwrap() }).await;
 }
 
-/// What version 1 wrote says nothing: it is remembered for 30 days, or as long as the store that migrates remembers.
+/// Slots of version 1 have no retention: they are remembered for 30 days, or as long as the store that migrates
+/// remembers.
 #[tokio::test]
 async fn what_version_1_settled_is_remembered_for_30_days() {
     support::needs!(Postgres);

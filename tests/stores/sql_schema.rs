@@ -97,7 +97,7 @@ impl Databases {
         self.sqlite.execute(on_sqlite).await.unwrap();
     }
 
-    /// What they say now.
+    /// Returns their present state.
     async fn versions(&self) -> (String, Vec<i64>) {
         let on_postgres = "SELECT obj_description('stratt_outbox'::regclass, 'pg_class')";
         let on_sqlite = "SELECT version FROM stratt_outbox_schema";

@@ -19,7 +19,7 @@ enum Fault {
     StartsAgain,
 }
 
-/// What the stores on it share: slots that outlive their retention get another name.
+/// The state that the stores on it share: slots that outlive their retention get another name.
 #[derive(Debug, Default)]
 struct Backend {
     slots: MemoryStore,

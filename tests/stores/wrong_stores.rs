@@ -12,7 +12,7 @@ use stratt_event_bridge::{
     testing::conformance::{self, Verdict},
 };
 
-/// What a store does wrong.
+/// A fault of a store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Fault {
     Nothing,

@@ -7,7 +7,7 @@ use crate::{
 use async_nats::jetstream::stream::{Config, DiscardPolicy, PersistenceMode, RetentionPolicy};
 use std::time::Duration;
 
-/// What is wrong with a stream of events or dead letters, whoever writes it.
+/// Returns the problem of a stream of events or dead letters, no matter who writes it.
 pub(crate) fn unfit(stream: &Config) -> Option<String> {
     let is_limited = stream.max_bytes > 0 || stream.max_messages > 0;
     let drops_by_subject = stream.max_messages_per_subject > 0
@@ -35,7 +35,7 @@ pub(crate) fn unfit(stream: &Config) -> Option<String> {
     Some(format!("{} {problem}", stream.name))
 }
 
-/// What is wrong with a stream that is published to, where a message may be repeated for as long as `budget`.
+/// Returns the problem of a stream that is published to, where a message may be repeated for as long as `budget`.
 pub(crate) fn written(stream: &Config, budget: Duration) -> Option<String> {
     let problem = if stream.mirror.is_some() {
         "is a mirror, which takes no messages: create it anew".to_owned()

@@ -10,7 +10,7 @@ use tokio::time::{sleep, timeout};
 
 const SHORTEST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
-/// How soon it is looked again when something seems to be wrong: a replica, or what is on its way, may be behind.
+/// The time until the next look when something seems to be wrong: a replica, or what is on its way, may be behind.
 const AGAIN: Duration = Duration::from_millis(500);
 const ANSWER_WITHIN: Duration = Duration::from_secs(2);
 
@@ -24,8 +24,8 @@ pub(crate) async fn check_end(context: &Context, shared: &Shared) -> Result<(), 
     is_ahead(take(context, shared).await).map_or(Ok(()), |look| Err(ahead(shared, &look)))
 }
 
-/// Looks for ever, often enough for what comes and goes between two looks to be noticed; returns why the consumer has to
-/// stop, if it ever has to. Who may not look at the stream sees nothing.
+/// Looks for ever, often enough for what comes and goes between two looks to be noticed; returns why the consumer has
+/// to stop, if it ever has to. Who may not look at the stream sees nothing.
 pub(crate) async fn watch(context: Context, shared: Arc<Shared>) -> ConsumeError {
     if !shared.options.checks_streams {
         return std::future::pending().await;
@@ -62,7 +62,7 @@ async fn take(context: &Context, shared: &Shared) -> Option<Look> {
     timeout(ANSWER_WITHIN, Look::take(context, shared)).await.ok()?
 }
 
-/// Whether this process has an event of `removed` in flight, or waits for one to come again.
+/// Returns whether this process has an event of `removed` in flight, or waits for one to be redelivered.
 fn is_open(shared: &Shared, removed: &Range<u64>) -> bool {
     let waiting = shared.arrivals.first_waiting(removed.start);
     waiting.is_some_and(|sequence| sequence < removed.end)
@@ -90,7 +90,7 @@ fn ahead(shared: &Shared, look: &Look) -> ConsumeError {
     ConsumeError::new(ConsumeErrorKind::ConsumerAhead, message)
 }
 
-/// What was seen of the durable and its stream.
+/// The looks at the durable and its stream so far.
 #[derive(Debug, Default)]
 struct Gaps {
     before: Option<Look>,
@@ -118,13 +118,13 @@ struct Lost {
 }
 
 impl Gaps {
-    /// Compares with the last look. `arrived` is what had come here before the server was asked, and until it had answered;
-    /// `is_open` tells whether this process is not done with some of these sequences.
+    /// Compares with the last look. `arrived` is what had come here before the server was asked, and until it had
+    /// answered; `is_open` tells whether this process is not done with some of these sequences.
     fn judge(&mut self, now: &Look, arrived: [Arrived; 2], is_open: impl Fn(Range<u64>) -> bool) -> Finding {
         let missing = self.before.as_ref().map_or(0, |before| before.missing(now, arrived));
         let removed = self.removed(now).filter(|removed| {
-            // Not by the floor of the durable alone: the server lifts it over what it removes, and what was acknowledged in
-            // time is not told from what was not, unless the durable has come beyond it.
+            // Not by the floor of the durable alone: the server lifts it over what it removes, and what was
+            // acknowledged in time is not told from what was not, unless the durable has come beyond it.
             is_open(removed.clone()) || (!now.is_idle() && now.floor < now.first)
         });
         let is_doubtful = now.is_ahead() || (missing > 0 && removed.is_none());
@@ -146,7 +146,7 @@ impl Gaps {
         }
     }
 
-    /// What was owed at the last look, and is not in the stream any more.
+    /// Returns the sequences that were due at the last look and are no longer in the stream.
     fn removed(&self, now: &Look) -> Option<Range<u64>> {
         self.before.as_ref().map(|_| self.owed_from..now.first).filter(|removed| !removed.is_empty())
     }

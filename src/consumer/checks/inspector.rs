@@ -134,7 +134,8 @@ impl Inspector {
     }
 }
 
-/// Awaits a permission violation of anything that a consumer cannot do without: its requests, its acknowledgements, its inbox.
+/// Awaits a permission violation of anything that a consumer cannot do without: its requests, its acknowledgements, its
+/// inbox.
 pub(crate) async fn permission_denied(
     watch: ConnectionWatch,
     since: Mark,

@@ -10,7 +10,7 @@ use async_nats::jetstream::{
     response::Response,
 };
 
-/// What the server says of the durable and of its stream.
+/// The state of the durable and of its stream, as the server reports it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct Look {
     /// The sequence of the oldest message, or the one that the next message gets.
@@ -62,19 +62,19 @@ impl Look {
         })
     }
 
-    /// Whether everything that the durable was due is acknowledged.
+    /// Returns whether everything that the durable was due is acknowledged.
     pub(crate) fn is_idle(&self) -> bool {
         self.pending == 0 && self.unanswered == 0
     }
 
-    /// Whether the durable has delivered more than the stream has ever had: the server delivers nothing more until the
-    /// stream has got there.
+    /// Returns whether the durable has delivered more than the stream has ever had: the server delivers nothing more
+    /// until the stream has got there.
     pub(crate) fn is_ahead(&self) -> bool {
         self.delivered > self.last.max(self.begins_at.saturating_sub(1))
     }
 
-    /// How many events, at least, were pending at this look and are not `now`, although nobody received them.
-    /// `arrived` is what had come here before the server was asked again, and until it had answered.
+    /// Returns how many events, at least, were pending at this look and are not `now`, although no process received
+    /// them. `arrived` is what had come here before the server was asked again, and until it had answered.
     pub(crate) fn missing(&self, now: &Self, arrived: [Arrived; 2]) -> u64 {
         let is_other = now.deliveries < self.deliveries || now.filters != self.filters;
         if is_other || self.is_last_per_subject {

@@ -1,4 +1,4 @@
-//! What must hold of the streams and of the durable, when a consumer is built and while it runs.
+//! Checks of the streams and of the durable, when a consumer is built and while it runs.
 
 pub(super) mod difference;
 pub(super) mod fitness;

@@ -1,9 +1,9 @@
 //! Notices deliveries that the client has dropped since its subscription had no room for them.
 //!
-//! async-nats keeps what arrives for a subscription in a channel, and drops what does not fit; only the event callback of
-//! the host hears of it. Here it shows in the requests: each ends with its last message, or with a status that says how
-//! many it lacks, and shows signs of life until then. When all of them have ended, or nothing is heard of them although
-//! the server answers and the connection stays, what is still to come was delivered and did not arrive.
+//! async-nats keeps what arrives for a subscription in a channel, and drops what does not fit; only the event callback
+//! of the host hears of it. Here it shows in the requests: each ends with its last message, or with a status that says
+//! how many it lacks, and sends heartbeats until then. When all of them have ended, or nothing is heard of them
+//! although the server answers and the connection stays, what is still to come was delivered and did not arrive.
 
 use crate::consumer::{receive::pull::EXPIRES, shared::Shared};
 use async_nats::jetstream::consumer::Info;
@@ -13,9 +13,9 @@ use std::{
 };
 use tokio::time::Instant;
 
-/// How often it is told.
+/// The shortest interval between two warnings.
 const EVERY: Duration = Duration::from_secs(600);
-/// How long what is late may take: requests that end at the same time do so in any order.
+/// The longest time that a late message may take: requests that end at the same time do so in any order.
 const LATE: Duration = Duration::from_secs(1);
 
 /// Requests that have ended, as far as is known, before all that they owed had come.
@@ -29,7 +29,7 @@ pub(crate) struct Silent {
     /// The number of the last of the requests.
     pub(crate) last: u64,
     pub(crate) last_sent: Instant,
-    /// How many messages were to come.
+    /// The number of messages that were to come.
     pub(crate) outstanding: usize,
     /// The count of connections when they were sent.
     pub(crate) connects: u64,
@@ -46,7 +46,7 @@ impl Silence {
         self.lock().take_if(|silent| request <= silent.last);
     }
 
-    /// What has lasted long enough to be judged.
+    /// Returns the requests that have been silent long enough to be judged.
     pub(crate) fn lasting(&self) -> Option<Silent> {
         self.lock().filter(|silent| silent.since.elapsed() >= LATE)
     }
@@ -98,7 +98,7 @@ impl Judge {
         );
     }
 
-    /// Whether the present leader has had all of these requests.
+    /// Returns whether the present leader has received all of these requests.
     fn has_led(&self, silent: &Silent) -> bool {
         // Those that were sent before the last one and ended with the leader of that time are over by then.
         self.leads_since.is_none_or(|since| since + EXPIRES <= silent.last_sent)

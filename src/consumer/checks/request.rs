@@ -1,4 +1,4 @@
-//! Asking the server while a consumer is built: a refusal is told at once, as what it is.
+//! Requests made while a consumer is built: a permission violation is reported at once, as such.
 
 use crate::{
     consumer::{ConsumeError, ConsumeErrorKind},

@@ -1,4 +1,4 @@
-//! What a durable must be for the guarantees to hold, whoever set it up.
+//! The settings of a durable that the guarantees rest on, no matter who created it.
 
 use crate::{
     consumer::{ConsumerOptions, Order, checks::difference::filters, handler::Handlers},
@@ -8,13 +8,13 @@ use crate::{
 use async_nats::jetstream::consumer::{AckPolicy, Config, PriorityPolicy, ReplayPolicy};
 use std::{fmt::Debug, time::Duration};
 
-/// What a consumer relies on.
+/// The settings that a consumer relies on.
 #[derive(Debug)]
 pub(crate) struct Requirements {
     lease: Duration,
     order: Order,
     max_in_flight: i64,
-    /// How many copies of the stream there are; zero where it was not looked at.
+    /// The number of replicas of the stream; zero where it was not checked.
     replicas: usize,
     /// The subjects of event types that have a handler, and of those that have none.
     handled: Vec<String>,
@@ -97,7 +97,7 @@ impl Requirements {
                 &found.priority_policy,
                 format!("{policy:?}"),
             ),
-            // Whoever takes over must have room for all that is unanswered.
+            // The process that takes over must have room for all that is unanswered.
             must(
                 gathers,
                 "max ack pending",
@@ -116,7 +116,7 @@ impl Requirements {
         .next()
     }
 
-    /// Whether all that passes the filters has a handler: anything else would be dead-lettered.
+    /// Returns whether everything that passes the filters has a handler: anything else would be dead-lettered.
     fn handles(&self, filters: &[String]) -> bool {
         let is_handled = |filter: &String| {
             let meets = |subject: &String| overlap(filter, subject);
@@ -126,7 +126,7 @@ impl Requirements {
     }
 }
 
-/// Whether a subject can match both patterns.
+/// Returns whether a subject can match both patterns.
 fn overlap(one: &str, other: &str) -> bool {
     let (mut one, mut other) = (one.split('.'), other.split('.'));
     loop {

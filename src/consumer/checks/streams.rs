@@ -22,12 +22,12 @@ use tokio::time::{sleep, timeout};
 const SILENCE: Duration = Duration::from_millis(1500);
 const SECOND_ANSWER_WITHIN: Duration = Duration::from_millis(500);
 
-/// What is known of the stream of events.
+/// The facts about the stream of events that the consumer relies on.
 #[derive(Debug, Default)]
 pub(crate) struct Checked {
-    /// How long events are kept, if that is limited.
+    /// The age at which events are removed, if that is limited.
     pub(crate) max_age: Option<Duration>,
-    /// How many copies there are; zero where it was not looked at.
+    /// The number of replicas; zero where the stream was not checked.
     pub(crate) replicas: usize,
 }
 
@@ -86,7 +86,7 @@ async fn find(api: &ApiRequest, name: &ConsumerName, stream: &str) -> Result<Con
     })
 }
 
-/// Without a watch nobody tells of a missing permission; but a server that answers something else is not away.
+/// Without a watch no missing permission is reported; but a server that answers something else is not away.
 async fn answers_only_others(api: &ApiRequest, name: &ConsumerName, stream: &str) {
     sleep(SILENCE).await;
     let request = api.context.request(ApiSubject::durable_info(stream, name.as_str()).request(), &());

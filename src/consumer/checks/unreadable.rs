@@ -1,8 +1,8 @@
 //! Finds and dead-letters the events that async-nats cannot read.
 //!
 //! Whenever one of them is delivered, async-nats gives up the connection: the event never comes here, and the server
-//! delivers it again. So whoever loses the connection again and again, while something is unanswered that is not here,
-//! looks at what that is.
+//! delivers it again. So a process that loses the connection again and again, while something is unanswered that is not
+//! here, looks at what that is.
 //!
 //! Other processes may hold what is unanswered. They could read it, and so can this one: only what is verified to be
 //! unreadable is dead-lettered, and nothing else is touched.
@@ -37,10 +37,10 @@ use losses::Losses;
 use std::{collections::BTreeSet, error::Error, pin::pin, sync::Arc, time::Duration};
 use tokio::time::{Instant, sleep, timeout};
 
-/// How often it is looked whether the connection was lost.
+/// The interval of the checks for a lost connection.
 const EVERY: Duration = Duration::from_secs(1);
 const ANSWER_WITHIN: Duration = Duration::from_secs(2);
-/// How many messages are read at a time.
+/// The number of messages that are read at a time.
 const READS: usize = 256;
 
 /// Looks for unreadable events for ever.
@@ -66,7 +66,7 @@ struct Search {
     context: Context,
     watch: ConnectionWatch,
     shared: Arc<Shared>,
-    /// What has its dead letter, and was to be terminated.
+    /// The events that have their dead letter and are yet to be terminated.
     filed: BTreeSet<u64>,
 }
 
@@ -117,8 +117,8 @@ impl Search {
         Some(from)
     }
 
-    /// Whether the subject is not what was read. In JSON, a replacement character stands for what is not UTF-8, and the
-    /// server does not find the message by that.
+    /// Returns whether the subject is not what was read. In JSON, a replacement character stands for what is not UTF-8,
+    /// and the server does not find the message by that.
     async fn has_another_subject(&self, stored: &Stored) -> bool {
         let (subject, sequence) = (stored.subject.as_str(), stored.sequence);
         if !subject.contains(char::REPLACEMENT_CHARACTER) {
@@ -153,8 +153,8 @@ impl Search {
         );
     }
 
-    /// Writes the dead letter, and then has the server deliver the event no more. What fails is tried again when the event
-    /// has cut the connection again.
+    /// Writes the dead letter, and then has the server deliver the event no more. What fails is tried again when the
+    /// event has cut the connection again.
     async fn file(&mut self, stored: &Stored, why: &'static str, info: &Info, losses: u64) {
         let shared = Arc::clone(&self.shared);
         let (consumer, stream, sequence) = (&shared.name, shared.stream, stored.sequence);
@@ -185,14 +185,14 @@ impl Search {
             }
             self.filed.insert(sequence);
         }
-        // Nobody here has seen the subject that this delivery is acknowledged on. The server goes by the sequence.
+        // This process has not seen the subject that this delivery is acknowledged on. The server goes by the sequence.
         let delivery = info.delivered.consumer_sequence;
         let to = ack(stream, consumer.as_str(), losses, sequence, delivery);
         terminate(&shared, to.into(), DeadLetterReason::Invalid.as_str()).await;
     }
 }
 
-/// Whether the server delivers `subject` to who has this filter.
+/// Returns whether the server delivers `subject` to a durable with this filter.
 fn matches(filter: &str, subject: &str) -> bool {
     let (mut wanted, mut tokens) = (filter.split('.'), subject.split('.'));
     loop {

@@ -22,9 +22,9 @@ pub(crate) struct Policy {
 /// The facts known about a delivery when a step is decided.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Position {
-    /// How often the slot was claimed, this time included; 0 before the claim.
+    /// The number of claims of the slot, this one included; 0 before the claim.
     pub(crate) attempt: u32,
-    /// How often the server delivered the message, this time included.
+    /// The number of times that the server delivered the message, this time included.
     pub(crate) deliveries: u64,
     /// There is a claim to give back.
     pub(crate) is_claimed: bool,
@@ -239,8 +239,8 @@ impl Policy {
     }
 }
 
-/// Shortens a delay that the event would not survive to half of what is `remaining` of its time in the stream, so that every
-/// attempt and its dead letter come in time.
+/// Shortens a delay that the event would not survive to half of what is `remaining` of its time in the stream, so that
+/// every attempt and its dead letter come in time.
 pub(crate) fn capped(step: Step, remaining: impl FnOnce() -> Option<Duration>) -> Step {
     let cap = |delay: Duration| match remaining() {
         Some(remaining) => delay.min((remaining / 2).max(SHORTEST_DELAY)),

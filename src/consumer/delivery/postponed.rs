@@ -1,4 +1,4 @@
-//! What was decided of events whose dead letters could not be stored yet.
+//! Decisions on events whose dead letters could not be stored yet.
 
 use crate::{contract::event::key::IdempotencyKey, dead_letter::DeadLetterReason};
 use std::{
@@ -9,19 +9,19 @@ use std::{
 /// The server lets no more events of a durable be unanswered, unless its options ask for more in flight.
 const MOST: usize = 10_000;
 
-/// What this process has decided and is yet to write down, by the sequences of their events. Of too many, those of
+/// Decisions of this process that are not stored yet, by the sequences of their events. If there are too many, those of
 /// the oldest events are dropped.
 #[derive(Debug, Default)]
 pub(crate) struct Postponed(Mutex<BTreeMap<u64, Decision>>);
 
-/// Why an event is to be dead-lettered.
+/// The decision to dead-letter an event, with its reason.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Decision {
-    /// Of the event: a stream that was recreated may have another one at the sequence.
+    /// The key of the event: a stream that was recreated may have another one at the sequence.
     pub(crate) key: IdempotencyKey,
     pub(crate) reason: DeadLetterReason,
     pub(crate) error: String,
-    /// Why the event failed, in one word, for those who count.
+    /// The failure in one word, for spans and metrics.
     pub(crate) failure: &'static str,
 }
 

@@ -12,8 +12,8 @@ use std::time::Duration;
 /// The time the server has to confirm that a message is terminated.
 const CONFIRM_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Returns the answer for `ending`, if it is a single message. A lost answer costs a redelivery and nothing else: a settled
-/// event is then acknowledged again.
+/// Returns the answer for `ending`, if it is a single message. A lost answer costs a redelivery and nothing else: a
+/// settled event is then acknowledged again.
 pub(crate) fn answer(to: &Subject, ending: Ending) -> Option<OutboundMessage> {
     let payload = match ending {
         Ending::Handled | Ending::Duplicate => Bytes::from_static(b"+ACK"),
@@ -43,8 +43,8 @@ fn nak(delay: Duration) -> Bytes {
     format!("-NAK {{\"delay\":{nanos}}}").into()
 }
 
-/// Ends the deliveries of an event whose dead letter is stored. Confirmed, since a dead-lettered event that comes back is
-/// attempted from the start; the copy of its dead letter would be dropped by its message id.
+/// Ends the deliveries of an event whose dead letter is stored. Confirmed, since a dead-lettered event that comes back
+/// is attempted from the start; the copy of its dead letter would be dropped by its message id.
 pub(crate) async fn terminate(shared: &Shared, to: Subject, reason: &str) {
     let request = shared.client.request(to, format!("+TERM {DEAD_LETTERED_PREFIX}{reason}").into());
     let failed = match tokio::time::timeout(CONFIRM_TIMEOUT, request).await {

@@ -1,4 +1,4 @@
-//! What was delivered to this process, as far as the server's counts are compared with it.
+//! The deliveries to this process, as far as the server's counts are compared with them.
 
 use crate::nats::ack_subject::AckSubject;
 use std::{
@@ -6,12 +6,12 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
-/// Of too many events that wait, the oldest are dropped. The server lets no more be unanswered, unless the options ask for
-/// more in flight.
+/// The bound of the events that wait; the oldest are dropped. The server lets no more be unanswered, unless the options
+/// ask for more in flight.
 const MOST_WAITING: usize = 10_000;
 
-/// Counts the deliveries to this process since the durable was last looked at, and knows which events wait at the server
-/// for another one.
+/// Counts the deliveries to this process since the durable was last looked at, and knows which events wait at the
+/// server for another one.
 #[derive(Debug, Default)]
 pub(crate) struct Arrivals(Mutex<State>);
 
@@ -22,9 +22,9 @@ struct State {
     /// The last sequence of the stream at that time.
     up_to: u64,
     arrived: Arrived,
-    /// What has arrived since a look was begun.
+    /// The arrivals since a look was begun.
     meanwhile: Option<Vec<AckSubject>>,
-    /// What was given back or left to the server, and has not come again.
+    /// The events that were given back or left to the server, and have not been redelivered.
     waiting: BTreeSet<u64>,
 }
 
@@ -79,7 +79,8 @@ impl Arrivals {
         self.state().meanwhile = None;
     }
 
-    /// Ends a look, and counts from the last delivery and the last sequence that it has seen. Nothing waits before `open`.
+    /// Ends a look, and counts from the last delivery and the last sequence that it has seen. Nothing waits before
+    /// `open`.
     pub(crate) fn end_look(&self, last_delivery: u64, last_sequence: u64, open: u64) {
         let mut state = self.state();
         let meanwhile = state.meanwhile.take().unwrap_or_default();

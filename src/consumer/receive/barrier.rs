@@ -10,7 +10,7 @@ pub(crate) struct Barrier {
     order: Order,
     /// The number of the last delivery, where each is to follow the one before.
     last_delivery: Option<u64>,
-    /// How often the barrier was raised.
+    /// The number of times that the barrier was raised.
     raised: u64,
     /// Asks the loop to check whether this process is caught up.
     check: Arc<Notify>,

@@ -138,8 +138,8 @@ impl Dispatcher {
     fn request_more(&mut self, in_flight: usize, now: Instant) {
         let mut room = self.shared.options.max_in_flight.saturating_sub(in_flight);
         if !self.shared.state.is_store_up() {
-            // A claim shows whether the store is back: one message is requested if nothing here can make a claim. What waits
-            // in a lane may wait for that very message.
+            // A claim shows whether the store is back: one message is requested if nothing here can make a claim. What
+            // waits in a lane may wait for that very message.
             room = room.min(usize::from(self.tasks.is_empty() && self.ready.is_empty()));
         }
         let request = self.puller.as_mut().and_then(|puller| puller.request(room, now));
@@ -257,8 +257,8 @@ impl Dispatcher {
         std::mem::replace(&mut self.outgoing, emptied)
     }
 
-    /// Reacts to a re-pinned consumer, be it to this process. The previous one may have answered anything since, so nothing
-    /// in flight here is certain: what has not begun is given back and comes again to the pinned client.
+    /// Reacts to a re-pinned consumer, perhaps to this process. The previous one may have answered anything since, so
+    /// nothing in flight here is certain: what has not begun is given back and comes again to the pinned client.
     fn on_repinned(&mut self) {
         self.barrier.raise(&mut self.lanes);
         self.barrier.forget_last_delivery();

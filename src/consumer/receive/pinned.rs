@@ -1,9 +1,9 @@
-//! Strict order across processes: after a fail-over or a lost delivery, no handler starts until every unanswered message has
-//! been redelivered here.
+//! Strict order across processes: after a fail-over or a lost delivery, no handler starts until every unanswered
+//! message has been redelivered here.
 //!
 //! An event that another process left unanswered comes back after the ack wait, while its successors, never delivered
-//! before, arrive at once. The durable of a strictly ordered consumer allows no more unanswered messages than one process
-//! has room for, so all of them can wait here; then they are sorted and begun.
+//! before, arrive at once. The durable of a strictly ordered consumer allows no more unanswered messages than one
+//! process has room for, so all of them can wait here; then they are sorted and begun.
 
 use crate::{
     consumer::{DurableConsumer, shared::Shared},

@@ -3,11 +3,11 @@
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// How many deliveries are processed before their answers are sent.
+/// The number of deliveries that are processed before their answers are sent.
 pub(crate) const TURN: usize = 64;
 /// A delivery that keeps the worker for longer is not polled in place.
 const QUICK: Duration = Duration::from_micros(200);
-/// How many deliveries get a task of their own after one that was not quick.
+/// The number of deliveries that get a task of their own after one that was not quick.
 const SPAWNED: usize = 256;
 
 /// The budget of the present worker for polling in place.
@@ -17,9 +17,9 @@ pub(crate) struct PollBudget {
     worker: u64,
     /// When the worker began to poll its delivery.
     polling_since: Option<Instant>,
-    /// How many deliveries were polled in place in this turn.
+    /// The number of deliveries polled in place in this turn.
     polled: usize,
-    /// How many deliveries get a task of their own before one is polled in place.
+    /// The number of deliveries that get a task of their own before one is polled in place.
     to_spawn: usize,
 }
 

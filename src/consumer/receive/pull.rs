@@ -1,10 +1,10 @@
 //! Requests for messages, never for more than there is room for.
 //!
-//! The loop of async-nats asks ahead, can lose count of what it asked for, and stalls after a reconnect. Here what is asked
-//! for is counted before it is sent. The next request is made when half of the room is free again, so that the server
-//! has always one to serve; which of two it serves first is its own choice, so only their sum is counted. A
-//! request that ends early says how many messages it lacks. When nothing is heard of any request, they are
-//! dropped and made again.
+//! The loop of async-nats asks ahead, can lose count of what it asked for, and stalls after a reconnect. Here what is
+//! asked for is counted before it is sent. The next request is made when half of the room is free again, so that the
+//! server has always one to serve; which of two it serves first is its own choice, so only their sum is counted. A
+//! request that ends early says how many messages it lacks. When nothing is heard of any request, they are dropped and
+//! made again.
 
 use crate::{
     consumer::{Order, checks::overflow::Silent, receive::pinned::PRIORITY_GROUP, shared::Shared},
@@ -24,7 +24,7 @@ use std::{
 };
 use tokio::time::{Instant, timeout};
 
-/// How long the server keeps a request open at most.
+/// The longest time that the server keeps a request open.
 pub(crate) const EXPIRES: Duration = Duration::from_secs(10);
 /// The number of idle heartbeats that the server sends during an open request.
 const HEARTBEATS: u32 = 5;
@@ -32,7 +32,7 @@ const HEARTBEATS: u32 = 5;
 const SILENCE: Duration = Duration::from_secs(5);
 /// The pause before a request that had no responder is repeated.
 const PAUSE: Duration = Duration::from_millis(250);
-/// How long messages on their way may take to arrive after the subscription is closed.
+/// The time that messages on their way have to arrive after the subscription is closed.
 const DRAIN: Duration = Duration::from_secs(2);
 
 /// The open requests and the subscription that their messages arrive on.
@@ -43,12 +43,12 @@ pub(crate) struct Puller {
     inbox: String,
     arrivals: Subscriber,
     open: Option<Open>,
-    /// How many requests were made; their number is the last token of their reply subject.
+    /// The number of requests made so far; it is the last token of their reply subject.
     requests: u64,
     /// The count of connections when the last request was sent: another one has lost the request.
     connects: u64,
     not_before: Instant,
-    /// How long the server keeps a request open.
+    /// The time that the server keeps a request open.
     expires: Duration,
     pin: Option<Pin>,
     shared: Arc<Shared>,
@@ -66,7 +66,7 @@ struct Pin {
 struct Open {
     /// The number of the first of them.
     first: u64,
-    /// How many messages are to come.
+    /// The number of messages that are to come.
     outstanding: usize,
     last_sent: Instant,
     last_heard: Instant,
@@ -158,8 +158,8 @@ impl Puller {
         Some(OutboundMessage { subject: self.subject.clone(), reply, payload, headers: None })
     }
 
-    /// Drops requests that were lost, so that the next [`request`](Self::request) makes them again. Returns whether the cause is
-    /// unknown.
+    /// Drops requests that were lost, so that the next [`request`](Self::request) makes them again. Returns whether the
+    /// cause is unknown.
     pub(crate) fn drop_lost_requests(&mut self) -> bool {
         let Some(open) = &self.open else { return false };
         let now = Instant::now();
@@ -299,7 +299,7 @@ impl Puller {
     pub(crate) async fn close(mut self) -> Vec<Message> {
         let mut last = Vec::new();
         let drained = async {
-            // It has to wait for room in the client's command channel, which nobody empties while disconnected.
+            // It has to wait for room in the client's command channel, which is not emptied while disconnected.
             if let Err(error) = self.arrivals.drain().await {
                 tracing::warn!(%error, "subscription could not be drained");
                 return;
@@ -319,8 +319,8 @@ impl Puller {
     }
 }
 
-/// Returns whether this is a message of the stream. It has a subject for its ack, and may have a status line all the same: its
-/// publisher wrote it, and servers before 2.12 store it as it is.
+/// Returns whether this is a message of the stream. It has a subject for its ack, and may have a status line all the
+/// same: its publisher wrote it, and servers before 2.12 store it as it is.
 fn is_event(message: &Message) -> bool {
     message.reply.as_ref().is_some_and(|reply| of_ack(reply).is_some())
 }

@@ -1,4 +1,5 @@
-//! The worker: a task that takes deliveries from the dispatcher and polls them in place, for as long as they end at once.
+//! The worker: a task that takes deliveries from the dispatcher and polls them in place, for as long as they end at
+//! once.
 //!
 //! A task for each delivery costs more than a quick handler does. Handlers that wait get one, and so do those that keep
 //! the thread; one that blocks it delays others only briefly, since another worker replaces the stalled one.

@@ -32,8 +32,8 @@ pub(super) async fn create(
     context: &jetstream::Context,
     options: &KvStoreOptions,
 ) -> Result<Found, StoreError> {
-    // The same as `create_key_value` makes, except for the first revision: revisions are fences, and must not start over when
-    // the bucket is recreated.
+    // The same as `create_key_value` makes, except for the first revision: revisions are fences, and must not start
+    // over when the bucket is recreated.
     let config = stream::Config {
         name: stream_of(&options.bucket),
         subjects: vec![format!("$KV.{}.>", options.bucket)],
@@ -169,8 +169,8 @@ impl Bucket {
 
     /// Runs an operation within its time limit.
     ///
-    /// It is not begun without a connection: a write would wait in the client's queue and take the slot after its caller has
-    /// given up.
+    /// It is not begun without a connection: a write would wait in the client's queue and take the slot after its
+    /// caller has given up.
     pub(super) async fn in_time<T>(
         &self,
         operation: impl Future<Output = Result<T, StoreError>>,

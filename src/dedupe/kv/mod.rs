@@ -19,14 +19,14 @@ use std::time::Duration;
 
 /// A store in a JetStream key-value bucket, shared by all processes of a consumer.
 ///
-/// Every slot is one key; every change is a compare-and-set on its revision, which is also the fence. No claim is granted by a
-/// read alone. The age of a revision decides on lease expiry: the server's timestamp against the server's time, which is
-/// requested when the bucket is opened and, as needed, every half minute. The clock of this machine may be wrong. The clocks
-/// of the servers of a cluster may differ by the skew margin, which is added to each lease, without an overlap. The bucket's
-/// maximum age is the retention.
+/// Every slot is one key; every change is a compare-and-set on its revision, which is also the fence. No claim is
+/// granted by a read alone. The age of a revision decides on lease expiry: the server's timestamp against the server's
+/// time, which is requested when the bucket is opened and, as needed, every half minute. The clock of this machine may
+/// be wrong. The clocks of the servers of a cluster may differ by the skew margin, which is added to each lease,
+/// without an overlap. The bucket's maximum age is the retention.
 ///
-/// Revisions begin at the time when the bucket is created, so that none is reused after it was deleted. In a bucket created
-/// by other means they begin at its own first sequence.
+/// Revisions begin at the time when the bucket is created, so that none is reused after it was deleted. In a bucket
+/// created by other means they begin at its own first sequence.
 ///
 /// ```no_run
 /// use std::sync::Arc;
@@ -77,9 +77,9 @@ impl KvStore {
     ///
     /// # Errors
     ///
-    /// [`Mismatch`](StoreErrorKind::Mismatch) when the bucket could lose settled slots, for example by discarding old keys
-    /// when it is full, or cannot be written or read as a store; [`Unavailable`](StoreErrorKind::Unavailable) when it does
-    /// not exist or the broker does not answer.
+    /// [`Mismatch`](StoreErrorKind::Mismatch) when the bucket could lose settled slots, for example by discarding old
+    /// keys when it is full, or cannot be written or read as a store; [`Unavailable`](StoreErrorKind::Unavailable) when
+    /// it does not exist or the broker does not answer.
     ///
     /// # Cancel safety
     ///
@@ -136,7 +136,8 @@ impl KvStore {
         Ok(Claim::Held { retry_in: AFTER_RACES })
     }
 
-    /// Replaces the grant of `fence`. If it was replaced by the same record before, the call is a repetition and succeeds.
+    /// Replaces the grant of `fence`. If it was replaced by the same record before, the call is a repetition and
+    /// succeeds.
     async fn replace(&self, slot: &Slot, fence: Fence, record: Record) -> Result<(), StoreError> {
         let key = key(slot);
         match self.bucket.write(&key, &record, fence.get()).await {

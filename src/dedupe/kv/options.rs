@@ -21,8 +21,8 @@ pub struct KvStoreOptions {
 }
 
 impl Default for KvStoreOptions {
-    /// Returns options for the bucket `STRATT_DEDUPE` with a retention of 30 days and one replica, in a file and without a size
-    /// limit; with a skew margin of 2 s and an operation timeout of 2 s.
+    /// Returns options for the bucket `STRATT_DEDUPE` with a retention of 30 days and one replica, in a file and
+    /// without a size limit; with a skew margin of 2 s and an operation timeout of 2 s.
     fn default() -> Self {
         Self {
             bucket: BucketName::default(),
@@ -72,8 +72,9 @@ impl KvStoreOptions {
         self
     }
 
-    /// Sets the tolerated clock difference between the servers of a cluster. Each lease lasts that much longer, so that leases
-    /// do not overlap. If the clock of this process differs from the server's by more, that is logged and has no other effect.
+    /// Sets the tolerated clock difference between the servers of a cluster. Each lease lasts that much longer, so that
+    /// leases do not overlap. If the clock of this process differs from the server's by more, that is logged and has no
+    /// other effect.
     #[must_use]
     pub fn with_skew_margin(mut self, margin: Duration) -> Self {
         self.skew_margin = margin;

@@ -7,8 +7,8 @@ use std::{
 use time::OffsetDateTime;
 use tokio::time::Instant;
 
-/// Interval of the measurement, in which clocks drift apart by less than a millisecond. It is repeated since the broker's clock
-/// may be set, or another server with its own clock may become the leader.
+/// Interval of the measurement, in which clocks drift apart by less than a millisecond. It is repeated since the
+/// broker's clock may be set, or another server with its own clock may become the leader.
 const MEASURE_EVERY: Duration = Duration::from_secs(30);
 
 /// The time of the broker: the last measurement plus the time since then.
@@ -45,8 +45,8 @@ impl ServerTime {
         time
     }
 
-    /// Records the time from an answer of the broker. It is slightly outdated on arrival, so the time is never overestimated, and
-    /// no lease expires early.
+    /// Records the time from an answer of the broker. It is slightly outdated on arrival, so the time is never
+    /// overestimated, and no lease expires early.
     pub(super) fn measured(&self, reported: OffsetDateTime, asked: Asked) {
         let mut state = self.lock();
         let now = Instant::now();

@@ -12,7 +12,8 @@ use tokio::time::Instant;
 /// The shortest interval between disconnects: a new connection may lead to the same server for a while.
 const EVERY: Duration = Duration::from_millis(500);
 
-/// A guard that disconnects from a server that rejects writes: a demoted primary, or a primary that has lost its replicas.
+/// A guard that disconnects from a server that rejects writes: a demoted primary, or a primary that has lost its
+/// replicas.
 ///
 /// A fail-over behind one address moves only new connections. Existing ones would stay with the old primary forever.
 #[derive(Debug, Default)]

@@ -23,17 +23,18 @@ const MAX_ROUNDS: NonZeroUsize = NonZeroUsize::new(2).unwrap();
 
 /// A store in Redis, version 6 or later, or Valkey; shared by all processes of a consumer.
 ///
-/// Every slot is one key, which lives for the retention after its last change. A script carries out the operations, so each
-/// is atomic and uses the server's clock; the clocks of consumers do not matter. A lone operation is one round trip; under
-/// load one round trip carries many.
+/// Every slot is one key, which lives for the retention after its last change. A script carries out the operations, so
+/// each is atomic and uses the server's clock; the clocks of consumers do not matter. A lone operation is one round
+/// trip; under load one round trip carries many.
 ///
-/// The fence of a claim is greater than all fences granted before, and than the server's time in microseconds. It is never
-/// used twice, even if the slot has expired or the server has lost its data, unless the server's clock is also set back.
+/// The fence of a claim is greater than all fences granted before, and than the server's time in microseconds. It is
+/// never used twice, even if the slot has expired or the server has lost its data, unless the server's clock is also
+/// set back.
 ///
-/// The host owns the connection, with its TLS and credentials. It is a [`ConnectionManager`], since that reconnects after an
-/// outage; a plain multiplexed connection would end with the server. When a server takes no more writes, such as a primary
-/// that was demoted, the store closes the connection, and the next one reaches the new primary if the address leads there.
-/// [`docs::dedupe`](crate::docs::dedupe) describes the settings of Redis and the data it can lose.
+/// The host owns the connection, with its TLS and credentials. It is a [`ConnectionManager`], since that reconnects
+/// after an outage; a plain multiplexed connection would end with the server. When a server takes no more writes, such
+/// as a primary that was demoted, the store closes the connection, and the next one reaches the new primary if the
+/// address leads there. [`docs::dedupe`](crate::docs::dedupe) describes the settings of Redis and the data it can lose.
 ///
 /// ```no_run
 /// use std::sync::Arc;
@@ -57,10 +58,11 @@ impl RedisStore {
     /// # Errors
     ///
     /// [`Invalid`](StoreErrorKind::Invalid) when the retention is not within 1 ms to 100 years;
-    /// [`Mismatch`](StoreErrorKind::Mismatch) when the server could lose settled slots, since it evicts keys when its memory
-    /// is full or keeps no append-only file (see [`with_loss_on_restart`](RedisStoreOptions::with_loss_on_restart)), or when
-    /// it is a replica or a node of a cluster; [`Unavailable`](StoreErrorKind::Unavailable) when it does not answer within
-    /// the operation timeout. A server that does not report its settings is accepted with a `tracing` warning.
+    /// [`Mismatch`](StoreErrorKind::Mismatch) when the server could lose settled slots, since it evicts keys when its
+    /// memory is full or keeps no append-only file (see
+    /// [`with_loss_on_restart`](RedisStoreOptions::with_loss_on_restart)), or when it is a replica or a node of a
+    /// cluster; [`Unavailable`](StoreErrorKind::Unavailable) when it does not answer within the operation timeout. A
+    /// server that does not report its settings is accepted with a `tracing` warning.
     ///
     /// # Cancel safety
     ///

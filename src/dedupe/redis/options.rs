@@ -13,8 +13,8 @@ pub struct RedisStoreOptions {
 }
 
 impl Default for RedisStoreOptions {
-    /// Returns options with the prefix `stratt:dedupe`, a retention of 30 days and an operation timeout of 2 s, which require
-    /// an append-only file.
+    /// Returns options with the prefix `stratt:dedupe`, a retention of 30 days and an operation timeout of 2 s, which
+    /// require an append-only file.
     fn default() -> Self {
         Self {
             prefix: KeyPrefix::default(),
@@ -38,8 +38,8 @@ impl RedisStoreOptions {
         self
     }
 
-    /// Sets how long a settled slot is remembered, from 1 ms to 100 years. A held or free slot is kept as long after its last
-    /// change, or as long as its lease.
+    /// Sets how long a settled slot is remembered, from 1 ms to 100 years. A held or free slot is kept as long after
+    /// its last change, or as long as its lease.
     #[must_use]
     pub fn with_retention(mut self, retention: Duration) -> Self {
         self.retention = retention;
@@ -53,8 +53,9 @@ impl RedisStoreOptions {
         self
     }
 
-    /// Sets whether a server without an append-only file is accepted. When such a server restarts, it has forgotten what was
-    /// settled since its last snapshot, or everything, and those events are handled again if they are redelivered.
+    /// Sets whether a server without an append-only file is accepted. When such a server restarts, it has forgotten
+    /// what was settled since its last snapshot, or everything, and those events are handled again if they are
+    /// redelivered.
     #[must_use]
     pub fn with_loss_on_restart(mut self, allows_loss: bool) -> Self {
         self.allows_loss = allows_loss;

@@ -59,8 +59,8 @@ impl Op {
     }
 }
 
-/// Returns the lease in milliseconds, rounded up, since it must not be cut short, and at most 30 years, which the script can
-/// express.
+/// Returns the lease in milliseconds, rounded up, since it must not be cut short, and at most 30 years, which the
+/// script can express.
 fn lease_ms(lease: Duration) -> u64 {
     const LONGEST: u64 = 30 * 365 * 24 * 60 * 60 * 1000;
     u64::try_from(lease.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX).min(LONGEST)

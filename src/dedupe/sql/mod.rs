@@ -37,7 +37,8 @@ const VERSION: i64 = 2;
 /// The owner of the table, in errors.
 const OWNER: &str = "a dedupe store";
 
-/// Returns the retention of slots that version 1 wrote without one: that of the store that migrates, at least the default.
+/// Returns the retention of slots that version 1 wrote without one: that of the store that migrates, at least the
+/// default.
 fn of_version_1(retention: Duration) -> Duration {
     retention.max(SqlStoreOptions::DEFAULT_RETENTION)
 }

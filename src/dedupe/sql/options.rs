@@ -14,8 +14,8 @@ pub struct SqlStoreOptions {
 }
 
 impl Default for SqlStoreOptions {
-    /// Returns options with the table `stratt_dedupe`, a retention of 30 days, an operation timeout of 3 s, and prepared
-    /// statements.
+    /// Returns options with the table `stratt_dedupe`, a retention of 30 days, an operation timeout of 3 s, and
+    /// prepared statements.
     fn default() -> Self {
         Self {
             table: None,
@@ -37,9 +37,9 @@ impl SqlStoreOptions {
         self
     }
 
-    /// Sets how long a settled slot is remembered, and how long the attempts of an unsettled one are counted. A century is
-    /// the longest that a table can express; longer times have the same meaning. The retention is recorded with each slot
-    /// that is claimed, and does not apply to slots of other stores on the same table.
+    /// Sets how long a settled slot is remembered, and how long the attempts of an unsettled one are counted. A century
+    /// is the longest that a table can express; longer times have the same meaning. The retention is recorded with each
+    /// slot that is claimed, and does not apply to slots of other stores on the same table.
     #[must_use]
     pub fn with_retention(mut self, retention: Duration) -> Self {
         self.retention = retention;

@@ -24,8 +24,8 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 
 /// A store in a table of SQLite 3.38 or newer, over a pool that the host owns: for consumers of one machine.
 ///
-/// Concurrent calls are combined into few statements, each a transaction of its own. The database's clock decides when a
-/// lease expires, to the millisecond, and the database supplies the fences.
+/// Concurrent calls are combined into few statements, each a transaction of its own. The database's clock decides when
+/// a lease expires, to the millisecond, and the database supplies the fences.
 ///
 /// The settings of the file are the host's choice. Recommended are WAL, so that readers and the writer do not wait for
 /// each other, and a busy timeout (`sqlx` sets 5 s), since other connections and processes write as well. With
@@ -218,8 +218,8 @@ impl Slots {
     }
 }
 
-/// Returns the lease in milliseconds, the resolution of the clock. The millisecond in which it begins does not count, since
-/// it may end in a moment.
+/// Returns the lease in milliseconds, the resolution of the clock. The millisecond in which it begins does not count,
+/// since it may end in a moment.
 fn lease_millis(lease: Duration) -> i64 {
     micros(lease) / 1000 + 2
 }

@@ -12,11 +12,11 @@ use futures::{FutureExt, future::BoxFuture};
 use sqlx::{Database, Transaction};
 use std::{fmt, sync::Arc, time::Duration};
 
-/// A store in a table of the host's database, over a pool that the host owns: [`PostgresStore`](super::PostgresStore) or
-/// [`SqliteStore`](super::SqliteStore).
+/// A store in a table of the host's database, over a pool that the host owns: [`PostgresStore`](super::PostgresStore)
+/// or [`SqliteStore`](super::SqliteStore).
 ///
-/// Calls of many tasks are combined into few statements. The database's clock decides when a lease expires, and a counter
-/// of the database supplies the fences. Clones share the pool and combine their calls.
+/// Calls of many tasks are combined into few statements. The database's clock decides when a lease expires, and a
+/// counter of the database supplies the fences. Clones share the pool and combine their calls.
 pub struct SqlStore<D: Database> {
     engine: Arc<Engine<D>>,
 }
@@ -27,18 +27,19 @@ impl<D: Database> SqlStore<D> {
     }
 
     /// Creates whatever is missing of the table, its index and, in PostgreSQL, its sequence, and upgrades a table of an
-    /// [older version](crate::docs::dedupe#another-version), keeping its slots. Several processes may call it concurrently.
+    /// [older version](crate::docs::dedupe#another-version), keeping its slots. Several processes may call it
+    /// concurrently.
     ///
-    /// In PostgreSQL, nothing is changed where nothing is missing, and no privilege to create is needed: an operator may
-    /// have migrated before. The consumer then needs `SELECT`, `INSERT`, `UPDATE` and `DELETE` on the table and `USAGE` on
-    /// the sequence. In SQLite, the version is recorded in a table `{table}_schema`.
+    /// In PostgreSQL, nothing is changed where nothing is missing, and no privilege to create is needed: an operator
+    /// may have migrated before. The consumer then needs `SELECT`, `INSERT`, `UPDATE` and `DELETE` on the table and
+    /// `USAGE` on the sequence. In SQLite, the version is recorded in a table `{table}_schema`.
     ///
     /// # Errors
     ///
-    /// [`Unavailable`](crate::dedupe::StoreErrorKind::Unavailable) when the database does not answer, is busy for too long
-    /// or rejects the change, or, in PostgreSQL, when a transaction blocks the upgrade of an older table for more than 3 s;
-    /// [`Mismatch`](crate::dedupe::StoreErrorKind::Mismatch) when the table was created by a newer program, or when its
-    /// name belongs to something else, such as an outbox: then nothing is touched.
+    /// [`Unavailable`](crate::dedupe::StoreErrorKind::Unavailable) when the database does not answer, is busy for too
+    /// long or rejects the change, or, in PostgreSQL, when a transaction blocks the upgrade of an older table for more
+    /// than 3 s; [`Mismatch`](crate::dedupe::StoreErrorKind::Mismatch) when the table was created by a newer program,
+    /// or when its name belongs to something else, such as an outbox: then nothing is touched.
     ///
     /// # Cancel safety
     ///
@@ -47,12 +48,13 @@ impl<D: Database> SqlStore<D> {
         self.engine.table.migrate().await.map_err(not_migrated)
     }
 
-    /// Settles the slot of `grant`, usually a `&Delivery`, within the host's transaction: the effect of the handler and the
-    /// mark that it was handled commit together, or not at all. When the consumer settles afterwards, it finds this done.
+    /// Settles the slot of `grant`, usually a `&Delivery`, within the host's transaction: the effect of the handler and
+    /// the mark that it was handled commit together, or not at all. When the consumer settles afterwards, it finds this
+    /// done.
     ///
-    /// On error, nothing may be committed: return the error from the handler, and the transaction rolls back. In SQLite,
-    /// begin the transaction as a writer, with `pool.begin_with("BEGIN IMMEDIATE")`: SQLite does not let a reader become
-    /// a writer once another connection has written.
+    /// On error, nothing may be committed: return the error from the handler, and the transaction rolls back. In
+    /// SQLite, begin the transaction as a writer, with `pool.begin_with("BEGIN IMMEDIATE")`: SQLite does not let a
+    /// reader become a writer once another connection has written.
     ///
     /// ```no_run
     /// # #[cfg(feature = "postgres")]
@@ -95,10 +97,11 @@ impl<D: Database> SqlStore<D> {
         written.into_iter().try_for_each(Written::into_result)
     }
 
-    /// Removes slots that have outlived the retention of the store that claimed them, oldest first and at most 1,000, and
-    /// returns how many.
+    /// Removes slots that have outlived the retention of the store that claimed them, oldest first and at most 1,000,
+    /// and returns how many.
     ///
-    /// Claims do this automatically, once a minute and more often while there is more to remove, so calling it is optional.
+    /// Claims do this automatically, once a minute and more often while there is more to remove, so calling it is
+    /// optional.
     ///
     /// # Errors
     ///

@@ -51,8 +51,8 @@ impl Statements {
 pub(super) const PARTS: [Part; 5] =
     [EVENTS, RELAY, Part::index("_unsent"), Part::index("_pending"), Part::index("_sent")];
 
-/// Creates the tables. An index is always in the schema of its table. Ids begin at the current time, so that none is reused
-/// after the table was dropped: a relay still running would mistake a new row for one that it has published.
+/// Creates the tables. An index is always in the schema of its table. Ids begin at the current time, so that none is
+/// reused after the table was dropped: a relay still running would mistake a new row for one that it has published.
 const CREATE: &str = "
 CREATE TABLE IF NOT EXISTS {table} (
     id bigint GENERATED ALWAYS AS IDENTITY (START WITH {start}) PRIMARY KEY,
@@ -103,9 +103,9 @@ ON CONFLICT (is_one) DO UPDATE SET holder = excluded.holder, until = excluded.un
 WHERE lead.holder = excluded.holder OR lead.until <= clock_timestamp()
 RETURNING true";
 
-/// Reads the oldest pending rows: $1 the most rows, $2 ids already held, $3 blocked units, $4 the most rows of one unit, $5 the
-/// most bytes. All pending rows are considered, not only those beyond some id: transactions do not commit in the order of
-/// their ids.
+/// Reads the oldest pending rows: $1 the most rows, $2 ids already held, $3 blocked units, $4 the most rows of one
+/// unit, $5 the most bytes. All pending rows are considered, not only those beyond some id: transactions do not commit
+/// in the order of their ids.
 const PENDING: &str = "
 SELECT id, uri, subject, message_id, payload, traceparent, tracestate FROM (
     SELECT *, sum(octet_length(payload)) OVER (ORDER BY id) - octet_length(payload) AS bytes_before FROM (
@@ -129,8 +129,8 @@ const STEP_DOWN: &str = "
 WITH left_behind AS (DELETE FROM {table}_relay WHERE holder = $1 RETURNING is_one)
 SELECT pg_notify('{bare}_wake', 'lead') FROM left_behind";
 
-/// Counts pending and quarantined rows. The states are stated in addition to the condition of the index: for a table that was
-/// never analyzed, the planner assumes that nearly all rows are unsent and would read all of it.
+/// Counts pending and quarantined rows. The states are stated in addition to the condition of the index: for a table
+/// that was never analyzed, the planner assumes that nearly all rows are unsent and would read all of it.
 const STATUS: &str = "
 SELECT count(*) FILTER (WHERE state = 0), count(*) FILTER (WHERE state = 2),
     (extract(epoch FROM clock_timestamp() - min(since) FILTER (WHERE state = 0)) * 1000000)::bigint

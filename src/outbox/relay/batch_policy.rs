@@ -1,7 +1,7 @@
 //! The choice between batches and single publishes, by measurement, since a server does not report how often it syncs.
 //!
-//! If the server syncs each write, a batch of many events costs little more than one event. Otherwise single publishes in
-//! flight are faster, since a batch is always synced.
+//! If the server syncs each write, a batch of many events costs little more than one event. Otherwise single publishes
+//! in flight are faster, since a batch is always synced.
 
 use std::time::Duration;
 use tokio::time::Instant;
@@ -33,7 +33,8 @@ impl BatchPolicy {
         rows >= WORTH_A_BATCH && self.prefers_batches()
     }
 
-    /// Records that one row took `time` with so many in flight: by Little's law, each of them took its share of the time.
+    /// Records that one row took `time` with so many in flight: by Little's law, each of them took its share of the
+    /// time.
     pub(super) fn measured(&mut self, time: Duration, in_flight: usize) {
         let of_each = u32::try_from(in_flight).map_or(Duration::ZERO, |in_flight| time / in_flight.max(1));
         if in_flight >= MANY && of_each > SLOW {

@@ -72,8 +72,8 @@ impl Lanes {
         self.held.iter().copied().collect()
     }
 
-    /// Begins a look, and returns the units whose rows are not wanted: those with enough rows, those backing off, and those
-    /// that must wait until fewer units are being retried.
+    /// Begins a look, and returns the units whose rows are not wanted: those with enough rows, those backing off, and
+    /// those that must wait until fewer units are being retried.
     pub(super) fn blocked(&mut self) -> Vec<String> {
         self.given_back.clear();
         let (now, units) = (Instant::now(), &self.units);
@@ -115,7 +115,8 @@ impl Lanes {
         }
     }
 
-    /// Returns the next row to publish. Its unit is busy until the row is [`done`](Self::done) or [`failed`](Self::failed).
+    /// Returns the next row to publish. Its unit is busy until the row is [`done`](Self::done) or
+    /// [`failed`](Self::failed).
     pub(super) fn next(&mut self) -> Option<Row> {
         loop {
             let lane = self.units.get_mut(&self.ready.pop_front()?);

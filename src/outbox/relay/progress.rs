@@ -8,7 +8,8 @@ use std::sync::{
 
 /// A handle to the counts of a relay, for metrics. Clones share the relay; after its end they return the totals.
 ///
-/// The number of events that are committed and not yet published is in the [`OutboxStatus`](crate::outbox::OutboxStatus).
+/// The number of events that are committed and not yet published is in the
+/// [`OutboxStatus`](crate::outbox::OutboxStatus).
 #[derive(Debug, Clone, Default)]
 pub struct RelayProgress(Arc<Counts>);
 
@@ -32,7 +33,8 @@ impl RelayProgress {
         }
     }
 
-    /// Returns how many events the relay has read from the table and not yet marked there. Zero while another relay leads.
+    /// Returns how many events the relay has read from the table and not yet marked there. Zero while another relay
+    /// leads.
     #[must_use]
     pub fn backlog(&self) -> usize {
         self.0.backlog.load(Relaxed)

@@ -41,10 +41,12 @@ impl PublishGroup {
         Self { published: vec![(row, published)], mode: Mode::Single { time: begun.elapsed(), in_flight } }
     }
 
-    /// Publishes rows in one batch. If the batch is rejected, which says little about most of its rows, publishes each by itself.
+    /// Publishes rows in one batch. If the batch is rejected, which says little about most of its rows, publishes each
+    /// by itself.
     pub(super) async fn batch(publisher: Publisher, rows: Vec<(Row, EncodedEvent)>, until: Instant) -> Self {
         let events: Vec<_> = rows.iter().map(|(_, event)| event.clone()).collect();
-        // A row that fails is retried with all others until half of the time; the rest is needed to publish them one by one.
+        // A row that fails is retried with all others until half of the time; the rest is needed to publish them one by
+        // one.
         let now = Instant::now();
         let half = now + until.saturating_duration_since(now) / 2;
         match publisher.publish_batch_until(&events, half).await {

@@ -156,7 +156,8 @@ impl Running {
             self.give_up();
             return;
         };
-        // A message sent while disconnected would stay in the client's buffer and go out after this relay gave up on it.
+        // A message sent while disconnected would stay in the client's buffer and go out after this relay gave up on
+        // it.
         if self.relay.client.connection_state() != State::Connected {
             return;
         }
@@ -218,7 +219,8 @@ impl Running {
         self.lanes.done(row);
     }
 
-    /// Starts database requests, one of each kind at a time: rows acknowledged during a mark are marked together after it.
+    /// Starts database requests, one of each kind at a time: rows acknowledged during a mark are marked together after
+    /// it.
     fn start_jobs(&mut self) {
         let now = Instant::now();
         if now < self.asks_after {

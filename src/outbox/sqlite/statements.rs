@@ -42,8 +42,8 @@ impl Statements {
 /// The parts created by [`CREATE`].
 pub(super) const PARTS: [Part; 4] = [EVENTS, RELAY, Part::index("_unsent"), Part::index("_sent")];
 
-/// Creates the tables. The schema in the name of an index also applies to its table. Ids begin at the current time, so that
-/// none is reused after the table was dropped.
+/// Creates the tables. The schema in the name of an index also applies to its table. Ids begin at the current time, so
+/// that none is reused after the table was dropped.
 const CREATE: &str = "
 CREATE TABLE IF NOT EXISTS {table} (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -88,10 +88,10 @@ ON CONFLICT (is_one) DO UPDATE SET holder = excluded.holder, until = excluded.un
 WHERE lead.holder = excluded.holder OR lead.until <= {now}
 RETURNING is_one";
 
-/// Reads the oldest pending rows: ?1 the most rows, ?2 ids already held, ?3 blocked units, ?4 the most rows of one unit, ?5 the
-/// most bytes. Rows excluded by a limit are newer than all included rows of their unit, so each unit keeps its order. SQLite
-/// does not infer the condition of the index, `state <> 1`, from `state = 0`, so both are stated. Here and below the index is
-/// named, since the planner's choice depends on whether and when `ANALYZE` was run.
+/// Reads the oldest pending rows: ?1 the most rows, ?2 ids already held, ?3 blocked units, ?4 the most rows of one
+/// unit, ?5 the most bytes. Rows excluded by a limit are newer than all included rows of their unit, so each unit keeps
+/// its order. SQLite does not infer the condition of the index, `state <> 1`, from `state = 0`, so both are stated.
+/// Here and below the index is named, since the planner's choice depends on whether and when `ANALYZE` was run.
 const PENDING: &str = "
 SELECT id, uri, subject, message_id, payload, traceparent, tracestate FROM (
     SELECT *, sum(length(payload)) OVER (ORDER BY id) - length(payload) AS bytes_before FROM (

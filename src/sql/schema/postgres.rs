@@ -1,4 +1,5 @@
-//! Migration in PostgreSQL. The version is in the comment on the table, which can be read without privileges on the table.
+//! Migration in PostgreSQL. The version is in the comment on the table, which can be read without privileges on the
+//! table.
 
 use crate::sql::{
     error,
@@ -9,12 +10,12 @@ use sqlx::{AssertSqlSafe, PgPool, postgres::PgConnection};
 
 /// The beginning of the comment, before the version.
 const MARK: &str = "stratt-event-bridge schema ";
-/// Limit of the wait for the lock. A change of the table waits for running transactions, and later ones queue behind it: a
-/// backup, which may take hours, must not block them all.
+/// Limit of the wait for the lock. A change of the table waits for running transactions, and later ones queue behind
+/// it: a backup, which may take hours, must not block them all.
 const GIVE_UP_AFTER: &str = "SET LOCAL lock_timeout = '3s';";
 
-/// Finds objects by name: $1 the table, $2 the names, $3 the schema if there is one. Parts are in the schema of the table,
-/// or where the table would be created.
+/// Finds objects by name: $1 the table, $2 the names, $3 the schema if there is one. Parts are in the schema of the
+/// table, or where the table would be created.
 const LOOK: &str = "
 SELECT class.relname::text, class.relkind::text, index.indrelid = to_regclass($1),
     ARRAY(SELECT attname::text FROM pg_attribute WHERE attrelid = class.oid AND attnum > 0 AND NOT attisdropped)

@@ -22,7 +22,7 @@ pub struct User {
     pub refusals: Refusals,
 }
 
-/// What the server refused on one connection, in order.
+/// The refusals of the server on one connection, in order.
 #[derive(Clone, Default)]
 pub struct Refusals {
     heard: Arc<Mutex<Vec<String>>>,

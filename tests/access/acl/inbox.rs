@@ -1,4 +1,4 @@
-//! Why every user has an inbox of its own.
+//! The reason why every user has an inbox of its own.
 
 use super::guarded::{Guarded, connect};
 use futures::StreamExt;

@@ -1,4 +1,5 @@
-//! Who may do what: each action is refused by the server to every role but those named, and done for these.
+//! The actions of each role: the server refuses each of them to every role but those named, and carries it out for
+//! these.
 
 use super::{
     guarded::{Guarded, User, with_strict_order},
@@ -17,7 +18,7 @@ const NOBODY: &[&str] = &[];
 const ROLES: [&str; 9] =
     ["publisher", "verifier", "ordered", "audit", "finder", "plain", "reader", "operator", "provisioner"];
 
-/// What is done, by a request to a subject with a body, and by whom it may be done.
+/// An action: a request to a subject with a body, and the roles that may make it.
 #[rustfmt::skip]
 const REQUESTS: &[(&str, &str, &str, &[&str])] = &[
     ("publish an event", "strat.dev.unit.published", "{}", &["publisher", "verifier", "operator"]),
@@ -73,7 +74,7 @@ const REQUESTS: &[(&str, &str, &str, &[&str])] = &[
     ("create a stream of its own", "$JS.API.STREAM.CREATE.MINE", r#"{"name":"MINE","subjects":["mine.>"],"storage":"file"}"#, NOBODY),
 ];
 
-/// What nobody but the administrator may subscribe to.
+/// Subjects that only the administrator may subscribe to.
 const SUBSCRIPTIONS: &[&str] = &[
     "strat.>",
     "choco.strat.>",
@@ -122,7 +123,7 @@ fn pinned() -> pull::Config {
     }
 }
 
-/// What the server says last of what was sent before it.
+/// Returns the server's last word on what was sent before it.
 async fn refused_so_far(user: &User) -> Vec<String> {
     user.bridge.client().publish("fence", "".into()).await.unwrap();
     timeout(Duration::from_secs(20), user.refusals.until("\"fence\"")).await.expect("the fence is refused")
@@ -168,7 +169,7 @@ async fn the_server_refuses_what_a_role_may_not_do() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-/// Whether the server did what it was asked.
+/// Returns whether the server did what it was asked.
 async fn done(client: &async_nats::Client, subject: &str, body: &str) -> Result<(), String> {
     // Not by a request: what is pulled comes with the subject of the event.
     let inbox = client.new_inbox();

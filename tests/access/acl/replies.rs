@@ -1,4 +1,5 @@
-//! What a user can make the server do in its place: by acks of another form, and by where answers are to go.
+//! The ways in which a user can make the server act in its place: by acks of another form, and by where answers are to
+//! go.
 
 use super::{
     guarded::{Guarded, User, server},
@@ -75,7 +76,8 @@ async fn an_answer_sent_elsewhere_acknowledges_nothing() {
         stream.consumer_info("reader").await.unwrap().num_ack_pending
     };
     eventually("delivered", reader, |pending| *pending == 2).await;
-    // Refused by the stream, since it says where it was sourced. What was not sourced is stored, as a copy of the event.
+    // Refused by the stream, since it says where it was sourced. What was not sourced is stored, as a copy of the
+    // event.
     let next = "$JS.API.CONSUMER.MSG.NEXT.STRATT_EVENTS.audit";
     let admin = guarded.admin.client();
     admin.publish_with_reply(next, "strat.dev.unit.published", "".into()).await.unwrap();

@@ -1,4 +1,4 @@
-//! What others wrote, or deleted.
+//! Slots that others wrote, or deleted.
 
 use super::*;
 

@@ -185,7 +185,7 @@ fn slot_again(slot: &Slot) -> Slot {
     Slot::new(slot.consumer().clone(), slot.key())
 }
 
-/// How often a script was called, by the server's own count.
+/// Returns how often a script was called, by the server's own count.
 fn evals(stats: &str) -> u64 {
     let calls = stats.lines().filter_map(|line| line.strip_prefix("cmdstat_eval")?.split_once("calls="));
     calls.map(|(_, rest)| rest.split(',').next().unwrap().parse::<u64>().unwrap()).sum()

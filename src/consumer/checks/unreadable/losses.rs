@@ -1,13 +1,13 @@
-//! How often the connection was lost.
+//! The recent losses of the connection.
 
 use std::{collections::VecDeque, time::Duration};
 use tokio::time::Instant;
 
-/// An event that cuts the connection comes again after an ack wait, and goes to another process in between, if there are
-/// some.
+/// An event that cuts the connection comes again after an ack wait, and goes to another process in between, if there
+/// are some.
 const ACK_WAITS: u32 = 10;
 const SHORTEST_MEMORY: Duration = Duration::from_secs(60);
-/// What is counted at most.
+/// The largest count.
 const MOST: usize = 1000;
 
 /// The losses of the connection of late, by how often it was made.
@@ -24,7 +24,8 @@ impl Losses {
         Self { connects, of_late: VecDeque::new(), remembered_for }
     }
 
-    /// Whether the connection was lost since this was last asked, and not for the first time of late. Once may be chance.
+    /// Returns whether the connection was lost since the last call, and not for the first time recently. Once may be
+    /// chance.
     pub(super) fn come_again(&mut self, connects: u64, now: Instant) -> bool {
         let new = connects.saturating_sub(self.connects);
         self.connects = connects;

@@ -1,4 +1,4 @@
-//! What may happen next: steps of the workers, answers that are lost, deaths, and time that goes by.
+//! The steps that may come next: of the workers, lost answers, deaths, and time that passes.
 
 use crate::{
     consumer::delivery::{
@@ -26,7 +26,7 @@ pub(super) struct Action {
 pub(super) struct Rules {
     pub(super) policy: Policy,
     pub(super) protocol: Protocol,
-    /// How often something may go wrong on the way to a state: crashes, leases that end, and calls that fail.
+    /// The number of faults on the way to a state: crashes, leases that expire, and calls that fail.
     pub(super) most_faults: u8,
 }
 
@@ -292,7 +292,7 @@ impl Successors<'_> {
     }
 }
 
-/// Answers are not fenced: whoever sends one, it counts.
+/// Answers are not fenced: each one counts, no matter which worker sends it.
 fn answered(message: Message, ending: Ending) -> Message {
     match (message, ending) {
         (Message::Acked | Message::Termed, _) | (_, Ending::Abandoned) => message,

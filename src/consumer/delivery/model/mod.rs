@@ -1,9 +1,10 @@
 //! The decisions, proven against everything that can happen to one event within bounds.
 //!
-//! [`decide`](crate::consumer::decide::decide) is driven through all interleavings of two workers, one slot and three deliveries,
-//! with up to two faults in any combination: a crash anywhere, a lease that ends, and a failed call, which was carried out
-//! but not answered, was never carried out, or is carried out long after it was given up. Ack waits end, handlers fail and
-//! shutdowns come at any time. Answers to the broker are not fenced. The same search finds the flaw of every protocol in `protocol.rs`, so it can find one.
+//! [`decide`](crate::consumer::decide::decide) is driven through all interleavings of two workers, one slot and three
+//! deliveries, with up to two faults in any combination: a crash anywhere, a lease that ends, and a failed call, which
+//! was carried out but not answered, was never carried out, or is carried out long after it was given up. Ack waits
+//! end, handlers fail and shutdowns come at any time. Answers to the broker are not fenced. The same search finds the
+//! flaw of every protocol in `protocol.rs`, so it can find one.
 
 mod actions;
 mod properties;

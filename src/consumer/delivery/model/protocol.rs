@@ -48,7 +48,7 @@ impl Protocol {
         }
     }
 
-    /// What the server is told before a step is begun.
+    /// Returns the answer that the server gets before a step begins.
     pub(super) fn says_early(self, step: Step) -> Option<Ending> {
         match (self, step) {
             (Self::AcksBeforeSettling, Step::Write { what: Write::Settle, .. }) => Some(Ending::Handled),
@@ -57,7 +57,7 @@ impl Protocol {
         }
     }
 
-    /// What a claim will go by, if it is not the slot itself.
+    /// Returns the value that a claim goes by, if that is not the slot itself.
     pub(super) fn checks(self, slot: Record) -> Option<Record> {
         (self == Self::ChecksThenMarks).then_some(slot)
     }

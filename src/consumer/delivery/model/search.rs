@@ -13,7 +13,7 @@ use std::{
 /// All states that can be reached.
 pub(super) type Explored = HashMap<State, Origin>;
 
-/// How a state was reached first; `None` is where it all starts.
+/// The step that reached a state first; `None` for the initial state.
 pub(super) type Origin = Option<(State, Action)>;
 
 pub(super) struct Counterexample {

@@ -15,7 +15,7 @@ pub(super) struct State {
     pub(super) slot: Record,
     pub(super) is_dead_lettered: bool,
     pub(super) workers: [Option<InProcess>; 2],
-    /// Why each worker wants the event to be dead-lettered, if it could not be yet.
+    /// The reason of each worker for dead-lettering the event, if that could not be done yet.
     pub(super) postponed: [Option<DeadLetterReason>; 2],
     /// A call of the store that its worker has given up and that may be carried out yet.
     pub(super) late: Option<Call>,
@@ -60,7 +60,7 @@ pub(super) enum Call {
     Write { what: Write, fence: u64 },
 }
 
-/// What no part of the system knows, and the properties are about.
+/// The history that no part of the system knows, and that the properties are about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub(super) struct History {
     pub(super) effects: u8,
@@ -70,7 +70,7 @@ pub(super) struct History {
     pub(super) failed_calls: u8,
     /// Grants that led to a run since the slot was forgotten, and that were not deferred.
     pub(super) runs: u32,
-    /// What the event has done wrong: each failure is one, and a rejection is as many as there are attempts.
+    /// The failures of the event: each failed run is one, and a rejection is as many as there are attempts.
     pub(super) faults_of_event: u32,
     pub(super) is_stale_write_done: bool,
     pub(super) is_lost_grant_refused: bool,

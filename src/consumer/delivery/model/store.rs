@@ -6,7 +6,7 @@ use crate::{
 };
 use std::time::Duration;
 
-/// What the store knows of the slot. A slot that was never claimed is one that was forgotten.
+/// The record of the slot in the store. A slot that was never claimed equals one that was forgotten.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct Record {
     pub(super) status: Status,
@@ -37,7 +37,7 @@ impl Record {
         Claim::Acquired { fence: Fence::new(self.fence), attempt }
     }
 
-    /// Whether the write was done, now or before; otherwise its fence is stale.
+    /// Returns whether the write was done, now or before; otherwise its fence is stale.
     pub(super) fn write(&mut self, what: Write, fence: u64) -> bool {
         if fence != self.fence {
             return false;

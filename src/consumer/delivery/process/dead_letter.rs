@@ -41,8 +41,8 @@ impl InProcess<'_> {
         Observed::DeadLettered { reason, stored }
     }
 
-    /// Keeps why the event is dead-lettered, so that its handler is not asked again. What is not valid is found to be so
-    /// every time.
+    /// Keeps why the event is dead-lettered, so that its handler is not asked again. What is not valid is found to be
+    /// so every time.
     fn keep(&mut self, reason: DeadLetterReason) {
         self.postponed = Some(reason);
         if let Some(slot) = &self.slot {
@@ -62,7 +62,7 @@ impl InProcess<'_> {
         }
     }
 
-    /// Drops what was decided, once it is written down or somebody else has handled the event.
+    /// Drops what was decided, once it is written down or another process has handled the event.
     pub(super) fn drop_decision(&self) {
         if self.postponed.is_some() {
             self.shared.postponed.drop(self.job.received.sequence);

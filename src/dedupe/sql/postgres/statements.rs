@@ -4,7 +4,8 @@
 //! end to end, as is one that has grown since it was analysed. `LATERAL` with `LIMIT` or `FOR UPDATE` leaves no choice,
 //! and rows that were locked are found again by their place.
 //!
-//! A table may have any name, and the names of the parts of a statement would hide it: those end in `$`, which no table's does.
+//! A table may have any name, and the names of the parts of a statement would hide it: those end in `$`, which no
+//! table's does.
 
 use crate::sql::{render::render, schema::Part};
 use std::sync::Arc;
@@ -42,11 +43,12 @@ impl Statements {
 pub(super) const PARTS: [Part; 3] =
     [Part::table("", &["consumer", "key", "fence"]), Part::sequence("_fence"), Part::index("_by_age")];
 
-/// Creates the table. Settling writes no index and uses the free space of the page: the indexed `retention` and `fence` stay
-/// as claimed, and `since` is not indexed. Old claims have low fences, so slots of one retention expire in the order of
-/// their fences.
+/// Creates the table. Settling writes no index and uses the free space of the page: the indexed `retention` and `fence`
+/// stay as claimed, and `since` is not indexed. Old claims have low fences, so slots of one retention expire in the
+/// order of their fences.
 ///
-/// `{retention}` is the definition of its column. The sequence is not owned by the table, so it survives dropping the table.
+/// `{retention}` is the definition of its column. The sequence is not owned by the table, so it survives dropping the
+/// table.
 const CREATE: &str = "
 CREATE SEQUENCE IF NOT EXISTS {table}_fence START WITH {start};
 CREATE TABLE IF NOT EXISTS {table} (
@@ -65,9 +67,9 @@ COMMENT ON COLUMN {table}.state IS '0 free, 1 held, 2 settled';
 COMMENT ON COLUMN {table}.since IS 'end of the lease while held, else the time it was settled or freed';
 COMMENT ON COLUMN {table}.retention IS 'how long the slot is remembered after that, in microseconds';";
 
-/// Claims slots that have no row: $1 consumers, $2 keys, $3 claimants, $4 leases in microseconds, $5 [`ONCE`], $6 retention in
-/// microseconds. Returns the inserted ones, in their order. It waits for concurrent inserts of the same slots, in the order
-/// of the keys, so there is no deadlock.
+/// Claims slots that have no row: $1 consumers, $2 keys, $3 claimants, $4 leases in microseconds, $5 [`ONCE`], $6
+/// retention in microseconds. Returns the inserted ones, in their order. It waits for concurrent inserts of the same
+/// slots, in the order of the keys, so there is no deadlock.
 const MAKE: &str = "
 INSERT INTO {table} AS slot (consumer, key, claimant, state, attempts, fence, since, retention)
 SELECT consumer, key, claimant, 1, 1, nextval('{table}_fence'), clock_timestamp() + lease * interval '1 microsecond', $6
@@ -80,12 +82,12 @@ WHERE is_there IS NULL
 ON CONFLICT (key, consumer) DO NOTHING
 RETURNING slot.key, slot.consumer, slot.fence";
 
-/// Claims slots that have a row: $1 consumers, $2 keys, $3 claimants, $4 leases, $5 retention, both in microseconds. The
-/// retention in the row decides whether the slot has expired. Returns for each the fence and attempt of a grant, otherwise
-/// the state of the slot and the rest of its lease.
+/// Claims slots that have a row: $1 consumers, $2 keys, $3 claimants, $4 leases, $5 retention, both in microseconds.
+/// The retention in the row decides whether the slot has expired. Returns for each the fence and attempt of a grant,
+/// otherwise the state of the slot and the rest of its lease.
 ///
-/// `seen` are the rows in the snapshot of the statement. `open` are the rows that may be taken, in their newest version and
-/// locked; a row that another transaction has locked is skipped and reported as held.
+/// `seen` are the rows in the snapshot of the statement. `open` are the rows that may be taken, in their newest version
+/// and locked; a row that another transaction has locked is skipped and reported as held.
 const CLAIM: &str = "
 WITH asked$ AS MATERIALIZED (
     SELECT * FROM unnest($1::text[], $2::bytea[], $3::uuid[], $4::bigint[]) WITH ORDINALITY
@@ -120,8 +122,9 @@ SELECT taken.fence, taken.attempts, CASE WHEN NOT has_expired THEN state END,
 FROM asked$ LEFT JOIN seen$ USING (n) LEFT JOIN taken$ AS taken USING (n)
 ORDER BY n";
 
-/// Settles or frees slots: $1 consumers, $2 keys, $3 fences, $4 whether the slot becomes free, $5 how many attempts are taken
-/// back, $6 [`ONCE`]. Returns the fences of the rows written. Rows that another transaction has locked are skipped.
+/// Settles or frees slots: $1 consumers, $2 keys, $3 fences, $4 whether the slot becomes free, $5 how many attempts are
+/// taken back, $6 [`ONCE`]. Returns the fences of the rows written. Rows that another transaction has locked are
+/// skipped.
 const WRITE: &str = "
 WITH own$ AS MATERIALIZED (
     SELECT is_freed, taken_back, place
@@ -147,9 +150,10 @@ FROM unnest($1::text[], $2::bytea[]) AS asked (consumer, key) CROSS JOIN LATERAL
     SELECT * FROM {table} AS slot WHERE slot.key = asked.key AND slot.consumer = asked.consumer LIMIT 1
 ) AS slot";
 
-/// An argument that makes PostgreSQL plan a statement for each batch, even when it is prepared by name. PostgreSQL keeps a
-/// generic plan only if it costs no more than custom ones, and without knowing this argument it expects a thousand times the
-/// rows. A generic plan could date from a time when the table was small enough for a sequential scan, and persist as it grows.
+/// An argument that makes PostgreSQL plan a statement for each batch, even when it is prepared by name. PostgreSQL
+/// keeps a generic plan only if it costs no more than custom ones, and without knowing this argument it expects a
+/// thousand times the rows. A generic plan could date from a time when the table was small enough for a sequential
+/// scan, and persist as it grows.
 pub(super) const ONCE: i32 = 1;
 
 /// Reads the distinct retentions of all slots, in microseconds, with one index lookup for each.
@@ -162,8 +166,8 @@ WITH RECURSIVE kept$ AS (
 )
 SELECT retention FROM kept$ WHERE retention IS NOT NULL";
 
-/// Removes those of the $1 oldest slots with a retention of $2 microseconds that have outlived it. A slot that is just being
-/// claimed again is locked or has another date.
+/// Removes those of the $1 oldest slots with a retention of $2 microseconds that have outlived it. A slot that is just
+/// being claimed again is locked or has another date.
 const PURGE: &str = "
 WITH oldest$ AS MATERIALIZED (
     SELECT fence FROM {table} WHERE retention = $2 ORDER BY fence LIMIT $1

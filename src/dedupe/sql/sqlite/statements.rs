@@ -36,8 +36,8 @@ pub(super) const PARTS: [Part; 2] = [Part::table("", &["consumer", "key", "fence
 /// Creates the table. A claim replaces the row: its rowid, which is never used twice, is the fence. Old claims have low
 /// fences, so rows of one retention expire in the order of their fences, in which every index ends.
 ///
-/// `{retention}` is the definition of its column. Rowids begin at the current time, so that none is reused after the table
-/// was dropped.
+/// `{retention}` is the definition of its column. Rowids begin at the current time, so that none is reused after the
+/// table was dropped.
 const CREATE: &str = "
 CREATE TABLE IF NOT EXISTS {table} (
     fence INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -54,8 +54,8 @@ CREATE INDEX IF NOT EXISTS {schema}{bare}_by_age ON \"{bare}\" (retention);
 INSERT INTO {schema}sqlite_sequence (name, seq) SELECT '{bare}', {now} * 1000
 WHERE NOT EXISTS (SELECT 1 FROM {schema}sqlite_sequence WHERE name = '{bare}');";
 
-/// Claims slots: ?1 array of [consumer, key, claimant, lease], ?2 retention, both in milliseconds. Returns the granted ones.
-/// The retention in the row decides whether a slot has expired.
+/// Claims slots: ?1 array of [consumer, key, claimant, lease], ?2 retention, both in milliseconds. Returns the granted
+/// ones. The retention in the row decides whether a slot has expired.
 const CLAIM: &str = "
 INSERT OR REPLACE INTO {table} (consumer, key, claimant, state, attempts, since, retention)
 SELECT asked.consumer, asked.key, asked.claimant, 1,
@@ -80,8 +80,8 @@ FROM (
 ) AS asked CROSS JOIN {table} AS slot ON slot.key = asked.key AND slot.consumer = asked.consumer
 WHERE slot.since + slot.retention > {now}";
 
-/// Settles or frees slots: ?1 array of [consumer, key, fence, becomes free, attempts taken back]. Returns the fences of the
-/// rows written.
+/// Settles or frees slots: ?1 array of [consumer, key, fence, becomes free, attempts taken back]. Returns the fences of
+/// the rows written.
 const WRITE: &str = "
 UPDATE {table} AS slot SET claimant = NULL, since = {now},
     state = iif(asked.is_freed, 0, 2), attempts = max(attempts - asked.taken_back, 0)
