@@ -1,9 +1,9 @@
 //! The state and settings that all parts of a running consumer share.
 
 use crate::{
-    consumer::checks::overflow::Silence,
     consumer::{
         ConsumerOptions,
+        checks::overflow::Silence,
         delivery::{decide::Policy, in_progress::InProgressSet, postponed::Postponed},
         handler::Handlers,
         receive::arrivals::Arrivals,

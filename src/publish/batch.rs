@@ -6,10 +6,12 @@ use crate::{
     nats::permission_violation::PermissionViolation,
     publish::{
         EncodedEvent, PublishError, PublishErrorKind, PublishReceipt, Publisher,
-        answer::{Answer, Stored, is_final, is_of_jetstream},
-        failure::Failure,
+        attempt::{
+            answer::{Answer, Stored, is_final, is_of_jetstream},
+            failure::Failure,
+            retry::Backoff,
+        },
         meter::Begun,
-        retry::Backoff,
         verify_duplicate,
     },
     report::report,

@@ -4,8 +4,10 @@ use crate::{
     nats::permission_violation::PermissionViolation,
     publish::{
         EncodedEvent, Outgoing, PublishError, PublishReceipt, Publisher,
-        answer::{Answer, Stored},
-        failure::Failure,
+        attempt::{
+            answer::{Answer, Stored},
+            failure::Failure,
+        },
         flight::{Flight, Sent},
         publisher,
         span::PublishSpan,

@@ -8,10 +8,12 @@ use crate::{
     },
     publish::{
         BridgeOptions, Outgoing, PublishError, PublishErrorKind, PublishReceipt,
-        answer::{Answer, is_final},
-        failure::Failure,
+        attempt::{
+            answer::{Answer, is_final},
+            failure::Failure,
+            retry::Backoff,
+        },
         meter::PublisherMeter,
-        retry::Backoff,
         span::PublishSpan,
         verify_duplicate,
     },

@@ -1,6 +1,6 @@
 //! The broker's receipt for a stored message.
 
-use crate::publish::answer::Stored;
+use crate::publish::attempt::answer::Stored;
 use async_nats::jetstream::publish::PublishAck;
 use std::sync::Arc;
 

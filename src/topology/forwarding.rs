@@ -154,7 +154,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn silence_an_error_and_a_skipped_origin_are_stalls_and_a_lag_is_none() {
+    fn silence_errors_and_a_skipped_origin_are_stalls_a_lag_is_not() {
         let seen = |lag, seconds: Option<u64>, error: Option<&str>| Forwarding {
             lag,
             last_activity: seconds.map(Duration::from_secs),

@@ -61,7 +61,7 @@ fn what_is_removed_while_it_is_in_flight_is_lost() {
 }
 
 #[test]
-fn what_vanishes_behind_the_front_is_lost_once_it_was_looked_at_twice() {
+fn what_vanishes_behind_the_front_is_lost_at_the_second_look() {
     let purged = Look { pending: 2, ..look() };
     let mut gaps = after(look());
     assert_eq!(gaps.judge(&purged, NOTHING, |_| false), Finding::Unsure);

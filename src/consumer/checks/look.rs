@@ -106,7 +106,7 @@ mod tests {
     const NOTHING: [Arrived; 2] = [Arrived { all: 0, awaited: 0 }; 2];
 
     #[test]
-    fn what_is_pending_and_then_neither_delivered_nor_pending_is_missing() {
+    fn what_is_neither_delivered_nor_pending_any_more_is_missing() {
         let all_gone = Look { pending: 0, ..look() };
         assert_eq!(look().missing(&all_gone, NOTHING), 10);
         let some_left = Look { pending: 7, ..look() };
@@ -142,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn a_durable_is_ahead_beyond_the_end_unless_it_was_told_to_begin_there() {
+    fn a_durable_beyond_the_end_is_ahead_unless_it_begins_there() {
         assert!(!look().is_ahead());
         let ahead = Look { delivered: 101, ..look() };
         assert!(ahead.is_ahead());

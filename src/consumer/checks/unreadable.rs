@@ -11,10 +11,10 @@ mod losses;
 mod readable;
 
 use crate::{
-    consumer::shared::Shared,
     consumer::{
         checks::difference::filters,
         delivery::{process::DEAD_LETTER_BUDGET, reply::terminate},
+        shared::Shared,
     },
     dead_letter::{DeadLetterReason, DeadLetterRecord, Headers},
     nats::{

@@ -77,7 +77,7 @@ fn attempts_beyond_the_limit_never_reach_the_handler() {
 }
 
 #[test]
-fn failures_are_retried_with_the_delay_of_the_attempt_until_the_last() {
+fn failures_are_retried_with_the_delay_of_their_attempt() {
     let seconds = Duration::from_secs;
     for (attempt, asked, delay) in [(1, None, 1), (2, None, 10), (2, Some(seconds(3)), 3)] {
         let step = decide(&policy(), claimed(attempt), Observed::Handled(Outcome::Failed(asked)));
@@ -132,7 +132,7 @@ fn shutdown_gives_messages_back() {
 }
 
 #[test]
-fn in_place_nothing_is_given_to_the_server_before_it_is_settled_or_dead_lettered() {
+fn in_place_nothing_is_answered_before_it_is_settled() {
     let policy = Policy { in_place: true, ..policy() };
     let after = Duration::from_secs(1);
     let failed = decide(&policy, claimed(1), Observed::Handled(Outcome::Failed(None)));

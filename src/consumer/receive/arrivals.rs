@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn an_event_waits_until_it_comes_again_or_a_look_finds_it_answered() {
+    fn an_event_waits_until_redelivered_or_found_answered() {
         let arrivals = Arrivals::default();
         for sequence in [10, 11, 12] {
             arrivals.note_waiting(sequence);

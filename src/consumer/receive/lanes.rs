@@ -179,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn while_it_is_closed_nothing_starts_and_afterwards_all_in_stream_order() {
+    fn while_closed_nothing_starts_and_then_all_in_stream_order() {
         let mut lanes = UnitLanes::new();
         enter(&mut lanes, B, 1, "b1");
         lanes.close();
@@ -194,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn what_waits_behind_a_stalled_delivery_is_taken_and_nothing_else() {
+    fn only_what_waits_behind_a_stalled_delivery_is_taken() {
         let mut lanes = UnitLanes::new();
         for (lane, sequence, delivery) in [(A, 1, "a1"), (A, 2, "a2"), (B, 3, "b3"), (B, 4, "b4")] {
             enter(&mut lanes, lane, sequence, delivery);

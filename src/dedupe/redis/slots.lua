@@ -28,8 +28,8 @@ local function text(value)
 end
 
 -- A fence is greater than any that this store granted, by the counter, and than any that the slot had, by its record.
--- It is also greater than the time: if the record has expired and the counter was lost, in a restart without persistence
--- or a fail-over before it was replicated, the time is beyond their values.
+-- It is also greater than the time: if the record has expired and the counter was lost, in a restart without
+-- persistence or a fail-over before it was replicated, the time is beyond their values.
 local counter
 local is_granted = false
 local function next_fence(slot_fence)

@@ -82,7 +82,7 @@ mod tests {
     }
 
     #[test]
-    fn later_versions_may_say_more_and_flags_that_are_not_known_are_dropped() {
+    fn later_versions_may_add_more_and_unknown_flags_are_dropped() {
         let later = read(&format!("cc{}-what-comes", &PARENT[2..]), &[]).unwrap();
         assert_eq!(traceparent(&later), PARENT);
         assert_eq!(traceparent(&read(&PARENT.replace("-01", "-ff"), &[]).unwrap()), PARENT);

@@ -55,7 +55,7 @@ fn every_promise_is_kept_in_every_state() {
 }
 
 #[test]
-fn every_promise_is_kept_in_every_state_where_events_are_retried_in_place() {
+fn every_promise_is_kept_in_every_state_with_retries_in_place() {
     keeps_every_promise(true, 2);
 }
 

@@ -14,13 +14,13 @@ use std::error::Error;
 const IN_PROCESS: u64 = 10_158;
 
 /// A failed attempt: its error, and whether another attempt can help.
-pub(super) struct Failure {
-    pub(super) error: PublishError,
-    pub(super) try_again: bool,
+pub(crate) struct Failure {
+    pub(crate) error: PublishError,
+    pub(crate) try_again: bool,
 }
 
 impl Failure {
-    pub(super) fn unanswered() -> Self {
+    pub(crate) fn unanswered() -> Self {
         Self {
             error: PublishError::new(PublishErrorKind::TimedOut).with_outcome_unknown(true),
             try_again: true,
@@ -28,7 +28,7 @@ impl Failure {
     }
 
     /// Returns the same failure, for a message that an earlier attempt may have stored.
-    pub(super) fn of_unknown_outcome(self) -> Self {
+    pub(crate) fn of_unknown_outcome(self) -> Self {
         Self { error: self.error.with_outcome_unknown(true), ..self }
     }
 
@@ -40,27 +40,27 @@ impl Failure {
     }
 
     /// Returns the failure of an answer without a sequence, which 2.10 sends where newer servers answer "in process".
-    pub(super) fn without_sequence() -> Self {
+    pub(crate) fn without_sequence() -> Self {
         let error = PublishError::new(PublishErrorKind::Unavailable).with_outcome_unknown(true);
         Self { error, try_again: true }
     }
 
-    pub(super) fn denied(violation: &PermissionViolation, outcome_unknown: bool) -> Self {
+    pub(crate) fn denied(violation: &PermissionViolation, outcome_unknown: bool) -> Self {
         let cause = format!("this user may not {violation}");
         let error = PublishError::caused(PublishErrorKind::PermissionDenied, cause);
         Self { error: error.with_outcome_unknown(outcome_unknown), try_again: false }
     }
 
-    pub(super) fn without_stream() -> Self {
+    pub(crate) fn without_stream() -> Self {
         Self { error: PublishError::new(PublishErrorKind::StreamNotFound), try_again: true }
     }
 
-    pub(super) fn too_large() -> Self {
+    pub(crate) fn too_large() -> Self {
         Self { error: PublishError::new(PublishErrorKind::TooLarge), try_again: false }
     }
 
     /// Returns the failure of a client whose command channel is gone.
-    pub(super) fn disconnected(cause: impl Error + Send + Sync + 'static) -> Self {
+    pub(crate) fn disconnected(cause: impl Error + Send + Sync + 'static) -> Self {
         Self { error: PublishError::caused(PublishErrorKind::Disconnected, cause), try_again: false }
     }
 }

@@ -1,6 +1,9 @@
 //! A publish whose answer from JetStream is not lost when other subscribers answer as well.
 
-use crate::publish::{Publisher, answer::Answer, failure::Failure};
+use crate::publish::{
+    Publisher,
+    attempt::{answer::Answer, failure::Failure},
+};
 use async_nats::{HeaderMap, Message, Subject};
 use bytes::Bytes;
 use futures::StreamExt;
@@ -12,7 +15,7 @@ impl Publisher {
     /// Any subscriber of the subject may answer as well, and sooner than JetStream, which waits for its disk and its
     /// replicas. So this publish has an inbox of its own, in which all answers arrive; the inbox that async-nats shares
     /// among requests takes only the first answer of each.
-    pub(super) async fn ask(
+    pub(crate) async fn ask(
         &self,
         (subject, headers, payload): (Subject, HeaderMap, Bytes),
         until: Instant,

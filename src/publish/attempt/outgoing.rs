@@ -6,10 +6,10 @@ use bytes::Bytes;
 /// A message as it is sent. It has a message id, without which a repeat would be stored a second time.
 #[derive(Debug, Clone)]
 pub(crate) struct Outgoing {
-    pub(super) subject: String,
-    pub(super) message_id: String,
-    pub(super) headers: HeaderMap,
-    pub(super) payload: Bytes,
+    pub(crate) subject: String,
+    pub(crate) message_id: String,
+    pub(crate) headers: HeaderMap,
+    pub(crate) payload: Bytes,
 }
 
 impl Outgoing {

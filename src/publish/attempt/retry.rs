@@ -1,12 +1,12 @@
 //! Repeating attempts until one is answered, the answer is final, or the time is up.
 
-use crate::publish::{PublishError, PublishErrorKind, failure::Failure};
+use crate::publish::{PublishError, PublishErrorKind, attempt::failure::Failure};
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
 /// Growing pauses between the attempts of one publish, and what the failed attempts left behind. The pauses have a
 /// random part, so that many publishers do not come back in step.
-pub(super) struct Backoff {
+pub(crate) struct Backoff {
     deadline: Instant,
     pause: Duration,
     outcome_unknown: bool,
@@ -17,7 +17,7 @@ impl Backoff {
     const FIRST: Duration = Duration::from_millis(50);
     const LONGEST: Duration = Duration::from_secs(1);
 
-    pub(super) fn until(deadline: Instant) -> Self {
+    pub(crate) fn until(deadline: Instant) -> Self {
         Self { deadline, pause: Self::FIRST, outcome_unknown: false, was_denied: false }
     }
 
@@ -26,7 +26,7 @@ impl Backoff {
     /// # Errors
     ///
     /// When there is no next attempt. The outcome is unknown if that of any attempt is.
-    pub(super) async fn wait_after(
+    pub(crate) async fn wait_after(
         &mut self,
         failure: Failure,
         log: impl FnOnce(&PublishError),

@@ -1,13 +1,13 @@
 //! The answers that arrive in the inbox of a publish.
 
-use crate::publish::{PublishReceipt, failure::Failure};
+use crate::publish::{PublishReceipt, attempt::failure::Failure};
 use async_nats::{Message, StatusCode, jetstream};
 use serde::Deserialize;
 use std::borrow::Cow;
 
 /// An answer to a published message, borrowed from the message that brought it.
 #[derive(Debug)]
-pub(super) enum Answer<'a> {
+pub(crate) enum Answer<'a> {
     Stored(Stored<'a>),
     /// Staged until its batch is committed.
     Staged,
@@ -19,17 +19,17 @@ pub(super) enum Answer<'a> {
 }
 
 #[derive(Debug, Deserialize)]
-pub(super) struct Stored<'a> {
+pub(crate) struct Stored<'a> {
     #[serde(borrow)]
-    pub(super) stream: Cow<'a, str>,
+    pub(crate) stream: Cow<'a, str>,
     /// The sequence of the message, or of the last one of a batch.
     #[serde(rename = "seq")]
-    pub(super) sequence: u64,
+    pub(crate) sequence: u64,
     #[serde(default, rename = "duplicate")]
-    pub(super) is_duplicate: bool,
+    pub(crate) is_duplicate: bool,
     /// The number of messages of a batch.
     #[serde(default)]
-    pub(super) count: Option<u64>,
+    pub(crate) count: Option<u64>,
     /// An error names the stream as well, and a sequence of 0.
     #[serde(default)]
     error: Option<jetstream::Error>,
@@ -42,7 +42,7 @@ struct Refused {
 }
 
 impl<'a> Answer<'a> {
-    pub(super) fn read(message: &'a Message) -> Self {
+    pub(crate) fn read(message: &'a Message) -> Self {
         if message.status == Some(StatusCode::NO_RESPONDERS) {
             return Self::NoStream;
         }
@@ -60,12 +60,12 @@ impl<'a> Answer<'a> {
     }
 
     /// Returns the receipt, or the failure. An answer that is not [final](is_final) counts as none.
-    pub(super) fn receipt(self) -> Result<PublishReceipt, Failure> {
+    pub(crate) fn receipt(self) -> Result<PublishReceipt, Failure> {
         self.outcome().unwrap_or_else(|| Err(Failure::unanswered())).map(PublishReceipt::from)
     }
 
     /// Returns what is stored, or the failure; `None` if the answer is not final.
-    pub(super) fn outcome(self) -> Option<Result<Stored<'a>, Failure>> {
+    pub(crate) fn outcome(self) -> Option<Result<Stored<'a>, Failure>> {
         Some(match self {
             Self::Stored(Stored { sequence: 0, .. }) => Err(Failure::without_sequence()),
             Self::Stored(stored) => Ok(stored),
@@ -77,12 +77,12 @@ impl<'a> Answer<'a> {
 }
 
 /// Returns whether it answers a message that is in no batch, or the last one of a batch.
-pub(super) fn is_final(answer: &Answer<'_>) -> bool {
+pub(crate) fn is_final(answer: &Answer<'_>) -> bool {
     !matches!(answer, Answer::Staged | Answer::Foreign)
 }
 
 /// Returns whether JetStream may have given it.
-pub(super) fn is_of_jetstream(answer: &Answer<'_>) -> bool {
+pub(crate) fn is_of_jetstream(answer: &Answer<'_>) -> bool {
     !matches!(answer, Answer::Foreign)
 }
 
