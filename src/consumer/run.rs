@@ -234,5 +234,7 @@ impl Drop for Running {
     fn drop(&mut self) {
         // A stalled worker keeps the dispatcher, and must not keep other deliveries running.
         self.dispatcher.lock().abort();
+        // A monitor may live on, and what it holds with it.
+        self.shared.lines.report_all();
     }
 }

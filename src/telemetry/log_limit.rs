@@ -65,6 +65,11 @@ impl LogLimit {
         self.report_those(|line| now.duration_since(line.last_left_out) >= EVERY);
     }
 
+    /// Reports all lines that were left out, since no more are to come.
+    pub(crate) fn report_all(&self) {
+        self.report_those(|_| true);
+    }
+
     fn report_those(&self, are_meant: impl Fn(&Line) -> bool) {
         let left_out: Vec<_> = self
             .lock()
@@ -85,7 +90,7 @@ impl LogLimit {
 /// Reports what was left out when the owner ends.
 impl Drop for LogLimit {
     fn drop(&mut self) {
-        self.report_those(|_| true);
+        self.report_all();
     }
 }
 

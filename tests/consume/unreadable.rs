@@ -139,7 +139,7 @@ async fn who_may_not_look_at_events_is_told_where_to_look() {
         .connect(stage.server.url())
         .await
         .unwrap();
-    let (consumer, handled) = counting(&stage, client, short());
+    let (consumer, handled) = counting(&stage, client, short().with_ack_wait(Duration::from_secs(5)));
     let running = Running::start(consumer.build().await.unwrap());
     let told =
         ["ERROR", "STRATT_EVENTS", "from=1 to=1", "$JS.API.STREAM.MSG.GET.STRATT_EVENTS", "stream rmm"];

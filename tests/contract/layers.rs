@@ -18,7 +18,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("nats", &["telemetry"]),
     ("topology", &["contract", "error_kind", "nats"]),
     ("sql", &["contract"]),
-    ("dedupe", &["contract", "error_kind", "jitter", "nats", "report", "sql"]),
+    ("dedupe", &["contract", "error_kind", "jitter", "nats", "report", "sql", "topology"]),
     ("publish", &["contract", "error_kind", "jitter", "nats", "report", "telemetry", "topology"]),
     ("link", &["nats", "publish"]),
     (
