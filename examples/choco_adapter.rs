@@ -70,9 +70,11 @@ async fn serve() -> Result<(), Failure> {
         .on(remove_from_catalogue)
         .build()
         .await?;
+    // Before it says that it is ready: a signal that comes right after it is to drain it, too.
+    let stop = asked_to_stop()?;
     tracing::info!(url = %servers, durable, stream = %feed, "adapter is ready");
     let monitor = consumer.monitor();
-    let mut running = pin!(consumer.run(asked_to_stop()?));
+    let mut running = pin!(consumer.run(stop));
     let mut ticks = interval_at(Instant::now() + LOOKS_EVERY, LOOKS_EVERY);
     loop {
         tokio::select! {

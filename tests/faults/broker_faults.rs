@@ -13,8 +13,8 @@ use tokio::time::{Instant, sleep, timeout_at};
 
 /// The time limit for a cluster to elect a leader and go on.
 const RESUMES_WITHIN: Duration = Duration::from_secs(15);
-/// The time limit of a publish while brokers retire. It is usually a tenth of a second, and 1 s is promised. On a busy machine
-/// one attempt (5 s) may be lost; a second one would be a fault.
+/// The time limit of a publish while brokers retire. It is usually a tenth of a second, and 1 s is promised. On a busy
+/// machine one attempt (5 s) may be lost; a second one would be a fault.
 const RETIRED_WITHIN: Duration = Duration::from_secs(9);
 /// The pause of publishers between two events, so that the servers have their share of the machine.
 const PAUSE: Duration = Duration::from_millis(10);
