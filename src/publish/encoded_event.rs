@@ -1,13 +1,16 @@
 //! An encoded envelope.
 
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
+use crate::telemetry::trace_context::StoredTrace;
 use crate::{
     contract::{
         envelope::Envelope,
         event::{Event, key::IdempotencyKey},
     },
-    publish::{Outgoing, PublishError, PublishErrorKind, cloud_event::CloudEvent, span::PublishSpan},
-    telemetry::trace_context::StoredTrace,
+    publish::{
+        PublishError, PublishErrorKind, attempt::outgoing::Outgoing, cloud_event::CloudEvent,
+        span::PublishSpan,
+    },
 };
 use async_nats::{HeaderMap, HeaderName, Subject, header::NATS_MESSAGE_ID, jetstream::Context};
 use bytes::Bytes;
