@@ -5,6 +5,7 @@
 //! [`docs::outbox`](crate::docs::outbox).
 
 mod error;
+#[cfg(feature = "metrics")]
 mod meter;
 mod options;
 #[cfg(feature = "postgres")]

@@ -7,8 +7,6 @@ mod off;
 #[cfg(feature = "metrics")]
 mod on;
 
-#[cfg(all(not(feature = "metrics"), any(feature = "postgres", feature = "sqlite")))]
-pub(crate) use off::gauge_in_seconds;
 #[cfg(not(feature = "metrics"))]
 pub(crate) use off::{Counter, Gauge, Histogram, counter, gauge, histogram};
 #[cfg(all(feature = "metrics", any(feature = "postgres", feature = "sqlite")))]
@@ -30,11 +28,11 @@ pub(crate) const IN_FLIGHT: &str = "stratt_in_flight";
 pub(crate) const PENDING: &str = "stratt_consumer_pending";
 pub(crate) const STORE_UP: &str = "stratt_store_up";
 pub(crate) const HANDLER_DURATION: &str = "stratt_handler_duration_seconds";
-#[cfg(any(feature = "postgres", feature = "sqlite"))]
+#[cfg(all(feature = "metrics", any(feature = "postgres", feature = "sqlite")))]
 pub(crate) const OUTBOX_PENDING: &str = "stratt_outbox_pending";
-#[cfg(any(feature = "postgres", feature = "sqlite"))]
+#[cfg(all(feature = "metrics", any(feature = "postgres", feature = "sqlite")))]
 pub(crate) const OUTBOX_OLDEST: &str = "stratt_outbox_oldest_seconds";
-#[cfg(any(feature = "postgres", feature = "sqlite"))]
+#[cfg(all(feature = "metrics", any(feature = "postgres", feature = "sqlite")))]
 pub(crate) const OUTBOX_QUARANTINED: &str = "stratt_outbox_quarantined";
 
 /// Returns the counter of duplicates. Both kinds have one name, so that neither is overlooked.
