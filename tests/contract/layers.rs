@@ -80,7 +80,7 @@ const ROOMS: &[(&str, &[&str])] = &[
         &["bridge", "contract", "error_kind", "jitter", "nats", "publish", "report", "sql", "telemetry"],
     ),
     ("schema", &["contract", "dead_letter", "topology"]),
-    ("testing", &["contract", "dedupe", "report"]),
+    ("testing", &["contract", "dedupe", "nats", "report"]),
 ];
 
 const CONSUMER_PARTS: [&str; 3] = ["checks", "delivery", "receive"];
