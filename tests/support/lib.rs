@@ -96,6 +96,14 @@ pub fn orchestrator_http() -> PathBuf {
 
 fn program(target: &[&str], path: &str) -> PathBuf {
     let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    // What cargo says of the package of the tests would make build scripts run again, and all that depends on them.
+    for (name, _) in env::vars_os() {
+        let is_of_package =
+            ["CARGO_PKG_", "CARGO_MANIFEST_"].iter().any(|start| name.to_string_lossy().starts_with(start));
+        if is_of_package {
+            cargo.env_remove(&name);
+        }
+    }
     // With the features of the whole workspace, as the tests themselves: so dependencies are not built twice.
     let output =
         cargo.current_dir(root()).args(["build", "--quiet", "--workspace"]).args(target).output().unwrap();
