@@ -32,13 +32,13 @@ async fn it_survives_a_crash_of_the_server() {
 #[tokio::test]
 async fn an_unanswered_operation_ends_in_time() {
     support::needs!(Redis);
-    let options = RedisStoreOptions::default().with_operation_timeout(Duration::from_secs(5));
+    let options = RedisStoreOptions::default().with_operation_timeout(Duration::from_secs(10));
     let store = OnServer::start_with("", options).await;
-    store.query::<()>(&["CLIENT", "PAUSE", "60000", "ALL"]).await;
-    // So many that they queue for 12 round trips, two at once: 30 s if each of those waited for 5 s.
+    store.query::<()>(&["CLIENT", "PAUSE", "120000", "ALL"]).await;
+    // So many that they queue for 12 round trips, two at once: 60 s if each of those waited for 10 s.
     let slots: Vec<_> = (0..3000).map(slot).collect();
     let claims = join_all(slots.iter().map(|slot| store.claim(slot, LEASE)));
-    for claim in tokio::time::timeout(Duration::from_secs(20), claims).await.unwrap() {
+    for claim in tokio::time::timeout(Duration::from_secs(45), claims).await.unwrap() {
         assert_eq!(kind(claim), StoreErrorKind::Unavailable);
     }
     // Only a client that is new may end the pause: commands of the others wait.
