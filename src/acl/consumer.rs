@@ -1,11 +1,12 @@
 //! The role of a consumer that uses this crate.
 
 use crate::{
-    acl::{Inbox, Permissions, bucket::bucket_stream, durable::use_of},
+    acl::{Inbox, Permissions, durable::use_of},
     consumer::Order,
     contract::{
         consumer_name::ConsumerName, domain::Domain, event::EventType, subject::Feed, value::ParseError,
     },
+    dedupe::BucketName,
     nats::api::ApiSubject,
     topology::DEAD_LETTER_STREAM,
 };
@@ -20,7 +21,7 @@ pub struct ConsumerRole {
     filters: Vec<String>,
     order: Order,
     checks_streams: bool,
-    bucket: Option<String>,
+    bucket: Option<BucketName>,
     reads_dead_letters: bool,
     finds_unreadable_events: bool,
 }
@@ -78,8 +79,7 @@ impl ConsumerRole {
     ///
     /// When the name is not 1 to 255 of `A-Z a-z 0-9 _ -`.
     pub fn with_kv_store(mut self, bucket: &str) -> Result<Self, ParseError> {
-        bucket_stream(bucket)?;
-        self.bucket = Some(bucket.to_owned());
+        self.bucket = Some(bucket.parse()?);
         Ok(self)
     }
 
@@ -125,7 +125,7 @@ impl ConsumerRole {
         let mut publish: Vec<_> = use_of(*feed, name).collect();
         publish.push(format!("stratt.dlq.{name}.>"));
         if let Some(bucket) = &self.bucket {
-            let (stream, keys) = (format!("KV_{bucket}"), format!("$KV.{bucket}.{name}.*"));
+            let (stream, keys) = (bucket.stream(), bucket.subject(format_args!("{name}.*")));
             requests.extend([ApiSubject::stream_info(&stream), ApiSubject::direct_get(&stream, &keys)]);
             publish.push(keys);
         }

@@ -2,7 +2,6 @@
 //!
 //! Roles, and what they cannot keep apart, are explained in [`docs::permissions`](crate::docs::permissions).
 
-mod bucket;
 mod consumer;
 mod durable;
 mod inbox;

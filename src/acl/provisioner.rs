@@ -1,8 +1,9 @@
 //! The role that creates the streams.
 
 use crate::{
-    acl::{Inbox, Permissions, bucket::bucket_stream},
+    acl::{Inbox, Permissions},
     contract::value::ParseError,
+    dedupe::BucketName,
     nats::api::ApiSubject,
     topology::{CHOCO_STREAM, DEAD_LETTER_STREAM, EVENT_STREAM},
 };
@@ -25,7 +26,7 @@ impl ProvisionerRole {
     ///
     /// When the name is not 1 to 255 of `A-Z a-z 0-9 _ -`.
     pub fn with_kv_store(mut self, bucket: &str) -> Result<Self, ParseError> {
-        self.bucket_streams.push(bucket_stream(bucket)?);
+        self.bucket_streams.push(bucket.parse::<BucketName>()?.stream());
         Ok(self)
     }
 

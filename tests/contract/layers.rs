@@ -74,7 +74,7 @@ const ROOMS: &[(&str, &[&str])] = &[
         ],
     ),
     ("bridge", &["consumer", "contract", "dead_letter", "dedupe", "link", "nats", "publish", "topology"]),
-    ("acl", &["consumer", "contract", "nats", "topology"]),
+    ("acl", &["consumer", "contract", "dedupe", "nats", "topology"]),
     (
         "outbox",
         &["bridge", "contract", "error_kind", "jitter", "nats", "publish", "report", "sql", "telemetry"],

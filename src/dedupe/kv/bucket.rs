@@ -2,7 +2,7 @@
 
 use crate::{
     dedupe::{
-        Fence, StoreError, StoreErrorKind,
+        BucketName, Fence, StoreError, StoreErrorKind,
         kv::{
             KvStoreOptions,
             fitness::must_serve,
@@ -35,8 +35,8 @@ pub(super) async fn create(
     // The same as `create_key_value` makes, except for the first revision: revisions are fences, and must not start
     // over when the bucket is recreated.
     let config = stream::Config {
-        name: stream_of(&options.bucket),
-        subjects: vec![format!("$KV.{}.>", options.bucket)],
+        name: options.bucket.stream(),
+        subjects: vec![options.bucket.subject(">")],
         max_messages_per_subject: 1,
         max_age: options.retention,
         max_bytes: options.max_bytes.unwrap_or(-1),
@@ -63,10 +63,6 @@ pub(super) async fn create(
     }
 }
 
-fn stream_of(bucket: impl std::fmt::Display) -> String {
-    format!("KV_{bucket}")
-}
-
 fn is_limit(error: &CreateStreamError) -> bool {
     match error.kind() {
         CreateStreamErrorKind::JetStream(answer) => account_limit::is_reached(&answer),
@@ -85,7 +81,7 @@ pub(super) async fn find(
     context: &jetstream::Context,
     options: &KvStoreOptions,
 ) -> Result<Found, StoreError> {
-    let (Info { config, .. }, reported, asked) = info(context, options.bucket.as_str()).await?;
+    let (Info { config, .. }, reported, asked) = info(context, &options.bucket.stream()).await?;
     must_serve(options.bucket.as_str(), &config)?;
     Ok(Found { config, time: ServerTime::new(reported, asked, options.skew_margin) })
 }
@@ -101,13 +97,11 @@ struct Info {
 /// Requests the configuration of the bucket and the time of the broker.
 async fn info(
     context: &jetstream::Context,
-    bucket: &str,
+    stream: &str,
 ) -> Result<(Info, OffsetDateTime, Asked), StoreError> {
     let before = OffsetDateTime::now_utc();
-    let answer = context
-        .request(ApiSubject::stream_info(&stream_of(bucket)).request(), &())
-        .await
-        .map_err(unavailable)?;
+    let answer =
+        context.request(ApiSubject::stream_info(stream).request(), &()).await.map_err(unavailable)?;
     let asked = Asked { before, after: OffsetDateTime::now_utc() };
     match answer {
         Response::Ok::<Info>(info) => {
@@ -124,7 +118,8 @@ const LAG: [Duration; 3] = [Duration::from_millis(10), Duration::from_millis(40)
 /// An open bucket.
 #[derive(Debug)]
 pub(super) struct Bucket {
-    name: String,
+    name: BucketName,
+    stream: String,
     client: Client,
     context: jetstream::Context,
     timeout: Duration,
@@ -151,7 +146,8 @@ impl Bucket {
     pub(super) fn new(client: Client, options: &KvStoreOptions, time: ServerTime) -> Self {
         let timeout = options.operation_timeout;
         let context = ContextBuilder::new().timeout(timeout).build(client.clone());
-        Self { name: options.bucket.to_string(), client, context, timeout, time }
+        let (name, stream) = (options.bucket.clone(), options.bucket.stream());
+        Self { name, stream, client, context, timeout, time }
     }
 
     /// Returns the age of a timestamp of the broker, by the clock of the broker.
@@ -159,7 +155,7 @@ impl Bucket {
         // Without an answer the previous measurement is good enough, and a wait would use up the time of the operation.
         if self.time.is_due()
             && let Ok(Ok((_, reported, asked))) =
-                tokio::time::timeout(self.timeout / 4, info(&self.context, &self.name)).await
+                tokio::time::timeout(self.timeout / 4, info(&self.context, &self.stream)).await
         {
             self.time.measured(reported, asked);
         }
@@ -185,13 +181,13 @@ impl Bucket {
     pub(super) async fn write(&self, key: &str, record: &Record, expected: u64) -> Result<u64, WriteError> {
         let value = record.encode().map_err(|error| WriteError::Store(unavailable(error)))?;
         let message = PublishMessage::build().payload(value.into()).expected_last_subject_sequence(expected);
-        let stored = async { self.context.send_publish(self.subject(key), message).await?.await };
+        let stored = async { self.context.send_publish(self.name.subject(key), message).await?.await };
         Ok(stored.await.map_err(rejected)?.sequence)
     }
 
     /// Reads the key by a direct get. On a cluster the value may be outdated: decide by compare-and-set.
     pub(super) async fn read(&self, key: &str) -> Result<Option<Entry>, StoreError> {
-        let request = ApiSubject::direct_get(&stream_of(&self.name), &self.subject(key)).to_string();
+        let request = ApiSubject::direct_get(&self.stream, &self.name.subject(key)).to_string();
         let message = self.client.request(request, "".into()).await.map_err(unavailable)?;
         match message.status {
             None => {}
@@ -217,10 +213,6 @@ impl Bucket {
             found = self.read(key).await?;
         }
         Ok(found)
-    }
-
-    fn subject(&self, key: &str) -> String {
-        format!("$KV.{}.{key}", self.name)
     }
 }
 

@@ -1,7 +1,7 @@
 //! The name of a bucket.
 
 use crate::contract::value::{ParseError, is_token, text_traits};
-use std::{str::FromStr, sync::Arc};
+use std::{fmt::Display, str::FromStr, sync::Arc};
 
 /// The name of a JetStream key-value bucket: 1 to 255 of `A-Z a-z 0-9 _ -`.
 ///
@@ -20,6 +20,16 @@ impl BucketName {
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// Returns the stream that the bucket is.
+    pub(crate) fn stream(&self) -> String {
+        format!("KV_{self}")
+    }
+
+    /// Returns the subject of a key, or of the keys that a pattern matches.
+    pub(crate) fn subject(&self, key: impl Display) -> String {
+        format!("$KV.{self}.{key}")
     }
 }
 
