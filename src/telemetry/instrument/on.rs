@@ -2,10 +2,13 @@
 
 use crate::telemetry::instrument::Labels;
 use metrics::{Label, Unit};
-use std::{fmt, time::Duration};
+use std::time::Duration;
 
+#[derive(Debug)]
 pub(crate) struct Counter(metrics::Counter);
+#[derive(Debug)]
 pub(crate) struct Gauge(metrics::Gauge);
+#[derive(Debug)]
 pub(crate) struct Histogram(metrics::Histogram);
 
 pub(crate) fn counter(name: &'static str, help: &'static str, labels: Labels<'_>) -> Counter {
@@ -56,23 +59,5 @@ impl Gauge {
 impl Histogram {
     pub(crate) fn record(&self, duration: Duration) {
         self.0.record(duration);
-    }
-}
-
-impl fmt::Debug for Counter {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Counter")
-    }
-}
-
-impl fmt::Debug for Gauge {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Gauge")
-    }
-}
-
-impl fmt::Debug for Histogram {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Histogram")
     }
 }
