@@ -5,10 +5,13 @@
 //! how many it lacks, and sends heartbeats until then. When all of them have ended, or nothing is heard of them
 //! although the server answers and the connection stays, what is still to come was delivered and did not arrive.
 
-use crate::consumer::{receive::pull::EXPIRES, shared::Shared};
+use crate::{
+    consumer::{receive::pull::EXPIRES, shared::Shared},
+    nats::connection_log::connects,
+};
 use async_nats::jetstream::consumer::Info;
 use std::{
-    sync::{Mutex, MutexGuard, PoisonError, atomic::Ordering},
+    sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 use tokio::time::Instant;
@@ -81,7 +84,7 @@ impl Judge {
             self.leads_since = Some(now);
         }
         self.leader = leader;
-        let connects = shared.client.statistics().connects.load(Ordering::Relaxed);
+        let connects = connects(&shared.client);
         let had_them = |silent: &Silent| !info.paused && silent.connects == connects && self.has_led(silent);
         let Some(silent) = silent.filter(had_them) else { return };
         // Beyond what is here, others may hold some.

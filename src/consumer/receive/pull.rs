@@ -8,7 +8,10 @@
 
 use crate::{
     consumer::{Order, checks::overflow::Silent, receive::pinned::PRIORITY_GROUP, shared::Shared},
-    nats::api::{ApiSubject, of_ack},
+    nats::{
+        api::{ApiSubject, of_ack},
+        connection_log::connects,
+    },
     telemetry::log_limit::limited,
 };
 use async_nats::{
@@ -18,7 +21,7 @@ use async_nats::{
 use futures::StreamExt;
 use serde::Serialize;
 use std::{
-    sync::{Arc, atomic::Ordering},
+    sync::Arc,
     task::{Context, Poll, ready},
     time::Duration,
 };
@@ -107,7 +110,7 @@ impl Puller {
         let inbox = client.new_inbox();
         let arrivals = client.subscribe(format!("{inbox}.*")).await?;
         let subject = String::from(ApiSubject::next_messages(shared.stream, shared.name.as_str())).into();
-        let connects = client.statistics().connects.load(Ordering::Relaxed);
+        let connects = connects(&client);
         let not_before = Instant::now();
         // The server takes requests as the heartbeat of the pinned client.
         let is_pinned = options.order == Order::PerUnit;
@@ -140,7 +143,7 @@ impl Puller {
         }
         self.requests += 1;
         let id = self.requests;
-        self.connects = self.client.statistics().connects.load(Ordering::Relaxed);
+        self.connects = connects(&self.client);
         // Counted before it is sent, so that no message can arrive uncounted.
         let open =
             self.open.get_or_insert(Open { first: id, outstanding: 0, last_sent: now, last_heard: now });
@@ -163,7 +166,7 @@ impl Puller {
     pub(crate) fn drop_lost_requests(&mut self) -> bool {
         let Some(open) = &self.open else { return false };
         let now = Instant::now();
-        let is_reconnected = self.client.statistics().connects.load(Ordering::Relaxed) != self.connects;
+        let is_reconnected = connects(&self.client) != self.connects;
         let is_silent = now.duration_since(open.last_heard) > SILENCE;
         let is_over = now.duration_since(open.last_sent) > self.expires + SILENCE;
         if !(is_reconnected || is_silent || is_over) {
