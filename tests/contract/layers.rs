@@ -35,6 +35,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "dead_letter",
             "dedupe",
             "nats",
+            "report",
             "telemetry",
             "topology",
         ],

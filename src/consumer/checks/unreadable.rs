@@ -24,6 +24,7 @@ use crate::{
         permission_violation::PermissionViolation,
         stored::Stored,
     },
+    report::report,
     telemetry::log_limit::limited,
 };
 use async_nats::{
@@ -179,8 +180,7 @@ impl Search {
                 lines: &shared.lines,
             };
             if let Err(error) = record.store(&shared.publisher, Instant::now() + DEAD_LETTER_BUDGET).await {
-                let cause = error.source().map(ToString::to_string);
-                limited!(shared.lines, error, "dead letter could not be stored", %consumer, sequence, %error, cause);
+                limited!(shared.lines, error, "dead letter could not be stored", %consumer, sequence, error = %report(&error));
                 return;
             }
             self.filed.insert(sequence);
