@@ -172,11 +172,12 @@ impl EventBridge {
         Err(TopologyError::new(TopologyErrorKind::InvalidSettings, message))
     }
 
-    /// Returns a builder of a durable consumer named `name` (`[A-Za-z0-9_-]{1,64}`).
+    /// Returns a builder of a durable consumer named `name`: a [`ConsumerName`](crate::ConsumerName), or text that
+    /// [`build`](ConsumerBuilder::build) checks (`[A-Za-z0-9_-]{1,64}`).
     ///
     /// A store is not optional: the broker delivers at least once, and consumers must dedupe.
-    pub fn consumer(&self, name: &str, store: Arc<dyn DedupeStore>) -> ConsumerBuilder {
-        ConsumerBuilder::new(Arc::clone(&self.inner.link), name, store)
+    pub fn consumer(&self, name: impl AsRef<str>, store: Arc<dyn DedupeStore>) -> ConsumerBuilder {
+        ConsumerBuilder::new(Arc::clone(&self.inner.link), name.as_ref(), store)
     }
 
     /// Returns the dead letters of the broker that this bridge is connected to, to list, show, redrive and discard.
