@@ -39,8 +39,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     Arguments::parse();
     let inbox = Inbox::of_user;
     let domains = [Domain::try_from("dev")?, Domain::try_from("core")?];
-    let catalogue = ConsumerRole::new(Feed::Strat, "catalogue".parse()?).with_kv_store(BUCKET)?;
-    let provisioner = ProvisionerRole::default().with_kv_store(BUCKET)?;
+    let catalogue = ConsumerRole::new(Feed::Strat, "catalogue".parse()?).with_kv_store(BUCKET.parse()?);
+    let provisioner = ProvisionerRole::default().with_kv_store(BUCKET.parse()?);
     // Creates the durable that the consumer itself may not create.
     let deploys =
         catalogue.clone().creating_durable(domains.clone(), stratt_event_bridge::EventType::ALL.to_vec());

@@ -3,9 +3,7 @@
 use crate::{
     acl::{Inbox, Permissions, durable::use_of},
     consumer::Order,
-    contract::{
-        consumer_name::ConsumerName, domain::Domain, event::EventType, subject::Feed, value::ParseError,
-    },
+    contract::{consumer_name::ConsumerName, domain::Domain, event::EventType, subject::Feed},
     dedupe::BucketName,
     nats::api::ApiSubject,
     topology::DEAD_LETTER_STREAM,
@@ -74,13 +72,10 @@ impl ConsumerRole {
     }
 
     /// Allows opening, not creating, a [`KvStore`](crate::dedupe::KvStore) in this bucket: its own slots only.
-    ///
-    /// # Errors
-    ///
-    /// When the name is not 1 to 255 of `A-Z a-z 0-9 _ -`.
-    pub fn with_kv_store(mut self, bucket: &str) -> Result<Self, ParseError> {
-        self.bucket = Some(bucket.parse()?);
-        Ok(self)
+    #[must_use]
+    pub fn with_kv_store(mut self, bucket: BucketName) -> Self {
+        self.bucket = Some(bucket);
+        self
     }
 
     /// Allows reading back a dead letter that the broker dropped as a duplicate, to make sure that it is the same.

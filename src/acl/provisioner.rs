@@ -2,7 +2,6 @@
 
 use crate::{
     acl::{Inbox, Permissions},
-    contract::value::ParseError,
     dedupe::BucketName,
     nats::api::ApiSubject,
     topology::{CHOCO_STREAM, DEAD_LETTER_STREAM, EVENT_STREAM},
@@ -16,18 +15,15 @@ use crate::{
 /// as well.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ProvisionerRole {
-    bucket_streams: Vec<String>,
+    buckets: Vec<BucketName>,
 }
 
 impl ProvisionerRole {
     /// Allows creating this bucket, for a [`KvStore`](crate::dedupe::KvStore).
-    ///
-    /// # Errors
-    ///
-    /// When the name is not 1 to 255 of `A-Z a-z 0-9 _ -`.
-    pub fn with_kv_store(mut self, bucket: &str) -> Result<Self, ParseError> {
-        self.bucket_streams.push(bucket.parse::<BucketName>()?.stream());
-        Ok(self)
+    #[must_use]
+    pub fn with_kv_store(mut self, bucket: BucketName) -> Self {
+        self.buckets.push(bucket);
+        self
     }
 
     /// Returns the permissions of the role.
@@ -37,8 +33,8 @@ impl ProvisionerRole {
             [ApiSubject::stream_info, ApiSubject::stream_create, ApiSubject::stream_update]
                 .map(|request| request(stream))
         });
-        let buckets = self.bucket_streams.iter().flat_map(|stream| {
-            [ApiSubject::stream_info, ApiSubject::stream_create].map(|request| request(stream))
+        let buckets = self.buckets.iter().flat_map(|bucket| {
+            [ApiSubject::stream_info, ApiSubject::stream_create].map(|request| request(&bucket.stream()))
         });
         Permissions::new(streams.chain(buckets).map(String::from), inbox)
     }

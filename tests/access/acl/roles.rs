@@ -1,4 +1,4 @@
-//! The work of every role, as a service does it; an administrator stands by for what others would do.
+//! The work of every role, as a service does it; an administrator does what others would do.
 
 use super::guarded::{Guarded, User, server, with_strict_order};
 use async_nats::{
@@ -42,8 +42,7 @@ pub fn all() -> Vec<Role> {
     let ordered = ConsumerRole::new(Feed::Choco, name("ordered"))
         .creating_durable([], [EventType::UnitPublished])
         .with_order(Order::PerUnit)
-        .with_kv_store(BUCKET)
-        .unwrap()
+        .with_kv_store(BUCKET.parse().unwrap())
         .reading_dead_letters();
     let audit = ConsumerRole::new(Feed::Strat, name("audit"))
         .creating_durable(dev(), [EventType::UnitPublished, EventType::UnitDeprecated]);
@@ -53,7 +52,7 @@ pub fn all() -> Vec<Role> {
         .finding_unreadable_events();
     let plain = ConsumerRole::new(Feed::Choco, name("plain")).with_stream_checks(false);
     let reader = ReaderRole::new(name("reader"));
-    let provisioner = ProvisionerRole::default().with_kv_store(BUCKET).unwrap();
+    let provisioner = ProvisionerRole::default().with_kv_store(BUCKET.parse().unwrap());
     vec![
         Role {
             name: "publisher",
@@ -130,7 +129,7 @@ fn with_bucket(admin: EventBridge) -> BoxFuture<'static, ()> {
     .boxed()
 }
 
-/// An event that async-nats cannot read.
+/// Stores an event that async-nats cannot read.
 fn with_unreadable_event(admin: EventBridge) -> BoxFuture<'static, ()> {
     async move {
         provisioned(admin.clone()).await;
@@ -141,7 +140,7 @@ fn with_unreadable_event(admin: EventBridge) -> BoxFuture<'static, ()> {
     .boxed()
 }
 
-/// The durables of those who may not create their own.
+/// Creates the durables for roles that may not create their own.
 pub fn with_durable(admin: EventBridge) -> BoxFuture<'static, ()> {
     async move {
         provisioned(admin.clone()).await;
@@ -157,7 +156,7 @@ pub fn with_durable(admin: EventBridge) -> BoxFuture<'static, ()> {
     .boxed()
 }
 
-/// A dead letter of every type, and two whose bytes are in the streams only.
+/// Stores a dead letter of every type, and two whose bytes are only in the streams.
 pub fn with_letters(admin: EventBridge) -> BoxFuture<'static, ()> {
     async move {
         provisioned(admin.clone()).await;
@@ -214,7 +213,7 @@ async fn publish_verified(bridge: EventBridge) {
     assert!(verifying.publish(published("again", 9)).await.unwrap().is_duplicate());
 }
 
-/// Settles, retries, rejects: what an event is called decides.
+/// Settles, retries or rejects an event, by its name.
 async fn handle(delivery: Delivery<UnitPublished>) -> Result<(), HandlerError> {
     match delivery.event().uri.slug() {
         "poison" => Err(HandlerError::reject("poison")),
@@ -245,7 +244,7 @@ async fn consume(builder: ConsumerBuilder, admin: EventBridge, feed: Feed, durab
     assert_eq!((summary.rejected, summary.retried), (1, 1), "{summary:?}");
 }
 
-/// Dead-letters what it cannot read, and handles what follows.
+/// Dead-letters an event that async-nats cannot read, and handles the next ones.
 async fn find(bridge: EventBridge, admin: EventBridge) {
     let builder = bridge.consumer("finder", Arc::new(MemoryStore::new())).on(handle);
     let builder = builder.options(short().with_stream_checks(false));
@@ -259,7 +258,7 @@ async fn find(bridge: EventBridge, admin: EventBridge) {
     assert!(letters.len() == 1 && letters[0].are_headers_omitted(), "{letters:?}");
 }
 
-/// Everything that a consumer can need: see the permissions of `ordered`.
+/// Does everything that a consumer needs a permission for: see the permissions of `ordered`.
 async fn consume_in_order(bridge: EventBridge, admin: EventBridge) {
     let store = Arc::new(KvStore::open(bridge.client().clone(), KvStoreOptions::default()).await.unwrap());
     let context = jetstream::new(admin.client().clone());
@@ -297,7 +296,7 @@ async fn all_answered(admin: &EventBridge, feed: Feed, durable: &str, sequence: 
     eventually("left", left, |left| *left == (true, 0, 0)).await;
 }
 
-/// With a client that knows nothing of this crate.
+/// Reads with a client that knows nothing of this crate.
 async fn read(bridge: EventBridge, admin: EventBridge) {
     admin.publish(published("fine", 1)).await.unwrap();
     let context = jetstream::new(bridge.client().clone());
