@@ -35,7 +35,7 @@ use async_nats::{Client, jetstream};
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
-/// Builds a [`DurableConsumer`].
+/// A builder of a [`DurableConsumer`].
 #[derive(Debug)]
 #[must_use = "a builder does nothing until it builds"]
 pub struct ConsumerBuilder {
@@ -63,7 +63,7 @@ impl ConsumerBuilder {
         }
     }
 
-    /// Which stream to read; [`Feed::Strat`] unless set.
+    /// Sets the feed to read; [`Feed::Strat`] unless set.
     pub fn feed(mut self, feed: Feed) -> Self {
         self.feed = feed;
         self
@@ -124,7 +124,7 @@ impl ConsumerBuilder {
             let retry_budget = self.link.retry_budget;
             streams::check(&api, &name, self.feed, &self.store, &self.options, retry_budget).await?
         } else {
-            tracing::warn!(consumer = %name, "streams are not checked, as the options ask for");
+            tracing::warn!(consumer = %name, "streams are not checked: the options turn the checks off");
             Checked::default()
         };
         let requirements =
@@ -193,7 +193,7 @@ impl ConsumerBuilder {
         Ok(name)
     }
 
-    /// Older servers answer "ok" and ignore what they do not know.
+    /// Checks the version of the server: older ones answer "ok" and ignore what they do not know.
     fn check_version(&self, client: &Client) -> Result<(), ConsumeError> {
         let (minor, what) = match self.options.order {
             Order::Relaxed => (10, "a consumer"),

@@ -20,7 +20,7 @@ pub enum ConsumeErrorKind {
     InvalidName,
     /// There is no handler, or two for one event type.
     InvalidHandlers,
-    /// The options contradict each other.
+    /// The options are not valid, or contradict each other.
     InvalidOptions,
     /// The dedupe store forgets sooner than the stream does.
     StoreRetention,
@@ -38,10 +38,11 @@ pub enum ConsumeErrorKind {
     /// The stream has lost its end, and the durable has delivered beyond what is left: the server would not deliver new
     /// events until the stream has grown as long as it was.
     ConsumerAhead,
-    /// The user of the connection lacks a permission; the message names the subject. Told only with a
+    /// The user of the connection lacks a permission; the message names the subject. Reported only with a
     /// [`ConnectionWatch`](crate::ConnectionWatch).
     PermissionDenied,
-    /// The account or the stream may not have more consumers, or not such ones; the source says which.
+    /// A limit of the account or the stream does not allow another consumer, or not one with these settings; the source
+    /// says which.
     LimitReached,
     /// The server is too old.
     UnsupportedServer,
@@ -76,7 +77,7 @@ impl ConsumeError {
         self
     }
 
-    /// With the reason why there is no connection, if it is one of a broker that does not answer.
+    /// Adds the reason why there is no connection, if the error is that the broker did not answer.
     pub(super) fn explained(self, disconnected: Option<Disconnected>) -> Self {
         match disconnected {
             Some(cause) if self.kind == ConsumeErrorKind::Unavailable => self.caused_by(cause),
@@ -84,7 +85,7 @@ impl ConsumeError {
         }
     }
 
-    /// Says what else can be done about it.
+    /// Adds another cure.
     pub(super) fn advised(mut self, alternative: &str) -> Self {
         self.message = format!("{}, or {alternative}", self.message).into();
         self

@@ -9,7 +9,7 @@ pub(crate) fn differences(wanted: &Config, found: &Config) -> impl Iterator<Item
     config_diff::differences(fields(wanted), fields(found))
 }
 
-/// The configuration that `found` becomes: our fields as wanted, and all others as they are.
+/// Returns the configuration that `found` becomes: our fields as wanted, and all others as they are.
 pub(crate) fn merged(wanted: &Config, found: Config) -> Config {
     Config {
         ack_wait: wanted.ack_wait,
@@ -27,7 +27,7 @@ pub(crate) fn merged(wanted: &Config, found: Config) -> Config {
     }
 }
 
-/// The filters, however many there are.
+/// Returns the filters, which are in one of two settings.
 pub(crate) fn filters(config: &Config) -> Vec<String> {
     let mut filters = config.filter_subjects.clone();
     filters.extend(Some(config.filter_subject.clone()).filter(|filter| !filter.is_empty()));

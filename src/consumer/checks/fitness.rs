@@ -1,4 +1,4 @@
-//! With which settings a stream cannot keep what the guarantees promise.
+//! The settings of a stream that break a guarantee.
 
 use crate::{
     consumer::checks::streams::{age, kept},
@@ -13,19 +13,19 @@ pub(crate) fn unfit(stream: &Config) -> Option<String> {
     let drops_by_subject = stream.max_messages_per_subject > 0
         && !(stream.discard == DiscardPolicy::New && stream.discard_new_per_subject);
     let problem = if stream.sealed {
-        "is sealed and takes nothing any more: create it anew".to_owned()
+        "is sealed and accepts no more messages: recreate it".to_owned()
     } else if stream.retention != RetentionPolicy::Limits {
         format!(
-            "has retention {:?}, which removes what others have not seen: create it anew with limits",
+            "has retention {:?}, which removes messages that others have not seen: recreate it with limits",
             stream.retention
         )
     } else if drops_by_subject || (is_limited && stream.discard == DiscardPolicy::Old) {
-        "has a limit of size and discards old messages, which nobody may have seen: discard new ones, or remove the limit"
+        "has a size limit and discards old messages, perhaps unseen: discard new ones or remove the limit"
             .to_owned()
     } else if stream.subject_delete_marker_ttl.is_some() {
         "has a subject_delete_marker_ttl: its markers would be delivered as events: remove it".to_owned()
     } else if stream.allow_rollup {
-        "has allow_rollup, with which a publisher can remove what others have not seen: switch it off"
+        "has allow_rollup, which lets a publisher remove messages that others have not seen: turn it off"
             .to_owned()
     } else if stream.subject_transform.is_some() {
         "has a subject_transform, after which subject and envelope no longer agree: remove it".to_owned()
@@ -35,19 +35,19 @@ pub(crate) fn unfit(stream: &Config) -> Option<String> {
     Some(format!("{} {problem}", stream.name))
 }
 
-/// Returns the problem of a stream that is published to, where a message may be repeated for as long as `budget`.
+/// Returns the problem of a stream that this crate publishes to, with repeats of a message for as long as `budget`.
 pub(crate) fn written(stream: &Config, budget: Duration) -> Option<String> {
     let problem = if stream.mirror.is_some() {
-        "is a mirror, which takes no messages: create it anew".to_owned()
+        "is a mirror, which accepts no messages: recreate it".to_owned()
     } else if stream.no_ack {
-        "has no_ack, so that nobody knows what is stored: switch it off".to_owned()
+        "has no_ack, so that a publisher cannot know what is stored: turn it off".to_owned()
     } else if stream.persist_mode == Some(PersistenceMode::Async) {
-        "has persist_mode Async, which acknowledges what a crash loses: create it anew".to_owned()
+        "has persist_mode Async, which acknowledges messages that a crash loses: recreate it".to_owned()
     } else if stream.allow_message_counter {
-        "has allow_message_counter and takes nothing but counts: create it anew".to_owned()
+        "has allow_message_counter and accepts only counts: recreate it".to_owned()
     } else if stream.duplicate_window <= budget {
         format!(
-            "has a duplicate window of {:?}, not longer than a message to it is repeated ({budget:?}): lengthen it",
+            "has a duplicate window of {:?}, not longer than the retry time of a publish ({budget:?}): lengthen it",
             stream.duplicate_window
         )
     } else {

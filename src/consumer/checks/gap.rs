@@ -1,4 +1,5 @@
-//! Notices when events are gone that the consumer was still due, and when its durable is ahead of its stream.
+//! The detection of events that were removed before the consumer had handled them, and of a durable ahead of its
+//! stream.
 
 use crate::consumer::{
     ConsumeError, ConsumeErrorKind, checks::look::Look, receive::arrivals::Arrived, shared::Shared,
@@ -10,11 +11,11 @@ use tokio::time::{sleep, timeout};
 
 const SHORTEST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
-/// The time until the next look when something seems to be wrong: a replica, or what is on its way, may be behind.
+/// The time until the next look when something seems wrong: a replica may lag, or messages may be on their way.
 const AGAIN: Duration = Duration::from_millis(500);
 const ANSWER_WITHIN: Duration = Duration::from_secs(2);
 
-/// Fails when the durable is ahead of its stream.
+/// Checks that the durable is not ahead of its stream.
 pub(crate) async fn check_end(context: &Context, shared: &Shared) -> Result<(), ConsumeError> {
     let is_ahead = |look: Option<Look>| look.filter(Look::is_ahead);
     if is_ahead(take(context, shared).await).is_none() {
@@ -24,8 +25,9 @@ pub(crate) async fn check_end(context: &Context, shared: &Shared) -> Result<(), 
     is_ahead(take(context, shared).await).map_or(Ok(()), |look| Err(ahead(shared, &look)))
 }
 
-/// Looks for ever, often enough for what comes and goes between two looks to be noticed; returns why the consumer has
-/// to stop, if it ever has to. Who may not look at the stream sees nothing.
+/// Looks at the durable and its stream again and again, often enough to notice events that are stored and removed
+/// between two looks. Returns why the consumer has to stop, if it ever has to. Without the permission to read the
+/// stream it sees nothing.
 pub(crate) async fn watch(context: Context, shared: Arc<Shared>) -> ConsumeError {
     if !shared.options.checks_streams {
         return std::future::pending().await;
@@ -40,7 +42,7 @@ pub(crate) async fn watch(context: Context, shared: Arc<Shared>) -> ConsumeError
         let look = take(&context, &shared).await;
         let finding = match &look {
             Some(now) => gaps.judge(now, [before, arrivals.arrived()], |removed| is_open(&shared, &removed)),
-            // An outage shows nothing.
+            // An outage proves nothing.
             None => Finding::Unsure,
         };
         match (finding, look) {
@@ -82,34 +84,34 @@ fn report(shared: &Shared, lost: &Lost) {
 fn ahead(shared: &Shared, look: &Look) -> ConsumeError {
     let (name, stream) = (&shared.name, shared.stream);
     let message = format!(
-        "durable {name} has delivered up to {}, but {stream} ends at {}: it has lost its end, and the server would never \
-         deliver what it stores up to there: delete the durable and build the consumer again, whose store skips what is \
-         settled",
+        "durable {name} has delivered up to {}, but {stream} ends at {}: the stream has lost its end, and the \
+         server would never deliver new events up to there: delete the durable and build the consumer again; its store \
+         skips what is settled",
         look.delivered, look.last
     );
     ConsumeError::new(ConsumeErrorKind::ConsumerAhead, message)
 }
 
-/// The looks at the durable and its stream so far.
+/// The findings of the looks so far.
 #[derive(Debug, Default)]
 struct Gaps {
     before: Option<Look>,
     /// The first sequence that was not known to be acknowledged at the last look.
-    owed_from: u64,
-    /// Something seemed to be wrong at the last look.
+    due_from: u64,
+    /// True if something seemed wrong at the last look.
     has_doubts: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Finding {
     Well,
-    /// It has to be looked at again.
+    /// Another look has to confirm it.
     Unsure,
     Lost(Lost),
     Ahead,
 }
 
-/// Events that are gone, among the sequences `from` to `to`.
+/// Events that are lost, among the sequences `from` to `to`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Lost {
     from: u64,
@@ -118,13 +120,13 @@ struct Lost {
 }
 
 impl Gaps {
-    /// Compares with the last look. `arrived` is what had come here before the server was asked, and until it had
-    /// answered; `is_open` tells whether this process is not done with some of these sequences.
+    /// Compares `now` with the last look. `arrived` counts what had arrived here before the server was asked, and until
+    /// it had answered; `is_open` returns whether this process still has work with some of these sequences.
     fn judge(&mut self, now: &Look, arrived: [Arrived; 2], is_open: impl Fn(Range<u64>) -> bool) -> Finding {
         let missing = self.before.as_ref().map_or(0, |before| before.missing(now, arrived));
         let removed = self.removed(now).filter(|removed| {
-            // Not by the floor of the durable alone: the server lifts it over what it removes, and what was
-            // acknowledged in time is not told from what was not, unless the durable has come beyond it.
+            // The ack floor alone does not show it: the server lifts it over removed events. Those that were
+            // acknowledged in time cannot be told from the others, unless the durable has got beyond them.
             is_open(removed.clone()) || (!now.is_idle() && now.floor < now.first)
         });
         let is_doubtful = now.is_ahead() || (missing > 0 && removed.is_none());
@@ -148,12 +150,12 @@ impl Gaps {
 
     /// Returns the sequences that were due at the last look and are no longer in the stream.
     fn removed(&self, now: &Look) -> Option<Range<u64>> {
-        self.before.as_ref().map(|_| self.owed_from..now.first).filter(|removed| !removed.is_empty())
+        self.before.as_ref().map(|_| self.due_from..now.first).filter(|removed| !removed.is_empty())
     }
 
     fn go_on(&mut self, now: Look) {
         let acknowledged = if now.is_idle() { now.last_before } else { now.floor };
-        self.owed_from = self.owed_from.max(now.first).max(acknowledged + 1);
+        self.due_from = self.due_from.max(now.first).max(acknowledged + 1);
         self.before = Some(now);
     }
 }

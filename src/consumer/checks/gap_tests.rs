@@ -33,10 +33,10 @@ fn lost(from: u64, to: u64, count: u64) -> Finding {
 
 #[test]
 fn what_was_handled_between_two_looks_is_not_lost() {
-    // All of it, and it is removed since.
+    // All of it was handled, and removed afterwards.
     let idle = Look { first: 18, delivered: 20, deliveries: 10, floor: 20, pending: 0, ..look() };
     assert_eq!(after(look()).judge(&idle, all(6), |_| false), Finding::Well);
-    // More than was removed.
+    // More was handled than was removed.
     let beyond = Look { first: 18, delivered: 19, deliveries: 9, floor: 19, pending: 1, ..look() };
     assert_eq!(after(look()).judge(&beyond, all(5), |_| false), Finding::Well);
 }
@@ -45,7 +45,7 @@ fn what_was_handled_between_two_looks_is_not_lost() {
 fn what_is_removed_while_the_durable_stands_before_it_is_lost() {
     let pushed = Look { first: 18, floor: 17, pending: 3, ..look() };
     assert_eq!(after(look()).judge(&pushed, NOTHING, |_| false), lost(15, 17, 3));
-    // More are pending now, since new ones came.
+    // More are pending now, since new ones were stored.
     let busy = Look { last: 30, pending: 13, ..pushed };
     let mut gaps = after(look());
     assert_eq!(gaps.judge(&busy, NOTHING, |_| false), lost(15, 17, 3));
@@ -68,7 +68,7 @@ fn what_vanishes_behind_the_front_is_lost_at_the_second_look() {
     assert_eq!(gaps.judge(&purged, NOTHING, |_| false), lost(15, 20, 4));
     gaps.go_on(purged.clone());
     assert_eq!(gaps.judge(&purged, NOTHING, |_| false), Finding::Well);
-    // They were on their way.
+    // The missing events were on their way.
     let mut gaps = after(look());
     let delivered = Look { delivered: 18, deliveries: 8, pending: 2, ..look() };
     assert_eq!(gaps.judge(&purged, NOTHING, |_| false), Finding::Unsure);
@@ -81,7 +81,7 @@ fn a_durable_that_stays_ahead_is_found() {
     let mut gaps = Gaps::default();
     assert_eq!(gaps.judge(&ahead, NOTHING, |_| false), Finding::Unsure);
     assert_eq!(gaps.judge(&ahead, NOTHING, |_| false), Finding::Ahead);
-    // A replica that was behind.
+    // A replica that lagged had answered.
     let mut gaps = after(look());
     assert_eq!(gaps.judge(&ahead, NOTHING, |_| false), Finding::Unsure);
     let caught_up = Look { last: 25, ..ahead };

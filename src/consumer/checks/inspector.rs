@@ -23,13 +23,13 @@ use async_nats::{
 use std::{collections::HashSet, sync::Arc, time::Duration};
 use tokio::{sync::Notify, time::timeout};
 
-/// The interval between two inspections when nothing asks for one.
+/// The interval between two inspections, unless one is requested.
 const EVERY: Duration = Duration::from_secs(5);
 /// The pause before a durable that is gone is looked up again.
 const AGAIN: Duration = Duration::from_millis(500);
 const ANSWER_WITHIN: Duration = Duration::from_secs(2);
 
-/// An inspector that reads the durable again and again, and ends when the consumer cannot go on with it.
+/// An inspector, which reads the durable again and again, and ends when the consumer can no longer use it.
 #[derive(Debug)]
 pub(crate) struct Inspector {
     context: Context,
@@ -78,11 +78,11 @@ impl Inspector {
                     let info = found.cached_info();
                     let pause = info.pause_remaining.filter(|_| info.paused);
                     self.shared.state.set_server_info(info.num_pending, info.num_ack_pending, pause);
-                    self.is_paused(pause);
+                    self.note_pause(pause);
                     (self.judge(&info.config), None)
                 }
                 Ok(Err(error)) => (None, self.gone(&error)),
-                // An outage is no verdict.
+                // An outage says nothing about the durable.
                 Err(_elapsed) => (None, None),
             };
             // Servers that have just elected a leader may not know at once what they have.
@@ -95,7 +95,7 @@ impl Inspector {
     }
 
     /// Logs the beginning and the end of a pause.
-    fn is_paused(&mut self, pause: Option<Duration>) {
+    fn note_pause(&mut self, pause: Option<Duration>) {
         let (consumer, was_paused) =
             (&self.shared.name, std::mem::replace(&mut self.is_paused, pause.is_some()));
         match pause {
@@ -129,13 +129,13 @@ impl Inspector {
             return None;
         }
         let (name, stream) = (&self.shared.name, self.shared.stream);
-        let message = format!("durable {name} on stream {stream} was deleted while in use");
+        let message =
+            format!("durable {name} on stream {stream} was deleted while in use: build the consumer again");
         Some(ConsumeError::new(ConsumeErrorKind::ConsumerGone, message).caused_by(answer))
     }
 }
 
-/// Awaits a permission violation of anything that a consumer cannot do without: its requests, its acknowledgements, its
-/// inbox.
+/// Waits for the violation of a permission that a consumer needs: for its requests, its acknowledgements or its inbox.
 pub(crate) async fn permission_denied(
     watch: ConnectionWatch,
     since: Mark,

@@ -1,4 +1,4 @@
-//! The durable and its stream, as they are at one time.
+//! A look at the durable and its stream.
 
 use crate::{
     consumer::{checks::difference::filters, receive::arrivals::Arrived, shared::Shared},
@@ -13,27 +13,27 @@ use async_nats::jetstream::{
 /// The state of the durable and of its stream, as the server reports it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct Look {
-    /// The sequence of the oldest message, or the one that the next message gets.
+    /// The sequence of the oldest message, or that of the next one while there is none.
     pub(crate) first: u64,
     /// The last sequence of the stream, a moment before the durable was asked for and a moment after.
     pub(crate) last_before: u64,
     pub(crate) last: u64,
-    /// The sequence that the durable has delivered, and how many deliveries it took.
+    /// The last sequence that the durable has delivered, and the number of its deliveries.
     pub(crate) delivered: u64,
     pub(crate) deliveries: u64,
-    /// The sequence up to which all is acknowledged. The server lifts it over what is removed.
+    /// The ack floor: the sequence up to which everything is acknowledged. The server lifts it over removed messages.
     pub(crate) floor: u64,
     pub(crate) pending: u64,
     pub(crate) unanswered: usize,
     pub(crate) filters: Vec<String>,
-    /// Only the newest event of each subject was pending at the start: what is superseded is not missing.
+    /// True if only the newest event of each subject was pending at the start: superseded events are not missing.
     pub(crate) is_last_per_subject: bool,
-    /// Where the durable was told to begin, if that was a sequence.
+    /// The sequence at which the durable begins by its settings; 0 if they name none.
     pub(crate) begins_at: u64,
 }
 
 impl Look {
-    /// Asks the server; `None` if it does not answer.
+    /// Reads both from the server; `None` if it does not answer.
     pub(crate) async fn take(context: &Context, shared: &Shared) -> Option<Self> {
         let name = shared.name.as_str();
         let before = stream(context, shared).await?.state.held;
@@ -62,19 +62,20 @@ impl Look {
         })
     }
 
-    /// Returns whether everything that the durable was due is acknowledged.
+    /// Returns whether everything that the stream has for the durable is acknowledged.
     pub(crate) fn is_idle(&self) -> bool {
         self.pending == 0 && self.unanswered == 0
     }
 
-    /// Returns whether the durable has delivered more than the stream has ever had: the server delivers nothing more
-    /// until the stream has got there.
+    /// Returns whether the durable has delivered beyond the end of its stream: the server delivers nothing more until
+    /// the stream has grown to that point.
     pub(crate) fn is_ahead(&self) -> bool {
         self.delivered > self.last.max(self.begins_at.saturating_sub(1))
     }
 
-    /// Returns how many events, at least, were pending at this look and are not `now`, although no process received
-    /// them. `arrived` is what had come here before the server was asked again, and until it had answered.
+    /// Returns the number of events, at least, that were pending at this look and no longer are `now`, although no
+    /// process received them. `arrived` counts what had arrived here before the server was asked again, and until it
+    /// had answered.
     pub(crate) fn missing(&self, now: &Self, arrived: [Arrived; 2]) -> u64 {
         let is_other = now.deliveries < self.deliveries || now.filters != self.filters;
         if is_other || self.is_last_per_subject {

@@ -1,9 +1,10 @@
-//! Notices deliveries that the client has dropped since its subscription had no room for them.
+//! The detection of deliveries that the client dropped because its subscription had no room for them.
 //!
-//! async-nats keeps what arrives for a subscription in a channel, and drops what does not fit; only the event callback
-//! of the host hears of it. Here it shows in the requests: each ends with its last message, or with a status that says
-//! how many it lacks, and sends heartbeats until then. When all of them have ended, or nothing is heard of them
-//! although the server answers and the connection stays, what is still to come was delivered and did not arrive.
+//! async-nats keeps the messages of a subscription in a channel and drops those that do not fit; it reports that only
+//! to the event callback of the host. Here the open requests show it: each ends with its last message, or with a status
+//! that says how many messages it lacks, and has heartbeats until then. If all of them have ended, or are silent
+//! although the server answers and the connection is up, the messages that are still missing were delivered and did not
+//! arrive.
 
 use crate::{
     consumer::{receive::pull::EXPIRES, shared::Shared},
@@ -18,33 +19,33 @@ use tokio::time::Instant;
 
 /// The shortest interval between two warnings.
 const EVERY: Duration = Duration::from_secs(600);
-/// The longest time that a late message may take: requests that end at the same time do so in any order.
+/// The longest delay of a late message: requests that end at the same time do so in any order.
 const LATE: Duration = Duration::from_secs(1);
 
-/// Requests that have ended, as far as is known, before all that they owed had come.
+/// Requests that seem to have ended before all their messages arrived.
 #[derive(Debug, Default)]
 pub(crate) struct Silence(Mutex<Option<Silent>>);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Silent {
-    /// When the last sign of one of them came.
+    /// When one of them was last heard of.
     pub(crate) since: Instant,
     /// The number of the last of the requests.
     pub(crate) last: u64,
     pub(crate) last_sent: Instant,
-    /// The number of messages that were to come.
+    /// The number of messages that were still to arrive.
     pub(crate) outstanding: usize,
     /// The count of connections when they were sent.
     pub(crate) connects: u64,
 }
 
 impl Silence {
-    /// Notes it, unless an earlier one is yet to be judged.
+    /// Notes the silence, unless an earlier one is still to be judged.
     pub(crate) fn begin(&self, silent: Silent) {
         self.lock().get_or_insert(silent);
     }
 
-    /// The request with this number is heard of after all: it was late.
+    /// Ends the silence if it is one of the request with this number, which was heard of after all.
     pub(crate) fn broken_by(&self, request: u64) {
         self.lock().take_if(|silent| request <= silent.last);
     }
@@ -54,7 +55,7 @@ impl Silence {
         self.lock().filter(|silent| silent.since.elapsed() >= LATE)
     }
 
-    /// Ends what was there before the server was asked; returns it if it lasts until the server has answered.
+    /// Ends the silence that was there before the server was asked. Returns it if it lasted until the server answered.
     fn end(&self, before: Option<Silent>) -> Option<Silent> {
         self.lock().take_if(|silent| before == Some(*silent))
     }
@@ -64,17 +65,17 @@ impl Silence {
     }
 }
 
-/// Judges the silence by what the server says of the durable.
+/// A judge of silences, by the state of the durable that the server reports.
 #[derive(Debug, Default)]
 pub(crate) struct Judge {
     leader: Option<String>,
-    /// When another leader was seen: it does not know the requests that the one before had.
+    /// When a new leader was seen, which does not know the requests that its predecessor received.
     leads_since: Option<Instant>,
-    told: Option<Instant>,
+    warned_at: Option<Instant>,
 }
 
 impl Judge {
-    /// Judges what was silent `before` the server was asked, by its answer; `None` says nothing.
+    /// Judges the requests that were silent `before` the server was asked, by its answer, if there is one.
     pub(crate) fn judge(&mut self, shared: &Shared, before: Option<Silent>, info: Option<&Info>) {
         let silent = shared.silence.end(before);
         let Some(info) = info else { return };
@@ -87,23 +88,24 @@ impl Judge {
         let connects = connects(&shared.client);
         let had_them = |silent: &Silent| !info.paused && silent.connects == connects && self.has_led(silent);
         let Some(silent) = silent.filter(had_them) else { return };
-        // Beyond what is here, others may hold some.
+        // What is not in flight here may be in flight in other processes.
         let elsewhere = info.num_ack_pending.saturating_sub(shared.in_progress.len());
         let dropped = silent.outstanding.min(elsewhere);
-        if dropped == 0 || self.told.is_some_and(|told| now.duration_since(told) < EVERY) {
+        if dropped == 0 || self.warned_at.is_some_and(|at| now.duration_since(at) < EVERY) {
             return;
         }
-        self.told = Some(now);
+        self.warned_at = Some(now);
         tracing::warn!(
             consumer = %shared.name, dropped, max_in_flight = shared.options.max_in_flight,
-            "deliveries have not arrived and come again after the ack wait: the client drops what a subscription has no \
-             room for. Set ConnectOptions::subscription_capacity to more than max_in_flight, or lower that"
+            "deliveries have not arrived and are redelivered after the ack wait: the client drops messages that a \
+             subscription has no room for. Set ConnectOptions::subscription_capacity to more than max_in_flight, or \
+             lower max_in_flight"
         );
     }
 
     /// Returns whether the present leader has received all of these requests.
     fn has_led(&self, silent: &Silent) -> bool {
-        // Those that were sent before the last one and ended with the leader of that time are over by then.
+        // By then, earlier requests, which an earlier leader may have received, have expired.
         self.leads_since.is_none_or(|since| since + EXPIRES <= silent.last_sent)
     }
 }

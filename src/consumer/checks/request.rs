@@ -1,4 +1,4 @@
-//! Requests made while a consumer is built: a permission violation is reported at once, as such.
+//! The requests made while a consumer is built; a permission violation is reported at once, as such.
 
 use crate::{
     consumer::{ConsumeError, ConsumeErrorKind},
@@ -7,7 +7,7 @@ use crate::{
 use async_nats::{Client, jetstream::Context};
 use std::pin::pin;
 
-/// Asks on behalf of a consumer.
+/// The means to make requests for a consumer.
 #[derive(Debug)]
 pub(crate) struct ApiRequest {
     pub(crate) context: Context,

@@ -1,4 +1,4 @@
-//! The settings of a durable that the guarantees rest on, no matter who created it.
+//! The settings of a durable that the guarantees depend on, no matter who created it.
 
 use crate::{
     consumer::{ConsumerOptions, Order, checks::difference::filters, handler::Handlers},
@@ -14,7 +14,7 @@ pub(crate) struct Requirements {
     lease: Duration,
     order: Order,
     max_in_flight: i64,
-    /// The number of replicas of the stream; zero where it was not checked.
+    /// The number of replicas of the stream; zero if it was not checked.
     replicas: usize,
     /// The subjects of event types that have a handler, and of those that have none.
     handled: Vec<String>,
@@ -36,12 +36,12 @@ impl Requirements {
         }
     }
 
-    /// The durable must have as many copies as its stream has.
+    /// Requires as many replicas as the stream has.
     pub(crate) fn with_replicas(self, replicas: usize) -> Self {
         Self { replicas, ..self }
     }
 
-    /// The first thing about the durable that a guarantee does not hold with.
+    /// Returns the first setting of the durable that violates a requirement.
     pub(crate) fn violated_by(&self, found: &Config) -> Option<ConfigDifference> {
         let must = |holds: bool, field, found: &dyn Debug, wanted: String| {
             (!holds).then(|| ConfigDifference::violated(field, found, wanted))
@@ -50,38 +50,38 @@ impl Requirements {
             Order::Relaxed => PriorityPolicy::None,
             Order::PerUnit => PriorityPolicy::PinnedClient,
         };
-        let gathers = self.order == Order::Relaxed || found.max_ack_pending <= self.max_in_flight;
+        let has_room = self.order == Order::Relaxed || found.max_ack_pending <= self.max_in_flight;
         let is_pull = found.deliver_subject.is_none();
         let acks = found.ack_policy == AckPolicy::Explicit;
         let waits = found.ack_wait >= self.lease;
-        // Zero is as many as the stream has.
-        let has_copies = found.num_replicas == 0 || found.num_replicas >= self.replicas;
+        // Zero means as many as the stream has.
+        let has_replicas = found.num_replicas == 0 || found.num_replicas >= self.replicas;
         let filters = filters(found);
         [
             must(is_pull, "deliver subject", &found.deliver_subject, "none".into()),
             must(acks, "ack policy", &found.ack_policy, "Explicit".into()),
-            // The server would strand a message that it has delivered so often.
+            // The server would strand a message after so many deliveries.
             must(found.max_deliver < 0, "max deliver", &found.max_deliver, "-1".into()),
-            // It would replace the ack wait by its first entry.
+            // Its first entry would replace the ack wait.
             must(found.backoff.is_empty(), "backoff", &found.backoff, "none".into()),
             must(waits, "ack wait", &found.ack_wait, format!("at least the lease, {:?}", self.lease)),
             must(!found.headers_only, "headers only", &found.headers_only, "false".into()),
-            // The durable would be removed, and with it the place that it had come to.
+            // The durable would be removed, and its position with it.
             must(
                 found.inactive_threshold.is_zero(),
                 "inactive threshold",
                 &found.inactive_threshold,
                 "none".into(),
             ),
-            // It would be lost with the one server that has it, or when all of them stop.
+            // The durable would be lost with the one server that has it, or when all of them stop.
             must(!found.memory_storage, "memory storage", &found.memory_storage, "false".into()),
             must(
-                has_copies,
+                has_replicas,
                 "replicas",
                 &found.num_replicas,
                 format!("as many as the stream, {}", self.replicas),
             ),
-            // Events would come with the pauses between them, days after they were stored.
+            // Old events would be delivered with the same pauses between them as when they were stored.
             must(
                 found.replay_policy == ReplayPolicy::Instant,
                 "replay policy",
@@ -97,9 +97,9 @@ impl Requirements {
                 &found.priority_policy,
                 format!("{policy:?}"),
             ),
-            // The process that takes over must have room for all that is unanswered.
+            // After a fail-over, the next process must have room for everything that is unanswered.
             must(
-                gathers,
+                has_room,
                 "max ack pending",
                 &found.max_ack_pending,
                 format!("at most {}", self.max_in_flight),
@@ -144,7 +144,7 @@ mod tests {
     use super::*;
     use crate::{Delivery, UnitDeprecated, UnitPublished};
 
-    fn needs() -> Requirements {
+    fn requirements() -> Requirements {
         let mut handlers = Handlers::default();
         handlers.add(|_: Delivery<UnitPublished>| async { Ok(()) }).unwrap();
         handlers.add(|_: Delivery<UnitDeprecated>| async { Ok(()) }).unwrap();
@@ -152,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn fewer_copies_than_the_stream_has_break_a_guarantee() {
+    fn fewer_replicas_than_the_stream_has_are_a_violation() {
         let found = |num_replicas| Config {
             ack_policy: AckPolicy::Explicit,
             ack_wait: Duration::from_secs(45),
@@ -161,11 +161,11 @@ mod tests {
             num_replicas,
             ..Config::default()
         };
-        let broken = |stream, durable| needs().with_replicas(stream).violated_by(&found(durable));
+        let violated = |stream, durable| requirements().with_replicas(stream).violated_by(&found(durable));
         for (stream, durable) in [(0, 1), (1, 1), (3, 0), (3, 3)] {
-            assert_eq!(broken(stream, durable), None, "{stream} {durable}");
+            assert_eq!(violated(stream, durable), None, "{stream} {durable}");
         }
-        assert_eq!(broken(3, 1).unwrap().to_string(), "replicas 1, wanted as many as the stream, 3");
+        assert_eq!(violated(3, 1).unwrap().to_string(), "replicas 1, wanted as many as the stream, 3");
     }
 
     #[test]
@@ -181,7 +181,7 @@ mod tests {
             (vec![], false),
         ] {
             let named: Vec<_> = filters.iter().map(ToString::to_string).collect();
-            assert_eq!(needs().handles(&named), holds, "{filters:?}");
+            assert_eq!(requirements().handles(&named), holds, "{filters:?}");
         }
     }
 }

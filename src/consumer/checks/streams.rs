@@ -1,4 +1,4 @@
-//! The streams that a consumer depends on: there, and fit for the guarantees.
+//! The check that the streams that a consumer depends on exist, and are fit for the guarantees.
 
 use crate::{
     consumer::{
@@ -18,20 +18,20 @@ use async_nats::jetstream::{ErrorCode, context::GetStreamErrorKind, stream::Conf
 use std::{sync::Arc, time::Duration};
 use tokio::time::{sleep, timeout};
 
-/// A server that has not answered for so long is asked something else.
+/// The time after which a server that has not answered is asked something else.
 const SILENCE: Duration = Duration::from_millis(1500);
 const SECOND_ANSWER_WITHIN: Duration = Duration::from_millis(500);
 
 /// The facts about the stream of events that the consumer relies on.
 #[derive(Debug, Default)]
 pub(crate) struct Checked {
-    /// The age at which events are removed, if that is limited.
+    /// The age at which events are removed, if it is limited.
     pub(crate) max_age: Option<Duration>,
-    /// The number of replicas; zero where the stream was not checked.
+    /// The number of replicas; zero if the stream was not checked.
     pub(crate) replicas: usize,
 }
 
-/// Reads both streams and says what is wrong with them.
+/// Reads both streams and checks that they are fit.
 pub(crate) async fn check(
     api: &ApiRequest,
     name: &ConsumerName,
@@ -45,7 +45,7 @@ pub(crate) async fn check(
     check_retention(store, options, &events)?;
     let dead_letters = find(api, name, DEAD_LETTER_STREAM).await?;
     must_fit(unfit(&dead_letters))?;
-    // Only events of this feed are published, redriven ones among them.
+    // Events are published and redriven to this feed only.
     let unfit = if feed == Feed::Strat { written(&events, retry_budget) } else { None };
     must_fit(unfit.or_else(|| written(&dead_letters, DEAD_LETTER_BUDGET)))?;
     must_fit(takes_no_dead_letter(&dead_letters).or_else(|| forgets_first(&events, &dead_letters)))?;
@@ -86,7 +86,8 @@ async fn find(api: &ApiRequest, name: &ConsumerName, stream: &str) -> Result<Con
     })
 }
 
-/// Without a watch no missing permission is reported; but a server that answers something else is not away.
+/// Ends when the server answers another request. Without a watch, which would report a missing permission, it shows
+/// that the server is not away.
 async fn answers_only_others(api: &ApiRequest, name: &ConsumerName, stream: &str) {
     sleep(SILENCE).await;
     let request = api.context.request(ApiSubject::durable_info(stream, name.as_str()).request(), &());
@@ -96,7 +97,7 @@ async fn answers_only_others(api: &ApiRequest, name: &ConsumerName, stream: &str
     }
 }
 
-/// A store that forgets before the stream does lets an old event be handled again.
+/// Checks that the store does not forget before the stream does, since an old event could then be handled again.
 fn check_retention(
     store: &Arc<dyn DedupeStore>,
     options: &ConsumerOptions,
@@ -115,7 +116,7 @@ fn check_retention(
     Err(ConsumeError::new(ConsumeErrorKind::StoreRetention, message))
 }
 
-/// The age that messages reach, where zero is for ever.
+/// Returns the age that messages reach; without limit if the setting is zero.
 pub(crate) fn age(stream: &Config) -> Duration {
     if stream.max_age.is_zero() { Duration::MAX } else { stream.max_age }
 }

@@ -1,11 +1,11 @@
-//! Finds and dead-letters the events that async-nats cannot read.
+//! The search for events that async-nats cannot read, to dead-letter them.
 //!
-//! Whenever one of them is delivered, async-nats gives up the connection: the event never comes here, and the server
-//! delivers it again. So a process that loses the connection again and again, while something is unanswered that is not
-//! here, looks at what that is.
+//! When such an event is delivered, async-nats drops the connection: the event never arrives here, and the server
+//! delivers it again. So a process that loses its connection repeatedly, while events that it does not have are
+//! unanswered, reads those events from the stream.
 //!
-//! Other processes may hold what is unanswered. They could read it, and so can this one: only what is verified to be
-//! unreadable is dead-lettered, and nothing else is touched.
+//! The unanswered events may be in flight in other processes, which can read them. So can this process: only an event
+//! that is verified to be unreadable is dead-lettered, and no other is touched.
 
 mod losses;
 mod readable;
@@ -44,15 +44,15 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(2);
 /// The number of messages that are read at a time.
 const READS: usize = 256;
 
-/// Looks for unreadable events for ever.
+/// Searches for unreadable events for as long as the consumer runs.
 pub(crate) async fn watch(context: Context, watch: ConnectionWatch, shared: Arc<Shared>) {
     let mut losses = Losses::new(connects(&shared.client), shared.options.ack_wait());
-    let mut search = Search { context, watch, shared, filed: BTreeSet::new() };
-    // The sequence to go on from, while there is something to look for.
+    let mut search = Search { context, watch, shared, dead_lettered: BTreeSet::new() };
+    // The sequence at which the search continues; `None` while there is no search.
     let mut from = None;
     loop {
         sleep(EVERY).await;
-        if losses.come_again(connects(&search.shared.client), Instant::now()) {
+        if losses.have_repeated(connects(&search.shared.client), Instant::now()) {
             from = Some(0);
         }
         if search.shared.client.connection_state() == State::Connected
@@ -67,12 +67,13 @@ struct Search {
     context: Context,
     watch: ConnectionWatch,
     shared: Arc<Shared>,
-    /// The events that have their dead letter and are yet to be terminated.
-    filed: BTreeSet<u64>,
+    /// The events whose dead letter is stored and that are still to be terminated.
+    dead_lettered: BTreeSet<u64>,
 }
 
 impl Search {
-    /// Reads what is unanswered and not here from `sequence` on; returns where to go on, if that was not all.
+    /// Reads the unanswered events that are not in flight here, from `sequence` on. Returns the sequence at which to
+    /// continue, if there are more.
     async fn go_on(&mut self, sequence: u64, losses: u64) -> Option<u64> {
         let shared = Arc::clone(&self.shared);
         let durable =
@@ -84,7 +85,7 @@ impl Search {
             return None;
         }
         let (floor, last) = (info.ack_floor.stream_sequence, info.delivered.stream_sequence);
-        self.filed = self.filed.split_off(&floor);
+        self.dead_lettered = self.dead_lettered.split_off(&floor);
         let filters = filters(&info.config);
         let filter = if let [one] = filters.as_slice() { one } else { ">" };
         let mut from = sequence.max(floor + 1);
@@ -95,7 +96,7 @@ impl Search {
             let connects_before = connects(&shared.client);
             let stored = match self.read(from, filter).await {
                 Ok(stored) => stored.filter(|stored| stored.sequence <= last)?,
-                // The connection was lost meanwhile, and with it the question or the answer.
+                // The connection was lost meanwhile, and the request or the answer with it.
                 Err(_) if connects(&shared.client) != connects_before => return Some(from),
                 Err(error) => {
                     self.is_blind(from, last, &*error);
@@ -112,14 +113,14 @@ impl Search {
                 why => why,
             };
             if let Some(why) = why {
-                self.file(&stored, why, info, losses).await;
+                self.dead_letter(&stored, why, info, losses).await;
             }
         }
         Some(from)
     }
 
-    /// Returns whether the subject is not what was read. In JSON, a replacement character stands for what is not UTF-8,
-    /// and the server does not find the message by that.
+    /// Returns whether the subject differs from the one that was read. In JSON, a replacement character stands for
+    /// bytes that are not UTF-8, and the server does not find the message by such a subject.
     async fn has_another_subject(&self, stored: &Stored) -> bool {
         let (subject, sequence) = (stored.subject.as_str(), stored.sequence);
         if !subject.contains(char::REPLACEMENT_CHARACTER) {
@@ -127,7 +128,7 @@ impl Search {
         }
         let is_found = |found: Option<Stored>| found.is_some_and(|found| found.sequence == sequence);
         let by_subject = self.read(sequence, subject).await.map(is_found);
-        // It may be gone since it was read.
+        // It may have been removed since it was read.
         matches!((by_subject, self.read(sequence, ">").await.map(is_found)), (Ok(false), Ok(true)))
     }
 
@@ -147,19 +148,19 @@ impl Search {
         let Shared { name: consumer, stream, lines, .. } = &*self.shared;
         limited!(
             lines, error,
-            "connection is lost again and again, perhaps at an event that the client library cannot read, and events \
-             cannot be looked at: let this user publish to the subject, or find the event among these sequences and remove \
-             it with `nats stream rmm`",
+            "connection is lost repeatedly, perhaps by an event that the client library cannot read, and events cannot \
+             be read to find it: let this user publish to the subject, or find the event among these sequences and \
+             remove it with `nats stream rmm`",
             %consumer, stream, from, to, subject = %ApiSubject::message_get(stream), %error
         );
     }
 
-    /// Writes the dead letter, and then has the server deliver the event no more. What fails is tried again when the
-    /// event has cut the connection again.
-    async fn file(&mut self, stored: &Stored, why: &'static str, info: &Info, losses: u64) {
+    /// Stores the dead letter of an event, and then terminates the event. What fails is retried once the event has cut
+    /// the connection again.
+    async fn dead_letter(&mut self, stored: &Stored, why: &'static str, info: &Info, losses: u64) {
         let shared = Arc::clone(&self.shared);
         let (consumer, stream, sequence) = (&shared.name, shared.stream, stored.sequence);
-        if !self.filed.contains(&sequence) {
+        if !self.dead_lettered.contains(&sequence) {
             limited!(
                 shared.lines, warn,
                 "event cuts the connection at each delivery, since the client library cannot read it: it is dead-lettered",
@@ -183,9 +184,10 @@ impl Search {
                 limited!(shared.lines, error, "dead letter could not be stored", %consumer, sequence, error = %report(&error));
                 return;
             }
-            self.filed.insert(sequence);
+            self.dead_lettered.insert(sequence);
         }
-        // This process has not seen the subject that this delivery is acknowledged on. The server goes by the sequence.
+        // This process has not received the ack subject of the delivery. The server identifies the event by the
+        // sequence.
         let delivery = info.delivered.consumer_sequence;
         let to = ack(stream, consumer.as_str(), losses, sequence, delivery);
         terminate(&shared, to.into(), DeadLetterReason::Invalid.as_str()).await;

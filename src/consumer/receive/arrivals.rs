@@ -1,4 +1,4 @@
-//! The deliveries to this process, as far as the server's counts are compared with them.
+//! The deliveries to this process, to be compared with the server's counts.
 
 use crate::nats::ack_subject::AckSubject;
 use std::{
@@ -6,38 +6,40 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
-/// The bound of the events that wait; the oldest are dropped. The server lets no more be unanswered, unless the options
-/// ask for more in flight.
+/// The most waiting events that are remembered; the oldest are forgotten first. The server allows no more unanswered
+/// events, unless the options ask for more in flight.
 const MOST_WAITING: usize = 10_000;
 
-/// Counts the deliveries to this process since the durable was last looked at, and knows which events wait at the
-/// server for another one.
+/// A count of the deliveries to this process since the last look at the durable, and the events that wait at the server
+/// for another delivery.
 #[derive(Debug, Default)]
 pub(crate) struct Arrivals(Mutex<State>);
 
 #[derive(Debug, Default)]
 struct State {
-    /// The last delivery of the durable when it was looked at. What arrives late is part of what it knew then.
+    /// The last delivery of the durable at the last look. Deliveries up to it may arrive later, and were counted by the
+    /// server then.
     after: u64,
-    /// The last sequence of the stream at that time.
+    /// The last sequence of the stream at the last look.
     up_to: u64,
     arrived: Arrived,
-    /// The arrivals since a look was begun.
+    /// The arrivals since the current look began.
     meanwhile: Option<Vec<AckSubject>>,
     /// The events that were given back or left to the server, and have not been redelivered.
     waiting: BTreeSet<u64>,
 }
 
-/// Deliveries since the durable was last looked at.
+/// The deliveries since the last look at the durable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Arrived {
     pub(crate) all: u64,
-    /// First deliveries of events that the stream had at that time.
+    /// First deliveries of events that the stream had at the last look.
     pub(crate) awaited: u64,
 }
 
 impl Arrivals {
-    /// Counts a delivery that is acknowledged on `reply`, and returns what that says of it; `None` if it says nothing.
+    /// Counts a delivery with the ack subject `reply`, and returns the parts of that subject; `None` if it is no ack
+    /// subject.
     pub(crate) fn count(&self, reply: &str) -> Option<AckSubject> {
         let delivery = AckSubject::parse(reply)?;
         let mut state = self.state();
@@ -74,13 +76,13 @@ impl Arrivals {
         self.state().waiting.range(sequence..).next().copied()
     }
 
-    /// Ends a look, and goes on counting as before.
+    /// Abandons a look, and continues counting as before.
     pub(crate) fn give_up_look(&self) {
         self.state().meanwhile = None;
     }
 
-    /// Ends a look, and counts from the last delivery and the last sequence that it has seen. Nothing waits before
-    /// `open`.
+    /// Ends a look, and counts from the last delivery and the last sequence that it has seen. No event before `open`
+    /// waits any longer.
     pub(crate) fn end_look(&self, last_delivery: u64, last_sequence: u64, open: u64) {
         let mut state = self.state();
         let meanwhile = state.meanwhile.take().unwrap_or_default();

@@ -30,7 +30,8 @@ pub(crate) async fn is_caught_up(consumer: &DurableConsumer) -> bool {
     found.cached_info().num_ack_pending <= before.intersection(&after).count()
 }
 
-/// Lets another process take over at once, and not when the server misses this one, which is the pinned client.
+/// Unpins this process, the pinned client, so that another one takes over at once, and not only when the server misses
+/// this one.
 pub(crate) async fn unpin(consumer: &DurableConsumer) {
     let Shared { stream, name, .. } = &*consumer.shared;
     let subject = ApiSubject::durable_unpin(stream, name.as_str()).request();

@@ -1,10 +1,10 @@
 //! Requests for messages, never for more than there is room for.
 //!
-//! The loop of async-nats asks ahead, can lose count of what it asked for, and stalls after a reconnect. Here what is
-//! asked for is counted before it is sent. The next request is made when half of the room is free again, so that the
-//! server has always one to serve; which of two it serves first is its own choice, so only their sum is counted. A
-//! request that ends early says how many messages it lacks. When nothing is heard of any request, they are dropped and
-//! made again.
+//! The loop of async-nats requests messages ahead, can lose count of them, and stalls after a reconnect. Here the
+//! messages of a request are counted before it is sent. The next request is made when half of the room is free again,
+//! so that the server always has one to serve. The server chooses which of two it serves first, so only their sum is
+//! counted. A request that ends early says how many messages it lacks. When all requests are silent, they are dropped
+//! and made again.
 
 use crate::{
     consumer::{Order, checks::overflow::Silent, receive::pinned::PRIORITY_GROUP, shared::Shared},
@@ -31,7 +31,7 @@ use tokio::time::{Instant, timeout};
 pub(crate) const EXPIRES: Duration = Duration::from_secs(10);
 /// The number of idle heartbeats that the server sends during an open request.
 const HEARTBEATS: u32 = 5;
-/// A request that was silent for so long is lost.
+/// The time after which a silent request is considered lost.
 const SILENCE: Duration = Duration::from_secs(5);
 /// The pause before a request that had no responder is repeated.
 const PAUSE: Duration = Duration::from_millis(250);
@@ -69,7 +69,7 @@ struct Pin {
 struct Open {
     /// The number of the first of them.
     first: u64,
-    /// The number of messages that are to come.
+    /// The number of messages that are still to arrive.
     outstanding: usize,
     last_sent: Instant,
     last_heard: Instant,
@@ -83,7 +83,7 @@ pub(crate) enum Arrival {
     Pinned(Message),
     /// Another process is the pinned client.
     Unpinned,
-    /// A status that the dispatcher need not know about.
+    /// A status that does not concern the dispatcher.
     Status,
     /// The server has no responder for this consumer: it may be gone, or without a leader.
     NoResponders,
@@ -112,7 +112,7 @@ impl Puller {
         let subject = String::from(ApiSubject::next_messages(shared.stream, shared.name.as_str())).into();
         let connects = connects(&client);
         let not_before = Instant::now();
-        // The server takes requests as the heartbeat of the pinned client.
+        // The requests of the pinned client are its heartbeat.
         let is_pinned = options.order == Order::PerUnit;
         let expires = if is_pinned { EXPIRES.min(options.ack_wait() / 4) } else { EXPIRES };
         let pin = is_pinned.then(Pin::default);
@@ -135,7 +135,8 @@ impl Puller {
     pub(crate) fn request(&mut self, room: usize, now: Instant) -> Option<OutboundMessage> {
         let outstanding = self.open.as_ref().map_or(0, |open| open.outstanding);
         let batch = room.saturating_sub(outstanding);
-        // The pinned client is known by the id in its requests: a second one might be sent before the id is known.
+        // The server knows the pinned client by the id in its requests, and a second request might be sent before this
+        // process has the id.
         let is_due = outstanding == 0
             || (self.pin.is_none() && batch >= self.shared.options.max_in_flight.div_ceil(2));
         if batch == 0 || !is_due || now < self.not_before || !self.is_connected() {
@@ -180,7 +181,7 @@ impl Puller {
         !is_reconnected
     }
 
-    /// Notes that the open requests have ended, or that nothing is heard of them.
+    /// Notes that the open requests have ended, or are silent.
     fn note_silence(&self) {
         let Some(open) = &self.open else { return };
         self.shared.silence.begin(Silent {
@@ -234,7 +235,7 @@ impl Puller {
             // Expired: the usual end of a request.
             StatusCode::NOT_FOUND | StatusCode::TIMEOUT => {
                 self.expired(lacking(&message), now);
-                // The last one to be sent is the last one to end.
+                // The last request to be sent is also the last to end.
                 if id == Some(self.requests) {
                     self.note_silence();
                 }
@@ -322,8 +323,8 @@ impl Puller {
     }
 }
 
-/// Returns whether this is a message of the stream. It has a subject for its ack, and may have a status line all the
-/// same: its publisher wrote it, and servers before 2.12 store it as it is.
+/// Returns whether this is a message of the stream, which has an ack subject. It may have a status line as well: one
+/// that its publisher wrote, and servers before 2.12 stored.
 fn is_event(message: &Message) -> bool {
     message.reply.as_ref().is_some_and(|reply| of_ack(reply).is_some())
 }

@@ -3,9 +3,9 @@
 use crate::{consumer::Order, nats::stored::Stored};
 use async_nats::{HeaderName, StatusCode};
 
-/// Returns why async-nats would give up the connection if this message was delivered; `None` if it can read it.
+/// Returns why async-nats would drop the connection if this message were delivered; `None` if it can read it.
 pub(super) fn fault(stored: &Stored, order: Order) -> Option<&'static str> {
-    // To the pinned client, the server adds a header to each message.
+    // For the pinned client, the server adds a header to each message.
     if stored.header.is_empty() && order == Order::Relaxed {
         return None;
     }
@@ -15,8 +15,8 @@ pub(super) fn fault(stored: &Stored, order: Order) -> Option<&'static str> {
     if stored.header.is_empty() { None } else { fault_of(&stored.header) }
 }
 
-/// Returns why async-nats cannot read a header. Step by step as `connection.rs` of async-nats 0.51 does it: what it can
-/// read is never taken for unreadable.
+/// Returns why async-nats cannot read a header. Follows `connection.rs` of async-nats 0.51 step by step, so that what
+/// it can read is never taken for unreadable.
 fn fault_of(header: &[u8]) -> Option<&'static str> {
     let Ok(text) = std::str::from_utf8(header) else { return Some("header is not UTF-8") };
     let mut lines = text.lines().peekable();
@@ -40,7 +40,7 @@ fn fault_of(header: &[u8]) -> Option<&'static str> {
         while let Some(continued) = lines.next_if(|line| line.starts_with(char::is_whitespace)) {
             value.push_str(continued);
         }
-        // This one is not even an error to it: it panics.
+        // Here async-nats panics instead of returning an error.
         if value.trim_end().contains('\r') {
             return Some("header value has a carriage return");
         }
@@ -92,7 +92,7 @@ mod tests {
         Stored { sequence: 1, subject: subject.to_owned(), header, headers: None, payload }
     }
 
-    /// Returns whether async-nats delivers the message; if not, it has given up the connection.
+    /// Returns whether async-nats delivers the message; if not, it has dropped the connection.
     async fn is_delivered(stored: &Stored) -> bool {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("nats://{}", listener.local_addr().unwrap());
