@@ -16,7 +16,8 @@ pub struct BridgeOptions {
 }
 
 impl Default for BridgeOptions {
-    /// Attempts of 5 s within a budget of 20 s (an election of a stream's leader takes up to 9 s), 256 in flight.
+    /// Returns attempts of 5 s within a budget of 20 s (the election of a stream's leader takes up to 9 s), with 256 in
+    /// flight.
     fn default() -> Self {
         Self {
             attempt_timeout: Duration::from_secs(5),
@@ -29,15 +30,15 @@ impl Default for BridgeOptions {
 }
 
 impl BridgeOptions {
-    /// Sets how long one attempt waits for the broker's acknowledgement before it is repeated. A time of more than a
-    /// day counts as a day.
+    /// Sets how long one attempt waits for the broker's acknowledgement before it is repeated. Times longer than a day
+    /// count as a day.
     #[must_use]
     pub fn with_attempt_timeout(mut self, timeout: Duration) -> Self {
         self.attempt_timeout = timeout.min(LONGEST);
         self
     }
 
-    /// Sets how long a publish is repeated before it fails. A longer time than a day counts as a day.
+    /// Sets how long a publish is repeated before it fails. Times longer than a day count as a day.
     ///
     /// It must stay below the duplicate window of the stream (2 minutes by default), which is what makes a repeat
     /// harmless: [`provision`](crate::EventBridge::provision) and [`verify`](crate::EventBridge::verify) check that.
@@ -47,8 +48,8 @@ impl BridgeOptions {
         self
     }
 
-    /// Sets how many unacknowledged publishes [`publish_all`](crate::EventBridge::publish_all) has at once; 0 counts
-    /// as 1.
+    /// Sets how many unacknowledged publishes [`publish_all`](crate::EventBridge::publish_all) has at once. Zero counts
+    /// as one.
     #[must_use]
     pub fn with_max_in_flight(mut self, max_in_flight: usize) -> Self {
         self.max_in_flight = max_in_flight.max(1);

@@ -34,7 +34,7 @@ use tokio::{
 };
 use tracing::Instrument;
 
-/// The interval at which attempts that will not be answered are looked for while the pipeline waits.
+/// The interval at which a waiting pipeline looks for attempts that will not be answered.
 const SWEEP_EVERY: Duration = Duration::from_millis(50);
 
 /// Publishes `events` with at most `max_in_flight` unacknowledged; outcomes come in their order.
@@ -248,7 +248,7 @@ impl<S: Stream<Item = Result<EncodedEvent, PublishError>> + Send> Pipeline<S> {
             if let Some(violation) = watch.violated(sent.mark, is_its) {
                 return Some(Failure::denied(&violation, false));
             }
-            // It may be stored all the same: only the answer may not come in.
+            // The event may be stored nevertheless: perhaps only the answer is forbidden.
             if let Some(violation) = &inbox_violation {
                 return Some(Failure::denied(violation, true));
             }

@@ -189,7 +189,7 @@ impl Publisher {
         let is_ours = |violation: &PermissionViolation| violation.is_of_publish(&message.subject);
         let receipt = pin!(self.receipt(acknowledgement, message, deadline));
         let answered = self.watch.guard(mark, &self.inbox, is_ours, receipt).await;
-        // An answer that may not come in does not say that nothing was stored.
+        // A forbidden answer does not mean that nothing was stored.
         answered.unwrap_or_else(|violation| Err(Failure::denied(&violation, !is_ours(&violation))))
     }
 

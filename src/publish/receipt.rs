@@ -17,7 +17,7 @@ impl PublishReceipt {
         Self { stream, sequence, is_duplicate }
     }
 
-    /// Makes it the receipt of a repeated publish of the same fact.
+    /// Turns it into the receipt of a repeated publish of the same fact.
     pub(super) fn make_duplicate(&mut self) {
         self.is_duplicate = true;
     }

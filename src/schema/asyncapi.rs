@@ -1,4 +1,4 @@
-//! The channels: which subjects there are, and what passes there.
+//! The channels: the subjects, and the messages on each.
 
 use crate::{
     contract::{

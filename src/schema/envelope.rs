@@ -1,4 +1,4 @@
-//! The envelope.
+//! The schema of the envelope.
 
 use crate::{
     contract::{

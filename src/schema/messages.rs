@@ -6,7 +6,7 @@ use crate::{
 };
 use serde_json::{Map, Value, json};
 
-/// JSON Schema 2020-12, in the words of AsyncAPI.
+/// The schema format of JSON Schema 2020-12, as AsyncAPI names it.
 const SCHEMA_FORMAT: &str = "application/schema+json;version=2020-12";
 
 /// The key of the dead letter among the messages.

@@ -1,4 +1,4 @@
-//! The payloads.
+//! The schemas of the payloads.
 
 use crate::{
     contract::event::{

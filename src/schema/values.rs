@@ -1,4 +1,4 @@
-//! The values that are not a text of their own type, or are one of a few.
+//! The schemas of values that have no text type of their own, or are one of a few.
 
 use crate::contract::event::{EventType, Occurrence};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};

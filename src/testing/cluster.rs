@@ -71,7 +71,7 @@ impl NatsCluster {
     async fn try_start(ports: &[u16]) -> Result<Self, ServerError> {
         let routes: Vec<_> = ports.iter().map(|port| format!("nats://127.0.0.1:{port}")).collect();
         let routes = routes.join(", ");
-        // A node of another cluster that comes upon one of these ports is turned away by the name.
+        // The name keeps out a node of another cluster that finds one of these ports.
         let name = ports.iter().map(ToString::to_string).collect::<Vec<_>>().join("-");
         let mut nodes = Vec::with_capacity(ports.len());
         for (index, port) in ports.iter().enumerate() {
@@ -118,7 +118,7 @@ impl NatsCluster {
         (0..self.nodes.len()).find(|index| node_name(*index) == server_name)
     }
 
-    /// Opens a connection that knows all nodes, and reconnects for ever and soon.
+    /// Opens a connection that knows all nodes, and reconnects quickly and without limit.
     ///
     /// # Errors
     ///
@@ -184,7 +184,7 @@ impl NatsCluster {
     ///
     /// # Errors
     ///
-    /// When that does not come true in time, or the stream does not exist.
+    /// When it is not so in time, or the stream does not exist.
     ///
     /// # Cancel safety
     ///
@@ -226,12 +226,12 @@ const NOT_FOUND: u16 = 404;
 #[derive(Debug, Deserialize)]
 #[serde(untagged)]
 enum Info {
-    Failed { error: Refusal },
+    Failed { error: ApiError },
     Found { cluster: Group },
 }
 
 #[derive(Debug, Deserialize)]
-struct Refusal {
+struct ApiError {
     code: u16,
     #[serde(default)]
     description: String,
@@ -261,7 +261,7 @@ fn node_name(index: usize) -> String {
     format!("node-{index}")
 }
 
-/// Returns ports that are free now. All are held until all are found, or else one could be found twice.
+/// Returns ports that are free now. All are held until all are found, so that none is found twice.
 fn free_ports(count: usize) -> std::io::Result<Vec<u16>> {
     let held: Vec<_> = (0..count).map(|_| TcpListener::bind("127.0.0.1:0")).collect::<Result<_, _>>()?;
     held.iter().map(|listener| Ok(listener.local_addr()?.port())).collect()

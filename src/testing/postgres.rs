@@ -186,7 +186,7 @@ impl Server for Postgres {
     async fn answers(&self) -> bool {
         let status = fs::read_to_string(self.data().join("postmaster.pid")).unwrap_or_default();
         let pid = self.process.as_ref().map(|process| process.id().to_string());
-        // A file that a crashed server left is of another process.
+        // A file that a crashed server left behind names another process.
         let is_ours = status.lines().next().map(str::to_owned) == pid;
         is_ours && status.lines().nth(7).is_some_and(|state| state.trim() == "ready")
     }

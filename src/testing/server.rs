@@ -168,7 +168,7 @@ impl NatsServer {
         self.folder.path()
     }
 
-    /// Opens a connection, which reconnects for ever and soon.
+    /// Opens a connection, which reconnects quickly and without limit.
     ///
     /// # Errors
     ///
@@ -321,7 +321,8 @@ impl Server for NatsServer {
     }
 }
 
-/// Returns options of a connection that reconnects for ever and soon, also when a server that it tries is paused.
+/// Returns options of a connection that reconnects quickly and without limit, even when a server that it tries is
+/// paused.
 pub(super) fn patient() -> ConnectOptions {
     ConnectOptions::new()
         .connection_timeout(Duration::from_secs(2))

@@ -33,7 +33,7 @@ impl Failure {
     }
 
     /// Returns the failure of a message that the replicas are about to store, from an earlier attempt or another
-    /// publisher of the same fact. They may yet fail to: only a repeat can show it.
+    /// publisher of the same fact. They may still fail to: only a repeat shows it.
     fn in_process(error: jetstream::Error) -> Self {
         let error = PublishError::caused(PublishErrorKind::Unavailable, error);
         Self { error: error.with_outcome_unknown(true), try_again: true }
