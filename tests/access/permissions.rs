@@ -1,4 +1,4 @@
-//! Users that lack a permission: told within a second or two what is missing, never as an endless time-out.
+//! Users that lack a permission: the error names it within a second or two, instead of an endless time-out.
 
 use std::{sync::Arc, time::Duration};
 use stratt_event_bridge::{
@@ -27,7 +27,7 @@ fn users(permissions: &str) -> String {
     )
 }
 
-/// A server with the three streams, a user who may do everything, and one who may do what is allowed by name.
+/// A server with the three streams, a user that may do everything, and one that may do what is allowed by name.
 struct Guarded {
     server: NatsServer,
     admin: EventBridge,
@@ -51,7 +51,7 @@ impl Guarded {
         guarded
     }
 
-    /// As an operator would: the file is changed, and the server told to read it again.
+    /// Changes the permissions as an operator would: writes the file and has the server reload it.
     async fn allow_only(&self, old: &str, new: &str) {
         let file = self.server.folder().join("nats-server.conf");
         let text = std::fs::read_to_string(&file).unwrap();
@@ -142,7 +142,7 @@ async fn an_old_violation_fails_no_publish_after_a_change() {
     bridge.provision(&Topology::default()).await.unwrap();
     server.pause().unwrap();
     let publishing = tokio::spawn(async move { bridge.publish(published("a", 1)).await });
-    // What was sent to the same subject earlier is refused only now.
+    // An earlier message to the same subject is refused only now.
     tokio::time::sleep(Duration::from_millis(100)).await;
     let late = "Permissions Violation for Publish to \"strat.dev.unit.published\"".to_owned();
     watch.observe(&async_nats::Event::ServerError(async_nats::ServerError::Other(late)));
@@ -171,7 +171,7 @@ async fn without_a_watch_a_missing_permission_is_a_time_out() {
     assert_eq!(error.kind(), PublishErrorKind::TimedOut);
 }
 
-/// A consumer that opens a bucket, checks the streams and creates its durable needs these as well.
+/// The further permissions of a consumer that opens a bucket, checks the streams and creates its durable.
 const CREATOR: &str = r#"
     "$JS.API.STREAM.INFO.CHOCO_STRATT", "$JS.API.STREAM.INFO.STRATT_DLQ",
     "$JS.API.CONSUMER.CREATE.CHOCO_STRATT.adapter.>",
@@ -213,7 +213,7 @@ async fn building_names_the_missing_permission_and_the_way_out() {
     for said in ["publish to $JS.API.STREAM.INFO.CHOCO_STRATT", "`with_stream_checks(false)`"] {
         assert!(error.to_string().contains(said), "{error}");
     }
-    // Without a watch nobody tells, but the server answers something else.
+    // Without a watch the violation is not reported, but the server answers something else.
     let unwatched = EventBridge::new(connect(&guarded.server, "service", None).await, source());
     let error = refused_in_time(adapter(&unwatched)).await;
     assert_eq!(error.kind(), ConsumeErrorKind::Unavailable);
@@ -238,7 +238,7 @@ async fn building_without_permission_for_the_durable_says_so() {
     assert!(error.to_string().contains("subscribe to _INBOX."), "{error}");
 }
 
-/// Takes a permission from a consumer that runs.
+/// Takes a permission from a running consumer.
 async fn ends_without(old: &str, new: &str, says: &str) {
     let guarded = Guarded::with_durable(CONSUMER).await;
     let running = Running::start(unchecked(&guarded.service).build().await.unwrap());
@@ -246,7 +246,7 @@ async fn ends_without(old: &str, new: &str, says: &str) {
     guarded.all_answered().await;
     guarded.allow_only(old, new).await;
     let begun = Instant::now();
-    // What is asked for already still comes, and then there is something to answer and to ask for.
+    // What is already requested still arrives, and then there is something to acknowledge and to request.
     guarded.admin.publish(published("a", 2)).await.unwrap();
     let error = running.failure().await;
     assert_eq!(error.kind(), ConsumeErrorKind::PermissionDenied, "{error}");
@@ -280,7 +280,7 @@ async fn a_consumer_whose_inbox_is_closed_ends_and_says_so() {
     ends_without("_INBOX.>", "_OTHER.>", "subscribe to _INBOX.").await;
 }
 
-/// One that the broker has already may be that of another event, whose stream had the same sequences.
+/// A dead letter that the broker already has may be that of another event, whose stream had the same sequences.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_unreadable_dead_letter_holds_nothing_up() {
     for is_watched in [true, false] {
@@ -312,7 +312,7 @@ async fn a_dead_letter_without_permission_is_told_and_kept() {
     guarded.admin.publish(published("poison", 1)).await.unwrap();
     let context = jetstream::new(guarded.admin.client().clone());
     let stream = context.get_stream(Feed::Choco.stream()).await.unwrap();
-    // Refused within the time of the first delivery, which would last for 15 s otherwise.
+    // Refused during the first delivery, which would last for 15 s otherwise.
     let begun = Instant::now();
     let deliveries = || async { stream.consumer_info("adapter").await.unwrap().delivered.consumer_sequence };
     eventually("deliveries", deliveries, |deliveries| *deliveries >= 2).await;

@@ -1,4 +1,4 @@
-//! A stream that has lost its end, as by a loss of power: old servers leave the durable ahead of it, and deliver
+//! A stream that has lost its end, as after a power loss: old servers leave the durable ahead of it, and deliver
 //! nothing.
 
 use std::{fs, path::Path};
@@ -20,7 +20,7 @@ fn consumer(stage: &Stage, effects: &Effects) -> ConsumerBuilder {
     stage.consumer("c").options(short()).on(effects.handler())
 }
 
-/// Handles six events, of which the stream has lost three when the server is there again.
+/// Handles six events, of which the stream has lost three when the server is back.
 async fn lose_the_end(stage: &mut Stage, effects: &Effects, running: &Running) {
     let messages = stage.server.folder().join("data/jetstream/$G/streams/STRATT_EVENTS/msgs");
     let kept = stage.server.folder().join("kept");
@@ -60,7 +60,7 @@ async fn is_told_of_with_a_way_out(version: &str) {
         let text = error.to_string();
         assert!(text.contains("delivered up to 6") && text.contains("ends at 3"), "{text}");
     }
-    // The way out.
+    // The cure.
     stage.stream(Feed::Strat).await.delete_consumer("c").await.unwrap();
     let running = Running::start(consumer(&stage, &effects).build().await.unwrap());
     stage.bridge.publish(published("a", 7)).await.unwrap();

@@ -1,4 +1,4 @@
-//! Handlers that block their thread: the whole process stands still, or a part of it does.
+//! Handlers that block their thread: the whole process stalls, or a part of it.
 
 use futures::{TryStreamExt, stream};
 use std::{
@@ -23,7 +23,7 @@ fn options() -> ConsumerOptions {
         .with_ack_wait(Duration::from_millis(800))
 }
 
-/// A process of its own, as far as a runtime and a connection of its own make one, whose handlers block their thread.
+/// A stand-in for a process, with its own runtime and connection, whose handlers block their thread.
 struct Blocked {
     starts: Arc<AtomicU32>,
     is_over: Arc<AtomicBool>,
@@ -63,7 +63,7 @@ impl Blocked {
         eventually("starts", || async { self.starts.load(Ordering::SeqCst) }, |starts| *starts == 1).await;
     }
 
-    /// Lets its handler end, and stops it.
+    /// Lets the handler end, and stops the process.
     async fn stop(self) -> ConsumeSummary {
         self.is_over.store(true, Ordering::SeqCst);
         self.stop.send(()).unwrap();
@@ -73,7 +73,7 @@ impl Blocked {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_frozen_process_loses_its_claim_and_changes_nothing() {
-    // Neither does it settle what another has settled, nor does its failure have that run a third time.
+    // It does not settle what another has settled, and its failure does not cause a third run.
     for result in [|| Ok(()), || Err(HandlerError::retry("late"))] {
         let stage = Stage::new().await;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
@@ -127,7 +127,7 @@ async fn events_behind_a_blocked_handler_go_to_another_process() {
     stage.all_answered(Feed::Strat, "zombie").await;
     assert_eq!(heir.stop().await.handled, 4);
     runs.lock().unwrap().sort_unstable();
-    // Only what had begun has used up an attempt.
+    // Only handlers that had started have used up an attempt.
     assert_eq!(*runs.lock().unwrap(), [(1, 2), (2, 1), (3, 1), (4, 1)]);
 }
 
@@ -211,7 +211,7 @@ async fn publish_many(stage: &Stage, before: u32) -> u32 {
 async fn a_handler_that_blocks_holds_up_nothing_that_arrived_with_it() {
     let (stage, handler) = (Stage::new().await, BlocksOnce::default());
     let (running, published) = handler.start(&stage, ConsumerOptions::default()).await;
-    // While it blocks, all others are handled, and the server is told.
+    // While it blocks, all others are handled and acknowledged.
     let handled = async || handler.handled.load(Ordering::SeqCst);
     eventually("handled", handled, |handled| *handled == published - 1).await;
     let unanswered =

@@ -1,4 +1,4 @@
-//! The whole flow on every series of servers that is supported; where one is too old, that is said beforehand.
+//! The whole flow on every supported series of servers; what a server is too old for is refused beforehand.
 
 use std::process::Stdio;
 use stratt_event_bridge::testing::NatsServer;
@@ -20,7 +20,7 @@ async fn the_quickstart_runs_on_every_supported_series() {
         let output = timeout(DEADLINE, quickstart).await.expect("the quickstart ends").unwrap();
         let said = String::from_utf8_lossy(&output.stdout);
         assert!(output.status.success(), "{version}: {said}\n{}", String::from_utf8_lossy(&output.stderr));
-        // It ran there, and nowhere else.
+        // It ran on that server, and on no other.
         assert!(said.contains(&format!("nats-server {version}\n")), "{said}");
     }
 }

@@ -1,4 +1,4 @@
-//! Dead letters: found by what is known of them, redriven one by one or together, discarded; safe to repeat.
+//! Dead letters: found by a filter, redriven one by one or together, discarded; all of it safe to repeat.
 
 use futures::{StreamExt, TryStreamExt};
 use std::sync::{
@@ -80,7 +80,7 @@ async fn a_redrive_reaches_the_one_that_failed_and_no_other_twice() {
     }
     stage.dead_letters_are(5).await;
     let dead_letters = stage.bridge.dead_letters();
-    // Redriven too early: all fail again, and that ends, although each redrive makes a new dead letter.
+    // Redriven too early: all fail again, and the redrive ends, although each event gets a new dead letter.
     let early = dead_letters.redrive_all(DeadLetterFilter::default()).await.unwrap();
     assert_eq!(early.filter(|receipt| std::future::ready(receipt.is_ok())).count().await, 5);
     let letters = eventually(

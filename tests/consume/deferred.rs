@@ -1,4 +1,4 @@
-//! Runs that end through no fault of their event: they cost it no attempt.
+//! Runs that do not end by the fault of their event: they cost no attempt.
 
 use std::{
     collections::HashMap,
@@ -14,7 +14,7 @@ use tokio::sync::Semaphore;
 
 const EVENTS: usize = 20;
 
-/// An event that is not given back at once is not seen again while a test lasts.
+/// An event that is not given back at once is not redelivered while a test lasts.
 fn options() -> ConsumerOptions {
     quick().with_ack_wait(Duration::from_mins(5))
 }

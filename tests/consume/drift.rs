@@ -57,7 +57,7 @@ async fn refused(builder: ConsumerBuilder, kind: ConsumeErrorKind, says: &[&str]
 async fn a_durable_that_differs_is_refused_by_name_and_left_as_it_is() {
     let stage = Stage::new().await;
     drop(consumer(&stage, "c", quick()).build().await.unwrap());
-    // The same options are no difference, and neither is what the durable does not depend on.
+    // Neither the same options nor options that do not concern the durable are a difference.
     drop(consumer(&stage, "c", quick().with_max_attempts(9)).build().await.unwrap());
     let before = found(&stage, "c").await;
     let slower = quick().with_ack_wait(60 * SECOND);
@@ -167,12 +167,12 @@ async fn a_foreign_change_ends_the_consumer_or_is_reported_once() {
     let log = Log::listen();
     let stage = Stage::new().await;
     let running = Running::start(consumer(&stage, "shared", quick()).build().await.unwrap());
-    // Another version of the service waits longer: no reason to stop, nor to change it back.
+    // Another version of the service has a longer ack wait: no reason to stop, nor to change it back.
     let other = quick().with_ack_wait(60 * SECOND).with_on_mismatch(OnMismatch::Update);
     drop(consumer(&stage, "shared", other).build().await.unwrap());
     let told = r#"field="ack wait" found="60s" wanted="45s""#;
     eventually("told", || async { log.count(told) }, |lines| *lines == 1).await;
-    // The second look from here on is made after the answer to the first.
+    // The second look from now on begins after the answer to the first.
     let mut looks = stage.client.subscribe("$JS.API.CONSUMER.INFO.STRATT_EVENTS.shared").await.unwrap();
     for _look in 0..2 {
         timeout(DEADLINE, looks.next()).await.expect("nobody looks").unwrap();
@@ -180,7 +180,7 @@ async fn a_foreign_change_ends_the_consumer_or_is_reported_once() {
     assert_eq!(found(&stage, "shared").await.ack_wait, 60 * SECOND);
     stage.bridge.publish(published("a", 1)).await.unwrap();
     stage.all_answered(Feed::Strat, "shared").await;
-    // Whoever limits the deliveries strands events.
+    // A limit of deliveries strands events.
     let stranding = pull::Config {
         filter_subject: "strat.*.unit.published".into(),
         max_deliver: 1,
@@ -217,11 +217,11 @@ async fn a_new_durable_handles_what_a_foreign_limit_stranded() {
     let mut limited = theirs("limited");
     (limited.filter_subject, limited.max_deliver) = ("strat.*.unit.published".into(), 1);
     change(&stage, limited).await;
-    // Delivered once, and never again, without a word of the server.
+    // Delivered once and never again, without any report by the server.
     stage.bridge.publish(published("stranded", 2)).await.unwrap();
     assert_eq!(running.failure().await.kind(), ConsumeErrorKind::Mismatch);
     assert!(stage.dead_letters().await.is_empty());
-    // It is still in the stream: a durable that begins anew has it, and the store knows what was done.
+    // It is still in the stream: a new durable delivers it, and the store knows what was handled.
     stage.stream(Feed::Strat).await.delete_consumer("limited").await.unwrap();
     healed.store(true, Ordering::SeqCst);
     let running = Running::start(build().await.unwrap());
@@ -245,7 +245,7 @@ async fn a_deleted_durable_or_stream_is_reported_without_traffic() {
         }
         let begun = Instant::now();
         assert_eq!(running.failure().await.kind(), ConsumeErrorKind::ConsumerGone);
-        // Milliseconds; an open request lasts for 10 s, and a look every 5 s would find it without being told.
+        // Takes milliseconds. An open request lasts for 10 s, and without a status the look every 5 s would find it.
         assert!(begun.elapsed() < 4 * SECOND, "{:?}", begun.elapsed());
     }
 }

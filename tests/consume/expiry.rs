@@ -1,4 +1,4 @@
-//! Events that the stream removes: nobody waits beyond their time, and what is lost all the same is said.
+//! Events that the stream removes: no retry waits beyond their age, and a lost event is reported.
 
 use std::time::Duration;
 use stratt_event_bridge::{
@@ -31,14 +31,14 @@ async fn no_delay_outlasts_the_event() {
         });
         let running = Running::start(consumer.build().await.unwrap());
         stage.bridge.publish(published("a", 1)).await.unwrap();
-        // All three attempts, and the dead letter, while the event is there.
+        // All three attempts and the dead letter happen while the stream has the event.
         let letters = stage.dead_letters_are(1).await;
         assert_eq!(letters[0].reason(), Some(DeadLetterReason::Exhausted));
         assert_eq!(running.stop().await.exhausted, 1);
     }
 }
 
-// On one thread, so that all of the consumer's lines are seen.
+// On one thread, so that the log has all of the consumer's lines.
 #[tokio::test]
 async fn events_that_expire_unacknowledged_are_reported() {
     let log = Log::listen();
@@ -54,22 +54,22 @@ async fn events_that_expire_unacknowledged_are_reported() {
     let running = Running::start(consumer.build().await.unwrap());
     let stream = stage.stream(Feed::Choco).await;
     let kept = || async { stream.get_info().await.unwrap().state.messages };
-    // What is acknowledged in time expires without a word.
+    // Events that were acknowledged in time expire without a log line.
     for number in 1..=3 {
         stage.bridge.publish(published("a", number)).await.unwrap();
     }
-    // Neither does what the consumer was never due.
+    // So do events that the consumer has no handler for.
     for number in 4..=5 {
         stage.bridge.publish(deprecated("a", number)).await.unwrap();
     }
     eventually("kept", kept, |kept| *kept == 5).await;
     eventually("kept", kept, |kept| *kept == 0).await;
     assert_eq!(log.count("are lost to it"), 0);
-    // One runs for ever, and two wait behind it.
+    // One never ends, and two wait behind it.
     for number in 6..=8 {
         stage.bridge.publish(published("stuck", number)).await.unwrap();
     }
-    // Perhaps in parts: what counts is the last of them.
+    // It may be reported in parts: wait for the last of them.
     eventually("reports", || async { log.count("to=8") }, |lines| *lines == 1).await;
     assert_eq!(running.stop().await.expired, 3);
 }

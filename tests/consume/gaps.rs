@@ -1,4 +1,4 @@
-//! Events that the stream removes are lost to the consumer only if they were still due, and then they are counted and
+//! Events that the stream removes are lost to the consumer only if it had yet to handle them; then they are counted and
 //! reported.
 
 use futures::StreamExt;
@@ -39,7 +39,7 @@ async fn what_was_handled_before_it_expired_is_not_lost() {
     }));
     let oldest = || async { stage.stream(Feed::Strat).await.cached_info().state.first_sequence };
     let begun = eventually("the oldest event", oldest, |oldest| *oldest > 20).await;
-    // It begins with the oldest event, while the oldest events expire all the time.
+    // The consumer begins with the oldest event, while the oldest events keep expiring.
     let (handled, gaps) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
     let (last, lost) = (Arc::clone(&handled), Arc::clone(&gaps));
     let consumer = bridge.consumer("new", stage.store.clone()).options(quick().with_max_in_flight(1));
@@ -50,13 +50,13 @@ async fn what_was_handled_before_it_expired_is_not_lost() {
     });
     let running = Running::start(consumer.build().await.unwrap());
     let at = || async { handled.load(Ordering::SeqCst) };
-    // Until what it began with has expired, and several looks are over.
+    // Until its first events have expired and several looks are over.
     eventually("handled", at, |at| *at > begun + 600).await;
     let summary = running.stop().await;
     assert_eq!((summary.expired, gaps.load(Ordering::SeqCst)), (0, 0), "{summary:?}");
 }
 
-/// A consumer that is stuck in its first event until there is a permit for each.
+/// Starts a consumer that needs a permit to handle an event, and so is stuck in the first.
 async fn stuck(stage: &Stage, permits: &Arc<Semaphore>) -> (Running, ConsumerMonitor) {
     let (one, other) = (Arc::clone(permits), Arc::clone(permits));
     let consumer = stage.consumer("stuck").options(quick().with_max_in_flight(1));
@@ -83,7 +83,7 @@ async fn stuck(stage: &Stage, permits: &Arc<Semaphore>) -> (Running, ConsumerMon
 /// Waits until the consumer has looked at its stream.
 async fn looks(stage: &Stage) {
     let mut asked = stage.client.subscribe("$JS.API.STREAM.INFO.STRATT_EVENTS").await.unwrap();
-    // Twice in each look; the first may have begun before.
+    // Each look asks twice; the first look may have begun before.
     for _ in 0..4 {
         timeout(DEADLINE, asked.next()).await.unwrap().unwrap();
     }
@@ -93,7 +93,7 @@ async fn purge(stage: &Stage, subject: &str) {
     stage.stream(Feed::Strat).await.purge().filter(subject).await.unwrap();
 }
 
-/// Three of one type are purged behind the front of the stream, and two of another are not.
+/// Purges three events of one type behind the front of the stream, and keeps two of another.
 async fn purges_a_type(version: &str, lost: u64) {
     let stage = Stage::on(NatsServer::builder().version(version).start().await.unwrap()).await;
     let permits = Arc::new(Semaphore::new(0));
@@ -125,6 +125,6 @@ async fn a_type_that_is_purged_behind_the_front_is_reported() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_old_servers_skip_after_a_purge_by_subject_is_reported() {
-    // Those of the other type as well.
+    // Old servers skip those of the other type as well.
     tokio::join!(purges_a_type("2.10.26", 5), purges_a_type("2.14.6", 5));
 }

@@ -1,9 +1,9 @@
-//! The errors that `?` takes in a handler.
+//! The errors that `?` accepts in a handler.
 
 use std::{error::Error, fmt, io};
 use stratt_event_bridge::HandlerError;
 
-/// An error that is no `std::error::Error`, but becomes one: as `anyhow::Error` and `eyre::Report` are.
+/// An error that is no `std::error::Error` but converts into one, like `anyhow::Error` and `eyre::Report`.
 struct Report(Box<dyn Error + Send + Sync>);
 
 impl From<Report> for Box<dyn Error + Send + Sync> {

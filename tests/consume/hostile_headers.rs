@@ -1,4 +1,4 @@
-//! Events whose headers no client library would write: none may be lost unseen, or stand in the way of others.
+//! Events whose headers no client library would write: none may be lost silently, or block others.
 
 use std::sync::{
     Arc,

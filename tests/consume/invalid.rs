@@ -1,4 +1,4 @@
-//! Bad input: dead-lettered at once and as it was, never retried, never in the way of others.
+//! Bad input: dead-lettered at once and unchanged, never retried, never an obstacle to other events.
 
 use std::sync::{
     Arc,
@@ -34,7 +34,7 @@ async fn bad_input_is_dead_lettered_byte_for_byte_and_others_go_on() {
             subject,
             valid.replace("\"meta\":{}", &format!("\"meta\":{{\"x\":\"{}\"}}", "x".repeat(256 * 1024))),
         ),
-        // Near the largest message the server takes: no room for the bytes beside the headers of a dead letter.
+        // Near the largest message that the server accepts: the headers of a dead letter leave no room for the bytes.
         (subject, "x".repeat(1024 * 1024 - 400)),
         ("strat.core.unit.published", valid.clone()),
         ("strat.UPPER.unit.published", valid.clone()),
@@ -71,7 +71,7 @@ async fn bad_input_is_dead_lettered_byte_for_byte_and_others_go_on() {
     let nowhere = letters.iter().find(|letter| letter.subject().contains("UPPER")).unwrap();
     let error = dead_letters.redrive(nowhere.sequence()).await.unwrap_err();
     assert_eq!(error.kind(), DeadLetterErrorKind::NotRedrivable);
-    // The bytes that were left out are taken from the stream; they are as bad as before.
+    // The bytes that were left out are read from the stream; they are as invalid as before.
     let omitted = letters.iter().find(|letter| letter.is_payload_omitted()).unwrap();
     let receipt = dead_letters.redrive(omitted.sequence()).await.unwrap();
     let again = stage.stream(Feed::Strat).await.get_raw_message(receipt.sequence()).await.unwrap();

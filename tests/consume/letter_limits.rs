@@ -1,5 +1,5 @@
-//! Dead letters of events that are nearly as large as the broker takes: what does not fit is left out, and that is
-//! said.
+//! Dead letters of events that are nearly as large as the broker accepts: what does not fit is left out, and a header
+//! says so.
 
 use async_nats::{HeaderMap, HeaderValue, header::NATS_MESSAGE_ID};
 use sha2::{Digest, Sha256};
@@ -11,7 +11,7 @@ use support::{Running, Stage, published, source};
 
 const SUBJECT: &str = "strat.dev.unit.published";
 
-/// Stores what is no event, with a header of `headers` bytes and `payload` bytes.
+/// Stores an invalid event with `headers` bytes of headers and `payload` bytes.
 async fn store(stage: &Stage, headers: usize, payload: usize) {
     let mut big = HeaderMap::new();
     big.insert("X-Big", "h".repeat(headers));
@@ -19,7 +19,7 @@ async fn store(stage: &Stage, headers: usize, payload: usize) {
     stored.unwrap().await.unwrap();
 }
 
-/// Lets a dead letter have so many bytes, headers included.
+/// Limits a dead letter to so many bytes, headers included.
 async fn limit_letters(stage: &Stage, bytes: i32) {
     let mut config =
         stage.context().get_stream(DEAD_LETTER_STREAM).await.unwrap().cached_info().config.clone();
@@ -31,13 +31,13 @@ fn header<'a>(letter: &'a DeadLetter, name: &str) -> Option<&'a str> {
     letter.headers().get(name).map(HeaderValue::as_str)
 }
 
-/// The bytes of headers that were left out, and of the payload.
+/// Returns the number of bytes that were left out of the headers, and of the payload.
 fn omitted(letter: &DeadLetter) -> (Option<usize>, Option<usize>) {
     let number = |name| header(letter, name).map(|number| number.parse().unwrap());
     (number("Strat-Dead-Letter-Headers-Omitted"), number("Strat-Dead-Letter-Payload-Omitted"))
 }
 
-/// Waits for so many dead letters; returns them by the sequences of what they are of.
+/// Waits for so many dead letters, and returns them by the sequences of their events.
 async fn letters_are(stage: &Stage, count: usize) -> Vec<DeadLetter> {
     let mut letters = stage.dead_letters_are(count).await;
     letters.sort_by_key(DeadLetter::stream_sequence);
@@ -66,7 +66,7 @@ async fn headers_near_the_limit_of_a_stream_are_left_out() {
     assert!(headers.unwrap() >= 65_300 && payload.is_none());
     stage.all_answered(Feed::Strat, "strict").await;
     assert_eq!(running.stop().await.postponed, 0);
-    // The bytes are there, and go out without the headers.
+    // The bytes are there, and are redriven without the headers.
     let receipt = stage.bridge.dead_letters().redrive(letters[1].sequence()).await.unwrap();
     let again = stage.stream(Feed::Strat).await.get_raw_message(receipt.sequence()).await.unwrap();
     assert!(again.payload == "pp" && again.headers.get("X-Big").is_none());

@@ -120,7 +120,7 @@ async fn shutdown_lets_handlers_end_and_gives_the_rest_back() {
             Ok(())
         }
     });
-    // Ten of one unit and one of another: two run, nine wait for their turn.
+    // Ten of one unit and one of another: two run, nine wait for their lane.
     for number in 1..=10 {
         stage.bridge.publish(published("queued", number)).await.unwrap();
     }

@@ -35,7 +35,7 @@ async fn a_failing_event_blocks_its_own_unit_until_its_dead_letter() {
     let stage = Stage::since(11).await;
     let runs: Arc<Mutex<Vec<(String, u64, u32)>>> = Arc::default();
     let seen = Arc::clone(&runs);
-    // The failing unit waits for the other one, so that it would hang if the other had to wait for it.
+    // The failing unit waits for the other one, so the test would hang if the other had to wait for the failing one.
     let others_done = Arc::new(AtomicU32::new(0));
     let done = Arc::clone(&others_done);
     let consumer =
@@ -152,7 +152,7 @@ async fn two_processes_killed_in_turns_keep_the_order_per_unit() {
     for kill in 1..=3 {
         let many = usize::try_from(total).unwrap() * kill / 5;
         eventually("runs", || async { runs.lock().unwrap().len() }, |runs| *runs > many).await;
-        // The one that works is killed, and another is started.
+        // The pinned process is killed, and another is started.
         let last = || async { runs.lock().unwrap().last().map(process).unwrap() };
         let working = eventually("one that lives works", last, |last| children.contains_key(last)).await;
         children.remove(&working).unwrap().kill().await.unwrap();
@@ -186,7 +186,7 @@ async fn a_process_that_shuts_down_hands_over_at_once() {
     let sequences: Arc<Mutex<Vec<u64>>> = Arc::default();
     let consumer = || {
         let sequences = Arc::clone(&sequences);
-        // An ack wait that the test does not live to see.
+        // An ack wait that outlasts the test.
         let patient = quick().with_order(Order::PerUnit).with_ack_wait(Duration::from_mins(5));
         stage.consumer("strict").options(patient).on(move |delivery: Delivery<UnitPublished>| {
             sequences.lock().unwrap().push(delivery.sequence());
@@ -229,7 +229,7 @@ async fn later_events_wait_for_one_that_was_lost_on_its_way() {
     let stream = stage.stream(Feed::Strat).await;
     let unanswered = || async { stream.consumer_info("strict").await.unwrap().num_ack_pending };
     eventually("lost", unanswered, |unanswered| *unanswered == 1).await;
-    // The connection is made anew, and the server has no reason to choose another process.
+    // The client reconnects, and the server has no reason to pin another process.
     network.heal();
     stage.bridge.publish(published("one", 3)).await.unwrap();
     stage.all_answered(Feed::Strat, "strict").await;
@@ -248,7 +248,7 @@ async fn a_waiting_retry_is_left_to_the_process_after_fail_over() {
             attempts.lock().unwrap().push((delivery.sequence(), delivery.attempt()));
             async move {
                 match (delivery.sequence(), delivery.attempt()) {
-                    // Later than the test lives.
+                    // After the end of the test.
                     (1, 1) => Err(HandlerError::retry_after("as it must", Duration::from_mins(10))),
                     _ => Ok(()),
                 }

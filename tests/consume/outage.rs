@@ -20,7 +20,7 @@ async fn without_the_dead_letter_stream_nothing_is_lost() {
     let stage = Stage::new().await;
     let runs = Arc::new(AtomicU32::new(0));
     let count = Arc::clone(&runs);
-    // The lease bounds how long a dead letter is tried.
+    // The lease bounds the time for which storing a dead letter is retried.
     let options = quick()
         .with_max_attempts(2)
         .with_processing_timeout(Duration::from_millis(500))
@@ -63,7 +63,7 @@ async fn a_full_dead_letter_stream_keeps_events_waiting() {
     for number in 1..=3 {
         stage.bridge.publish(published(&format!("u{number}"), number)).await.unwrap();
     }
-    // Refused again and again, not once.
+    // Refused several times, not once.
     let deliveries = || async {
         let info = stage.stream(Feed::Strat).await.consumer_info("rejecting").await.unwrap();
         info.delivered.consumer_sequence
@@ -77,12 +77,12 @@ async fn a_full_dead_letter_stream_keeps_events_waiting() {
     sources.sort_unstable();
     assert_eq!(sources, [1, 2, 3]);
     let summary = running.stop().await;
-    // Who waits for room beyond the last attempt is exhausted.
+    // An event that waits for room after its last attempt is exhausted.
     assert_eq!(summary.rejected + summary.exhausted, 3, "{summary:?}");
     assert!(summary.postponed >= 6, "{summary:?}");
 }
 
-// On one thread, so that the consumer's lines are seen.
+// On one thread, so that the log has the consumer's lines.
 #[tokio::test]
 async fn a_dead_letter_stored_late_has_no_copy() {
     let log = Log::listen();
@@ -104,7 +104,7 @@ async fn a_dead_letter_stored_late_has_no_copy() {
     gate.add_permits(10);
     let given_up = || async { log.count("dead letter could not be stored") };
     eventually("given up", given_up, |lines| *lines >= 1).await;
-    // What was sent meanwhile arrives now; the event comes again and is dead-lettered again.
+    // What was sent meanwhile arrives now; the event is redelivered and dead-lettered again.
     stage.server.resume().unwrap();
     stage.all_answered(Feed::Strat, "unsure").await;
     assert_eq!(stage.dead_letters().await.len(), 1);

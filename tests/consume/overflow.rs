@@ -6,11 +6,11 @@ use stratt_event_bridge::{Delivery, EventBridge, Feed, Order, UnitPublished, asy
 use support::{Log, Running, Stage, eventually, published, short, source};
 
 const LINE: &str = "deliveries have not arrived";
-/// Twice as many as there is room for: the second half comes after the ack wait.
+/// Twice as many as there is room for: the second half is redelivered after the ack wait.
 const EVENTS: u64 = 8;
 const TOO_SMALL: usize = 4;
 
-/// Handles all of more events than a client has room for; returns how often that was logged with its cure.
+/// Handles more events than a client has room for, and returns how often that was logged with the cure.
 async fn told_with(capacity: usize, order: Order) -> usize {
     let log = Log::listen();
     let stage = Stage::since(11).await;
@@ -33,7 +33,7 @@ async fn told_with(capacity: usize, order: Order) -> usize {
     told
 }
 
-// On one thread, so that the consumer's lines are seen, and so that a burst meets a full subscription.
+// On one thread, so that the log has the consumer's lines and a burst meets a full subscription.
 #[tokio::test]
 async fn a_client_without_room_is_named_with_the_cure_once() {
     assert_eq!(told_with(TOO_SMALL, Order::Relaxed).await, 1);

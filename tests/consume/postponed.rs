@@ -1,4 +1,4 @@
-//! A dead letter that cannot be stored at once: it tells the truth later, and the handler is not asked again.
+//! A dead letter that cannot be stored at once: it is still right later, and the handler does not run again.
 
 use std::sync::{
     Arc,
@@ -47,7 +47,7 @@ async fn tells_the_truth(order: Order, reason: DeadLetterReason, attempts: u32) 
     running.stop().await;
 }
 
-// On one thread, so that all lines are seen.
+// On one thread, so that the log has all lines.
 #[tokio::test]
 async fn a_rejected_event_stays_rejected() {
     for order in [Order::Relaxed, Order::PerUnit] {

@@ -1,5 +1,5 @@
-//! Streams are deleted and created anew while there are dead letters: no redrive takes one event for another, or is
-//! dropped for an older one.
+//! Streams that are recreated while there are dead letters: no redrive takes one event for another, or is dropped as a
+//! duplicate of an older one.
 
 use std::sync::{
     Arc,
@@ -45,7 +45,7 @@ async fn bytes_of_another_event_are_never_redriven() {
     assert_eq!(receipt.sequence(), 1);
     let error = stage.bridge.dead_letters().redrive(letter.sequence()).await.unwrap_err();
     assert_eq!(error.kind(), DeadLetterErrorKind::PayloadGone);
-    // Neither did it publish anything, nor is the dead letter gone.
+    // It published nothing, and the dead letter is still there.
     assert_eq!(stage.stream(Feed::Strat).await.cached_info().state.messages, 1);
     assert_eq!(stage.dead_letters().await.len(), 1);
 }
@@ -58,7 +58,7 @@ async fn a_redrive_is_not_dropped_for_one_from_the_old_letters() {
     stage.bridge.publish(published("a", 1)).await.unwrap();
     assert_eq!(stage.dead_letters_are(1).await[0].sequence(), 1);
     running.stop().await;
-    // Redriven too early: it is given up once more, and its dead letter gets the sequence of the first one.
+    // Redriven too early: it is dead-lettered again, and the new dead letter gets the sequence of the first one.
     dead_letters.redrive(1).await.unwrap();
     recreate(&stage, DEAD_LETTER_STREAM).await;
     let running = rejecting(&stage).await;

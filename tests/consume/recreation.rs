@@ -1,5 +1,4 @@
-//! The stream of events is deleted and created anew: its sequence numbers start again, and no event is taken for an
-//! older one.
+//! A stream of events that is recreated: its sequence numbers start again, and no event is taken for an older one.
 
 use stratt_event_bridge::{
     ConsumeErrorKind, Delivery, Feed, HandlerError, UnitPublished,

@@ -22,11 +22,11 @@ use tokio::{
 
 const URL: &str = "SHUTDOWN_TEST_URL";
 
-/// Tells every effect on a subject.
+/// Reports every effect on a subject.
 async fn consumer(url: &str) -> ConsumerBuilder {
     let client = async_nats::connect(url).await.unwrap();
     let store = KvStore::create(client.clone(), KvStoreOptions::default()).await.unwrap();
-    // What is not given back at once is not seen again while the test lasts.
+    // An event that is not given back at once is not redelivered while the test lasts.
     let options = quick().with_ack_wait(Duration::from_mins(5));
     EventBridge::new(client.clone(), source()).consumer("leaving", Arc::new(store)).options(options).on(
         move |delivery: Delivery<UnitPublished>| {
@@ -87,7 +87,7 @@ async fn sigterm_under_load_hands_over_the_rest_at_once() {
     eventually("effects", || async { effects.lock().unwrap().len() }, |effects| *effects == stored).await;
     collector.abort();
     assert!(effects.lock().unwrap().values().all(|effects| *effects == 1));
-    // Nothing that was done came again.
+    // Nothing that was handled was delivered again.
     assert_eq!((heir.duplicates, heir.abandoned), (0, 0));
 }
 
@@ -127,7 +127,7 @@ async fn a_consumer_that_is_dropped_leaves_its_work_to_another() {
     assert_eq!((attempts.lock().unwrap().as_slice(), started.load(Ordering::SeqCst)), (&[1, 2][..], 1));
 }
 
-/// Tells when it is dropped.
+/// Reports that it is dropped.
 struct Guard(Arc<AtomicU32>);
 
 impl Drop for Guard {
@@ -141,7 +141,7 @@ async fn a_consumer_that_is_dropped_drops_its_handlers() {
     let stage = Stage::new().await;
     let (started, dropped) = (Arc::new(AtomicU32::new(0)), Arc::new(AtomicU32::new(0)));
     let (count, tells) = (Arc::clone(&started), Arc::clone(&dropped));
-    // The end of their time would drop them as well, in five minutes.
+    // Their timeout would drop them as well, after five minutes.
     let options = quick().with_processing_timeout(Duration::from_mins(5));
     let consumer = stage.consumer("dropped").options(options).on(move |_: Delivery<UnitPublished>| {
         let guard = Guard(Arc::clone(&tells));

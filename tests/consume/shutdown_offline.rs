@@ -8,7 +8,7 @@ use stratt_event_bridge::{
 use support::{Running, Stage, eventually, published, quick, source};
 use tokio::time::{sleep, timeout};
 
-/// Fills the command channel of a client that is away: nothing empties it.
+/// Fills the command channel of a disconnected client, which nothing empties.
 async fn fill(client: &Client) {
     let full = async { while client.publish("strat.dev.x", "".into()).await.is_ok() {} };
     assert!(timeout(Duration::from_secs(1), full).await.is_err(), "the client is closed");

@@ -45,7 +45,7 @@ async fn a_queue_that_outlives_the_ack_wait_is_handled_once() {
     assert_eq!(*runs.lock().unwrap(), (1..=64).collect::<Vec<_>>());
 }
 
-/// The sizes of the requests that a durable is asked with.
+/// Returns the sizes of the requests for messages of a durable.
 async fn requests(stage: &Stage, durable: &str) -> Arc<Mutex<Vec<u64>>> {
     let client = stage.server.connect().await.unwrap();
     let subject = format!("$JS.API.CONSUMER.MSG.NEXT.STRATT_EVENTS.{durable}");
@@ -76,7 +76,7 @@ async fn the_next_request_counts_what_the_open_one_lacks() {
         stage.bridge.publish(published("one", number)).await.unwrap();
     }
     stage.all_answered(Feed::Strat, "ahead").await;
-    // Five are still asked for: the room for three is less than half.
+    // Five are still requested: the room for three is less than half.
     assert_eq!(asked().await, [8]);
     stage.bridge.publish(published("one", 4)).await.unwrap();
     eventually("requests", asked, |sizes| *sizes == [8, 4]).await;
@@ -114,7 +114,7 @@ async fn no_more_are_asked_for_than_can_be_held() {
         let info = stream.get_consumer::<pull::Config>("bounded").await.unwrap().cached_info().clone();
         (info.delivered.consumer_sequence, info.num_waiting)
     };
-    // Eight are out and no request waits at the server, so it cannot deliver a ninth.
+    // Eight are in flight and no request waits at the server, so it cannot deliver a ninth.
     eventually("delivered and waiting requests", at_server, |seen| *seen == (8, 0)).await;
     gate.add_permits(3);
     eventually("delivered and waiting requests", at_server, |seen| *seen == (11, 0)).await;
@@ -216,7 +216,7 @@ async fn no_more_than_can_be_held_leaves_the_server() {
         stream.get_consumer::<pull::Config>("buried").await.unwrap().cached_info().clone()
     };
     let work = || async {
-        // In this order: what is handled in between makes the difference smaller.
+        // In this order: an event that is handled in between makes the difference smaller.
         let delivered = at_server().await.delivered.consumer_sequence;
         let handled = handled.load(Ordering::SeqCst);
         assert!(delivered <= u64::from(handled + HELD), "{delivered} delivered, {handled} handled");
@@ -225,7 +225,7 @@ async fn no_more_than_can_be_held_leaves_the_server() {
     eventually("handled", work, |handled| *handled == 2000).await;
     let summary = running.stop().await;
     assert_eq!((summary.handled, summary.received), (2000, 2000 + summary.returned));
-    // The rest is where it was, and what was given back is due again.
+    // The rest is still pending, and what was given back is delivered again.
     let left = || async {
         let info = at_server().await;
         info.num_pending + u64::try_from(info.num_ack_pending).unwrap()

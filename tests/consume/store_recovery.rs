@@ -14,7 +14,7 @@ use stratt_event_bridge::{
 };
 use support::{Running, Stage, eventually, published, short};
 
-/// Fails first, then panics, as a driver with a bug may, and works from then on.
+/// A store that first fails, then panics, as a driver with a bug may, and works from then on.
 #[derive(Debug)]
 struct FailsThenPanics {
     store: MemoryStore,
@@ -62,7 +62,7 @@ impl DedupeStore for FailsThenPanics {
     }
 }
 
-/// Longer than a request for messages is open, so that none is when the delivery that panicked comes again.
+/// Longer than a request for messages stays open, so that none is open when the delivery that panicked is retried.
 const ACK_WAIT: Duration = Duration::from_secs(15);
 
 #[tokio::test]
@@ -101,7 +101,7 @@ async fn a_store_is_asked_again_although_all_that_is_held_waits() {
     }
     let running = Running::start(consumer.build().await.unwrap());
     store.has_panicked().await;
-    // These arrive while nothing begins.
+    // These arrive while no handler starts.
     for number in 4..=6 {
         stage.bridge.publish(published(&format!("other-{number}"), number)).await.unwrap();
     }

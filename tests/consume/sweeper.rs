@@ -21,7 +21,7 @@ use stratt_event_bridge::{
 use support::{DEADLINE, Running, Stage, deprecated, eventually, published, source};
 use tokio::{sync::oneshot, task::JoinHandle, time::timeout};
 
-/// A consumer that knows nothing of this crate; ends with the test.
+/// Starts a consumer that knows nothing of this crate and ends with the test.
 struct Plain(JoinHandle<()>);
 
 impl Drop for Plain {
@@ -107,7 +107,7 @@ async fn advisories(stage: &Stage) -> (u64, u64) {
     (state.last_sequence, state.messages)
 }
 
-/// For a server that was killed: it may have forgotten that it said so, and say it once more.
+/// For a server that was killed: it may have forgotten an advisory, and send it once more.
 async fn advisories_left_are(stage: &Stage, wanted: u64) {
     eventually("advisories that are left", || advisories(stage), |seen| seen.1 == wanted).await;
 }
@@ -221,7 +221,7 @@ async fn two_sweepers_share_the_work_and_a_repeat_is_dropped() {
     }
     stage.dead_letters_are(20).await;
     advisories_are(&stage, (20, 0)).await;
-    // What a sweeper leaves that died before it acknowledged.
+    // The leftover of a sweeper that died before it acknowledged.
     let again = r#"{"timestamp":"2999-01-01T00:00:00Z","stream":"STRATT_EVENTS","consumer":"plain","stream_seq":7,"deliveries":1}"#;
     let subject = "$JS.EVENT.ADVISORY.CONSUMER.MAX_DELIVERIES.STRATT_EVENTS.plain";
     stage.client.publish(subject, again.into()).await.unwrap();
@@ -323,7 +323,7 @@ async fn a_letter_that_does_not_fit_is_filed_when_there_is_room() {
         let info = durable.cached_info();
         (info.num_ack_pending, info.num_redelivered, stage.dead_letters().await.len())
     };
-    // Given back once at least, and still to be filed.
+    // Given back at least once, and still to be stored.
     eventually("postponed", unanswered, |seen| seen.1 > 0 && seen.2 == 1).await;
     let dead_letters = Arc::new(stage.bridge.dead_letters());
     let first = stage.dead_letters().await.remove(0);
@@ -354,7 +354,7 @@ async fn it_needs_its_stream_to_start_and_to_go_on() {
         stream.consumer_info("sweeper-STRATT_EVENTS").await.is_ok()
     };
     eventually("durable", durable, |exists| *exists).await;
-    // A durable that somebody deletes comes back.
+    // A deleted durable is recreated.
     context.delete_consumer_from_stream("sweeper-STRATT_EVENTS", ADVISORY_STREAM).await.unwrap();
     eventually("durable again", durable, |exists| *exists).await;
     context.delete_stream(ADVISORY_STREAM).await.unwrap();

@@ -1,4 +1,4 @@
-//! A sweeper ends although its broker does not answer.
+//! A sweeper that ends although its broker does not answer.
 
 use async_nats::{ConnectOptions, jetstream::consumer::pull};
 use std::time::Duration;
@@ -31,7 +31,7 @@ async fn ends(stop: oneshot::Sender<()>, sweeping: Sweeping) -> SweepSummary {
     timeout(A_FEW_SECONDS, sweeping).await.expect("it waits for the broker").unwrap().unwrap()
 }
 
-/// A sweeper of a client with little room for commands.
+/// Returns a sweeper over a client with little room for commands.
 async fn sweeper(stage: &Stage) -> (async_nats::Client, Sweeper) {
     let client = ConnectOptions::new().client_capacity(16).connect(stage.server.url()).await.unwrap();
     let sweeper = EventBridge::new(client.clone(), source()).sweeper(Feed::Strat);
@@ -53,7 +53,7 @@ async fn away(stage: &mut Stage, client: &async_nats::Client) {
     stage.server.kill();
     let state = || async { client.connection_state().to_string() };
     eventually("connection lost", state, |state| state != "connected").await;
-    // Nothing empties the command channel of a client that is away.
+    // Nothing empties the command channel of a disconnected client.
     let full = async { while client.publish("strat.dev.x", "".into()).await.is_ok() {} };
     assert!(timeout(Duration::from_secs(1), full).await.is_err(), "the client is closed");
 }
@@ -61,7 +61,7 @@ async fn away(stage: &mut Stage, client: &async_nats::Client) {
 #[tokio::test]
 async fn of_a_frozen_broker_it_ends_whenever_it_is_asked_to() {
     let stage = Stage::new().await;
-    // While it asks, while it has failed to, and while it makes sure of its durable.
+    // While it requests advisories, after that failed, and while it recreates its durable.
     for frozen_for in [0, 4, 8].map(Duration::from_secs) {
         let (_client, sweeper) = sweeper(&stage).await;
         let (stop, sweeping) = start(sweeper);

@@ -18,7 +18,7 @@ use tokio::time::sleep;
 const FACTS: u64 = 20;
 const COPIES: usize = 4;
 
-/// Stores an event although the broker has it: under a message id of its own, as beyond the duplicate window.
+/// Stores an event that the broker already has, under another message id, as if after the duplicate window.
 async fn store_again(stage: &Stage, event: UnitPublished, id: &str) {
     let envelope = Envelope::builder(event, source()).build().unwrap();
     let mut headers = async_nats::HeaderMap::new();
@@ -53,7 +53,7 @@ async fn twins_in_two_processes_are_handled_once_per_fact() {
                 sleep(Duration::from_millis(20)).await;
                 *now.lock().unwrap().get_mut(&key).unwrap() -= 1;
                 *done.lock().unwrap().entry(key).or_default() += 1;
-                // Seen in the count of effects if it ever happens.
+                // The count of effects shows it if it ever happens.
                 if running == 1 { Ok(()) } else { Err(HandlerError::reject("two at once")) }
             }
         };

@@ -1,4 +1,4 @@
-//! Events that async-nats cannot read and for which it gives up the connection: none may be lost, or hold up others.
+//! Events that async-nats cannot read and for which it drops the connection: none may be lost, or block others.
 
 use async_nats::{ConnectOptions, jetstream::consumer::pull};
 use std::{
@@ -41,14 +41,14 @@ fn counting(
     (consumer, handled)
 }
 
-/// On a connection of its own, which is cut.
+/// Starts a consumer on a connection of its own, which is cut.
 async fn running(stage: &Stage, order: Order) -> (Running, Arc<AtomicU32>) {
     let client = async_nats::connect(stage.server.url()).await.unwrap();
     let (consumer, handled) = counting(stage, client, short().with_order(order).with_max_in_flight(8));
     (Running::start(consumer.build().await.unwrap()), handled)
 }
 
-/// Stores the message before five good events: all of those are handled, and the message has a dead letter.
+/// Stores the message before five valid events, and checks that those are handled and the message is dead-lettered.
 async fn is_dead_lettered(stage: &Stage, order: Order, subject: &[u8], header: &[u8]) {
     raw_publish(stage.server.url(), subject, header, b"original").await;
     for number in 1..=5 {
@@ -78,7 +78,7 @@ async fn a_header_that_is_no_utf8_holds_up_no_order() {
     is_dead_lettered(&Stage::since(11).await, Order::PerUnit, SUBJECT.as_bytes(), NOT_UTF8).await;
 }
 
-/// The parser takes its arguments apart at every blank there is.
+/// The parser splits its arguments at every kind of blank.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_subject_with_a_blank_is_dead_lettered() {
     let subject = "strat.de\u{a0}v.unit.published".as_bytes();
@@ -145,7 +145,7 @@ async fn who_may_not_look_at_events_is_told_where_to_look() {
         ["ERROR", "STRATT_EVENTS", "from=1 to=1", "$JS.API.STREAM.MSG.GET.STRATT_EVENTS", "stream rmm"];
     eventually("told", || async { log.count_all(&told) }, |lines| *lines > 0).await;
     assert!(stage.dead_letters().await.is_empty());
-    // The way out that it names.
+    // The cure that it names.
     stage.stream(Feed::Strat).await.delete_message(1).await.unwrap();
     stage.bridge.publish(published("unit", 1)).await.unwrap();
     eventually("handled", || async { handled.load(Ordering::SeqCst) }, |handled| *handled == 1).await;
@@ -153,7 +153,7 @@ async fn who_may_not_look_at_events_is_told_where_to_look() {
     running.stop().await;
 }
 
-/// Given up by a client that can read it, or that does not look.
+/// The event was given up by a client that can read it, or that does not look at it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_sweeper_files_what_cannot_be_read() {
     let stage = Stage::new().await;

@@ -1,5 +1,5 @@
-//! Brokers that are killed, frozen, or retired, one of them or all. What was acknowledged is kept, once, and the
-//! callers do not notice more than a delay.
+//! Brokers that are killed, frozen or retired, one of them or all. Acknowledged events are stored once, and callers
+//! notice no more than a delay.
 
 use async_nats::jetstream::consumer::pull;
 use futures::future::join_all;
@@ -11,10 +11,10 @@ use stratt_event_bridge::{
 use support::{ClusterStage, Effects, Load, Running, Stage, eventually, published, short, source};
 use tokio::time::{Instant, sleep, timeout_at};
 
-/// The time limit for a cluster to elect a leader and go on.
+/// The time limit for a cluster to elect a leader and continue.
 const RESUMES_WITHIN: Duration = Duration::from_secs(15);
-/// The time limit of a publish while brokers retire. It is usually a tenth of a second, and 1 s is promised. On a busy
-/// machine one attempt (5 s) may be lost; a second one would be a fault.
+/// The time limit of a publish while brokers retire. It usually takes a tenth of a second, and 1 s is promised. On a
+/// busy machine one attempt (5 s) may be lost; a second lost attempt would be a fault.
 const RETIRED_WITHIN: Duration = Duration::from_secs(9);
 /// The pause of publishers between two events, so that the servers have their share of the machine.
 const PAUSE: Duration = Duration::from_millis(10);
@@ -33,7 +33,7 @@ struct UnderLoad {
 impl UnderLoad {
     async fn start() -> Self {
         let stage = ClusterStage::on_cluster().await;
-        // It outlasts what the machine may need for all elections of a test, and stays below the duplicate window.
+        // It is longer than a busy machine needs for all elections of a test, and shorter than the duplicate window.
         let options = BridgeOptions::default().with_retry_budget(Duration::from_secs(100));
         let bridge = EventBridge::with_options(stage.client.clone(), source(), options);
         let effects = Effects::default();
@@ -44,7 +44,7 @@ impl UnderLoad {
         Self { stage, effects, running, load }
     }
 
-    /// One event more, published in one call and handled, both within the time that a cluster may take from now.
+    /// Checks that one more event is published in one call and handled, both within the time limit of a cluster.
     async fn goes_on(&self) -> (u64, PublishReceipt) {
         let deadline = Instant::now() + RESUMES_WITHIN;
         let publish = self.stage.bridge.publish(published("after", AFTER));
@@ -55,7 +55,7 @@ impl UnderLoad {
         (AFTER, receipt)
     }
 
-    /// Nothing is lost, stored twice, handled twice, or left over.
+    /// Checks that nothing is lost, stored twice, handled twice, or left over.
     async fn end(mut self, more: impl IntoIterator<Item = (u64, PublishReceipt)>) {
         let mut acknowledged = self.load.stop().await;
         acknowledged.extend(more);
@@ -104,7 +104,7 @@ async fn a_publish_repeated_in_a_frozen_leader_is_stored_once() {
     let hasty = EventBridge::with_options(test.stage.client.clone(), source(), options);
     test.stage.server.nodes()[leader].pause().unwrap();
     let repeated = tokio::spawn(async move { hasty.publish(published("after", AFTER)).await.unwrap() });
-    // Shorter than the others take to elect a leader.
+    // Shorter than the election of a new leader by the others.
     sleep(Duration::from_secs(3)).await;
     test.stage.server.nodes()[leader].resume().unwrap();
     let repeated = repeated.await.unwrap();
@@ -157,7 +157,7 @@ async fn what_a_kill_left_unknown_is_published_again_and_stored_once() {
         .with_attempt_timeout(Duration::from_millis(200))
         .with_retry_budget(Duration::from_millis(400));
     let bridge = EventBridge::with_options(stage.client.clone(), source(), options);
-    // Until the first that fails, so that the kill finds publishes on their way however fast the server is.
+    // Publishes until the first failure, so that the kill meets publishes on their way however fast the server is.
     let publish = |first: u64| {
         let bridge = bridge.clone();
         tokio::spawn(async move {

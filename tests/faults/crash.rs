@@ -15,7 +15,7 @@ const DEATH: &str = "CRASH_TEST_DEATH";
 
 fn options() -> ConsumerOptions {
     quick()
-        // One at a time: what is running beside a handler that kills the process has that attempt counted as well.
+        // One at a time: a handler that runs beside one that kills the process has used up an attempt as well.
         .with_max_in_flight(1)
         .with_processing_timeout(Duration::from_millis(700))
         .with_lease(Duration::from_millis(1100))
@@ -24,14 +24,15 @@ fn options() -> ConsumerOptions {
 
 async fn consumer(url: &str, death: Option<DiesAfter>) -> ConsumerBuilder {
     let client = async_nats::connect(url).await.unwrap();
-    // The claim of a dead process outlasts the redelivery of its message: found held, and never acknowledged for that.
+    // The claim of a dead process outlasts the redelivery of its message, which finds the slot held and must not be
+    // acknowledged for that.
     let kv = KvStoreOptions::default().with_skew_margin(Duration::from_secs(1));
     let store = KvStore::create(client.clone(), kv).await.unwrap();
     let store = Arc::new(Faulty::over(Arc::new(store), death));
     EventBridge::new(client, source()).consumer("mortal", store).options(options())
 }
 
-/// Handles an event in a child: reports it on a subject, and then dies if the event asks for that.
+/// Handles an event in a child process: reports it on a subject, and then dies if the event asks for that.
 async fn handle(client: async_nats::Client, delivery: Delivery<UnitPublished>) -> Result<(), HandlerError> {
     client.publish("effects", delivery.sequence().to_string().into()).await?;
     client.flush().await?;
@@ -60,7 +61,7 @@ async fn child_that_consumes() {
     consumer.build().await.unwrap().run(std::future::pending()).await.unwrap();
 }
 
-/// Runs the test above in a process of its own, which dies at this point if any.
+/// Runs the test above in a process of its own, which dies at this point, if there is one.
 fn child(url: &str, death: Option<DiesAfter>) -> Child {
     Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "crash::child_that_consumes", "--ignored"])
@@ -79,7 +80,7 @@ async fn an_event_that_kills_its_process_is_dead_lettered_alone() {
     let mut effects = stage.client.subscribe("effects").await.unwrap();
     stage.client.flush().await.unwrap();
     let url = stage.server.url().to_owned();
-    // A supervisor that starts the process again whenever it dies.
+    // A supervisor restarts the process whenever it dies.
     let supervisor = tokio::spawn(async move {
         loop {
             let mut child = child(&url, None);
@@ -125,7 +126,7 @@ async fn work_of_a_dead_process_is_picked_up_by_another() {
     assert_eq!(heir.stop().await.handled, 1);
 }
 
-/// The observations after a process had died at some point and another one had come.
+/// The observations after a process died at some point and another one took its place.
 #[derive(Debug, PartialEq, Eq)]
 struct Aftermath {
     /// Runs of the handler, in both processes.
@@ -181,7 +182,7 @@ async fn a_death_after_the_settle_repeats_nothing() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_death_after_the_dead_letter_stores_no_second_one() {
-    // A slot that was not forgotten yet remembers that its attempts are used up; one that was begins afresh.
+    // A slot that was not forgotten yet remembers that its attempts are used up; a forgotten one starts afresh.
     let cases = [
         (DiesAfter::DeadLetter, "is rejected", 2, "rejected"),
         (DiesAfter::Forget, "is rejected", 2, "rejected"),

@@ -1,5 +1,5 @@
-//! Networks that lose answers, fall silent or cut connections. Callers get their error in time, and nothing is lost
-//! or done twice.
+//! Networks that lose answers, fall silent or cut connections. Callers get their error in time, and nothing is lost or
+//! handled twice.
 
 use futures::future::join_all;
 use std::time::Duration;
@@ -12,9 +12,9 @@ use stratt_event_bridge::{
 use support::{Effects, Running, Stage, eventually, published, short, source};
 use tokio::time::{Instant, timeout};
 
-/// Twice the heartbeat of an open request: a consumer that was cut off goes on within this time.
+/// Twice the heartbeat of an open request: a consumer that was cut off continues within this time.
 const RESUMES_WITHIN: Duration = Duration::from_secs(4);
-/// No acknowledgement of a publish is shorter, and no PING is longer.
+/// A length between those of a PING and of the shortest acknowledgement of a publish.
 const ACKNOWLEDGEMENT: usize = 64;
 
 /// A client that reaches the server of the stage through a network that fails on demand.
@@ -78,7 +78,7 @@ async fn a_repeat_after_a_lost_answer_names_the_stored_event() {
     remote.proxy.cut_after(Direction::ToClient, ACKNOWLEDGEMENT / 2);
     let receipt = remote.bridge.publish(published("a", 2)).await.unwrap();
     assert_eq!((receipt.sequence(), receipt.is_duplicate()), (2, true));
-    // And in the middle of the event, which is not stored by halves.
+    // The connection ends in the middle of the event, of which the server stores no half.
     remote.proxy.cut_after(Direction::ToServer, ACKNOWLEDGEMENT);
     let receipt = remote.bridge.publish(published("a", 3)).await.unwrap();
     assert_eq!((receipt.sequence(), receipt.is_duplicate()), (3, false));

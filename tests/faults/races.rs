@@ -19,15 +19,15 @@ use tokio::{
 
 const RACERS: usize = 32;
 const KEYS: u64 = 300;
-/// So many keys are raced for at once.
+/// The number of keys that are raced for at once.
 const BATCH: u64 = 30;
-/// It must not end before the test does.
+/// A lease that must not expire before the end of the test.
 const LEASE: Duration = Duration::from_mins(10);
 const DEADLINE: Duration = Duration::from_mins(1);
 
 struct Racer {
     store: KvStore,
-    /// Its claims: repeated with the same slot until they are answered, as a delivery does.
+    /// Claims with the same slot until there is an answer, as a delivery does.
     slots: HashMap<u64, Slot>,
     won: HashSet<u64>,
 }

@@ -1,4 +1,4 @@
-//! The reason of a lost connection, in the errors of what fails without it and in the status.
+//! The reason of a lost connection, in the status and in the errors of what fails without a connection.
 
 use async_nats::ConnectOptions;
 use std::{error::Error, time::Duration};
@@ -23,7 +23,7 @@ async fn connect(server: &NatsServer) -> EventBridge {
     EventBridge::with_options(client, source(), options).with_connection_watch(watch)
 }
 
-/// As an operator would: the file is changed, and the server told to read it again.
+/// Changes the configuration as an operator would: writes the file and has the server reload it.
 fn change_password(server: &NatsServer, from: &str, to: &str) {
     let file = server.folder().join("nats-server.conf");
     let text = std::fs::read_to_string(&file).unwrap();

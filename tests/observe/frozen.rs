@@ -1,4 +1,4 @@
-//! A broker that is frozen: its connection stays, and only what it does not say any more gives it away.
+//! A broker that is frozen: its connection stays, and only its silence shows.
 
 use std::time::Duration;
 use stratt_event_bridge::{Delivery, UnitPublished};

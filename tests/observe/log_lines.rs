@@ -1,4 +1,4 @@
-//! Log lines: each is repeated so often and no more, and how many were left out is reported.
+//! Log lines: each is repeated a limited number of times, and the number of omitted ones is reported.
 
 use std::{sync::Arc, time::Duration};
 use stratt_event_bridge::{
@@ -7,10 +7,10 @@ use stratt_event_bridge::{
 };
 use support::{Faulty, Log, Running, Stage, eventually, published, quick, short};
 
-/// The lines of each kind that a test may see: the burst, and some for the time that it takes.
+/// The most lines of each kind in a test: the burst, and some for the time that the test takes.
 const BOUND: usize = 20;
 
-// On one thread, so that the consumer's lines are seen.
+// On one thread, so that the log has the consumer's lines.
 #[tokio::test]
 async fn a_fault_of_all_events_does_not_flood_the_log() {
     let log = Log::listen();
@@ -36,7 +36,7 @@ async fn a_fault_of_all_events_does_not_flood_the_log() {
         let reported = log.count(&format!("line=\"{line}\""));
         let logged = log.count(line) - reported;
         assert!((1..=BOUND).contains(&logged), "{line}: {logged} lines");
-        // Nothing is left out without a word.
+        // No line is omitted without a report.
         assert!(reported >= 1, "{line}: nobody reports what was left out of {summary:?}");
     }
     assert!(log.count("WARN") + log.count("ERROR") <= 5 * BOUND);

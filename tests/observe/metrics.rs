@@ -45,7 +45,7 @@ async fn every_publish_is_counted_by_its_outcome_and_timed() {
         metrics.says(&[(&format!("{EMITTED}{outcome:?}}}"), count)]);
     }
     metrics.says(&[(r#"stratt_duplicates_total{consumer="",cause="broker"}"#, 4.0)]);
-    // A batch is timed as one.
+    // A batch is timed as a whole.
     for (outcome, count) in [("stored", 4), ("duplicate", 2), ("failed", 1), ("unknown", 1)] {
         let samples = metrics.samples(&format!("stratt_publish_duration_seconds{{outcome={outcome:?}}}"));
         assert_eq!(samples.len(), count, "{outcome}");
@@ -80,7 +80,8 @@ async fn every_delivery_is_counted_by_what_became_of_it() {
     for (slug, number) in [("flaky", 2), ("hopeless", 3), ("poison", 4)] {
         stage.bridge.publish(published(slug, number)).await.unwrap();
     }
-    // The same once more, without the message id that the broker would know it by; and what is not an event.
+    // The same event once more, without the message id by which the broker would drop it, and a message that is no
+    // event.
     for bytes in [fine.encode().unwrap(), b"[]".to_vec()] {
         stage.context().publish(fine.subject(), bytes.into()).await.unwrap().await.unwrap();
     }
@@ -108,7 +109,7 @@ async fn every_delivery_is_counted_by_what_became_of_it() {
     metrics.value(r#"stratt_consumer_pending{consumer="c"}"#);
     let handler = r#"stratt_handler_duration_seconds{consumer="c",event_type="unit.published",outcome="#;
     assert!(!metrics.samples(&format!("{handler}\"error\"}}")).is_empty());
-    // Cardinality is bounded: no label says what an event says.
+    // Cardinality is bounded: no label has the content of an event.
     let names = metrics.names();
     for secret in ["strat://", "fine", "dev", &fine.idempotency_key().to_string()] {
         assert!(!names.iter().any(|name| name.contains(secret)), "{secret} in {names:#?}");

@@ -5,7 +5,7 @@ use stratt_event_bridge::{ConsumerPhase, ConsumerStatus, Delivery, Feed, UnitPub
 use support::{Log, Running, Stage, eventually, published};
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
-/// Pauses the durable for so long; no time at all ends a pause.
+/// Pauses the durable for so long; zero ends a pause.
 async fn pause(stage: &Stage, durable: &str, length: Duration) {
     let until = (OffsetDateTime::now_utc() + length).format(&Rfc3339).unwrap();
     let body =
@@ -15,7 +15,7 @@ async fn pause(stage: &Stage, durable: &str, length: Duration) {
     assert!(answer.get("error").is_none(), "{answer}");
 }
 
-// On one thread, so that the consumer's lines are seen.
+// On one thread, so that the log has the consumer's lines.
 #[tokio::test]
 async fn a_pause_is_a_phase_with_an_end_and_is_logged_once() {
     let log = Log::listen();
@@ -39,7 +39,7 @@ async fn a_pause_is_a_phase_with_an_end_and_is_logged_once() {
     stage.all_answered(Feed::Strat, "paused").await;
     let status = eventually("working", now, ConsumerStatus::is_working).await;
     assert_eq!((status.phase(), status.pause_remaining()), (ConsumerPhase::Running, None));
-    // Looked at more than once.
+    // The durable was inspected more than once.
     pause(&stage, "paused", hour).await;
     eventually("paused", now, |status| status.phase() == ConsumerPhase::Paused).await;
     assert_eq!((log.count("durable is paused"), log.count("durable is no longer paused")), (2, 1));

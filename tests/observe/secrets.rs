@@ -1,4 +1,4 @@
-//! Nothing is logged, or recorded in spans, of what events contain, whatever becomes of them.
+//! No content of an event is logged or recorded in spans, whatever happens to the event.
 
 use stratt_event_bridge::{Delivery, Envelope, Feed, HandlerError, UnitPublished, async_nats::HeaderMap};
 use support::{Log, Running, Spans, Stage, published, source};
@@ -34,7 +34,7 @@ async fn no_payload_or_meta_is_logged() {
             json.replace("\"actor\"", "\"occurrence\""),
             json.replace("\"1.0\"", &format!("\"{MARK}\"")),
         ];
-        // The same once more, and what is not an event.
+        // The same event once more, and a message that is no event.
         for bytes in [json].into_iter().chain(invalid) {
             let mut headers = HeaderMap::new();
             headers.insert("note", MARK);
@@ -51,7 +51,7 @@ async fn no_payload_or_meta_is_logged() {
     let summary = running.stop().await;
     assert!(summary.handled >= 2 && summary.retried >= 1 && summary.exhausted >= 1, "{summary:?}");
     assert!(summary.invalid >= 20 && summary.rejected >= 1 && summary.duplicates >= 1, "{summary:?}");
-    // It was listened to, at every level that the crate uses.
+    // The log was recorded, at every level that the crate uses.
     for heard in ["event is dead-lettered", " DEBUG ", " WARN "] {
         assert!(log.count(heard) > 0, "{heard}");
     }

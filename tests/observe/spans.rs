@@ -87,7 +87,7 @@ fn envelopes() -> Vec<Envelope<UnitPublished>> {
     (1..=3).map(|number| Envelope::builder(published("a", number), source()).build().unwrap()).collect()
 }
 
-/// Runs a consumer of every fate until all is answered.
+/// Runs a consumer with events of every outcome until all are answered.
 async fn run(stage: &Stage) {
     let builder = stage.consumer("c").feed(Feed::Choco).on(|d: Delivery<UnitPublished>| async move {
         match d.event().uri.slug() {
@@ -117,7 +117,8 @@ async fn every_delivery_and_answer_has_a_span_with_its_outcome() {
         stage.bridge.publish(published(slug, number)).await.unwrap();
     }
     let context = stage.context();
-    // The same once more, without the message id that the broker would know it by; and what is not an event.
+    // The same event once more, without the message id by which the broker would drop it, and a message that is no
+    // event.
     for bytes in [envelope.encode().unwrap(), b"[]".to_vec()] {
         context.publish(PUBLISHED, bytes.into()).await.unwrap().await.unwrap();
     }

@@ -1,4 +1,4 @@
-//! Status: what a bridge and a consumer tell of themselves, with a broker that is there and one that is not.
+//! The status of a bridge and of a consumer, with and without a broker.
 
 use async_nats::connection::State;
 use std::{
@@ -69,7 +69,7 @@ async fn a_status_comes_in_time_when_the_broker_is_silent_or_dead() {
     let asked = Instant::now();
     let status = timeout(NEVER, stage.bridge.status()).await.unwrap();
     assert!(!status.is_connected() && !status.is_jetstream_reachable() && status.forwarding().is_none());
-    // Who it was is still known.
+    // The last server is still named.
     assert!(status.server_version().is_some() && asked.elapsed() < NEVER);
     stage.server.restart().await.unwrap();
     let status = eventually("status", || stage.bridge.status(), |status| status.dead_letters().is_some());

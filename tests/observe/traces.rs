@@ -48,7 +48,7 @@ async fn one_trace_crosses_publish_consume_letter_and_redrive() {
     let letter = stage.dead_letters_are(1).await[0].sequence();
     stage.all_answered(Feed::Choco, "c").await;
 
-    // By another publisher, in a trace of another kind.
+    // An event of another publisher, in a trace of another kind.
     healed.store(true, Ordering::SeqCst);
     let (operator, other_trace, _) = Traces::request();
     let dead_letters = stage.bridge.dead_letters();
@@ -84,7 +84,7 @@ async fn one_trace_crosses_publish_consume_letter_and_redrive() {
     assert_eq!(letter[0].links.len(), 0);
     assert_eq!((of("term CHOCO_STRATT").len(), of("ack CHOCO_STRATT").len()), (1, 1));
 
-    // The redrive is a part of what the operator does, and refers to what it redrives.
+    // The redrive belongs to the trace of the operator, and links to what it redrives.
     let redrive = traces.of(other_trace);
     let redrive = redrive.iter().find(|span| span.name == "publish strat.dev.unit.published").unwrap();
     assert_eq!(
@@ -189,7 +189,7 @@ async fn hostile_contexts_change_nothing_about_an_event() {
         let bytes = envelope.encode().unwrap().into();
         context.publish_with_headers(envelope.subject(), map, bytes).await.unwrap().await.unwrap();
     }
-    // A valid one, with a state that is far too long and names that are written as HTTP does.
+    // A valid trace with a state that is far too long, and header names in the case of HTTP.
     let envelope = Envelope::builder(published("b", 1), source()).build().unwrap();
     let mut map = HeaderMap::new();
     map.insert("Traceparent", valid);

@@ -1,4 +1,4 @@
-//! A limit of the account is told as that: storage that is used up, streams, consumers.
+//! Limits of the account, reported as such: storage, streams, consumers.
 
 use async_nats::{ConnectOptions, jetstream};
 use std::{error::Error, sync::Arc, time::Duration};
@@ -41,7 +41,7 @@ async fn storage_of_the_account_that_is_used_up_is_told() {
     let error = refused.expect("no limit");
     assert_eq!((error.kind(), error.is_outcome_unknown()), (PublishErrorKind::LimitReached, false));
     assert!(cause(&error).contains("10002"), "{}", cause(&error));
-    // A slot is smaller, and some more may fit.
+    // A slot is smaller, so some more may fit.
     for number in 1..1000 {
         let slot = Slot::new("c".parse().unwrap(), published("a", number).idempotency_key());
         if let Err(error) = store.claim(&slot, Duration::from_secs(40)).await {
@@ -81,7 +81,7 @@ async fn more_consumers_than_the_account_may_have_is_told() {
         error.to_string(),
         "durable second cannot be created: a limit of the account or the stream is reached"
     );
-    // So is one of the stream.
+    // So is a limit of the stream.
     let context = jetstream::new(bridge.client().clone());
     assert!(context.get_stream("STRATT_EVENTS").await.unwrap().consumer_info("first").await.is_ok());
 }

@@ -75,7 +75,7 @@ async fn stored_events_are_left_out_and_the_rest_stored_together() {
     let wanted =
         [[rest(3), rest(4), rest(5), (1, true), rest(6)], [rest(7), rest(8), rest(9), rest(10), (2, true)]];
     assert_eq!(sequences(&receipts), wanted.concat());
-    // In new envelopes of the same facts, which is all of it now.
+    // New envelopes of the same facts, all of which are stored now.
     let again = stage.bridge.publish_batch(&envelopes(1..=10)).await.unwrap();
     assert!(again.iter().all(PublishReceipt::is_duplicate));
     assert!(again.iter().zip(&receipts).all(|(again, first)| again.sequence() == first.sequence()));
@@ -110,7 +110,7 @@ async fn a_batch_that_is_too_large_is_refused_as_a_whole() {
 async fn servers_and_streams_without_batches_are_told_apart() {
     let server = NatsServer::builder().version("2.11.11").start().await.unwrap();
     let bridge = EventBridge::new(server.connect().await.unwrap(), source());
-    // Other than a setting that it has to have, this one is left out.
+    // Unlike a required setting, this one is not set.
     let topology = Topology::default().with_batches(true);
     bridge.provision(&topology).await.unwrap();
     bridge.verify(&topology).await.unwrap();
@@ -130,19 +130,19 @@ async fn servers_and_streams_without_batches_are_told_apart() {
     let stage = with_batches(stage, Topology::default()).await;
     stage.bridge.verify(&topology).await.unwrap();
     stage.bridge.publish_batch(&envelopes(1..=3)).await.unwrap();
-    // Who does not ask for batches does not take them away.
+    // A topology without batches does not turn them off.
     stage.bridge.provision(&Topology::default()).await.unwrap();
     stage.bridge.verify(&topology).await.unwrap();
 }
 
-/// More than the empty answer to the first message of a batch has, and less than there is with the one to its last.
+/// More bytes than the empty answer to the first message of a batch has, and fewer than with the answer to the last.
 const INTO_THE_COMMIT: usize = 130;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_batch_whose_acknowledgement_is_lost_is_found_to_be_stored() {
     let stage = stage().await;
     let (proxy, bridge) = stage.through_proxy(Duration::from_millis(500)).await;
-    // Has the inbox of answers ready, so that nothing else is on its way.
+    // Makes the inbox for answers ready, so that nothing else is on its way.
     bridge.publish(published("a", 100)).await.unwrap();
     proxy.cut_after(Direction::ToClient, INTO_THE_COMMIT);
     let receipts = bridge.publish_batch(&envelopes(1..=10)).await.unwrap();
@@ -159,7 +159,7 @@ async fn a_connection_that_ends_within_a_batch_leaves_nothing_of_it() {
         proxy.cut_after(Direction::ToServer, 20_000 * (batch + 1));
         let first = 200 * u64::try_from(batch).unwrap() + 1;
         let receipts = bridge.publish_batch(&envelopes(first..first + 200)).await.unwrap();
-        // One behind the other and none of them a duplicate: nothing of the first attempt is there.
+        // One behind the other, and none of them a duplicate: nothing of the first attempt was stored.
         let wanted: Vec<_> = (first..first + 200).map(|sequence| (sequence, false)).collect();
         assert_eq!(sequences(&receipts), wanted);
     }

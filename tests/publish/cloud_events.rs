@@ -1,5 +1,5 @@
-//! Events that are CloudEvents as well, if the bridge is asked for it: by every way they are published, and nothing
-//! else about them changes.
+//! Events that are CloudEvents as well, if the options say so: however they are published, and with nothing else
+//! changed.
 
 use async_nats::jetstream::message::StreamMessage;
 use futures::{StreamExt, TryStreamExt, stream};
@@ -19,12 +19,12 @@ fn golden(name: &str) -> String {
     fs::read_to_string(&path).unwrap().trim_end().to_owned()
 }
 
-/// The headers that the golden events have, by type.
+/// Returns the headers of the golden events, by type.
 fn golden_headers() -> Map<String, Value> {
     serde_json::from_str(&golden("cloud_events.json")).unwrap()
 }
 
-/// The golden events with their bytes.
+/// Returns the golden events with their bytes.
 fn golden_events() -> Vec<(Envelope, String)> {
     let of = |event_type: &EventType| {
         let text = golden(&format!("{event_type}.json"));
@@ -51,7 +51,7 @@ async fn messages(stage: &Stage, stream: &str, count: u64) -> Vec<StreamMessage>
     stream::iter(1..=count).then(|sequence| stream.get_raw_message(sequence)).try_collect().await.unwrap()
 }
 
-/// Without those by which a batch was stored.
+/// Returns the headers without those of a batch.
 fn headers(message: &StreamMessage) -> Value {
     let one = |(name, values): (&async_nats::HeaderName, &Vec<async_nats::HeaderValue>)| {
         assert_eq!(values.len(), 1, "{name}");
@@ -61,7 +61,7 @@ fn headers(message: &StreamMessage) -> Value {
     Value::Object(headers.map(one).collect())
 }
 
-/// Checks that the golden events are stored: these headers, these bytes.
+/// Checks that the golden events are stored with these headers and bytes.
 fn are_golden(messages: &[StreamMessage], path: &str) {
     let events = golden_events();
     assert_eq!(messages.len(), events.len(), "{path}");
@@ -154,7 +154,7 @@ async fn they_stay_through_forwarding_dead_letter_and_redrive() {
     are_kept(&messages(&stage, CHOCO_STREAM, 1).await[0], "forwarded");
     let letters = stage.dead_letters_are(1).await;
     are_kept(&messages(&stage, DEAD_LETTER_STREAM, 1).await[0], "dead-lettered");
-    // Without waiting for its second dead letter; by a bridge that writes none of its own.
+    // Does not wait for its second dead letter; by a bridge that does not write CloudEvents.
     running.stop().await;
     stage.bridge.dead_letters().redrive(letters[0].sequence()).await.unwrap();
     are_kept(&messages(&stage, EVENT_STREAM, 2).await[1], "redriven");
@@ -182,7 +182,7 @@ async fn a_relay_with_cloud_events_quarantines_what_is_no_envelope() {
     assert_eq!(messages(&stage, EVENT_STREAM, 2).await.len(), 2);
 }
 
-/// With sources that are no URI as they are, too.
+/// Includes sources that are no URI as they are.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_official_package_and_the_schema_read_them() {
     let (stage, bridge) = stage().await;
@@ -225,7 +225,7 @@ async fn the_official_package_and_the_schema_read_them() {
     }
 }
 
-/// The binding asks for percent-encoding of what may not stand in a header. No value can hold any of it.
+/// The binding asks for percent-encoding of characters that a header must not have. No value can have any of them.
 #[test]
 fn no_value_needs_encoding() {
     let must_be_encoded = |c: &char| !('!'..='~').contains(c) || matches!(c, '"' | '%');

@@ -1,4 +1,4 @@
-//! Somebody else answers what is published, sooner than the stream does: that is no answer.
+//! Foreign answers to a publish that arrive before that of the stream: they do not count.
 
 use futures::{StreamExt, stream};
 use stratt_event_bridge::{
@@ -9,10 +9,11 @@ use support::{Stage, published, source};
 use tempfile::TempDir;
 use tokio_util::task::AbortOnDropHandle;
 
-/// No answer of JetStream, and `{}` looks most like one. An empty one is that to a part of a batch.
+/// Answers that are not of JetStream; `{}` looks most like one. An empty answer is that to a part of a batch.
 const ANSWERS: [&str; 5] = ["hello", "", "{}", r#"{"error":"no such unit"}"#, r#"{"stream":"S","seq":-1}"#];
 
-/// A server that syncs each write, so that others are faster, and somebody who answers all that is published.
+/// Starts a server that syncs each write, so that others are faster, and a subscriber that answers everything that is
+/// published.
 async fn stage() -> (Stage, Answering) {
     let folder = tempfile::tempdir().unwrap();
     let slow = format!("jetstream {{ store_dir: \"{}\", sync_interval: always }}", folder.path().display());
@@ -31,7 +32,7 @@ async fn stage() -> (Stage, Answering) {
     (stage, Answering { _answering: answering, _folder: folder })
 }
 
-/// Goes on as long as it is held.
+/// Answers for as long as it is alive.
 struct Answering {
     _answering: AbortOnDropHandle<()>,
     _folder: TempDir,
@@ -71,7 +72,7 @@ async fn a_batch_passes_over_answers_of_others() {
     }
     stage.bridge.provision(&Topology::default().with_batches(true)).await.unwrap();
     let receipts = batches(&stage.bridge).await;
-    // Once more, so that each of them has to be asked for.
+    // Once more, so that each of them has to be looked up.
     let again = batches(&stage.bridge).await;
     assert!(again.iter().all(PublishReceipt::is_duplicate));
     let places =

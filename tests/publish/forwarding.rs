@@ -1,4 +1,4 @@
-//! The health of the broker's forwarding to Choco: seen when it works, when it stops, and when it works again.
+//! The health of the broker's forwarding to Choco: when it works, when it stops, and when it works again.
 
 use async_nats::{
     ConnectOptions,
@@ -47,7 +47,7 @@ async fn a_lost_origin_is_seen_and_later_events_are_handled() {
     let told = eventually("error", || forwarding(&stage), |seen| seen.error().is_some()).await;
     assert_eq!(told.error(), Some("stream not found"));
 
-    // The sequence starts again; the event is another, and the key tells them apart.
+    // The sequence starts again; the event is another one, and its key differs.
     stage.bridge.provision(&Topology::default()).await.unwrap();
     assert_eq!(stage.bridge.publish(published("b", 2)).await.unwrap().sequence(), 1);
     eventually("healthy again", || forwarding(&stage), |seen| !seen.is_stalled()).await;
@@ -56,7 +56,7 @@ async fn a_lost_origin_is_seen_and_later_events_are_handled() {
     assert_eq!(running.stop().await.handled, 2);
 }
 
-/// Choco in an account of its own, whose import of the flow control is forgotten.
+/// Choco in an account of its own, without the import of the flow control.
 const TWO_ACCOUNTS: &str = r#"accounts {
     STRATT { jetstream: enabled, users: [{ user: stratt, password: pw }], exports: [
         { service: "$JS.API.CONSUMER.CREATE.STRATT_EVENTS.*.strat.>", accounts: [CHOCO] }
@@ -96,7 +96,7 @@ async fn what_the_broker_says_of_a_source_that_stalls_is_passed_on() {
     assert_eq!(receipts.filter(|receipt| std::future::ready(receipt.is_ok())).count().await, 1000);
     let seen = || async { choco.forwarding().await.unwrap() };
     let stalled = eventually("error", seen, |seen| seen.error().is_some()).await;
-    // The lag is no sign: the broker may say 0 of a source that stalls.
+    // The lag proves nothing: the broker may report 0 for a source that stalls.
     assert!(stalled.is_stalled(), "{stalled:?}");
     assert!(stalled.error().unwrap().contains("flow control"), "{stalled:?}");
 }
@@ -113,7 +113,7 @@ async fn forwarding_that_is_not_set_up_is_an_error_that_says_so() {
     assert_eq!(error.to_string(), "CHOCO_STRATT has no source STRATT_EVENTS: provision the topology");
 }
 
-/// Up to 2.14, the broker goes on where it was in the old stream.
+/// Up to 2.14, the broker continues at its position in the old stream.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_recreated_origin_is_seen_and_can_be_cured() {
     let server = NatsServer::builder().version("2.14.6").start().await.unwrap();

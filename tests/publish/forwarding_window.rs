@@ -1,5 +1,5 @@
-//! The duplicate window of Choco is shorter than that of the events, so that a real repeat is forwarded although its
-//! first was forwarded late.
+//! The duplicate window of Choco: shorter than that of the events, so that a real repeat is forwarded although the
+//! first event was forwarded late.
 
 use async_nats::jetstream::{self, stream::RawMessageErrorKind};
 use std::time::Duration;
@@ -33,7 +33,7 @@ async fn the_window_of_choco_is_shorter_than_that_of_the_events() {
         assert_eq!(window_of_choco(&stage.bridge).await, Duration::from_secs(window));
         stage.bridge.verify(&topology).await.unwrap();
     }
-    // One that is set stays, and one that is as long as that of the events is refused.
+    // A window that is set stays, and one as long as that of the events is refused.
     let topology = Topology::default().with_choco(events(Duration::from_secs(90)));
     stage.bridge.provision(&topology).await.unwrap();
     assert_eq!(window_of_choco(&stage.bridge).await, Duration::from_secs(90));
@@ -45,12 +45,12 @@ async fn the_window_of_choco_is_shorter_than_that_of_the_events() {
     assert!(error.to_string().contains(says), "{error}");
 }
 
-/// An event whose first is forwarded when a third of the window is over, and that is published again after the window.
+/// Publishes an event that is forwarded after a third of the window, and publishes it again after the window.
 async fn a_repeat_is_forwarded(server: NatsServer) {
     let options = BridgeOptions::default().with_retry_budget(WINDOW / 2);
     let bridge = EventBridge::with_options(server.connect().await.unwrap(), source(), options);
     let topology = Topology::default().with_events(events(WINDOW));
-    // As while Choco is away, or its server catches up.
+    // As if Choco were away, or its server were catching up.
     bridge.provision(&topology.clone().without_choco()).await.unwrap();
     bridge.publish(published("a", 1)).await.unwrap();
     sleep(WINDOW / 3).await;
@@ -76,7 +76,7 @@ async fn a_repeat_is_forwarded(server: NatsServer) {
     let origin = origin.get_raw_message(again.sequence()).await.unwrap();
     let repeat = eventually("repeat", forwarded(2), Option::is_some).await.unwrap();
     let delay = repeat.time - origin.time;
-    // It would wait for what is left of a window of the same length, which is a third.
+    // With a window of the same length, it would wait for the rest of it, a third.
     assert!(delay < time::Duration::seconds(1), "forwarding stalled for {delay}");
 }
 

@@ -1,4 +1,4 @@
-//! Publishes in flight while the client has no room for what is to be sent.
+//! Publishes in flight while the client has no room for their messages.
 
 use async_nats::ConnectOptions;
 use futures::{StreamExt, stream};
@@ -14,7 +14,7 @@ fn envelope(number: u64) -> Envelope<UnitPublished> {
     Envelope::builder(published("a", number), source()).build().unwrap()
 }
 
-/// A bridge whose client takes so many commands that are not yet sent.
+/// Returns a bridge whose client holds at most so many unsent commands.
 async fn bridge(stage: &Stage, room: usize) -> EventBridge {
     let client = ConnectOptions::new().client_capacity(room).connect(stage.server.url()).await.unwrap();
     let options = BridgeOptions::default()
@@ -39,7 +39,7 @@ async fn outcomes_come_as_they_fall_due_while_nothing_is_sent() {
         ended += 1;
     }
     assert_eq!(ended, 300);
-    // 256 of them together, and then the rest: each of the two takes one retry budget.
+    // 256 of them together, and then the rest: each part takes one retry budget.
     assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
     stage.server.restart().await.unwrap();
     eventually("publish", || bridge.publish(published("b", 1000)), Result::is_ok).await.unwrap();

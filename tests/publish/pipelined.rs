@@ -1,4 +1,4 @@
-//! Many publishes in flight, and what becomes of those whose first attempt fails.
+//! Many publishes in flight, and those among them whose first attempt fails.
 
 use async_nats::{ConnectOptions, RequestErrorKind, jetstream::message::PublishMessage};
 use futures::{StreamExt, future::join, stream};
@@ -30,7 +30,7 @@ async fn lost_answers_are_asked_for_and_all_is_stored_once() {
         let receipts = all_stored(&bridge, 2000).await;
         stage.stored_once(&receipts).await;
         stage.stream(Feed::Strat).await.purge().await.unwrap();
-        // Ids are remembered although what had them is gone.
+        // The broker remembers ids of removed messages.
         let again = all_stored(&bridge, 2000).await;
         assert!(again.iter().all(|(_, receipt)| receipt.is_duplicate()));
         stage.context().delete_stream(Feed::Strat.stream()).await.unwrap();
@@ -46,7 +46,7 @@ async fn late_answers_are_taken_for_no_other_event() {
     let bridge = EventBridge::with_options(stage.client.clone(), source(), options);
     stage.server.pause().unwrap();
     let resume = async {
-        // Longer than a few attempts take, so that each event has several answers due.
+        // Longer than a few attempts take, so that several answers to each event are outstanding.
         sleep(Duration::from_secs(1)).await;
         stage.server.resume().unwrap();
     };

@@ -1,4 +1,4 @@
-//! Publishing: stored once, in order, within a bounded time; and honest about what is not known.
+//! Publishing: events are stored once, in order, within a bounded time, and an unknown outcome is reported as such.
 
 use async_nats::jetstream::message::PublishMessage;
 use futures::{StreamExt, stream};
@@ -93,7 +93,7 @@ async fn an_unanswered_publish_says_so_in_time_and_may_be_repeated() {
     assert!(error.is_outcome_unknown());
     assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
     stage.server.resume().unwrap();
-    // The attempts that were given up arrive now; ours is one of them.
+    // The abandoned attempts arrive now; ours is one of them.
     let receipt = stage.bridge.publish(published("a", 1)).await.unwrap();
     assert_eq!((receipt.sequence(), receipt.is_duplicate()), (1, true));
     assert_eq!(stage.stream(Feed::Strat).await.cached_info().state.messages, 1);
@@ -116,7 +116,7 @@ fn verifying(stage: &Stage) -> EventBridge {
     EventBridge::with_options(stage.client.clone(), source(), options)
 }
 
-/// Stores bytes of somebody else under a message id that anybody can foretell.
+/// Stores foreign bytes under a message id, which can be predicted.
 async fn occupy(stage: &Stage, subject: &str, message_id: &str, payload: Vec<u8>) {
     let message = PublishMessage::build().message_id(message_id).payload(payload.into());
     stage.context().send_publish(subject.to_owned(), message).await.unwrap().await.unwrap();
@@ -128,7 +128,7 @@ async fn a_suppressed_event_is_no_success_with_verification() {
     let (ours, other) = (envelope(1), envelope(2));
     let id = ours.idempotency_key().to_string();
     occupy(&stage, "strat.dev.unit.published", &id, b"garbage".to_vec()).await;
-    // Unverified, it looks like any repeat.
+    // Without verification, it looks like any repeat.
     assert!(stage.bridge.publish_envelope(&ours).await.unwrap().is_duplicate());
     let error = verifying(&stage).publish_envelope(&ours).await.unwrap_err();
     assert_eq!(error.kind(), PublishErrorKind::Suppressed);
@@ -167,7 +167,7 @@ async fn an_event_without_room_is_refused_and_the_connection_lives() {
     let before = connects();
     let sized = |number, actor| published("a", number).with_actor("x".repeat(actor));
     let bare = Envelope::builder(sized(1, 0), source()).build().unwrap().encode().unwrap().len();
-    // From one that fits with its headers to one that does not without: all sizes at which a server hangs up.
+    // From a size that fits with headers to one that does not fit without them: all sizes at which a server hangs up.
     let mut stored = 0;
     for room in (0..400).step_by(8) {
         match bridge.publish(sized(room, 4096 - bare - 200 + usize::try_from(room).unwrap())).await {

@@ -29,7 +29,7 @@ async fn config(stage: &Stage, stream: &str) -> Config {
     stage.context().get_stream(stream).await.unwrap().cached_info().config.clone()
 }
 
-/// Changes a stream as an operator would, and expects a consumer to be refused for it.
+/// Changes a stream as an operator would, and checks that a consumer is refused for it.
 async fn is_unfit(stage: &Stage, stream: &str, change: impl Fn(&mut Config), says: &str) {
     let right = config(stage, stream).await;
     let mut changed = right.clone();
@@ -64,7 +64,7 @@ async fn streams_that_drop_or_forget_the_unseen_are_refused() {
     let brief = |config: &mut Config| config.duplicate_window = Duration::from_secs(15);
     is_unfit(&stage, DEAD_LETTER_STREAM, brief, "duplicate window of 15s").await;
 
-    // Old ones may go where there is no limit of size, and new ones where there is.
+    // Discarding old ones is fine without a size limit, and discarding new ones with one.
     for (discard, limit) in [(DiscardPolicy::Old, -1), (DiscardPolicy::New, 1000)] {
         let mut right = config(&stage, CHOCO_STREAM).await;
         (right.discard, right.max_messages) = (discard, limit);
@@ -116,7 +116,7 @@ async fn a_limit_for_each_subject_is_a_difference_and_is_taken_away() {
     assert_eq!(stage.stream(Feed::Strat).await.cached_info().state.messages, 2);
 }
 
-/// A server that says it is 2.9: the first line of every connection is changed on its way.
+/// Starts a server that claims to be 2.9: the first line of every connection is changed on its way.
 async fn of_version_2_9(server: String) -> (JoinSet<()>, String) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("nats://{}", listener.local_addr().unwrap());

@@ -1,4 +1,4 @@
-//! Every setting of a stream that a guarantee rests on is compared, and told by its name.
+//! The settings of a stream that a guarantee depends on: each is compared and reported by name.
 
 use async_nats::jetstream::{
     self,
@@ -16,7 +16,7 @@ async fn config(stage: &Stage, stream: &str) -> Config {
     stage.context().get_stream(stream).await.unwrap().cached_info().config.clone()
 }
 
-/// Replaces a stream by one that an operator made; `change` says in what it differs.
+/// Replaces a stream by one of an operator, which `change` makes different.
 async fn remake(stage: &Stage, stream: &str, change: impl Fn(&mut Config)) {
     let mut made = config(stage, stream).await;
     change(&mut made);
@@ -49,7 +49,7 @@ async fn build(bridge: &EventBridge, feed: Feed) -> Result<(), String> {
     }
 }
 
-/// Settings that `provision` mends: verify names them, a consumer is refused for them, and then all is well.
+/// Checks a setting that `provision` corrects: verify names it, a consumer is refused for it, and then all is well.
 async fn is_mended(
     stage: &Stage,
     stream: &str,
@@ -72,7 +72,7 @@ async fn is_mended(
     build(&stage.bridge, Feed::Strat).await.unwrap();
 }
 
-/// Settings that the server cannot change: verify and provision name them, and a consumer is refused for them.
+/// Checks a setting that the server cannot change: verify and provision name it, and a consumer is refused for it.
 async fn is_final(
     stage: &Stage,
     stream: &str,
@@ -163,7 +163,7 @@ async fn what_lets_messages_vanish_or_change_is_taken_away() {
     assert_eq!(verify(&stage).await, [format!("{EVENT_STREAM}: {says}")]);
     stage.bridge.provision(&Topology::default()).await.unwrap();
     assert_eq!(verify(&stage).await, Vec::<String>::new());
-    // A marker of the server is no event, and would be delivered as one.
+    // A marker of the server is no event, but would be delivered as one.
     remake(&stage, EVENT_STREAM, |config| {
         config.allow_message_ttl = true;
         config.allow_rollup = true;

@@ -130,7 +130,7 @@ async fn contradictory_settings_are_refused_untouched() {
         (Topology::default().with_max_age(Duration::from_mins(1)), "duplicate window"),
         (Topology::default().with_events(StreamSettings::default().with_max_bytes(0)), "not positive"),
         (Topology::default().with_dead_letters(sized(4095)), "a dead letter may need 4096"),
-        // Forwarding would stop for good at the first message that is larger.
+        // Forwarding would stop for good at the first larger message.
         (Topology::default().with_choco(sized(100_000)), "but STRATT_EVENTS has no limit"),
         (Topology::default().with_events(sized(9000)).with_choco(sized(10_000)), "1024 more"),
     ];
@@ -174,7 +174,7 @@ async fn a_full_stream_refuses_and_drops_nothing() {
     assert_eq!(error.kind(), PublishErrorKind::StreamFull);
     assert!(!error.is_outcome_unknown());
     assert!(bridge.publish(published("a", 1)).await.unwrap().is_duplicate());
-    // What was refused is not taken for a repeat once there is room.
+    // A refused event is not taken for a repeat once there is room.
     bridge.provision(&Topology::default()).await.unwrap();
     let receipt = bridge.publish(published("a", 3)).await.unwrap();
     assert_eq!((receipt.sequence(), receipt.is_duplicate()), (3, false));

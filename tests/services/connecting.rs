@@ -1,11 +1,11 @@
-//! The connection of the examples and tools, by the variables that the command `nats` reads.
+//! The connections of the examples and tools, set by the variables that the command `nats` reads.
 
 use std::process::Stdio;
 use stratt_event_bridge::{EventBridge, async_nats::ConnectOptions, testing::NatsServer, topology::Topology};
 use support::{Orchestrator, eventually, example, source, without_settings};
 use tokio::io::{AsyncBufReadExt, BufReader};
 
-/// A server that lets in who has `user`, with the three streams.
+/// Starts a server with the three streams that accepts connections with `user`.
 async fn guarded(authorization: &str, options: ConnectOptions) -> NatsServer {
     let server = NatsServer::builder().config(format!("authorization {{ {authorization} }}"));
     let server = server.start().await.unwrap();
@@ -14,7 +14,7 @@ async fn guarded(authorization: &str, options: ConnectOptions) -> NatsServer {
     server
 }
 
-/// Runs the tool, and returns how it ended and what it complained of.
+/// Runs the tool, and returns its exit code and its error output.
 async fn tool(settings: &[(&str, &str)]) -> (i32, String) {
     let mut tool = without_settings(example("dead_letters"));
     let output = tool.arg("list").envs(settings.iter().copied()).output().await.unwrap();
@@ -29,7 +29,7 @@ async fn the_credentials_of_the_url_are_used_by_all() {
     let options = ConnectOptions::with_user_and_password("op".into(), PASSWORD.into());
     let server = guarded(&format!("user: op, password: \"{PASSWORD}\""), options).await;
     let url = server.url().replace("nats://", &format!("nats://op:{ENCODED}@"));
-    // What stands in the URL goes before what stands beside it, as with `nats`.
+    // Credentials in the URL take precedence over those beside it, as with `nats`.
     let settings = [("NATS_URL", &*url), ("NATS_USER", "other"), ("NATS_PASSWORD", "wrong")];
     assert_eq!(tool(&settings).await, (0, String::new()));
 
@@ -96,7 +96,7 @@ async fn a_seed_and_an_inbox_come_from_the_environment() {
     }
 }
 
-/// async-nats would look at them only once the server asked for TLS.
+/// async-nats would read them only once the server asked for TLS.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_named_for_tls_is_never_ignored() {
     let server = NatsServer::start().await.unwrap();
@@ -110,7 +110,7 @@ async fn what_is_named_for_tls_is_never_ignored() {
     for (variable, value, told) in [
         ("NATS_CA", "/nope", "NATS_CA: names a file that cannot be read: No such file"),
         ("NATS_CA", &empty, "NATS_CA: names a file without a certificate"),
-        // The server has no TLS: nothing is said to it in the clear.
+        // The server has no TLS: nothing is sent to it in plain text.
         ("NATS_CA", &authority, "no broker at nats://"),
         ("NATS_CERT", "/nope", "NATS_CERT: names a file that cannot be read: No such file"),
         ("NATS_KEY", "/nope", "NATS_KEY: names a file that cannot be read: No such file"),

@@ -1,5 +1,5 @@
-//! The example `dead_letters` as operators and their scripts use it: run as a program, judged by what it writes and how
-//! it ends.
+//! The example `dead_letters` as operators and their scripts use it: run as a program, judged by its output and its
+//! exit code.
 
 use async_nats::{ConnectOptions, HeaderMap};
 use rcgen::{CertificateParams, Issuer, KeyPair};
@@ -43,7 +43,7 @@ async fn sequences(url: &str, arguments: &str) -> Vec<u64> {
     letters.iter().map(|letter| letter["sequence"].as_u64().unwrap()).collect()
 }
 
-/// Three letters of the consumer `one`: exhausted in dev, rejected in dev, exhausted in core, in this order.
+/// Stores three letters of the consumer `one`: exhausted in dev, rejected in dev, exhausted in core, in this order.
 async fn three_letters() -> Stage {
     let stage = Stage::new().await;
     let failing = stage
@@ -62,7 +62,7 @@ async fn three_letters() -> Stage {
     stage
 }
 
-/// A record with any text in it, as any user with permission for the subject can write it.
+/// Stores a record with any text, as any user with permission for the subject can.
 async fn hostile_letter(stage: &Stage, error: &str, payload: &[u8]) {
     let mut headers = HeaderMap::new();
     headers.insert("Strat-Dead-Letter-Error", error);
@@ -149,7 +149,7 @@ async fn many_are_redriven_only_when_it_is_confirmed() {
         assert!(line["streamSequence"].as_u64().unwrap() > 3);
     }
     assert_eq!((stored().await, sequences(url, "list").await), (5, vec![2]));
-    // One of them is there, one is not: what can be done is done, and the end says that not all was.
+    // One of them exists and one does not: the first is redriven, and the exit code shows that not all were.
     let (code, some) = json(url, "redrive 2 99").await;
     assert_eq!(code, 1);
     assert_eq!((&some[0]["outcome"], &some[1]["outcome"]), (&"redriven".into(), &"failed".into()));
@@ -235,7 +235,7 @@ async fn without_a_broker_it_ends_and_hides_the_password() {
     assert!(!complaint.contains("s3cret"), "{complaint}");
     let (code, _, complaint) = run("nats://op:s3cret@:port", "list").await;
     assert!(code == 3 && !complaint.contains("s3cret"), "{complaint}");
-    // There is a broker, but no stream of dead letters: nothing that could be asked.
+    // There is a broker, but no stream of dead letters to read.
     let server = NatsServer::start().await.unwrap();
     assert_eq!(run(server.url(), "list").await.0, 3);
 }
@@ -297,7 +297,7 @@ async fn the_authority_and_the_certificate_come_from_the_environment() {
     let file = |name: &str| folder.path().join(name).display().to_string();
     certificates(folder.path());
     let (certificate, key, authority) = (file("cert.pem"), file("key.pem"), file("ca.pem"));
-    // Clients without TLS may connect as well: the test kit asks without it whether the server is ready.
+    // Clients without TLS may connect as well: the test kit checks without TLS whether the server is ready.
     let tls = format!(
         r#"tls {{ cert_file: "{certificate}", key_file: "{key}", ca_file: "{authority}", verify: true }}
         allow_non_tls: true"#
@@ -308,12 +308,13 @@ async fn the_authority_and_the_certificate_come_from_the_environment() {
     let all = [("NATS_CA", &*authority), ("NATS_CERT", &*certificate), ("NATS_KEY", &*key)];
     let (code, _, complaint) = run_with(&url, &all).await;
     assert_eq!((code, complaint.as_str()), (0, ""));
-    // Without the authority the server is not trusted, without the certificate it does not trust.
+    // Without the authority the tool does not trust the server; without the certificate the server does not trust the
+    // tool.
     assert_eq!(run_with(&url, &all[1..]).await.0, 3);
     assert_eq!(run_with(&url, &all[..1]).await.0, 3);
 }
 
-/// An authority, and what it signed for this machine, both ends alike.
+/// Returns an authority, and a certificate that it signed for this machine, for both ends.
 fn certificates(folder: &Path) {
     let mut authority = CertificateParams::new([]).unwrap();
     authority.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);

@@ -1,4 +1,4 @@
-//! `--help` of each program prints its usage, and nothing else happens.
+//! `--help` of each program prints its usage and has no other effect.
 
 use std::{
     fs,
@@ -12,7 +12,7 @@ fn programs() -> Vec<PathBuf> {
     examples.into_iter().map(example).chain([orchestrator_http()]).collect()
 }
 
-/// Runs it in a folder that must be left empty.
+/// Runs it in a folder that must stay empty.
 async fn run(program: &Path, argument: &str) -> Output {
     let folder = tempfile::tempdir().unwrap();
     let mut command = without_settings(program);

@@ -60,7 +60,7 @@ async fn validators_of_other_languages_see_the_schema_as_ours_does() {
     let texts = |at: &str| golden.pointer(at).unwrap().as_object().unwrap().clone().into_iter();
     let texts = texts("").map(|it| ("", it)).chain(texts("/payload").map(|it| ("/payload", it)));
     for (at, (name, text)) in texts.filter(|(_, (_, value))| value.is_string()) {
-        // Where a regular expression says the end, some languages let a line feed follow.
+        // In some languages, the end in a regular expression allows a line feed.
         for text in [String::new(), format!("{}\n", text.as_str().unwrap())] {
             let mut damaged = golden.clone();
             *damaged.pointer_mut(&format!("{at}/{name}")).unwrap() = text.into();
@@ -68,7 +68,7 @@ async fn validators_of_other_languages_see_the_schema_as_ours_does() {
         }
     }
     let schema = schema::envelope().to_value();
-    // Without formats: what they assert is for each validator to decide.
+    // Without formats: each validator decides what they assert.
     let ours = jsonschema::validator_for(&schema).unwrap();
     let wanted: Vec<_> = values.iter().map(|value| Value::from(ours.is_valid(value))).collect();
     assert!(wanted.iter().filter(|valid| **valid == false).count() > 50);
@@ -125,7 +125,7 @@ async fn what_other_languages_publish_is_handled_or_dead_lettered() {
     peers_were_understood(&handled.lock().unwrap());
 }
 
-/// Whatever they added, left out or ordered in their own way, it is the event they meant.
+/// Whatever they add, leave out or order differently, the event is the one that they meant.
 fn peers_were_understood(envelopes: &[Envelope]) {
     let of_peer: Vec<_> = envelopes
         .iter()
@@ -162,7 +162,7 @@ async fn other_languages_handle_repeat_and_dead_letter_what_we_would() {
         stage.bridge.publish(event).await.unwrap();
     }
     let envelope = Envelope::builder(again, source()).build().unwrap();
-    // As a redrive does, or a publisher after the duplicate window.
+    // As by a redrive, or a publisher after the duplicate window.
     let id = format!("{}:redrive:1", envelope.idempotency_key());
     store(&stage, &envelope.subject(), &id, &envelope.encode().unwrap()).await;
     store(&stage, "strat.UPPER.unit.exploded", &"0a".repeat(32), b"not\r\njson").await;
@@ -199,7 +199,7 @@ async fn other_languages_handle_repeat_and_dead_letter_what_we_would() {
     headers_are_as_written(&letters, "deadLetter");
 }
 
-/// Returns the outcomes of these messages by our own reader, and those that are invalid.
+/// Returns the outcomes of these messages with our own reader, and the invalid ones.
 fn as_we_see_it(stored: &[StreamMessage]) -> (Vec<Value>, Vec<&StreamMessage>) {
     let (mut keys, mut invalid, mut outcomes) = (HashSet::new(), Vec::new(), Vec::new());
     for message in stored {
@@ -230,7 +230,7 @@ async fn messages(stage: &Stage, stream: &str) -> Vec<StreamMessage> {
     sequences.then(|sequence| stream.get_raw_message(sequence)).try_collect().await.unwrap()
 }
 
-/// The headers of these messages are those of the AsyncAPI document.
+/// Checks that the headers of these messages are those of the AsyncAPI document.
 fn headers_are_as_written(messages: &[StreamMessage], message_trait: &str) {
     let document = schema::asyncapi();
     let headers = &document["components"]["messageTraits"][message_trait]["headers"];

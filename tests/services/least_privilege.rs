@@ -18,7 +18,7 @@ use tokio::{
 
 const USERS: [&str; 6] = ["orchestrator", "catalogue", "desk", "deploy", "choco-admin", "choco-reader"];
 
-/// A server that was started with what the example prints.
+/// A server that was started with the output of the example.
 struct Printed {
     server: NatsServer,
     text: String,
@@ -102,7 +102,7 @@ impl Adapter {
     }
 }
 
-/// Two dead letters: an event that is none, which the adapter has written, and one that can be redriven.
+/// Stores two dead letters: one of the adapter for an invalid event, and one that can be redriven.
 async fn two_letters(printed: &Printed) {
     let garbage = jetstream::new(printed.connect("orchestrator").await);
     garbage.publish("strat.dev.unit.published", "garbage".into()).await.unwrap().await.unwrap();
@@ -120,7 +120,7 @@ async fn two_letters(printed: &Printed) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn each_program_works_as_the_user_that_is_printed_for_it() {
     let printed = Printed::start().await;
-    // Creates what the next one finds.
+    // Creates what the next program finds.
     Adapter::start(&printed.settings("choco_adapter", "deploy")).await.stop().await;
     let mut adapter = Adapter::start(&printed.settings("choco_adapter", "catalogue")).await;
 

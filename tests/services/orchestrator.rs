@@ -12,7 +12,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 const RULE: &str = "/units/dev/rule/no-secrets@1.0.0";
 const CHAIN: &str = "/units/legal/chain/review@2.1.0";
 
-/// A database for the service, of either kind.
+/// A database for the service, of one of the two kinds.
 struct TestDatabase {
     url: String,
     _folder: TempDir,
@@ -29,7 +29,7 @@ impl TestDatabase {
         Self { url: database().await, _folder: tempfile::tempdir().unwrap() }
     }
 
-    /// Does what the service did not do.
+    /// Makes a change that the service did not make.
     async fn run(&self, on_sqlite: &'static str, on_postgres: &'static str) {
         if self.url.starts_with("sqlite") {
             SqlitePool::connect(&self.url).await.unwrap().execute(on_sqlite).await.unwrap();
@@ -66,7 +66,7 @@ impl Received {
     }
 }
 
-/// The key of the event that this answer says was announced.
+/// Returns the key of the event that was announced according to this answer.
 fn announced(answer: &Answer, event_type: &str) -> String {
     let announced = &answer.json()["announced"];
     assert_eq!(announced["eventType"], event_type, "{answer:?}");
@@ -98,7 +98,7 @@ async fn the_whole_flow(database: TestDatabase) {
     keys.push(announced(&service.post(&deprecated, &deprecate).await, "unit.deprecated"));
     announced_nothing(&service.post(&deprecated, &deprecate).await);
     assert_eq!(service.get(RULE).await.json()["status"], "deprecated");
-    // It really happens again: another fact each time.
+    // It really happens again, so it is another fact each time.
     for _ in 0..2 {
         keys.push(announced(&service.post("/units", publish).await, "unit.published"));
         announced_nothing(&service.post("/units", publish).await);
@@ -154,7 +154,7 @@ async fn the_whole_flow(database: TestDatabase) {
     got.sort();
     assert_eq!(got, wanted);
     assert_eq!(wanted.iter().collect::<std::collections::HashSet<_>>().len(), all);
-    // The fields that the consumer gets, beside the key.
+    // The fields that the consumer receives, beside the key.
     let AnyEvent::UnitPublished(again) = received.event(&keys[2]) else { panic!("{keys:?}") };
     assert_eq!(again.occurrence.unwrap().get(), 2);
     assert_eq!(
@@ -195,7 +195,7 @@ async fn the_whole_flow_on_postgres() {
     the_whole_flow(TestDatabase::postgres().await).await;
 }
 
-/// The same unit, published by many at once: one of them is first.
+/// Many publish the same unit at once, and one of them is first.
 async fn one_of_many_announces(database: TestDatabase) {
     let stage = Stage::new().await;
     let service = Orchestrator::start(stage.server.url(), &database.url).await;
@@ -264,7 +264,7 @@ async fn what_is_committed_survives_a_kill(database: TestDatabase) {
     assert!(received.keys().is_empty());
     let service = Orchestrator::start(stage.server.url(), &database.url).await;
     announced_nothing(&service.post("/units", &body).await);
-    // Events of one unit stay in order: once the next one is there, no other copy of the first can follow.
+    // Events of one unit stay in order: once the next one has arrived, no other copy of the first can follow.
     let next = announced(&service.post("/units/dev/rule/a@1.0.0/deprecate", "").await, "unit.deprecated");
     eventually("received events", async || received.keys().len(), |count| *count >= 2).await;
     let pending = async || service.metric("orchestrator_outbox_pending").await;

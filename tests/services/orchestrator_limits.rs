@@ -1,5 +1,5 @@
-//! Callers of the example `orchestrator_http` who send slowly or too much: told so by the right status, and
-//! waited for no longer than the settings say.
+//! Callers of the example `orchestrator_http` that send slowly or too much: they get the right status, and the service
+//! waits no longer than its settings allow.
 
 use std::time::{Duration, Instant};
 use support::{Orchestrator, Stage};
@@ -35,7 +35,7 @@ async fn half_a_head_is_not_waited_for() {
     let service = service(&stage, &folder, "1").await;
     let (mut reading, mut writing) = service.connect().await.unwrap().into_split();
     writing.write_all(HALF_A_HEAD).await.unwrap();
-    // A byte now and then does not help.
+    // A byte now and then does not extend the time.
     let trickle = async {
         while writing.write_all(b"a").await.is_ok() {
             sleep(Duration::from_millis(200)).await;
@@ -84,7 +84,7 @@ async fn a_slow_body_is_told_that_it_came_too_late() {
 #[tokio::test]
 async fn a_body_that_says_it_is_too_large_is_refused_at_once() {
     let (stage, folder) = (Stage::new().await, tempfile::tempdir().unwrap());
-    // A service that waits for the body ends too late.
+    // A service that waited for the body would end too late.
     let service = service(&stage, &folder, "60").await;
     for more in ["", "Expect: 100-continue\r\n"] {
         let mut huge = service.connect().await.unwrap();

@@ -1,4 +1,4 @@
-//! Refusals of the example `orchestrator_http`: useless settings, and requests that are wrong or hostile.
+//! Rejections of the example `orchestrator_http`: unusable settings, and wrong or hostile requests.
 
 use serde_json::{Value, json};
 use support::{Orchestrator, Stage, post};
@@ -15,7 +15,7 @@ async fn service(stage: &Stage, folder: &tempfile::TempDir) -> Orchestrator {
     service
 }
 
-/// Path, body, the status, and the field that is named.
+/// Path, body, expected status, and the field that is named.
 fn wrong_requests() -> Vec<(&'static str, String, u16, Value)> {
     let content = |text: &str| format!(r#"{{"uri":"{URI}","content":{text}}}"#);
     let deep = "[".repeat(200) + &"]".repeat(200);
@@ -108,7 +108,7 @@ async fn wrong_requests_are_told_what_to_mend() {
 async fn hostile_connections_harm_nobody() {
     let (stage, folder) = (Stage::new().await, tempfile::tempdir().unwrap());
     let service = service(&stage, &folder).await;
-    // A body that never comes, for the time of the test.
+    // A body that does not arrive during the test.
     let mut slow = service.connect().await.unwrap();
     slow.write_all(
         b"POST /units HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: 9\r\n\r\n{",
@@ -129,7 +129,7 @@ async fn hostile_connections_harm_nobody() {
     assert_eq!(service.get(UNIT).await.status, 200);
     let metrics = service.get("/metrics").await.body;
     assert!(!metrics.contains("status=\"5"), "{metrics}");
-    // The slow one does not keep it from ending.
+    // The slow request does not keep the service from ending.
     assert_eq!(service.stop().await, "orchestrator has drained");
 }
 

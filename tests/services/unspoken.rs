@@ -1,5 +1,4 @@
-//! Credentials that are in the wrong place, or in a URL that is none: no program writes a part of one, at any
-//! level of the log.
+//! Credentials in the wrong place, or in an invalid URL: no program writes any part of them, at any log level.
 
 use futures::future::join_all;
 use std::{ffi::OsStr, os::unix::ffi::OsStrExt};
@@ -36,7 +35,7 @@ const SERVERS: &[&[u8]] = &[
     b" nats://alice:\"qzx\n\"@127.0.0.1:1",
 ];
 
-/// Where a file should be named.
+/// Values where a file should be named.
 const FILES: [&str; 4] = ["NATS_CREDS", "NATS_NKEY", "NATS_KEY", "NATS_CERT"];
 
 const DATABASES: &[&[u8]] = &[

@@ -6,12 +6,12 @@ use std::{path::Path, sync::OnceLock};
 use stratt_event_bridge::testing::Postgres;
 use tempfile::TempDir;
 
-/// The URL of an empty database of the PostgreSQL that all tests share.
+/// Returns the URL of an empty database of the PostgreSQL that all tests share.
 pub async fn database() -> String {
     Postgres::shared().await.unwrap().database().await.unwrap()
 }
 
-/// A pool on a new file, in WAL.
+/// Returns a pool on a new file, in WAL mode.
 pub async fn sqlite_pool() -> SqlitePool {
     static FOLDER: OnceLock<TempDir> = OnceLock::new();
     let folder = FOLDER.get_or_init(|| tempfile::tempdir().unwrap());

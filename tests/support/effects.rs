@@ -35,7 +35,7 @@ impl Effects {
         eventually("events with an effect", || async { self.count() }, |seen| *seen > count).await;
     }
 
-    /// Waits until all that was acknowledged had an effect: exactly one, and nothing else had any.
+    /// Waits until everything that was acknowledged had exactly one effect, and nothing else had any.
     pub async fn are_each_once(&self, acknowledged: &[(u64, PublishReceipt)]) {
         let all = acknowledged.len();
         eventually("events with an effect", || async { self.count() }, |seen| *seen >= all).await;

@@ -16,7 +16,7 @@ pub(crate) fn fingerprint(number: u64) -> Fingerprint {
     format!("blake3:{number:064x}").parse().unwrap()
 }
 
-/// The number that a fingerprint was made of.
+/// Returns the number that a fingerprint was made from.
 pub fn number_of(fingerprint: &Fingerprint) -> u64 {
     u64::from_str_radix(&fingerprint.digest()[48..], 16).unwrap()
 }

@@ -20,7 +20,7 @@ pub enum Call {
     Forget,
 }
 
-/// After what a process dies.
+/// The step after which a process dies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DiesAfter {
     Claim,
@@ -70,7 +70,7 @@ impl Faulty {
         }
     }
 
-    /// From now on every call fails, or none.
+    /// Makes every call fail from now on, or none.
     pub fn is_down(&self, is_down: bool) {
         self.is_down.store(is_down, Ordering::SeqCst);
     }
@@ -80,12 +80,12 @@ impl Faulty {
         self.failures.load(Ordering::SeqCst)
     }
 
-    /// These calls are carried out, and answered only after a pause.
+    /// Delays the answers to these calls, which are carried out at once.
     pub fn slow_down(&self, call: Call, pause: Duration) {
         self.slow.lock().unwrap().insert(call, pause);
     }
 
-    /// The next of these calls are carried out, and not answered.
+    /// Loses the answers to the next of these calls, which are carried out.
     pub fn lose_answers(&self, call: Call, count: u32) {
         self.lost.lock().unwrap().insert(call, count);
     }

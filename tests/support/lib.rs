@@ -96,7 +96,8 @@ pub fn orchestrator_http() -> PathBuf {
 
 fn program(target: &[&str], path: &str) -> PathBuf {
     let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    // What cargo says of the package of the tests would make build scripts run again, and all that depends on them.
+    // The variables that cargo sets for the package of the tests would rerun build scripts, and rebuild all that
+    // depends on them.
     for (name, _) in env::vars_os() {
         let is_of_package =
             ["CARGO_PKG_", "CARGO_MANIFEST_"].iter().any(|start| name.to_string_lossy().starts_with(start));
@@ -104,7 +105,7 @@ fn program(target: &[&str], path: &str) -> PathBuf {
             cargo.env_remove(&name);
         }
     }
-    // With the features of the whole workspace, as the tests themselves: so dependencies are not built twice.
+    // With the features of the whole workspace, like the tests themselves, so that dependencies are not built twice.
     let output =
         cargo.current_dir(root()).args(["build", "--quiet", "--workspace"]).args(target).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
@@ -112,7 +113,7 @@ fn program(target: &[&str], path: &str) -> PathBuf {
     env::current_exe().unwrap().ancestors().nth(2).unwrap().join(path)
 }
 
-/// Waits until `observe` yields what is wanted, and fails with what it last yielded.
+/// Waits until `observe` yields what is wanted, or fails with what it last yielded.
 pub async fn eventually<T, F, Fut>(what: &str, mut observe: F, wanted: impl Fn(&T) -> bool) -> T
 where
     T: Debug,

@@ -22,7 +22,7 @@ impl Load {
         Self::paced(bridge, publishers, Duration::ZERO)
     }
 
-    /// Each publisher pauses between two events: where servers elect a leader, they need the machine as well.
+    /// Starts publishers that pause between two events: servers that elect a leader need the machine as well.
     pub fn paced(bridge: &EventBridge, publishers: usize, pause: Duration) -> Self {
         let slowest: Arc<Mutex<Duration>> = Arc::default();
         let (is_over, next) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(1)));
@@ -61,7 +61,7 @@ impl Load {
         self.next.load(Ordering::SeqCst)
     }
 
-    /// All that were acknowledged, with their numbers; when it is stopped again, none.
+    /// Stops the publishers and returns the receipts with the numbers of their events; a second call returns none.
     pub async fn stop(&mut self) -> Vec<(u64, PublishReceipt)> {
         self.is_over.store(true, Ordering::SeqCst);
         let mut acknowledged = Vec::new();

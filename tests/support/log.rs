@@ -11,8 +11,8 @@ thread_local! {
     static HEARD: RefCell<Option<Rc<RefCell<String>>>> = const { RefCell::new(None) };
 }
 
-/// One subscriber for the whole process: with one for each thread, a thread that has none can switch a line off for
-/// all of them. What is not listened to on a thread is dropped there.
+/// One subscriber for the whole process: with one for each thread, a thread without one could disable a line for all of
+/// them. Lines of threads that do not listen are dropped.
 pub(crate) fn subscribe() {
     static SUBSCRIBED: Once = Once::new();
     SUBSCRIBED.call_once(|| {
@@ -27,7 +27,7 @@ pub(crate) fn subscribe() {
     });
 }
 
-/// The log of this thread from now on, for tests whose runtime has no other.
+/// The log of this thread from now on, for tests with a single-threaded runtime.
 #[derive(Debug)]
 pub struct Log(Rc<RefCell<String>>);
 

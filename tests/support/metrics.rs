@@ -19,7 +19,7 @@ impl Metrics {
         Self { kept, _guard: metrics::set_default_local_recorder(kept) }
     }
 
-    /// The value of a metric, named with its labels as Prometheus does; `None` if there is no such metric.
+    /// Returns the value of a metric, named with its labels as Prometheus does; `None` if there is no such metric.
     pub fn find(&self, name: &str) -> Option<f64> {
         let series = self.kept.series.lock().unwrap().get(name).cloned();
         series.map(|series| series.0.lock().unwrap().value)
@@ -29,7 +29,7 @@ impl Metrics {
         self.find(name).unwrap_or_else(|| panic!("no {name} in {:#?}", self.kept))
     }
 
-    /// All of these are what they should be.
+    /// Checks that all of these metrics are as expected.
     pub fn says(&self, values: &[(&str, f64)]) {
         for (name, value) in values {
             assert!((self.value(name) - value).abs() < f64::EPSILON, "{name} in {:#?}", self.kept);
@@ -43,12 +43,12 @@ impl Metrics {
         series.0.lock().unwrap().samples.clone()
     }
 
-    /// All names, with their labels.
+    /// Returns all names, with their labels.
     pub fn names(&self) -> Vec<String> {
         self.kept.series.lock().unwrap().keys().cloned().collect()
     }
 
-    /// The names that were described.
+    /// Returns the names that were described.
     pub fn described(&self) -> BTreeSet<String> {
         self.kept.described.lock().unwrap().clone()
     }

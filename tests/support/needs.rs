@@ -9,7 +9,7 @@ use std::{
 };
 use stratt_event_bridge::testing::Program;
 
-/// Leaves the test out when one of these programs cannot be had; see [`is_missing`](crate::is_missing).
+/// Skips the test if one of these programs is not available; see [`is_missing`](crate::is_missing).
 #[macro_export]
 macro_rules! needs {
     ($($program:ident),+) => {
@@ -19,26 +19,26 @@ macro_rules! needs {
     };
 }
 
-/// Returns whether a test is to be left out because its program cannot be had.
+/// Returns whether a test is to be skipped because its program is not available.
 ///
-/// The first test of a run that needs it fails, with the ways to get it; the others end at once and say so in a line.
-/// So a program that is missing is one failure, and no run that left a test out succeeds. With `CI=true` or
-/// `STRATT_TEST=all` no test is left out: each fails.
+/// The first test of a run that needs the program fails, with the ways to get it; the others end at once and print a
+/// line that says so. So a missing program is one failure, and no run that skipped a test succeeds. With `CI=true` or
+/// `STRATT_TEST=all` no test is skipped: each fails.
 pub fn is_missing(program: Program) -> bool {
     let Err(error) = program.find() else { return false };
     let is = |name, value| env::var(name).is_ok_and(|set| set == value);
     if is("CI", "true") || is("STRATT_TEST", "all") || is_first(program) {
         eprintln!("{error}");
-        // All is said: no message of a panic, and no backtrace.
+        // The line says it all: print neither a panic message nor a backtrace.
         panic::resume_unwind(Box::new("a program is missing"));
     }
     let (thread, stderr) = (thread::current(), &mut io::stderr());
-    // Not by `eprintln!`, whose lines the harness keeps back when a test succeeds.
+    // Not with `eprintln!`, whose lines the harness hides when a test succeeds.
     let _told = writeln!(stderr, "{}: left out, {program:?} is missing", thread.name().unwrap_or("a test"));
     true
 }
 
-/// Returns whether no test of this run has failed for the want of it, or this one has and is tried again.
+/// Returns whether no test of this run has failed for lack of the program yet, or this one has and is retried.
 fn is_first(program: Program) -> bool {
     static FAILED: Mutex<Vec<Program>> = Mutex::new(Vec::new());
     // A run of cargo-nextest has a process for each test.
@@ -48,7 +48,7 @@ fn is_first(program: Program) -> bool {
         let (mark, test) = (folder.join(format!("{run}-{program:?}")), env::args().collect::<String>());
         let own = folder.join(process::id().to_string());
         fs::write(&own, &test).unwrap();
-        // A link to a complete file: no process reads half of it, and one process makes it.
+        // A link to a complete file: one process makes it, and none reads half of it.
         let is_made = fs::hard_link(&own, &mark).is_ok();
         fs::remove_file(own).unwrap();
         return is_made || fs::read_to_string(mark).unwrap() == test;

@@ -31,7 +31,7 @@ impl Orchestrator {
         Self::start_with(&[("NATS_URL", nats_url), ("DATABASE_URL", database_url)]).await
     }
 
-    /// Starts it and waits until it says where it listens.
+    /// Starts it and waits until it logs where it listens.
     pub async fn start_with(settings: &[(&str, &str)]) -> Self {
         let mut child = Self::command(settings).stdout(Stdio::piped()).spawn().unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
@@ -82,19 +82,19 @@ impl Orchestrator {
         Answer { status, head: head.to_ascii_lowercase(), body: body.to_owned() }
     }
 
-    /// The value of a metric with its labels.
+    /// Returns the value of a metric with its labels.
     pub async fn metric(&self, name: &str) -> String {
         let text = self.get("/metrics").await.body;
         let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
         value.unwrap_or_else(|| panic!("no {name} in {text}")).to_owned()
     }
 
-    /// SIGKILL.
+    /// Kills it (SIGKILL).
     pub async fn kill(mut self) {
         self.child.kill().await.unwrap();
     }
 
-    /// SIGTERM.
+    /// Stops it (SIGTERM).
     pub async fn terminate(&self) {
         let pid = self.child.id().unwrap().to_string();
         assert!(Command::new("kill").args(["-TERM", &pid]).status().await.unwrap().success());
@@ -105,8 +105,8 @@ impl Orchestrator {
         self.last_words().await
     }
 
-    /// Waits for the end, which must be a good one. Libraries may have the last line of the log: the task of a
-    /// connection tells that it is closed while the process ends.
+    /// Waits for the end, which must be a success. The last line of the log may be that of a library: the task of a
+    /// connection logs that it is closed while the process ends.
     pub async fn last_words(mut self) -> String {
         let status = timeout(DEADLINE, self.child.wait()).await.expect("it does not end").unwrap();
         self.reading.await.unwrap();
@@ -131,7 +131,7 @@ pub fn post(path: &str, media_type: &str, body: impl AsRef<[u8]>) -> Vec<u8> {
 #[derive(Debug)]
 pub struct Answer {
     pub status: u16,
-    /// In lower case.
+    /// In lowercase.
     pub head: String,
     pub body: String,
 }

@@ -37,7 +37,7 @@ impl Outbox {
         ]
     }
 
-    /// In one transaction, which commits or not.
+    /// Enqueues in one transaction, which commits or not.
     pub async fn enqueue<E: Event>(&self, envelopes: &[Envelope<E>], commits: bool) {
         match self {
             Self::Postgres(pool, outbox) => {
@@ -107,7 +107,7 @@ impl Relaying {
         timeout(DEADLINE, self.task).await.expect("the relay does not end").unwrap().unwrap()
     }
 
-    /// The error of a relay that ends by itself.
+    /// Returns the error of a relay that ends by itself.
     pub async fn failure(self) -> OutboxError {
         timeout(DEADLINE, self.task).await.expect("the relay goes on").unwrap().unwrap_err()
     }

@@ -16,7 +16,7 @@ pub struct Peer {
     extension: &'static str,
     scripts: PathBuf,
     packages: PathBuf,
-    /// Where the scripts are, if not among the sources.
+    /// The folder of the scripts, if it is not that of the sources.
     _folder: Option<TempDir>,
 }
 
@@ -54,7 +54,7 @@ impl Peer {
         }
     }
 
-    /// The folder `node_modules`.
+    /// Returns the folder `node_modules`.
     pub fn node_packages() -> PathBuf {
         let sources = sources("node");
         let home = installed("node", &sources.join("package-lock.json"), |folder| {
@@ -73,18 +73,18 @@ impl Peer {
         self.name
     }
 
-    /// Runs the program that publishes and consumes to its end; what it printed.
+    /// Runs the program that publishes and consumes to its end. Returns its output.
     pub async fn run(&self, url: &str, arguments: &[&str]) -> Vec<Value> {
         self.output(Command::new(&self.program).arg(self.script("peer")).args(arguments).env("NATS_URL", url))
             .await
     }
 
-    /// Which of the values in a file are valid to a schema, as a validator in that language sees it.
+    /// Returns which of the values in a file are valid to a schema, by a validator in that language.
     pub async fn validate(&self, schema: &Path, values: &Path) -> Vec<Value> {
         self.output(Command::new(&self.program).arg(self.script("validate")).args([schema, values])).await
     }
 
-    /// The CloudEvents that the official package for this language reads from the messages in a file.
+    /// Returns the CloudEvents that the official package for this language reads from the messages in a file.
     pub async fn cloud_events(&self, messages: &Path) -> Vec<Value> {
         self.output(Command::new(&self.program).arg(self.script("cloud_events")).arg(messages)).await
     }
@@ -118,7 +118,7 @@ fn node() -> PathBuf {
     Program::Node.find().unwrap()
 }
 
-/// The npm of this very node: a script, to be run by it or to find it on the `PATH`.
+/// Returns the npm of this node: a script that is run by the node, or finds it on the `PATH`.
 fn npm(node: &Path) -> std::process::Command {
     let beside = node.parent().unwrap();
     let script = beside.join("../lib/node_modules/npm/bin/npm-cli.js");
@@ -134,7 +134,8 @@ fn npm(node: &Path) -> std::process::Command {
     npm
 }
 
-/// The folder with the packages of these pins, installed by the first process that needs them; others wait for it.
+/// Returns the folder with the packages of these pins, which the first process that needs them installs; others wait
+/// for it.
 fn installed(language: &str, pins: &Path, install: impl FnOnce(&Path) -> std::process::Command) -> PathBuf {
     let cache = super::target().join("interop");
     let digest = hex::encode(Sha256::digest(fs::read(pins).unwrap()));

@@ -26,7 +26,7 @@ impl Running {
         self.task.await.unwrap().unwrap()
     }
 
-    /// The error of a consumer that ends by itself.
+    /// Returns the error of a consumer that ends by itself.
     pub async fn failure(self) -> ConsumeError {
         timeout(super::DEADLINE, self.task).await.expect("the consumer goes on").unwrap().unwrap_err()
     }

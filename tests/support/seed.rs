@@ -1,6 +1,6 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// Random numbers that can be had again: the seed is printed, and `SEED` sets it.
+/// Random numbers that can be repeated: the seed is printed, and `SEED` sets it.
 pub struct Seed(u64);
 
 impl Seed {

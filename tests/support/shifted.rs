@@ -6,12 +6,12 @@ use tokio::{
 };
 use tokio_util::task::AbortOnDropHandle;
 
-/// The form of a time in the answers of a server: digits, where there are zeros.
+/// The form of a time in the answers of a server, with zeros for digits.
 const LOOKS: &[u8] = b"0000-00-00T00:00:00";
 const TIME: &[BorrowedFormatItem<'_>] = format_description!("[year]-[month]-[day]T[hour]:[minute]:[second]");
 
-/// A way to a server on which all its times arrive shifted: its client has a clock that is wrong the other way, as
-/// far as anybody can tell.
+/// A proxy that shifts all times in the answers of a server: to its client, the own clock seems to be wrong the other
+/// way.
 pub struct ShiftedTimes {
     url: String,
     _accepting: AbortOnDropHandle<()>,
@@ -48,7 +48,7 @@ async fn carry(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, shift: time::Dur
                 shift_in_place(time, shift);
             }
         }
-        // What may be the beginning of a time waits for its end.
+        // What may be the beginning of a time waits for the rest of it.
         let waits = (bytes.len().saturating_sub(LOOKS.len() - 1)..bytes.len())
             .find(|start| looks(&bytes[*start..]))
             .unwrap_or(bytes.len());
@@ -70,7 +70,7 @@ fn looks(bytes: &[u8]) -> bool {
 /// Shifts a time in place; its length stays the same.
 fn shift_in_place(bytes: &mut [u8], shift: time::Duration) {
     let text = std::str::from_utf8(bytes).unwrap();
-    // "Never" is year 1.
+    // Year 1 stands for "never".
     if let Ok(time) = PrimitiveDateTime::parse(text, TIME)
         && time.year() > 2000
     {

@@ -11,7 +11,7 @@ thread_local! {
     static SEEN: RefCell<Option<Rc<RefCell<Vec<Span>>>>> = const { RefCell::new(None) };
 }
 
-/// The spans of the crate that begin on this thread from now on, for tests whose runtime has no other.
+/// The spans of the crate that begin on this thread from now on, for tests with a single-threaded runtime.
 #[derive(Debug)]
 pub struct Spans(Rc<RefCell<Vec<Span>>>);
 
@@ -20,7 +20,7 @@ pub struct Spans(Rc<RefCell<Vec<Span>>>);
 pub struct Span {
     id: Id,
     pub kind: &'static str,
-    /// The kind of the span that this one is in.
+    /// The kind of the parent span.
     pub within: Option<&'static str>,
     pub fields: BTreeMap<&'static str, String>,
     pub is_over: bool,
@@ -34,7 +34,7 @@ impl Spans {
         Self(seen)
     }
 
-    /// Those of a kind that are over, oldest first.
+    /// Returns the ended spans of a kind, oldest first.
     pub fn of(&self, kind: &str) -> Vec<Span> {
         self.all().into_iter().filter(|span| span.kind == kind && span.is_over).collect()
     }
@@ -50,7 +50,7 @@ impl Span {
         self.fields.get(field).map_or("", String::as_str)
     }
 
-    /// All of these fields are what they should be.
+    /// Checks that all of these fields are as expected.
     pub fn says(&self, fields: &[(&str, &str)]) {
         for (field, value) in fields {
             assert_eq!(self.get(field), *value, "{field} of {self:#?}");
@@ -58,7 +58,7 @@ impl Span {
     }
 }
 
-/// Passes on what happens on a thread that listens.
+/// A layer that records the spans of threads that listen.
 pub(crate) struct SpansOfThisThread;
 
 impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for SpansOfThisThread {

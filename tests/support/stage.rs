@@ -19,7 +19,7 @@ use stratt_event_bridge::{
 };
 use tokio::time::timeout;
 
-/// The server that is fetched when none is there.
+/// The version of the server that is fetched if none is installed.
 pub const NEWEST: &str = "2.15.1";
 
 /// A server, or a cluster, with the three streams, and a bridge on it.
@@ -31,7 +31,7 @@ pub struct Stage<S = NatsServer> {
 }
 
 impl Stage {
-    /// A bridge that reaches the server through a network that fails on demand.
+    /// Returns a bridge that reaches the server through a network that fails on demand.
     pub async fn through_proxy(&self, attempt_timeout: Duration) -> (FaultProxy, EventBridge) {
         let proxy = FaultProxy::start(self.server.url()).await.unwrap();
         let client = ConnectOptions::new()
@@ -48,12 +48,13 @@ impl Stage {
         Self::on(NatsServer::start().await.unwrap()).await
     }
 
-    /// For what older servers cannot do, whichever server the other tests run on.
+    /// Starts the newest server, for what older ones cannot do, whichever the other tests run on.
     pub async fn on_newest() -> Self {
         Self::on(NatsServer::builder().version(NEWEST).start().await.unwrap()).await
     }
 
-    /// For what servers before 2.`minor` cannot do: on the server of the other tests, or on the newest if it is older.
+    /// Starts the server of the other tests, or the newest if that is older than 2.`minor`, for what such servers
+    /// cannot do.
     pub async fn since(minor: i64) -> Self {
         let stage = Self::new().await;
         if stage.client.is_server_compatible(2, minor, 0) { stage } else { Self::on_newest().await }
@@ -86,7 +87,7 @@ impl ClusterStage {
 }
 
 impl<S> Stage<S> {
-    /// A consumer named `name` with quick retries and the store of this stage.
+    /// Returns a builder of a consumer named `name` with quick retries and the store of this stage.
     pub fn consumer(&self, name: &str) -> ConsumerBuilder {
         self.bridge.consumer(name, Arc::clone(&self.store)).options(quick())
     }
@@ -99,11 +100,11 @@ impl<S> Stage<S> {
         self.context().get_stream(feed.stream()).await.unwrap()
     }
 
-    /// Waits until the durable has nothing left: everything it was due is acknowledged or terminated.
+    /// Waits until the durable has nothing left: everything that the stream has for it is acknowledged or terminated.
     pub async fn all_answered(&self, feed: Feed, durable: &str) {
         let context = self.context();
         let state = || async {
-            // While a cluster elects a leader, no server may know it.
+            // While a cluster elects a leader, perhaps no server knows the durable.
             let found = context.get_consumer_from_stream::<pull::Config, _, _>(durable, feed.stream());
             let info = timeout(Duration::from_secs(2), found).await.ok()?.ok()?.cached_info().clone();
             Some((info.num_pending, info.num_ack_pending))
@@ -111,13 +112,14 @@ impl<S> Stage<S> {
         eventually("pending and unanswered messages", state, |left| *left == Some((0, 0))).await;
     }
 
-    /// All that was acknowledged is stored, at the sequence of its receipt, and nothing else is.
+    /// Checks that everything that was acknowledged is stored at the sequence of its receipt, and nothing else is
+    /// stored.
     pub async fn stored_once(&self, acknowledged: &[(u64, PublishReceipt)]) {
         let stream = self.stream(Feed::Strat).await;
         assert_eq!(stream.cached_info().state.messages, acknowledged.len() as u64);
         let read = pull::Config { ack_policy: AckPolicy::None, ..pull::Config::default() };
         let read = stream.create_consumer(read).await.unwrap();
-        // The replica that is read from may be behind.
+        // The replica that is read from may lag.
         let messages = read.batch().max_messages(acknowledged.len()).expires(Duration::from_secs(20));
         let messages = messages.messages().await.unwrap();
         let stored: HashMap<u64, u64> = messages
@@ -144,7 +146,8 @@ impl<S> Stage<S> {
     }
 }
 
-/// Options for events whose answers may be lost: they come again after the ack wait, which must not outlast the test.
+/// Returns options for events whose answers may be lost: they are redelivered after the ack wait, which must not
+/// outlast the test.
 pub fn short() -> ConsumerOptions {
     quick()
         .with_processing_timeout(Duration::from_secs(1))
@@ -152,7 +155,7 @@ pub fn short() -> ConsumerOptions {
         .with_ack_wait(Duration::from_secs(3))
 }
 
-/// Options with short retries, so that tests end soon.
+/// Returns options with short retries, so that tests end soon.
 pub fn quick() -> ConsumerOptions {
     ConsumerOptions::default()
         .with_retry_delays([Duration::from_millis(20)])

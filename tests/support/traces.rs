@@ -15,7 +15,7 @@ thread_local! {
 
 static EXPORTER: OnceLock<InMemorySpanExporter> = OnceLock::new();
 
-/// The spans that OpenTelemetry receives on this thread, for tests whose runtime has no other.
+/// The spans that OpenTelemetry receives on this thread, for tests with a single-threaded runtime.
 #[derive(Debug)]
 pub struct Traces(InMemorySpanExporter);
 
@@ -32,12 +32,12 @@ impl Traces {
         Self(EXPORTER.get().unwrap().clone())
     }
 
-    /// The span of a request that something is done for.
+    /// Returns the span of a request, for work to be done in it.
     pub fn request() -> (Span, TraceId, SpanId) {
         Self::request_of(|_| {})
     }
 
-    /// The same, of a span that something is done with before.
+    /// Returns the span of a request after `prepare` has run on it.
     pub fn request_of(prepare: impl FnOnce(&Span)) -> (Span, TraceId, SpanId) {
         let request = info_span!(target: "stratt_event_bridge::tests", "request");
         prepare(&request);
@@ -47,13 +47,13 @@ impl Traces {
         (request, span.trace_id(), span.span_id())
     }
 
-    /// The spans of a trace that have ended, in the order in which they did.
+    /// Returns the ended spans of a trace, in the order in which they ended.
     pub fn of(&self, trace: TraceId) -> Vec<SpanData> {
         let ended = self.0.get_finished_spans().unwrap();
         ended.into_iter().filter(|span| span.span_context.trace_id() == trace).collect()
     }
 
-    /// All spans whose attribute is this, of whatever trace.
+    /// Returns all ended spans with this value of the attribute, of any trace.
     pub fn with(&self, attribute: &str, value: &str) -> Vec<SpanData> {
         let ended = self.0.get_finished_spans().unwrap();
         ended.into_iter().filter(|span| attribute_of(span, attribute) == value).collect()

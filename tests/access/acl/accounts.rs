@@ -1,4 +1,5 @@
-//! Choco in an account of its own: all that is published arrives there, and nothing else can be reached from there.
+//! Choco in an account of its own: everything that is published arrives there, and nothing else can be reached from
+//! there.
 
 use super::guarded::{NEW_ACKS, connect, server};
 use futures::StreamExt;
@@ -55,7 +56,7 @@ async fn all_arrives_and_nothing_else_is_reached(more: &str) {
     choco.provision(&only_choco).await.unwrap();
     choco.verify(&only_choco).await.unwrap();
     stratt.verify(&topology.clone().without_choco()).await.unwrap();
-    // Each part is missing where the other is.
+    // Each account lacks the part of the other.
     assert_eq!(stratt.verify(&topology).await.unwrap_err().kind(), TopologyErrorKind::NotFound);
     assert_eq!(choco.verify(&topology).await.unwrap_err().kind(), TopologyErrorKind::NotFound);
 
@@ -90,7 +91,7 @@ async fn all_arrives_and_nothing_else_is_reached(more: &str) {
     }
     assert!(reader.refusals.all().is_empty(), "{:?}", reader.refusals.all());
 
-    // Even the administrator of Choco's account has no way to the other.
+    // Even the administrator of Choco's account cannot reach the other account.
     let mut heard = choco.client().subscribe("strat.>").await.unwrap();
     choco.client().publish("strat.dev.unit.published", "forged".into()).await.unwrap();
     assert_eq!(heard.next().await.unwrap().payload, "forged");

@@ -1,4 +1,4 @@
-//! A server whose users may do what is allowed by name, and what it refuses them.
+//! A server whose users may do what is allowed by name, and its refusals.
 
 use std::sync::{Arc, Mutex};
 use stratt_event_bridge::{
@@ -16,7 +16,7 @@ pub struct Guarded {
     pub admin: EventBridge,
 }
 
-/// A user of the server, and all that the server has refused it.
+/// A user of the server, with everything that the server has refused it.
 pub struct User {
     pub bridge: EventBridge,
     pub refusals: Refusals,
@@ -34,7 +34,7 @@ impl Refusals {
         self.heard.lock().unwrap().clone()
     }
 
-    /// Waits for one with this text; returns those before it, and forgets all.
+    /// Waits for a refusal with this text. Returns those before it, and forgets all.
     pub async fn until(&self, text: &str) -> Vec<String> {
         loop {
             let changed = self.changed.notified();
@@ -57,16 +57,17 @@ impl Refusals {
     }
 }
 
-/// Acks have the domain and the account before the stream, as servers from 2.16 on have it.
+/// Acks with the domain and the account before the stream, as in servers from 2.16 on.
 pub const NEW_ACKS: &str = "feature_flags { js_ack_fc_v2: true }";
 
-/// With `more` in its configuration, which older servers may not know.
+/// Returns a builder of a server with `more` in its configuration, which older servers may not know.
 pub fn server(more: &str) -> NatsServerBuilder {
     let server = NatsServer::builder().config(more);
     if more.is_empty() { server } else { server.version(NEWEST) }
 }
 
-/// The server of the other tests, or the newest where that is older than 2.11, which has no strict order.
+/// Returns a builder of the server of the other tests, or of the newest if that is older than 2.11, which has no strict
+/// order.
 pub async fn with_strict_order() -> NatsServerBuilder {
     let usual = NatsServer::start().await.unwrap();
     let is_new = usual.connect().await.unwrap().is_server_compatible(2, 11, 0);
@@ -74,7 +75,7 @@ pub async fn with_strict_order() -> NatsServerBuilder {
 }
 
 impl Guarded {
-    /// With users by name and permissions, as they stand in the configuration.
+    /// Starts a server with these users, by name and permissions as in the configuration.
     pub async fn new(users: &[(&str, String)], more: &str) -> Self {
         Self::on(server(more), users).await
     }
@@ -98,7 +99,7 @@ impl Guarded {
     }
 }
 
-/// As a service would, with an inbox of its own.
+/// Connects as a service would, with an inbox of its own.
 pub async fn connect(url: &str, user: &str) -> User {
     let (watch, refusals) = (ConnectionWatch::new(), Refusals::default());
     let (observed, heard) = (watch.clone(), refusals.clone());

@@ -12,7 +12,7 @@ use stratt_event_bridge::{
 use support::published;
 use tokio::time::timeout;
 
-/// A reader of Choco, with the inbox that is given.
+/// Returns the permissions of a reader of Choco with this inbox.
 fn reader(inbox: &str) -> String {
     let permissions = ReaderRole::new("reader".parse().unwrap());
     permissions.permissions(&Inbox::of_user("reader").unwrap()).to_string().replace("_INBOX_reader.>", inbox)
@@ -67,7 +67,7 @@ async fn an_inbox_of_its_own_keeps_others_from_reading_pulls() {
     spy.flush().await.unwrap();
     let reader = connect(guarded.server.url(), "reader").await;
     pulled(&guarded, reader.bridge.client().clone()).await;
-    // What comes after the pull has been answered would have come before this.
+    // A message that the spy overheard would have arrived before this one.
     guarded.admin.client().publish("_INBOX.end", "".into()).await.unwrap();
     let heard = timeout(Duration::from_secs(20), overheard.next()).await.unwrap().unwrap();
     assert_eq!(heard.subject.as_str(), "_INBOX.end");

@@ -1,4 +1,4 @@
-//! Every role can do its whole work, and every subject that it is allowed is needed for it.
+//! Every role can do its whole work, and needs every subject that it is allowed.
 
 use super::{
     guarded::NEW_ACKS,

@@ -1,5 +1,4 @@
-//! The actions of each role: the server refuses each of them to every role but those named, and carries it out for
-//! these.
+//! Actions: the server carries each of them out for the roles that are named, and refuses it to all others.
 
 use super::{
     guarded::{Guarded, User, with_strict_order},
@@ -105,7 +104,7 @@ async fn stage() -> Guarded {
         let config = pull::Config { durable_name: Some(name.into()), ..policy };
         context.create_consumer_on_stream(config, feed.stream()).await.unwrap();
     }
-    // Enough that everybody finds something, whatever others took away.
+    // Enough that every role finds something, whatever others removed.
     for number in 1..=20 {
         admin.publish(published("a", number)).await.unwrap();
         let letter = context.publish("stratt.dlq.plain.dev.unit.published", "{}".into());
@@ -158,7 +157,7 @@ async fn the_server_refuses_what_a_role_may_not_do() {
             }
         }
     }
-    // All of it can be done, so that nothing above was refused for another reason.
+    // All of it is possible, so nothing above was refused for another reason.
     let guarded = stage().await;
     let admin = guarded.admin.client();
     for (what, subject, body, _) in REQUESTS {
@@ -171,7 +170,7 @@ async fn the_server_refuses_what_a_role_may_not_do() {
 
 /// Returns whether the server did what it was asked.
 async fn done(client: &async_nats::Client, subject: &str, body: &str) -> Result<(), String> {
-    // Not by a request: what is pulled comes with the subject of the event.
+    // Not by a request: a pulled message has the subject of the event.
     let inbox = client.new_inbox();
     let mut answers = client.subscribe(inbox.clone()).await.unwrap();
     client.publish_with_reply(subject.to_owned(), inbox, body.to_owned().into()).await.unwrap();
@@ -179,7 +178,7 @@ async fn done(client: &async_nats::Client, subject: &str, body: &str) -> Result<
     let text = String::from_utf8_lossy(&answer.payload).into_owned();
     match answer.status {
         Some(status) if !status.is_success() => Err(format!("{status}")),
-        // That it exists with other settings is said to whoever may create it.
+        // A user that may create it learns that it exists with other settings.
         _ if text.contains("\"error\":") && !text.contains("10058") => Err(text),
         _ => Ok(()),
     }

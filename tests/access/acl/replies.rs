@@ -1,5 +1,4 @@
-//! The ways in which a user can make the server act in its place: by acks of another form, and by where answers are to
-//! go.
+//! The ways in which a user can make the server act in its place: acks of another form, and the subjects for answers.
 
 use super::{
     guarded::{Guarded, User, server},
@@ -53,7 +52,7 @@ async fn our_ack_permissions_allow_no_pull_from_other_durables() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_answer_sent_elsewhere_acknowledges_nothing() {
-    // Older ones store what the reader has sent elsewhere, as an unchanged copy under its own subject.
+    // Older servers store what the reader had sent elsewhere, as an unchanged copy under its own subject.
     let newest = server("").version(NEWEST);
     let (guarded, reader) = stage(newest, |role| role).await;
     let context = jetstream::new(guarded.admin.client().clone());
@@ -68,7 +67,7 @@ async fn an_answer_sent_elsewhere_acknowledges_nothing() {
     let mut durable = durable;
     assert_eq!(durable.info().await.unwrap().num_ack_pending, 1);
 
-    // One without a message id, which the broker does not know already.
+    // An event without a message id, so that the broker does not know it yet.
     context.publish("strat.dev.unit.published", "{}".into()).await.unwrap().await.unwrap();
     client.publish_with_reply(next, "strat.dev.unit.published", r#"{"batch":2}"#.into()).await.unwrap();
     let reader = || async {
@@ -76,7 +75,7 @@ async fn an_answer_sent_elsewhere_acknowledges_nothing() {
         stream.consumer_info("reader").await.unwrap().num_ack_pending
     };
     eventually("delivered", reader, |pending| *pending == 2).await;
-    // Refused by the stream, since it says where it was sourced. What was not sourced is stored, as a copy of the
+    // The stream refuses a message that says where it was sourced. One that was not sourced is stored, as a copy of the
     // event.
     let next = "$JS.API.CONSUMER.MSG.NEXT.STRATT_EVENTS.audit";
     let admin = guarded.admin.client();

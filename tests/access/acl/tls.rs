@@ -16,7 +16,7 @@ use stratt_event_bridge::{
 use support::{Running, eventually, published, quick, source};
 use tempfile::TempDir;
 
-/// An authority, and the files that it hands out.
+/// An authority, and the files that it issues.
 struct Authority {
     issuer: Issuer<'static, KeyPair>,
     folder: TempDir,
@@ -36,7 +36,7 @@ impl Authority {
         self.folder.path().join("ca.pem")
     }
 
-    /// A certificate and its key.
+    /// Issues a certificate and its key.
     fn issue(&self, name: &str, hosts: &[&str]) -> (PathBuf, PathBuf) {
         let key = KeyPair::generate().unwrap();
         let certificate = params(name, hosts).signed_by(&key, &self.issuer).unwrap();
@@ -126,7 +126,7 @@ async fn only_users_with_our_certificates_are_admitted() {
     // And a client does not talk to a server of another authority.
     let ours = authority.issue("publisher", &[]);
     refused(connect(&server, &other, "publisher", Some(ours)).await, "UnknownIssuer");
-    // A certificate of ours that names no user is no way in either.
+    // A certificate of ours that names no user is refused as well.
     let stranger = authority.issue("stranger", &[]);
     let error = connect(&server, &authority, "stranger", Some(stranger)).await.unwrap_err();
     assert_eq!(error.kind(), ConnectErrorKind::AuthorizationViolation, "{error:?}");
