@@ -59,6 +59,12 @@ impl Part {
 }
 
 impl Schema<'_> {
+    /// Returns the columns added by later versions that are not among those found.
+    fn missing<'a>(&'a self, found: &'a [String]) -> impl Iterator<Item = &'a str> {
+        let name = |column: &str| column.split(' ').next().unwrap_or_default().to_owned();
+        self.added.iter().copied().filter(move |column| !found.contains(&name(column)))
+    }
+
     fn knows(&self, version: i64) -> Result<(), MigrateError> {
         if version <= self.version {
             return Ok(());

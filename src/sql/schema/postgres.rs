@@ -32,12 +32,12 @@ const START: &str = "SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::b
 ///
 /// It does nothing if nothing is missing, and then needs no privilege to create.
 pub(crate) async fn migrate(pool: &PgPool, schema: Schema<'_>) -> Result<(), MigrateError> {
-    let Schema { table, version, create, added, .. } = schema;
+    let Schema { table, version, create, .. } = schema;
     let mut tx = error::begin(pool).await?;
     // Concurrent `CREATE ... IF NOT EXISTS` fails in one of two sessions, so they take turns.
     let lock = format!("SELECT pg_advisory_xact_lock(hashtextextended('stratt migrate {table}', 0))");
     sqlx::query(AssertSqlSafe(lock)).persistent(false).execute(&mut *tx).await?;
-    let found = look(&schema, &mut tx).await?;
+    let (found, columns) = look(&schema, &mut tx).await?;
     let quoted = render("{table}", table);
     let comment = sqlx::query_scalar("SELECT obj_description(to_regclass($1), 'pg_class')").bind(&*quoted);
     let comment: Option<String> = comment.persistent(false).fetch_one(&mut *tx).await?;
@@ -46,7 +46,8 @@ pub(crate) async fn migrate(pool: &PgPool, schema: Schema<'_>) -> Result<(), Mig
     let known = mark.map_or(1, |version| version.parse().unwrap_or(i64::MAX));
     if exists {
         schema.knows(known)?;
-        if known == version && found.iter().all(|found| *found) {
+        let is_whole = found.iter().all(|found| *found) && schema.missing(&columns).next().is_none();
+        if known == version && is_whole {
             return Ok(());
         }
     }
@@ -54,8 +55,8 @@ pub(crate) async fn migrate(pool: &PgPool, schema: Schema<'_>) -> Result<(), Mig
     let create = create.replace("{start}", &start.to_string());
     let add = if exists {
         // The columns exist where only the comment was lost, as in a copy without comments.
-        let add = |column| format!("ALTER TABLE {quoted} ADD COLUMN IF NOT EXISTS {column};");
-        let add: Vec<_> = added.iter().map(add).collect();
+        let add = |column| format!("ALTER TABLE {quoted} ADD COLUMN {column};");
+        let add: Vec<_> = schema.missing(&columns).map(add).collect();
         format!("{GIVE_UP_AFTER}\n{}", add.join("\n"))
     } else {
         String::new()
@@ -65,8 +66,12 @@ pub(crate) async fn migrate(pool: &PgPool, schema: Schema<'_>) -> Result<(), Mig
     Ok(tx.commit().await?)
 }
 
-/// Returns for each part whether it exists, and fails if the name belongs to something else.
-async fn look(schema: &Schema<'_>, connection: &mut PgConnection) -> Result<Vec<bool>, MigrateError> {
+/// Returns for each part whether it exists, with the columns of the first one, and fails if the name of a part belongs
+/// to something else.
+async fn look(
+    schema: &Schema<'_>,
+    connection: &mut PgConnection,
+) -> Result<(Vec<bool>, Vec<String>), MigrateError> {
     let names = schema.names();
     let place = split(schema.table).0.trim_end_matches('.');
     let rows: Vec<(String, String, Option<bool>, Vec<String>)> = sqlx::query_as(LOOK)
@@ -76,7 +81,7 @@ async fn look(schema: &Schema<'_>, connection: &mut PgConnection) -> Result<Vec<
         .persistent(false)
         .fetch_all(connection)
         .await?;
-    let mut there = Vec::new();
+    let (mut there, mut columns_of_table) = (Vec::new(), Vec::new());
     for (part, name) in schema.parts.iter().zip(names) {
         let found = rows.iter().find(|(found, ..)| *found == name);
         there.push(found.is_some());
@@ -86,7 +91,10 @@ async fn look(schema: &Schema<'_>, connection: &mut PgConnection) -> Result<Vec<
             Kind::Index => is_on_table.unwrap_or_default(),
             Kind::Sequence => kind == "S",
         };
+        if part.suffix.is_empty() {
+            columns_of_table.clone_from(columns);
+        }
         schema.owns(*part, &Found { name, is_of_kind, columns: columns.clone() })?;
     }
-    Ok(there)
+    Ok((there, columns_of_table))
 }

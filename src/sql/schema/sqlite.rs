@@ -12,7 +12,7 @@ const VERSION: Part = Part::table("_schema", &["version"]);
 
 /// Creates missing parts and upgrades an older table, in one transaction.
 pub(crate) async fn migrate(pool: &SqlitePool, schema: Schema<'_>) -> Result<(), MigrateError> {
-    let Schema { table, version, create, added, parts, .. } = schema;
+    let Schema { table, version, create, parts, .. } = schema;
     let parts: Vec<_> = parts.iter().copied().chain([VERSION]).collect();
     let schema = Schema { parts: &parts, ..schema };
     let mut tx = pool.begin_with("BEGIN IMMEDIATE").await?;
@@ -24,9 +24,11 @@ pub(crate) async fn migrate(pool: &SqlitePool, schema: Schema<'_>) -> Result<(),
     // On error nothing is committed, not even the table of the version.
     found.map_or(Ok(()), |found| schema.knows(found))?;
     if exists {
-        // Checked one by one: the version may be lost, or belong to a table that was recreated.
-        for column in added {
-            add(column, table, &mut tx).await?;
+        // Not by the version, which may be lost, or belong to a table that was recreated.
+        let found = columns(split(table).1, table, &mut tx).await?;
+        for column in schema.missing(&found) {
+            let add = render("ALTER TABLE {table} ADD COLUMN {column}", table).replace("{column}", column);
+            sqlx::query(AssertSqlSafe(add)).execute(&mut *tx).await?;
         }
     }
     sqlx::raw_sql(AssertSqlSafe(create.to_owned())).execute(&mut *tx).await?;
@@ -68,14 +70,4 @@ async fn columns(
     let database = table.rsplit_once('.').map_or("main", |(database, _)| database);
     let columns = sqlx::query_scalar("SELECT lower(name) FROM pragma_table_info(?1, ?2)");
     columns.bind(name).bind(database).fetch_all(connection).await
-}
-
-/// Adds a column unless it exists; SQLite has no `IF NOT EXISTS` for columns.
-async fn add(column: &str, table: &str, connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {
-    let name = column.split(' ').next().unwrap_or_default();
-    if !columns(split(table).1, table, connection).await?.iter().any(|found| found == name) {
-        let add = render("ALTER TABLE {table} ADD COLUMN {column}", table).replace("{column}", column);
-        sqlx::query(AssertSqlSafe(add)).execute(connection).await?;
-    }
-    Ok(())
 }
