@@ -54,6 +54,7 @@ type Id = (String, IdempotencyKey);
 struct Record {
     state: State,
     attempts: u32,
+    lapsed: u32,
     fence: u64,
 }
 
@@ -109,42 +110,60 @@ impl FileStore {
 impl Journal {
     fn claim(&mut self, id: Id, claimant: Uuid, lease: Duration) -> Result<Claim, StoreError> {
         let now = now();
-        let attempts = match self.records.get(&id) {
-            None => 1,
+        let (attempts, lapsed) = match self.records.get(&id) {
+            None => (1, 0),
             Some(Record { state: State::Ended(Ending::Settled), .. }) => return Ok(Claim::Settled),
             // The claim is repeated, because its answer was lost.
-            Some(Record { state: State::Held { claimant: holder, .. }, attempts, .. })
+            Some(Record { state: State::Held { claimant: holder, .. }, attempts, lapsed, .. })
                 if *holder == claimant =>
             {
-                *attempts
+                (*attempts, *lapsed)
             }
             Some(Record { state: State::Held { until, .. }, .. }) if now < *until => {
                 return Ok(Claim::Held { retry_in: Duration::from_micros(until - now) });
             }
-            Some(record) => record.attempts.saturating_add(1),
+            Some(record) => {
+                let has_lapsed = matches!(record.state, State::Held { .. });
+                (record.attempts.saturating_add(1), record.lapsed.saturating_add(has_lapsed.into()))
+            }
         };
         // Fences begin at the time: a file that was lost and recreated grants no fence for the second time.
         let fence = now.max(self.last_fence + 1);
         let until = now.saturating_add(micros(lease));
-        self.write(id, Record { state: State::Held { claimant, until }, attempts, fence })?;
+        self.write(id, Record { state: State::Held { claimant, until }, attempts, lapsed, fence })?;
         self.last_fence = fence;
-        Ok(Claim::Acquired { fence: Fence::new(fence), attempt: attempts })
+        Ok(Claim::Acquired { fence: Fence::new(fence), attempt: attempts, lapsed })
+    }
+
+    fn renew(&mut self, id: Id, fence: u64, lease: Duration) -> Result<(), StoreError> {
+        match self.records.get(&id) {
+            Some(Record { state: State::Held { claimant, until }, attempts, lapsed, fence: granted })
+                if *granted == fence =>
+            {
+                // Never earlier than before: a lease is not cut short.
+                let until = now().saturating_add(micros(lease)).max(*until);
+                let state = State::Held { claimant: *claimant, until };
+                let renewed = Record { state, attempts: *attempts, lapsed: *lapsed, fence };
+                self.write(id, renewed)
+            }
+            _ => Err(StoreError::new(StoreErrorKind::Fenced)),
+        }
     }
 
     fn end(&mut self, id: Id, fence: Fence, ending: Ending) -> Result<(), StoreError> {
         let record = self.records.get(&id).filter(|record| record.fence == fence.get());
-        let attempts = match record {
-            Some(Record { state: State::Held { .. }, attempts, .. }) => *attempts,
+        let (attempts, lapsed) = match record {
+            Some(Record { state: State::Held { .. }, attempts, lapsed, .. }) => (*attempts, *lapsed),
             // The call is repeated, because its answer was lost.
             Some(Record { state: State::Ended(before), .. }) if *before == ending => return Ok(()),
             _ => return Err(StoreError::new(StoreErrorKind::Fenced)),
         };
-        let attempts = match ending {
-            Ending::Settled | Ending::Released => attempts,
-            Ending::Deferred => attempts.saturating_sub(1),
-            Ending::Forgotten => 0,
+        let (attempts, lapsed) = match ending {
+            Ending::Settled | Ending::Released => (attempts, lapsed),
+            Ending::Deferred => (attempts.saturating_sub(1), lapsed),
+            Ending::Forgotten => (0, 0),
         };
-        self.write(id, Record { state: State::Ended(ending), attempts, fence: fence.get() })
+        self.write(id, Record { state: State::Ended(ending), attempts, lapsed, fence: fence.get() })
     }
 
     /// Writes a record to the disk first, and only then to the map.
@@ -162,6 +181,16 @@ impl DedupeStore for FileStore {
     fn claim<'a>(&'a self, slot: &'a Slot, lease: Duration) -> BoxFuture<'a, Result<Claim, StoreError>> {
         let (id, claimant) = (id(slot), slot.claimant());
         self.run(move |journal| journal.claim(id, claimant, lease))
+    }
+
+    fn renew<'a>(
+        &'a self,
+        slot: &'a Slot,
+        fence: Fence,
+        lease: Duration,
+    ) -> BoxFuture<'a, Result<(), StoreError>> {
+        let (id, fence) = (id(slot), fence.get());
+        self.run(move |journal| journal.renew(id, fence, lease))
     }
 
     fn settle<'a>(&'a self, slot: &'a Slot, fence: Fence) -> BoxFuture<'a, Result<(), StoreError>> {

@@ -12,6 +12,9 @@ pub enum Claim {
         fence: Fence,
         /// The number of claims of this slot that were granted, this one included; the first is 1.
         attempt: u32,
+        /// The number of those that ended by lease expiry: another claimant acquired the slot after it. A claim that
+        /// was settled, released, deferred or forgotten is none of them.
+        lapsed: u32,
     },
     /// Another claimant holds the slot.
     Held {

@@ -35,6 +35,7 @@ struct State {
 struct Entry {
     status: Status,
     attempts: u32,
+    lapsed: u32,
     /// The fence of the last grant; kept after a write, so that the write may be repeated.
     fence: Fence,
 }
@@ -46,7 +47,7 @@ enum Status {
     Settled,
 }
 
-/// The effect of a write on the count of attempts.
+/// The effect of a write on the counts of attempts and lapses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Attempts {
     Kept,
@@ -89,6 +90,19 @@ impl MemoryStore {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn prolong(&self, slot: &Slot, fence: Fence, lease: Duration) -> Result<(), StoreError> {
+        let until = end_of(lease, Instant::now());
+        match self.lock().slots.get_mut(slot) {
+            Some(Entry { status: Status::Held { until: ends, .. }, fence: granted, .. })
+                if *granted == fence =>
+            {
+                *ends = until.max(*ends);
+                Ok(())
+            }
+            _ => Err(StoreError::new(StoreErrorKind::Fenced)),
+        }
+    }
+
     fn write(&self, slot: &Slot, fence: Fence, status: Status, attempts: Attempts) -> Result<(), StoreError> {
         let mut state = self.lock();
         let fenced = || StoreError::new(StoreErrorKind::Fenced);
@@ -109,6 +123,9 @@ impl MemoryStore {
             Attempts::TakenBack => entry.attempts.saturating_sub(1),
             Attempts::Forgotten => 0,
         };
+        if attempts == Attempts::Forgotten {
+            entry.lapsed = 0;
+        }
         if is_settled {
             state.settled.push_back(slot.clone());
         }
@@ -123,29 +140,30 @@ impl State {
             self.make_room(now)?;
         }
         let place = self.slots.entry(slot.clone());
-        let attempt = match &place {
-            hash_map::Entry::Vacant(_) => 1,
+        let (attempt, lapsed) = match &place {
+            hash_map::Entry::Vacant(_) => (1, 0),
             hash_map::Entry::Occupied(found) => match found.get() {
                 Entry { status: Status::Settled, .. } => return Ok(Claim::Settled),
                 // A repetition of this claim, whose answer was lost.
-                Entry { status: Status::Held { claimant, .. }, attempts, .. }
+                Entry { status: Status::Held { claimant, .. }, attempts, lapsed, .. }
                     if *claimant == slot.claimant() =>
                 {
-                    *attempts
+                    (*attempts, *lapsed)
                 }
                 Entry { status: Status::Held { until, .. }, .. } if now < *until => {
                     return Ok(Claim::Held { retry_in: until.duration_since(now) });
                 }
-                entry => entry.attempts.saturating_add(1),
+                Entry { status: Status::Held { .. }, attempts, lapsed, .. } => {
+                    (attempts.saturating_add(1), lapsed.saturating_add(1))
+                }
+                entry => (entry.attempts.saturating_add(1), entry.lapsed),
             },
         };
         self.last_fence += 1;
         let fence = Fence::new(self.last_fence);
-        // A lease that the clock cannot express practically never expires.
-        let until = now.checked_add(lease).unwrap_or(now + Duration::from_secs(u32::MAX.into()));
-        let status = Status::Held { claimant: slot.claimant(), until };
-        place.insert_entry(Entry { status, attempts: attempt, fence });
-        Ok(Claim::Acquired { fence, attempt })
+        let status = Status::Held { claimant: slot.claimant(), until: end_of(lease, now) };
+        place.insert_entry(Entry { status, attempts: attempt, lapsed, fence });
+        Ok(Claim::Acquired { fence, attempt, lapsed })
     }
 
     fn make_room(&mut self, now: Instant) -> Result<(), StoreError> {
@@ -172,9 +190,23 @@ impl State {
     }
 }
 
+/// Returns the end of a lease. One that the clock cannot express practically never expires.
+fn end_of(lease: Duration, now: Instant) -> Instant {
+    now.checked_add(lease).unwrap_or(now + Duration::from_secs(u32::MAX.into()))
+}
+
 impl DedupeStore for MemoryStore {
     fn claim<'a>(&'a self, slot: &'a Slot, lease: Duration) -> BoxFuture<'a, Result<Claim, StoreError>> {
         async move { self.lock().claim(slot, lease, self.capacity) }.boxed()
+    }
+
+    fn renew<'a>(
+        &'a self,
+        slot: &'a Slot,
+        fence: Fence,
+        lease: Duration,
+    ) -> BoxFuture<'a, Result<(), StoreError>> {
+        async move { self.prolong(slot, fence, lease) }.boxed()
     }
 
     fn settle<'a>(&'a self, slot: &'a Slot, fence: Fence) -> BoxFuture<'a, Result<(), StoreError>> {

@@ -6,9 +6,24 @@
 #![allow(clippy::missing_errors_doc, reason = "each fails with the violation of what its first line says")]
 
 mod defer;
+mod lapsed;
+mod renew;
+mod renew_stale;
+mod repeat;
 mod several;
 
 pub use defer::{defer_never_goes_below_zero, defer_reopens, defer_takes_one_attempt_back};
+pub use lapsed::{forget_resets_the_lapses, lapsed_counts_expiries, lapsed_counts_nothing_else};
+pub use renew::{
+    lapsed_claim_may_be_renewed, renewal_costs_no_attempt, renewal_is_never_cut_short,
+    renewal_keeps_the_fence, renewal_outlasts_the_lease, renewed_lease_lapses,
+};
+pub use renew_stale::{
+    claim_lost_to_another_is_not_renewed, claim_that_ended_is_not_renewed, unknown_slot_is_not_renewed,
+};
+pub use repeat::{
+    late_repeat_keeps_the_attempt, lost_claim_reply_is_recognised, repeat_after_a_renewal_is_recognised,
+};
 pub use several::{fences_never_start_again, retention_is_the_slots_own};
 
 use crate::{
@@ -65,7 +80,7 @@ fn other_claimant(slot: &Slot) -> Slot {
 
 async fn acquire(store: &Store, slot: &Slot, lease: Duration) -> Result<(Fence, u32), Violation> {
     match store.claim(slot, lease).await? {
-        Claim::Acquired { fence, attempt } => Ok((fence, attempt)),
+        Claim::Acquired { fence, attempt, .. } => Ok((fence, attempt)),
         claim => Err(Violation(format!("claim was not granted: {claim:?}"))),
     }
 }
@@ -75,7 +90,7 @@ async fn acquire_in_time(store: &Store, slot: &Slot) -> Result<(Fence, u32), Vio
     let deadline = Instant::now() + DEADLINE;
     loop {
         match store.claim(slot, LONG).await? {
-            Claim::Acquired { fence, attempt } => return Ok((fence, attempt)),
+            Claim::Acquired { fence, attempt, .. } => return Ok((fence, attempt)),
             Claim::Settled => {
                 return Err(Violation("slot is settled, although no claimant settled it".into()));
             }
@@ -304,28 +319,6 @@ pub async fn cancelled_claim_lapses(store: Store) -> Verdict {
     acquire_in_time(&store, &other_claimant(&slot)).await.map(|_| ())
 }
 
-/// A claim that is repeated by its claimant is granted again: same attempt, new fence, and only the new one counts.
-pub async fn lost_claim_reply_is_recognised(store: Store) -> Verdict {
-    let slot = fresh()?;
-    let (lost, _) = acquire(&store, &slot, LONG).await?;
-    let (fence, attempt) = acquire(&store, &slot, LONG).await?;
-    must(attempt == 1, || format!("the repeated claim was counted as attempt {attempt}"))?;
-    must(fence != lost, || "the repeated claim has the fence of the first".to_owned())?;
-    must_be_held(&store, &slot, "after a repeated claim").await?;
-    must_be_fenced(store.settle(&slot, lost).await, "settle")?;
-    store.settle(&slot, fence).await.map_err(Violation::from)
-}
-
-/// A claim that is repeated by its claimant after the lease costs no attempt either, unless another one has claimed.
-pub async fn late_repeat_keeps_the_attempt(store: Store) -> Verdict {
-    let slot = fresh()?;
-    acquire(&store, &slot, SHORT).await?;
-    outlive_a_short_lease(&store).await?;
-    let (_, attempt) = acquire(&store, &slot, LONG).await?;
-    must(attempt == 1, || format!("the claim that was repeated late was counted as attempt {attempt}"))?;
-    must_be_held(&store, &slot, "after a late repeat").await
-}
-
 /// Expands to one test for each behaviour of the contract of [`DedupeStore`].
 ///
 /// Takes an expression that makes the store, an `Arc<dyn DedupeStore>`, and may await. The crate that uses it needs
@@ -365,6 +358,19 @@ macro_rules! dedupe_conformance {
             cancelled_claim_lapses
             lost_claim_reply_is_recognised
             late_repeat_keeps_the_attempt
+            repeat_after_a_renewal_is_recognised
+            renewal_outlasts_the_lease
+            renewal_is_never_cut_short
+            renewal_keeps_the_fence
+            renewal_costs_no_attempt
+            renewed_lease_lapses
+            lapsed_claim_may_be_renewed
+            claim_lost_to_another_is_not_renewed
+            claim_that_ended_is_not_renewed
+            unknown_slot_is_not_renewed
+            lapsed_counts_expiries
+            lapsed_counts_nothing_else
+            forget_resets_the_lapses
         }
     };
     (@each $store:expr; $($behaviour:ident)*) => {

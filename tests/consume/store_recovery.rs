@@ -45,6 +45,15 @@ impl DedupeStore for FailsThenPanics {
         self.store.retention()
     }
 
+    fn renew<'a>(
+        &'a self,
+        slot: &'a Slot,
+        fence: Fence,
+        lease: Duration,
+    ) -> BoxFuture<'a, Result<(), StoreError>> {
+        self.store.renew(slot, fence, lease)
+    }
+
     fn settle<'a>(&'a self, slot: &'a Slot, fence: Fence) -> BoxFuture<'a, Result<(), StoreError>> {
         self.store.settle(slot, fence)
     }

@@ -69,13 +69,15 @@ async fn a_wrong_clock_lets_no_stale_fence_write() {
     let Skewed { stores: [ahead, behind], .. } = &Skewed::new(&stage).await;
     let slot = || Slot::new("tests".parse().unwrap(), "1".repeat(64).parse().unwrap());
     let (first, second, lease) = (slot(), slot(), Duration::from_mins(1));
-    let Claim::Acquired { fence: stale, attempt: 1 } = behind.claim(&first, lease).await.unwrap() else {
+    let Claim::Acquired { fence: stale, attempt: 1, lapsed: 0 } = behind.claim(&first, lease).await.unwrap()
+    else {
         panic!("a new slot is not granted");
     };
-    let Claim::Acquired { fence, attempt: 2 } = ahead.claim(&second, lease).await.unwrap() else {
+    let Claim::Acquired { fence, attempt: 2, lapsed: 1 } = ahead.claim(&second, lease).await.unwrap() else {
         panic!("a clock that is ahead takes no lease for over");
     };
     let refused = [
+        behind.renew(&first, stale, lease).await,
         behind.settle(&first, stale).await,
         behind.release(&first, stale).await,
         behind.forget(&first, stale).await,

@@ -55,6 +55,15 @@ impl DedupeStore for WithServer {
         self.kv.claim(slot, lease)
     }
 
+    fn renew<'a>(
+        &'a self,
+        slot: &'a Slot,
+        fence: Fence,
+        lease: Duration,
+    ) -> BoxFuture<'a, Result<(), StoreError>> {
+        self.kv.renew(slot, fence, lease)
+    }
+
     fn settle<'a>(&'a self, slot: &'a Slot, fence: Fence) -> BoxFuture<'a, Result<(), StoreError>> {
         self.kv.settle(slot, fence)
     }

@@ -74,7 +74,7 @@ async fn grown_table(is_prepared: bool) -> PgPool {
     host
 }
 
-/// Claims slots, settles them, and claims them again, all at once.
+/// Claims slots, renews and settles them, and claims them again, all at once.
 async fn claim_and_settle(store: &PostgresStore, numbers: Range<u64>) {
     let slots: Vec<_> = numbers
         .map(|number| Slot::new("tests".parse().unwrap(), published("a", number).idempotency_key()))
@@ -83,12 +83,15 @@ async fn claim_and_settle(store: &PostgresStore, numbers: Range<u64>) {
         let Claim::Acquired { fence, .. } = store.claim(slot, LEASE).await? else {
             panic!("a new slot was not granted");
         };
+        store.renew(slot, fence, 2 * LEASE).await?;
         store.settle(slot, fence).await
     });
     try_join_all(handled).await.unwrap();
     let again = join_all(slots.iter().map(|slot| store.claim(slot, LEASE))).await;
     assert!(again.iter().all(|claim| matches!(claim, Ok(Claim::Settled))), "{again:?}");
     let refused = join_all(slots.iter().map(|slot| store.settle(slot, Fence::new(u64::MAX)))).await;
+    assert!(refused.iter().all(Result::is_err), "{refused:?}");
+    let refused = join_all(slots.iter().map(|slot| store.renew(slot, Fence::new(1), LEASE))).await;
     assert!(refused.iter().all(Result::is_err), "{refused:?}");
 }
 

@@ -4,7 +4,7 @@ use sqlx::{Executor, PgPool, SqlitePool};
 use std::time::Duration;
 use stratt_event_bridge::{
     Event,
-    dedupe::{Claim, DedupeStore, PostgresStore, Slot, SqlStoreOptions, SqliteStore},
+    dedupe::{Claim, DedupeStore, PostgresStore, Slot, SqlStoreOptions, SqliteStore, StoreErrorKind},
     outbox::{OutboxOptions, PostgresOutbox, SqliteOutbox},
 };
 use support::{database, published, sqlite_pool};
@@ -46,6 +46,7 @@ async fn a_store_in_postgres_is_repaired_in_place() {
     let whole = objects_in_postgres(&pool).await;
     let drops = [
         "COMMENT ON TABLE stratt_dedupe IS NULL",
+        "ALTER TABLE stratt_dedupe DROP COLUMN lapsed",
         "DROP INDEX stratt_dedupe_by_age",
         "DROP TABLE stratt_dedupe",
         "DROP SEQUENCE stratt_dedupe_fence",
@@ -69,6 +70,7 @@ async fn a_store_in_sqlite_is_repaired_in_place() {
     let whole = objects_in_sqlite(&pool).await;
     let drops = [
         "DELETE FROM stratt_dedupe_schema",
+        "ALTER TABLE stratt_dedupe DROP COLUMN lapsed",
         "DROP INDEX stratt_dedupe_by_age",
         "DROP TABLE stratt_dedupe",
         "DROP TABLE stratt_dedupe_schema",
@@ -79,6 +81,36 @@ async fn a_store_in_sqlite_is_repaired_in_place() {
         assert_eq!(objects_in_sqlite(&pool).await, whole, "{lost}");
         works(&store, number).await;
         store.purge().await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_table_without_a_column_is_refused_until_repaired() {
+    support::needs!(Postgres);
+    let (pool, lite) = (PgPool::connect(&database().await).await.unwrap(), sqlite_pool().await);
+    let postgres = PostgresStore::new(pool.clone(), SqlStoreOptions::default());
+    let sqlite = SqliteStore::new(lite.clone(), SqlStoreOptions::default());
+    tokio::try_join!(postgres.migrate(), sqlite.migrate()).unwrap();
+    let stores: [&dyn DedupeStore; 2] = [&postgres, &sqlite];
+    for store in stores {
+        works(store, 1).await;
+    }
+    let lost = "ALTER TABLE stratt_dedupe DROP COLUMN lapsed";
+    pool.execute(lost).await.unwrap();
+    lite.execute(lost).await.unwrap();
+    let slot = |number| Slot::new("tests".parse().unwrap(), published("a", number).idempotency_key());
+    for store in stores {
+        for number in [1, 2] {
+            let error = store.claim(&slot(number), Duration::from_mins(1)).await.unwrap_err();
+            assert_eq!(error.kind(), StoreErrorKind::Mismatch, "{error:?}");
+            assert!(error.to_string().contains("migrate()"), "{error}");
+        }
+    }
+    tokio::try_join!(postgres.migrate(), sqlite.migrate()).unwrap();
+    for store in stores {
+        let claim = store.claim(&slot(1), Duration::from_mins(1)).await.unwrap();
+        assert_eq!(claim, Claim::Settled);
+        works(store, 2).await;
     }
 }
 

@@ -82,11 +82,25 @@ impl DedupeStore for Shared {
         async move {
             self.forget_what_is_over(slot);
             match self.backend.slots.claim(&self.named(slot), lease).await? {
-                Claim::Acquired { fence, attempt } => {
-                    Ok(Claim::Acquired { fence: self.told(fence), attempt })
+                Claim::Acquired { fence, attempt, lapsed } => {
+                    Ok(Claim::Acquired { fence: self.told(fence), attempt, lapsed })
                 }
                 claim => Ok(claim),
             }
+        }
+        .boxed()
+    }
+
+    fn renew<'a>(
+        &'a self,
+        slot: &'a Slot,
+        fence: Fence,
+        lease: Duration,
+    ) -> BoxFuture<'a, Result<(), StoreError>> {
+        async move {
+            self.backend.slots.renew(&self.named(slot), self.known(fence), lease).await?;
+            self.wrote(slot);
+            Ok(())
         }
         .boxed()
     }
@@ -150,6 +164,15 @@ struct Frozen {
 impl DedupeStore for Frozen {
     fn claim<'a>(&'a self, slot: &'a Slot, lease: Duration) -> BoxFuture<'a, Result<Claim, StoreError>> {
         self.before.claim(slot, lease)
+    }
+
+    fn renew<'a>(
+        &'a self,
+        slot: &'a Slot,
+        fence: Fence,
+        lease: Duration,
+    ) -> BoxFuture<'a, Result<(), StoreError>> {
+        self.after.renew(slot, fence, lease)
     }
 
     fn settle<'a>(&'a self, slot: &'a Slot, fence: Fence) -> BoxFuture<'a, Result<(), StoreError>> {

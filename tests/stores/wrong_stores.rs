@@ -114,10 +114,10 @@ impl Wrong {
                 }
             }
             Fault::ForgetsSettled if self.settles.lock().unwrap().contains_key(slot) => {
-                return Ok(Claim::Acquired { fence: Fence::new(u64::MAX), attempt: 1 });
+                return Ok(Claim::Acquired { fence: Fence::new(u64::MAX), attempt: 1, lapsed: 0 });
             }
             Fault::SettledLapses if lapsed && self.settles.lock().unwrap().contains_key(slot) => {
-                return Ok(Claim::Acquired { fence: Fence::new(u64::MAX), attempt: 2 });
+                return Ok(Claim::Acquired { fence: Fence::new(u64::MAX), attempt: 2, lapsed: 0 });
             }
             Fault::NeverLapses => {
                 return self.right.claim(slot, lease.max(Duration::from_hours(1))).await;
@@ -145,12 +145,12 @@ impl Wrong {
                     return Ok(held);
                 }
                 self.newest.lock().unwrap().insert(slot.clone(), (Fence::new(1), Instant::now() + lease, 1));
-                return Ok(Claim::Acquired { fence: Fence::new(1), attempt: 1 });
+                return Ok(Claim::Acquired { fence: Fence::new(1), attempt: 1, lapsed: 0 });
             }
             _ => {}
         }
         let claim = self.right.claim(slot, lease).await?;
-        let Claim::Acquired { fence, attempt } = claim else { return Ok(claim) };
+        let Claim::Acquired { fence, attempt, lapsed } = claim else { return Ok(claim) };
         self.newest.lock().unwrap().insert(slot.clone(), (fence, Instant::now() + lease, attempt));
         let attempt = match self.fault {
             Fault::CountsFromZero => attempt - 1,
@@ -159,13 +159,22 @@ impl Wrong {
             Fault::RepeatedDeferTakesMore => attempt - self.defers_of(slot).saturating_sub(1),
             _ => attempt,
         };
-        Ok(Claim::Acquired { fence, attempt })
+        Ok(Claim::Acquired { fence, attempt, lapsed })
     }
 }
 
 impl DedupeStore for Wrong {
     fn claim<'a>(&'a self, slot: &'a Slot, lease: Duration) -> BoxFuture<'a, Result<Claim, StoreError>> {
         async move { self.claim_wrongly(&self.bent(slot), lease).await }.boxed()
+    }
+
+    fn renew<'a>(
+        &'a self,
+        slot: &'a Slot,
+        fence: Fence,
+        lease: Duration,
+    ) -> BoxFuture<'a, Result<(), StoreError>> {
+        async move { self.right.renew(&self.bent(slot), fence, lease).await }.boxed()
     }
 
     fn settle<'a>(&'a self, slot: &'a Slot, fence: Fence) -> BoxFuture<'a, Result<(), StoreError>> {

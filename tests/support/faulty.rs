@@ -14,6 +14,7 @@ use stratt_event_bridge::dedupe::{Claim, DedupeStore, Fence, MemoryStore, Slot, 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Call {
     Claim,
+    Renew,
     Settle,
     Release,
     Defer,
@@ -133,6 +134,15 @@ impl DedupeStore for Faulty {
             Ok(claim)
         }
         .boxed()
+    }
+
+    fn renew<'a>(
+        &'a self,
+        slot: &'a Slot,
+        fence: Fence,
+        lease: Duration,
+    ) -> BoxFuture<'a, Result<(), StoreError>> {
+        self.call(Call::Renew, self.right.renew(slot, fence, lease)).boxed()
     }
 
     fn settle<'a>(&'a self, slot: &'a Slot, fence: Fence) -> BoxFuture<'a, Result<(), StoreError>> {

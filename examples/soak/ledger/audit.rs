@@ -69,6 +69,7 @@ fn key_of(fact: &Fact) -> Option<IdempotencyKey> {
         | Fact::Unknown { key }
         | Fact::Rejected { key }
         | Fact::Granted { key, .. }
+        | Fact::Renewed { key, .. }
         | Fact::Ran { key, .. }
         | Fact::Effect { key, .. }
         | Fact::Settled { key, .. }
@@ -90,6 +91,11 @@ impl History {
                 let over_at_ms = asked_at_ms.saturating_add(*lease_ms);
                 let grant = Grant { process, claimant: *claimant, granted_at_ms: entry.at_ms, over_at_ms };
                 self.grants.insert(*fence, grant);
+            }
+            Fact::Renewed { fence, asked_at_ms, lease_ms, .. } => {
+                if let Some(grant) = self.grants.get_mut(fence) {
+                    grant.over_at_ms = grant.over_at_ms.max(asked_at_ms.saturating_add(*lease_ms));
+                }
             }
             Fact::Effect { fence, .. } => {
                 self.effects.entry(*fence).or_default().push(Effect { process, fence: *fence });

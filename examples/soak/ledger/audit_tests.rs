@@ -93,7 +93,10 @@ fn what_is_wrong_with_claims_is_found() {
     let mut early = journal();
     early.insert(2, granted(5, 3, 4));
     must_find(&early, &found(), "granted again 95 ms before its lease was over");
-    early.insert(3, entry(6, 3, Fact::Freed { key: key(1), fence: 4 }));
+    let renewed = Fact::Renewed { key: key(1), fence: 4, asked_at_ms: 6, lease_ms: 100 };
+    early.insert(3, entry(7, 3, renewed));
+    must_find(&early, &found(), "granted again 96 ms before its lease was over");
+    early.insert(4, entry(8, 3, Fact::Freed { key: key(1), fence: 4 }));
     assert_eq!(audit(7, &early, &found()).violations(), [""; 0]);
 }
 

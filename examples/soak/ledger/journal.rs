@@ -67,6 +67,17 @@ pub enum Fact {
         /// The length of the lease.
         lease_ms: u64,
     },
+    /// A store renewed a lease.
+    Renewed {
+        /// The key of the event.
+        key: IdempotencyKey,
+        /// The fence of the grant.
+        fence: u64,
+        /// The time at which the renewal was sent, as [`Entry::at_ms`].
+        asked_at_ms: u64,
+        /// The length of the lease from then on.
+        lease_ms: u64,
+    },
     /// A handler began.
     Ran {
         /// The key of the event.

@@ -5,7 +5,7 @@ use futures::{FutureExt, future::BoxFuture};
 use std::{io, sync::Arc, time::Duration};
 use stratt_event_bridge::dedupe::{Claim, DedupeStore, Fence, Slot, StoreError, StoreErrorKind};
 
-/// A store that writes into a journal what the store inside it granted, settled and freed.
+/// A store that writes into a journal what the store inside it granted, renewed, settled and freed.
 #[derive(Debug)]
 pub struct WitnessStore {
     store: Arc<dyn DedupeStore>,
@@ -25,6 +25,10 @@ fn unwritten(error: io::Error) -> StoreError {
     StoreError::new(StoreErrorKind::Unavailable).with_message("journal cannot be written").caused_by(error)
 }
 
+fn milliseconds(lease: Duration) -> u64 {
+    u64::try_from(lease.as_millis()).unwrap_or(u64::MAX)
+}
+
 impl DedupeStore for WitnessStore {
     fn claim<'a>(&'a self, slot: &'a Slot, lease: Duration) -> BoxFuture<'a, Result<Claim, StoreError>> {
         async move {
@@ -36,11 +40,27 @@ impl DedupeStore for WitnessStore {
                     fence: fence.get(),
                     claimant: slot.claimant(),
                     asked_at_ms,
-                    lease_ms: u64::try_from(lease.as_millis()).unwrap_or(u64::MAX),
+                    lease_ms: milliseconds(lease),
                 };
                 self.journal.record(granted).map_err(unwritten)?;
             }
             Ok(claim)
+        }
+        .boxed()
+    }
+
+    fn renew<'a>(
+        &'a self,
+        slot: &'a Slot,
+        fence: Fence,
+        lease: Duration,
+    ) -> BoxFuture<'a, Result<(), StoreError>> {
+        async move {
+            let asked_at_ms = now_ms();
+            self.store.renew(slot, fence, lease).await?;
+            let (key, fence, lease_ms) = (slot.key(), fence.get(), milliseconds(lease));
+            let renewed = Fact::Renewed { key, fence, asked_at_ms, lease_ms };
+            self.journal.record(renewed).map_err(unwritten)
         }
         .boxed()
     }

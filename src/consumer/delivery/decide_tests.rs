@@ -17,7 +17,7 @@ const UNCLAIMED: Position =
     Position { attempt: 0, deliveries: 1, is_claimed: false, postponed: None, random: 20 };
 
 fn acquired(attempt: u32) -> Observed {
-    Observed::Claimed(Claim::Acquired { fence: Fence::new(7), attempt })
+    Observed::Claimed(Claim::Acquired { fence: Fence::new(7), attempt, lapsed: 0 })
 }
 
 #[test]

@@ -180,7 +180,7 @@ impl<'a> InProcess<'a> {
             Ok(claim) => {
                 self.shared.state.set_store_up(true);
                 self.failed_claims = 0;
-                if let Claim::Acquired { fence, attempt } = claim {
+                if let Claim::Acquired { fence, attempt, .. } = claim {
                     self.grant = Some(Claimed { fence, attempt, lease_end });
                     self.job.received.in_progress.claimed(lease_end);
                 }

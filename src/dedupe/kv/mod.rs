@@ -14,16 +14,17 @@ use crate::dedupe::{Claim, DedupeStore, Fence, Slot, StoreError, StoreErrorKind}
 use async_nats::{Client, jetstream};
 use bucket::{Bucket, Entry, Found, WriteError};
 use futures::{FutureExt, future::BoxFuture};
-use record::Record;
+use record::{Counts, Record};
 use std::time::Duration;
 
 /// A store in a JetStream key-value bucket, shared by all processes of a consumer.
 ///
-/// Every slot is one key; every change is a compare-and-set on its revision, which is also the fence. No claim is
-/// granted by a read alone. The age of a revision decides on lease expiry: the server's timestamp against the server's
-/// time, which is requested when the bucket is opened and, as needed, every half minute. The clock of this machine may
-/// be wrong. The clocks of the servers of a cluster may differ by the skew margin, which is added to each lease,
-/// without an overlap. The bucket's maximum age is the retention.
+/// Every slot is one key; every change is a compare-and-set on its revision. The fence is the revision of the grant; a
+/// renewal writes another revision, whose record names the fence. No claim is granted by a read alone. The age of a
+/// revision decides on lease expiry: the server's timestamp against the server's time, which is requested when the
+/// bucket is opened and, as needed, every half minute. The clock of this machine may be wrong. The clocks of the
+/// servers of a cluster may differ by the skew margin, which is added to each lease, without an overlap. The bucket's
+/// maximum age is the retention.
 ///
 /// Revisions begin at the time when the bucket is created, so that none is reused after it was deleted. In a bucket
 /// created by other means they begin at its own first sequence.
@@ -103,53 +104,95 @@ impl KvStore {
     async fn try_claim(&self, slot: &Slot, lease: Duration) -> Result<Claim, StoreError> {
         let key = key(slot);
         // Most slots are new, so try to create the key first.
-        let (mut expected, mut attempt) = (0, 1);
+        let (mut expected, mut counts) = (0, Counts::FIRST);
         for _round in 0..ROUNDS {
-            match self.bucket.write(&key, &Record::held(slot, attempt, lease), expected).await {
-                Ok(revision) => return Ok(Claim::Acquired { fence: Fence::new(revision), attempt }),
+            match self.bucket.write(&key, &Record::held(slot, counts, lease), expected).await {
+                Ok(revision) => {
+                    let Counts { attempt, lapsed } = counts;
+                    return Ok(Claim::Acquired { fence: Fence::new(revision), attempt, lapsed });
+                }
                 Err(WriteError::Conflict) => {}
                 Err(WriteError::Store(error)) => return Err(error),
             }
             let Some(Entry { revision, written, record }) = self.bucket.read(&key).await? else {
-                (expected, attempt) = (0, 1);
+                (expected, counts) = (0, Counts::FIRST);
                 continue;
             };
-            match record {
+            expected = revision;
+            counts = match record {
                 Record::Settled { .. } => return Ok(Claim::Settled),
-                Record::Free { attempt: made, .. } => {
-                    (expected, attempt) = (revision, made.saturating_add(1));
-                }
+                Record::Free { attempt, lapsed, .. } => Counts { attempt, lapsed }.next(),
                 // A repetition of this claim, whose answer was lost.
-                Record::Held { claimant, attempt: made, .. } if claimant == slot.claimant() => {
-                    (expected, attempt) = (revision, made);
+                Record::Held { claimant, attempt, lapsed, .. } if claimant == slot.claimant() => {
+                    Counts { attempt, lapsed }
                 }
-                Record::Held { attempt: made, lease_ms, .. } => {
+                Record::Held { attempt, lapsed, lease_ms, .. } => {
                     let ends_at = Duration::from_millis(lease_ms).saturating_add(self.skew_margin);
                     let age = self.bucket.age(written).await;
                     match ends_at.checked_sub(age).filter(|left| !left.is_zero()) {
-                        None => (expected, attempt) = (revision, made.saturating_add(1)),
+                        None => Counts { attempt, lapsed }.next_after_lapse(),
                         Some(left) => return Ok(Claim::Held { retry_in: left }),
                     }
                 }
-            }
+            };
         }
         Ok(Claim::Held { retry_in: AFTER_RACES })
     }
 
-    /// Replaces the grant of `fence`. If it was replaced by the same record before, the call is a repetition and
-    /// succeeds.
-    async fn replace(&self, slot: &Slot, fence: Fence, record: Record) -> Result<(), StoreError> {
-        let key = key(slot);
-        match self.bucket.write(&key, &record, fence.get()).await {
-            Ok(_) => return Ok(()),
-            Err(WriteError::Store(error)) => return Err(error),
-            Err(WriteError::Conflict) => {}
+    /// Replaces the record of the grant of `fence` by one with a later end of its lease.
+    async fn prolong(&self, slot: &Slot, fence: Fence, lease: Duration) -> Result<(), StoreError> {
+        let (key, fence) = (key(slot), fence.get());
+        let mut since = fence;
+        for _round in 0..ROUNDS {
+            let Some(found) = self.read_since(&key, since).await? else {
+                return Err(StoreError::new(StoreErrorKind::Fenced));
+            };
+            let age = self.bucket.age(found.written).await;
+            let Some(renewed) = found.record.renewed(found.revision, fence, lease, age) else {
+                return Err(StoreError::new(StoreErrorKind::Fenced));
+            };
+            match self.bucket.write(&key, &renewed, found.revision).await {
+                Ok(_) => return Ok(()),
+                Err(WriteError::Store(error)) => return Err(error),
+                Err(WriteError::Conflict) => since = found.revision.saturating_add(1),
+            }
         }
-        match self.bucket.read_since(&key, fence.get().saturating_add(1)).await? {
-            Some(found) if found.record == record => Ok(()),
+        Err(StoreError::new(StoreErrorKind::Unavailable))
+    }
+
+    /// Replaces the grant of `fence`, whose record is at revision `expected` unless it was renewed since. If it was
+    /// replaced by the same record before, the call is a repetition and succeeds.
+    async fn replace(
+        &self,
+        slot: &Slot,
+        mut expected: u64,
+        fence: Fence,
+        record: Record,
+    ) -> Result<(), StoreError> {
+        let key = key(slot);
+        for _round in 0..ROUNDS {
+            match self.bucket.write(&key, &record, expected).await {
+                Ok(_) => return Ok(()),
+                Err(WriteError::Store(error)) => return Err(error),
+                Err(WriteError::Conflict) => {}
+            }
+            match self.read_since(&key, expected.saturating_add(1)).await? {
+                Some(found) if found.record == record => return Ok(()),
+                Some(found) if found.record.is_held_by(fence.get(), found.revision) => {
+                    expected = found.revision;
+                }
+                _ => return Err(StoreError::new(StoreErrorKind::Fenced)),
+            }
+        }
+        Err(StoreError::new(StoreErrorKind::Unavailable))
+    }
+
+    /// Reads the key at this revision, which exists, or a later one.
+    async fn read_since(&self, key: &str, revision: u64) -> Result<Option<Entry>, StoreError> {
+        match self.bucket.read_since(key, revision).await? {
             // The server still lags behind the write that won.
-            Some(found) if found.revision <= fence.get() => Err(StoreError::new(StoreErrorKind::Unavailable)),
-            _ => Err(StoreError::new(StoreErrorKind::Fenced)),
+            Some(found) if found.revision < revision => Err(StoreError::new(StoreErrorKind::Unavailable)),
+            found => Ok(found),
         }
     }
 
@@ -161,14 +204,13 @@ impl KvStore {
         counted: impl FnOnce(u32) -> u32,
     ) -> Result<(), StoreError> {
         let fenced = || StoreError::new(StoreErrorKind::Fenced);
-        let found = self.bucket.read_since(&key(slot), fence.get()).await?.ok_or_else(fenced)?;
+        let found = self.read_since(&key(slot), fence.get()).await?.ok_or_else(fenced)?;
         match found.record {
-            Record::Held { attempt, .. } if found.revision == fence.get() => {
-                let free = Record::Free { attempt: counted(attempt), fence: fence.get() };
-                self.replace(slot, fence, free).await
+            Record::Held { attempt, lapsed, .. } if found.record.is_held_by(fence.get(), found.revision) => {
+                let free = Record::Free { attempt: counted(attempt), lapsed, fence: fence.get() };
+                self.replace(slot, found.revision, fence, free).await
             }
             Record::Free { fence: freed, .. } if freed == fence.get() => Ok(()),
-            _ if found.revision < fence.get() => Err(StoreError::new(StoreErrorKind::Unavailable)),
             _ => Err(fenced()),
         }
     }
@@ -183,8 +225,18 @@ impl DedupeStore for KvStore {
         self.bucket.in_time(self.try_claim(slot, lease)).boxed()
     }
 
+    fn renew<'a>(
+        &'a self,
+        slot: &'a Slot,
+        fence: Fence,
+        lease: Duration,
+    ) -> BoxFuture<'a, Result<(), StoreError>> {
+        self.bucket.in_time(self.prolong(slot, fence, lease)).boxed()
+    }
+
     fn settle<'a>(&'a self, slot: &'a Slot, fence: Fence) -> BoxFuture<'a, Result<(), StoreError>> {
-        self.bucket.in_time(self.replace(slot, fence, Record::Settled { fence: fence.get() })).boxed()
+        let settled = Record::Settled { fence: fence.get() };
+        self.bucket.in_time(self.replace(slot, fence.get(), fence, settled)).boxed()
     }
 
     fn release<'a>(&'a self, slot: &'a Slot, fence: Fence) -> BoxFuture<'a, Result<(), StoreError>> {
@@ -196,9 +248,8 @@ impl DedupeStore for KvStore {
     }
 
     fn forget<'a>(&'a self, slot: &'a Slot, fence: Fence) -> BoxFuture<'a, Result<(), StoreError>> {
-        self.bucket
-            .in_time(self.replace(slot, fence, Record::Free { attempt: 0, fence: fence.get() }))
-            .boxed()
+        let forgotten = Record::forgotten(fence.get());
+        self.bucket.in_time(self.replace(slot, fence.get(), fence, forgotten)).boxed()
     }
 
     fn retention(&self) -> Option<Duration> {

@@ -115,13 +115,22 @@ impl DedupeStore for RedisStore {
     fn claim<'a>(&'a self, slot: &'a Slot, lease: Duration) -> BoxFuture<'a, Result<Claim, StoreError>> {
         async move {
             match self.call(slot, What::Claim { claimant: slot.claimant(), lease }).await? {
-                Answer::Acquired { fence, attempt } => Ok(Claim::Acquired { fence, attempt }),
+                Answer::Acquired { fence, attempt, lapsed } => Ok(Claim::Acquired { fence, attempt, lapsed }),
                 Answer::Held { retry_in } => Ok(Claim::Held { retry_in }),
                 Answer::Settled => Ok(Claim::Settled),
                 answer => Err(answer.to_error()),
             }
         }
         .boxed()
+    }
+
+    fn renew<'a>(
+        &'a self,
+        slot: &'a Slot,
+        fence: Fence,
+        lease: Duration,
+    ) -> BoxFuture<'a, Result<(), StoreError>> {
+        self.write(slot, What::Renew { fence, lease }).boxed()
     }
 
     fn settle<'a>(&'a self, slot: &'a Slot, fence: Fence) -> BoxFuture<'a, Result<(), StoreError>> {

@@ -18,6 +18,7 @@ pub(super) struct Op {
 #[derive(Debug, Clone, Copy)]
 pub(super) enum What {
     Claim { claimant: Uuid, lease: Duration },
+    Renew { fence: Fence, lease: Duration },
     Settle(Fence),
     Release(Fence),
     Defer(Fence),
@@ -27,7 +28,7 @@ pub(super) enum What {
 /// The answer of the script to one operation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Answer {
-    Acquired { fence: Fence, attempt: u32 },
+    Acquired { fence: Fence, attempt: u32, lapsed: u32 },
     Held { retry_in: Duration },
     Settled,
     Done,
@@ -48,6 +49,10 @@ impl Op {
                     .arg("claim")
                     .arg(claimant.simple().encode_lower(&mut Uuid::encode_buffer()).as_bytes());
                 command.arg(lease_ms(lease));
+                return;
+            }
+            What::Renew { fence, lease } => {
+                command.arg("renew").arg(fence.get()).arg(lease_ms(lease));
                 return;
             }
             What::Settle(fence) => ("settle", fence),
@@ -121,10 +126,12 @@ impl Answer {
     fn parse(line: &str) -> Result<Self, StoreError> {
         let (word, rest) = line.split_once(' ').unwrap_or((line, ""));
         let parsed = match word {
-            "acquired" => rest.split_once(' ').and_then(|(fence, attempt)| {
+            "acquired" => rest.split_once(' ').and_then(|(fence, counts)| {
+                let (attempt, lapsed) = counts.split_once(' ').unwrap_or((counts, "0"));
                 Some(Self::Acquired {
                     fence: Fence::new(fence.parse().ok()?),
                     attempt: attempt.parse().ok()?,
+                    lapsed: lapsed.parse().ok()?,
                 })
             }),
             "held" => rest.parse().ok().map(|us| Self::Held { retry_in: Duration::from_micros(us) }),
@@ -179,13 +186,23 @@ mod tests {
     #[test]
     fn an_answer_that_cannot_be_read_grants_nothing() {
         let fence = Fence::new(7);
-        assert_eq!(Answer::parse("acquired 7 2").unwrap(), Answer::Acquired { fence, attempt: 2 });
+        for (line, lapsed) in [("acquired 7 2", 0), ("acquired 7 2 1", 1)] {
+            assert_eq!(Answer::parse(line).unwrap(), Answer::Acquired { fence, attempt: 2, lapsed });
+        }
         assert_eq!(
             Answer::parse("held 1500").unwrap(),
             Answer::Held { retry_in: Duration::from_micros(1500) }
         );
-        for line in ["", "acquired", "acquired 7", "acquired -1 1", "acquired 7 2 1", "held x", "ok", "doner"]
-        {
+        for line in [
+            "",
+            "acquired",
+            "acquired 7",
+            "acquired -1 1",
+            "acquired 7 2 ",
+            "acquired 7 2 1 0",
+            "held x",
+            "ok",
+        ] {
             assert_eq!(Answer::parse(line).unwrap_err().kind(), StoreErrorKind::Corrupt, "{line:?}");
         }
     }

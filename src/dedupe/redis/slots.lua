@@ -1,13 +1,14 @@
 -- Carries out operations on slots, many in one round trip, each as if it were alone.
 --
 -- KEYS: the counter of fences, then the slot of each operation.
--- ARGV: the retention in ms; then three for each operation: `claim`, the claimant and the lease in ms; or `settle`,
---   `release`, `defer` or `forget`, the fence and an empty text.
--- Returns one line for each: `acquired FENCE ATTEMPT`, `held MICROSECONDS`, `settled`, `done`, `fenced`, `corrupt` or
---   `failed ERROR`.
+-- ARGV: the retention in ms; then three for each operation: `claim`, the claimant and the lease in ms; `renew`, the
+--   fence and the lease in ms; or `settle`, `release`, `defer` or `forget`, the fence and an empty text.
+-- Returns one line for each: `acquired FENCE ATTEMPT`, with ` LAPSED` if claims have lapsed, `held MICROSECONDS`,
+--   `settled`, `done`, `fenced`, `corrupt` or `failed ERROR`.
 --
 -- A slot is `1 held CLAIMANT ATTEMPT FENCE UNTIL`, `1 free ATTEMPT FENCE` or `1 settled FENCE`; UNTIL is Unix time in
--- microseconds, and 1 the version. Values of another version or program are corrupt, and left unchanged.
+-- microseconds, and 1 the version. ` lapsed COUNT` follows if claims of the slot have lapsed. Values of another version
+-- or program are corrupt, and left unchanged.
 
 local retention = tonumber(ARGV[1])
 local time = redis.call('TIME')
@@ -49,8 +50,13 @@ local function next_fence(slot_fence)
   return fence <= LARGEST and text(fence) or nil
 end
 
--- Returns the state, attempt and fence, and for a held slot its claimant and lease expiry.
+-- Returns the state, attempt and fence, the count of lapses, and for a held slot its claimant and lease expiry.
 local function decode(value)
+  local lapsed = '0'
+  if string.find(value, ' lapsed ', 1, true) then
+    value, lapsed = string.match(value, '^(.*) lapsed (%d+)$')
+    if not value or not number(lapsed, MOST_ATTEMPTS) then return nil end
+  end
   local claimant, attempt, fence, ends = string.match(value, '^1 held (%x+) (%d+) (%d+) (%d+)$')
   local state = 'held'
   if not claimant then
@@ -61,66 +67,94 @@ local function decode(value)
   end
   ends = number(ends or '0', LARGEST)
   attempt = number(attempt, MOST_ATTEMPTS)
-  if attempt and ends and fence and number(fence, LARGEST) then return state, attempt, fence, claimant, ends end
+  if attempt and ends and fence and number(fence, LARGEST) then
+    return state, attempt, fence, tonumber(lapsed), claimant, ends
+  end
+end
+
+-- Appends the count of lapses, which most slots do not have.
+local function with_lapsed(value, mark, lapsed)
+  return lapsed > 0 and value .. mark .. text(lapsed) or value
 end
 
 local function is_error(found)
   return type(found) == 'table' and found.err ~= nil
 end
 
-local function grant(key, claimant, lease, attempt, slot_fence)
+local function grant(key, claimant, lease, attempt, lapsed, slot_fence)
   local fence = next_fence(slot_fence)
   if not fence then return 'corrupt' end
   local held = table.concat({ '1 held', claimant, attempt, fence, text(now + lease * 1000) }, ' ')
+  held = with_lapsed(held, ' lapsed ', lapsed)
   -- The retention must not cut short a longer lease.
   local kept = redis.pcall('SET', key, held, 'PX', text(math.max(retention, lease + 1)))
   if is_error(kept) then return 'failed ' .. kept.err end
   is_granted = true
-  return 'acquired ' .. fence .. ' ' .. attempt
+  return with_lapsed('acquired ' .. fence .. ' ' .. attempt, ' ', lapsed)
 end
 
 local function claim(key, claimant, lease)
   local found = redis.pcall('GET', key)
   if is_error(found) then return 'failed ' .. found.err end
-  if not found then return grant(key, claimant, lease, 1, 0) end
-  local state, attempt, fence, holder, ends = decode(found)
+  if not found then return grant(key, claimant, lease, 1, 0, 0) end
+  local state, attempt, fence, lapsed, holder, ends = decode(found)
   if not state then return 'corrupt' end
   if state == 'settled' then return 'settled' end
   -- A claim of the holder is a repetition, since the answer was lost.
   if holder ~= claimant then
-    if state == 'held' and now < ends then return 'held ' .. text(ends - now) end
+    if state == 'held' then
+      if now < ends then return 'held ' .. text(ends - now) end
+      lapsed = math.min(lapsed + 1, MOST_ATTEMPTS)
+    end
     attempt = math.min(attempt + 1, MOST_ATTEMPTS)
   end
-  return grant(key, claimant, lease, attempt, tonumber(fence))
+  return grant(key, claimant, lease, attempt, lapsed, tonumber(fence))
+end
+
+-- Replaces the record of a grant by one that is no longer. That may be done when memory is full: a script that has
+-- already written is not rejected, and PEXPIRE is a write that is always allowed.
+local function replace(key, wanted, milliseconds)
+  local kept = redis.pcall('SET', key, wanted, 'PX', milliseconds)
+  if is_error(kept) and string.find(kept.err, 'OOM', 1, true) then
+    redis.pcall('PEXPIRE', key, milliseconds)
+    kept = redis.pcall('SET', key, wanted, 'PX', milliseconds)
+  end
+  if is_error(kept) then return 'failed ' .. kept.err end
+  return 'done'
+end
+
+local function renew(key, fence, lease)
+  local found = redis.pcall('GET', key)
+  if is_error(found) then return 'failed ' .. found.err end
+  if not found then return 'fenced' end
+  local state, attempt, granted, lapsed, holder, ends = decode(found)
+  if not state then return 'corrupt' end
+  if granted ~= fence or state ~= 'held' then return 'fenced' end
+  ends = math.max(ends, now + lease * 1000)
+  local held = table.concat({ '1 held', holder, attempt, fence, text(ends) }, ' ')
+  local left = math.ceil((ends - now) / 1000) + 1
+  return replace(key, with_lapsed(held, ' lapsed ', lapsed), text(math.max(retention, left)))
 end
 
 local function write(key, name, fence)
   local found = redis.pcall('GET', key)
   if is_error(found) then return 'failed ' .. found.err end
   if not found then return 'fenced' end
-  local state, attempt, granted = decode(found)
+  local state, attempt, granted, lapsed = decode(found)
   if not state then return 'corrupt' end
   if granted ~= fence then return 'fenced' end
   local wanted = '1 settled ' .. fence
-  if name == 'release' then wanted = '1 free ' .. attempt .. ' ' .. fence end
+  if name == 'release' then wanted = with_lapsed('1 free ' .. attempt .. ' ' .. fence, ' lapsed ', lapsed) end
   -- If the slot is free, this is a repetition, and the attempt was already taken back.
   if name == 'defer' then
     if state == 'held' then attempt = text(math.max(attempt - 1, 0)) end
-    wanted = '1 free ' .. attempt .. ' ' .. fence
+    wanted = with_lapsed('1 free ' .. attempt .. ' ' .. fence, ' lapsed ', lapsed)
   end
   if name == 'forget' then wanted = '1 free 0 ' .. fence end
   -- A repetition, since the answer was lost.
   if found == wanted then return 'done' end
   if state ~= 'held' then return 'fenced' end
-  local kept = redis.pcall('SET', key, wanted, 'PX', ARGV[1])
-  if is_error(kept) and string.find(kept.err, 'OOM', 1, true) then
-    -- A grant may end when memory is full, since the record gets shorter. A script that has already written is not
-    -- rejected, and PEXPIRE is a write that is always allowed.
-    redis.pcall('PEXPIRE', key, ARGV[1])
-    kept = redis.pcall('SET', key, wanted, 'PX', ARGV[1])
-  end
-  if is_error(kept) then return 'failed ' .. kept.err end
-  return 'done'
+  return replace(key, wanted, ARGV[1])
 end
 
 -- Claims first: none may take room after a write that was admitted into full memory. All operations are concurrent, so
@@ -137,6 +171,11 @@ if is_granted then
 end
 for i = 2, #KEYS do
   local at = i * 3 - 4
-  if ARGV[at] ~= 'claim' then answers[i - 1] = write(KEYS[i], ARGV[at], ARGV[at + 1]) end
+  local name, argument = ARGV[at], ARGV[at + 1]
+  if name == 'renew' then
+    answers[i - 1] = renew(KEYS[i], argument, tonumber(ARGV[at + 2]))
+  elseif name ~= 'claim' then
+    answers[i - 1] = write(KEYS[i], name, argument)
+  end
 end
 return answers

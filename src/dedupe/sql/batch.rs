@@ -10,7 +10,22 @@ pub(super) struct ClaimOp {
     pub(super) lease: Duration,
 }
 
-/// A write under a fence.
+/// A change under a fence.
+#[derive(Debug)]
+pub(super) enum Change {
+    Renew(RenewOp),
+    Write(WriteOp),
+}
+
+/// A renewal of a lease.
+#[derive(Debug)]
+pub(super) struct RenewOp {
+    pub(super) slot: Slot,
+    pub(super) fence: Fence,
+    pub(super) lease: Duration,
+}
+
+/// A write that ends a claim.
 #[derive(Debug)]
 pub(super) struct WriteOp {
     pub(super) slot: Slot,
@@ -18,7 +33,7 @@ pub(super) struct WriteOp {
     pub(super) what: Write,
 }
 
-/// The kinds of writes.
+/// The kinds of writes that end a claim.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Write {
     Settle,
@@ -38,12 +53,12 @@ impl Write {
     }
 }
 
-/// The result of a write.
+/// The result of a change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Written {
     Done,
     Fenced,
-    /// Another transaction has locked the row: repeat the write.
+    /// Another transaction has locked the row: repeat the change.
     Busy,
 }
 
@@ -124,6 +139,17 @@ impl Distinct<WriteOp> {
     }
 }
 
+impl Distinct<RenewOp> {
+    pub(super) fn renewals(ops: Vec<RenewOp>) -> Self {
+        Self::new(ops, |op| (op.slot.key(), op.slot.consumer().clone(), op.fence))
+    }
+
+    pub(super) fn answer(&self, renewed: &[Written]) -> Result<Vec<Written>, StoreError> {
+        let is_covered = |sent: &RenewOp, op: &RenewOp| sent.lease >= op.lease;
+        self.spread(renewed, |sent, op, first| if is_covered(sent, op) { first } else { Written::Busy })
+    }
+}
+
 /// The row of a slot when it was read.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Seen {
@@ -132,6 +158,12 @@ pub(super) struct Seen {
     pub(super) attempts: i64,
     /// The rest of the lease, if the slot is held.
     pub(super) left: Duration,
+}
+
+impl Seen {
+    fn is_of(&self, fence: Fence) -> bool {
+        u64::try_from(self.fence) == Ok(fence.get())
+    }
 }
 
 /// Returns the claim of a slot that was not granted. `None` is a slot that is free or being changed at this moment.
@@ -144,22 +176,30 @@ pub(super) fn not_granted(seen: Option<Seen>) -> Claim {
 }
 
 /// Returns the claim of a slot that was granted.
-pub(super) fn granted(fence: i64, attempt: i64) -> Result<Claim, StoreError> {
-    match (u64::try_from(fence), u32::try_from(attempt)) {
-        (Ok(fence), Ok(attempt)) => Ok(Claim::Acquired { fence: Fence::new(fence), attempt }),
+pub(super) fn granted(fence: i64, attempt: i64, lapsed: i64) -> Result<Claim, StoreError> {
+    match (u64::try_from(fence), u32::try_from(attempt), u32::try_from(lapsed)) {
+        (Ok(fence), Ok(attempt), Ok(lapsed)) => {
+            Ok(Claim::Acquired { fence: Fence::new(fence), attempt, lapsed })
+        }
         _ => Err(StoreError::new(StoreErrorKind::Corrupt)),
     }
 }
 
 /// Returns the result of a write that did not find its grant: it succeeded earlier, or it is too late.
 pub(super) fn not_written(op: &WriteOp, seen: Option<Seen>) -> Written {
-    let Some(seen) = seen.filter(|seen| u64::try_from(seen.fence) == Ok(op.fence.get())) else {
-        return Written::Fenced;
-    };
+    let Some(seen) = seen.filter(|seen| seen.is_of(op.fence)) else { return Written::Fenced };
     match (seen.state, op.what) {
         (state::HELD, _) => Written::Busy,
         (state::SETTLED, Write::Settle) | (state::FREE, Write::Release | Write::Defer) => Written::Done,
         (state::FREE, Write::Forget) if seen.attempts == 0 => Written::Done,
+        _ => Written::Fenced,
+    }
+}
+
+/// Returns the result of a renewal that did not find its grant.
+pub(super) fn not_renewed(op: &RenewOp, seen: Option<Seen>) -> Written {
+    match seen {
+        Some(seen) if seen.is_of(op.fence) && seen.state == state::HELD => Written::Busy,
         _ => Written::Fenced,
     }
 }
@@ -189,7 +229,7 @@ mod tests {
         let batch = Distinct::claims(ops.into());
         let sent: Vec<_> = batch.iter().map(|op| op.slot.key().to_string().remove(0)).collect();
         assert_eq!(sent, ['1', '2', '3']);
-        let claims = [1, 2, 3].map(|fence| granted(fence, 1).unwrap());
+        let claims = [1, 2, 3].map(|fence| granted(fence, 1, 0).unwrap());
         assert_eq!(batch.answer(&claims).unwrap(), [claims[2], claims[0], claims[1]]);
     }
 
@@ -197,7 +237,7 @@ mod tests {
     fn a_slot_is_claimed_once_in_a_batch_and_others_find_it_held() {
         let ops = ["1", "1", "2", "2"].map(|digit| ClaimOp { slot: slot(digit), lease: Duration::ZERO });
         let batch = Distinct::claims(ops.into());
-        let first = granted(1, 1).unwrap();
+        let first = granted(1, 1, 0).unwrap();
         let held = Claim::Held { retry_in: SOON };
         assert_eq!(
             batch.answer(&[first, Claim::Settled]).unwrap(),
@@ -215,6 +255,19 @@ mod tests {
         assert_eq!(
             batch.answer(&[Written::Fenced, Written::Done]).unwrap(),
             [Written::Done, Written::Fenced, Written::Done, Written::Busy]
+        );
+    }
+
+    #[test]
+    fn a_renewal_is_sent_once_and_a_longer_one_is_repeated() {
+        let op = |fence, seconds| {
+            let lease = Duration::from_secs(seconds);
+            RenewOp { slot: slot("1"), fence: Fence::new(fence), lease }
+        };
+        let batch = Distinct::renewals(vec![op(2, 7), op(1, 7), op(2, 7), op(2, 6), op(2, 8)]);
+        assert_eq!(
+            batch.answer(&[Written::Fenced, Written::Done]).unwrap(),
+            [Written::Done, Written::Fenced, Written::Done, Written::Done, Written::Busy]
         );
     }
 

@@ -6,7 +6,7 @@ use crate::{
         coalesce::Coalescer,
         sql::{
             PURGE_BATCH,
-            batch::{ClaimOp, Distinct, Write, WriteOp, Written},
+            batch::{Change, ClaimOp, Distinct, RenewOp, Write, WriteOp, Written},
         },
     },
     report::report,
@@ -30,6 +30,9 @@ pub(super) trait Table<D: Database>: Debug + Send + Sync + 'static {
 
     /// Returns a claim for each operation, in their order.
     fn claim<'a>(&'a self, batch: &'a Distinct<ClaimOp>) -> BoxFuture<'a, Result<Vec<Claim>, StoreError>>;
+
+    /// Returns the result of each renewal, in their order.
+    fn renew<'a>(&'a self, batch: &'a Distinct<RenewOp>) -> BoxFuture<'a, Result<Vec<Written>, StoreError>>;
 
     /// Returns the result of each operation, in their order.
     fn write<'a>(&'a self, batch: &'a Distinct<WriteOp>) -> BoxFuture<'a, Result<Vec<Written>, StoreError>>;
@@ -63,12 +66,12 @@ const MOST_CONFLICTS: u32 = 10;
 /// Interval of the search for expired slots, as long as there are few.
 const PURGE_EVERY: Duration = Duration::from_secs(60);
 
-/// A table with the coalescers of its claims and writes.
+/// A table with the coalescers of its claims and changes.
 pub(super) struct Engine<D> {
     pub(super) table: Arc<dyn Table<D>>,
     operation_timeout: Duration,
     claims: Coalescer<ClaimOp, Claim>,
-    writes: Coalescer<WriteOp, Written>,
+    changes: Coalescer<Change, Written>,
 }
 
 impl<D: Database> Engine<D> {
@@ -76,7 +79,7 @@ impl<D: Database> Engine<D> {
         let table: Arc<dyn Table<D>> = Arc::new(table);
         let limit = operation_timeout;
         let purging = Arc::new(Purging::new());
-        let (claimed, written) = (Arc::clone(&table), Arc::clone(&table));
+        let (claimed, changed) = (Arc::clone(&table), Arc::clone(&table));
         let claims = Coalescer::new(MAX_BATCH, MAX_ROUNDS, move |ops| {
             let (table, purging) = (Arc::clone(&claimed), Arc::clone(&purging));
             async move {
@@ -86,14 +89,11 @@ impl<D: Database> Engine<D> {
                 batch.answer(&claims)
             }
         });
-        let writes = Coalescer::new(MAX_BATCH, MAX_ROUNDS, move |ops| {
-            let table = Arc::clone(&written);
-            async move {
-                let batch = Distinct::writes(ops);
-                batch.answer(&in_time(limit, &*table, repeated(|| table.write(&batch))).await?)
-            }
+        let changes = Coalescer::new(MAX_BATCH, MAX_ROUNDS, move |changes| {
+            let table = Arc::clone(&changed);
+            async move { in_time(limit, &*table, change(&*table, changes)).await }
         });
-        Self { table, operation_timeout, claims, writes }
+        Self { table, operation_timeout, claims, changes }
     }
 
     pub(super) async fn claim(&self, slot: &Slot, lease: Duration) -> Result<Claim, StoreError> {
@@ -101,7 +101,13 @@ impl<D: Database> Engine<D> {
     }
 
     pub(super) async fn write(&self, slot: &Slot, fence: Fence, what: Write) -> Result<(), StoreError> {
-        self.writes.call(WriteOp { slot: slot.clone(), fence, what }).await?.into_result()
+        let write = WriteOp { slot: slot.clone(), fence, what };
+        self.changes.call(Change::Write(write)).await?.into_result()
+    }
+
+    pub(super) async fn renew(&self, slot: &Slot, fence: Fence, lease: Duration) -> Result<(), StoreError> {
+        let renewal = RenewOp { slot: slot.clone(), fence, lease };
+        self.changes.call(Change::Renew(renewal)).await?.into_result()
     }
 
     pub(super) async fn purge(&self) -> Result<u64, StoreError> {
@@ -111,14 +117,45 @@ impl<D: Database> Engine<D> {
 
 impl<D> Debug for Engine<D> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { table, operation_timeout, claims, writes } = self;
+        let Self { table, operation_timeout, claims, changes } = self;
         f.debug_struct("Engine")
             .field("table", table)
             .field("operation_timeout", operation_timeout)
             .field("claims", claims)
-            .field("writes", writes)
+            .field("changes", changes)
             .finish()
     }
+}
+
+/// Carries out changes: the renewals by one statement and the writes by another, if there are any.
+///
+/// They share a round, so that neither finds its row locked by the other and no more connections are used. Renewals go
+/// first: after a write of the same claim they would find it ended.
+async fn change<D: Database>(table: &dyn Table<D>, changes: Vec<Change>) -> Result<Vec<Written>, StoreError> {
+    let (mut renewals, mut writes) = (Vec::new(), Vec::new());
+    let mut are_renewals = Vec::new();
+    for change in changes {
+        are_renewals.push(matches!(change, Change::Renew(_)));
+        match change {
+            Change::Renew(op) => renewals.push(op),
+            Change::Write(op) => writes.push(op),
+        }
+    }
+    let (mut renewed, mut written) = (Vec::new(), Vec::new());
+    if !renewals.is_empty() {
+        let batch = Distinct::renewals(renewals);
+        renewed = batch.answer(&repeated(|| table.renew(&batch)).await?)?;
+    }
+    if !writes.is_empty() {
+        let batch = Distinct::writes(writes);
+        written = batch.answer(&repeated(|| table.write(&batch)).await?)?;
+    }
+    let (mut renewed, mut written) = (renewed.into_iter(), written.into_iter());
+    let answers = are_renewals.into_iter().map(|is_renewal| {
+        let answer = if is_renewal { renewed.next() } else { written.next() };
+        answer.ok_or_else(|| StoreError::new(StoreErrorKind::Unavailable).with_message("rows are missing"))
+    });
+    answers.collect()
 }
 
 /// Removes slots that have outlived their own retention, at most [`PURGE_BATCH`], and returns how many.

@@ -32,7 +32,7 @@ mod state {
 
 /// The most expired slots that are removed at once.
 const PURGE_BATCH: i64 = 1000;
-/// The schema version of the table. Version 2 added the retention of each slot.
+/// The schema version of the table. Version 2 added the retention and the lapses of each slot.
 const VERSION: i64 = 2;
 /// The owner of the table, in errors.
 const OWNER: &str = "a dedupe store";

@@ -4,11 +4,12 @@ mod statements;
 
 use crate::{
     dedupe::{
-        Claim, Slot, StoreError, StoreErrorKind,
+        Claim, Fence, Slot, StoreError, StoreErrorKind,
         sql::{
             OWNER, SqlStore, SqlStoreOptions, VERSION,
             batch::{
-                ClaimOp, Distinct, Seen, Write, WriteOp, Written, granted, micros, not_granted, not_written,
+                ClaimOp, Distinct, RenewOp, Seen, Write, WriteOp, Written, granted, micros, not_granted,
+                not_renewed, not_written,
             },
             engine::Table,
             failed, of_version_1,
@@ -21,7 +22,7 @@ use crate::{
 };
 use futures::{FutureExt, future::BoxFuture};
 use sqlx::{AssertSqlSafe, PgPool, Postgres, postgres::PgConnection};
-use statements::{ONCE, PARTS, Statements};
+use statements::{LAPSED, ONCE, PARTS, Statements};
 use std::{
     collections::{HashMap, HashSet},
     sync::Arc,
@@ -62,8 +63,10 @@ impl SqlStore<Postgres> {
 
 /// The key, consumer and fence of a slot that was inserted.
 type Made = (Vec<u8>, String, i64);
-/// The fence and attempt of a grant; otherwise the state of the slot and the rest of its lease in microseconds.
-type ClaimRow = (Option<i64>, Option<i32>, Option<i16>, Option<i64>);
+/// The fence, attempt and lapses of a grant; otherwise the state of the slot and the rest of its lease in microseconds.
+type ClaimRow = (Option<i64>, Option<i32>, Option<i32>, Option<i16>, Option<i64>);
+/// The rows of slots, each by its key and consumer.
+type Rows = HashMap<(Vec<u8>, String), Seen>;
 
 /// The table of a store.
 #[derive(Debug)]
@@ -81,9 +84,9 @@ impl Table<Postgres> for Slots {
             let Statements { table, create, .. } = &self.statements;
             let retention = micros(of_version_1(self.retention));
             let added = format!("retention bigint NOT NULL DEFAULT {retention}");
-            let create = &create.replace("{retention}", &added);
-            let schema =
-                Schema { table, owner: OWNER, version: VERSION, create, added: &[&added], parts: &PARTS };
+            let create = &create.replace("{retention}", &added).replace("{lapsed}", LAPSED);
+            let added = &[&added, LAPSED];
+            let schema = Schema { table, owner: OWNER, version: VERSION, create, added, parts: &PARTS };
             schema::postgres::migrate(&self.pool, schema).await
         }
         .boxed()
@@ -91,6 +94,10 @@ impl Table<Postgres> for Slots {
 
     fn claim<'a>(&'a self, batch: &'a Distinct<ClaimOp>) -> BoxFuture<'a, Result<Vec<Claim>, StoreError>> {
         self.make_or_take(batch).boxed()
+    }
+
+    fn renew<'a>(&'a self, batch: &'a Distinct<RenewOp>) -> BoxFuture<'a, Result<Vec<Written>, StoreError>> {
+        self.renew_all(batch).boxed()
     }
 
     fn write<'a>(&'a self, batch: &'a Distinct<WriteOp>) -> BoxFuture<'a, Result<Vec<Written>, StoreError>> {
@@ -152,7 +159,7 @@ impl Slots {
         let mut taken = self.take(existing.collect(), &mut connection).await?.into_iter();
         let missing = || StoreError::new(StoreErrorKind::Unavailable).with_message("rows are missing");
         let claim = |made: Option<Made>| match made {
-            Some((.., fence)) => granted(fence, 1),
+            Some((.., fence)) => granted(fence, 1, 0),
             None => taken.next().ok_or_else(missing),
         };
         fences.into_iter().map(claim).collect()
@@ -196,16 +203,42 @@ impl Slots {
             .fetch_all(connection)
             .await
             .map_err(failed)?;
-        let claims = rows.into_iter().map(|(fence, attempts, state, left)| match (fence, attempts) {
-            (Some(fence), Some(attempts)) => granted(fence, attempts.into()),
-            _ => Ok(not_granted(state.map(|state| Seen {
-                state: state.into(),
-                fence: 0,
-                attempts: 0,
-                left: Duration::from_micros(left.and_then(|left| left.try_into().ok()).unwrap_or_default()),
-            }))),
-        });
+        let claims =
+            rows.into_iter().map(|(fence, attempts, lapsed, state, left)| match (fence, attempts, lapsed) {
+                (Some(fence), Some(attempts), Some(lapsed)) => granted(fence, attempts.into(), lapsed.into()),
+                _ => Ok(not_granted(state.map(|state| Seen {
+                    state: state.into(),
+                    fence: 0,
+                    attempts: 0,
+                    left: Duration::from_micros(
+                        left.and_then(|left| left.try_into().ok()).unwrap_or_default(),
+                    ),
+                }))),
+            });
         claims.collect()
+    }
+
+    async fn renew_all(&self, batch: &Distinct<RenewOp>) -> Result<Vec<Written>, StoreError> {
+        let mut connection = error::acquire(&self.pool).await.map_err(failed)?;
+        let renewed: Vec<i64> = sqlx::query_scalar(AssertSqlSafe(Arc::clone(&self.statements.renew)))
+            .bind(consumers(batch.iter().map(|op| &op.slot)))
+            .bind(keys(batch.iter().map(|op| &op.slot)))
+            .bind(fences(batch.iter().map(|op| op.fence)))
+            .bind(batch.iter().map(|op| micros(op.lease)).collect::<Vec<_>>())
+            .persistent(false)
+            .fetch_all(&mut *connection)
+            .await
+            .map_err(failed)?;
+        let renewed: HashSet<_> = renewed.into_iter().map(i64::unsigned_abs).collect();
+        let rejected = batch.iter().filter(|op| !renewed.contains(&op.fence.get())).map(|op| &op.slot);
+        let seen = self.look(rejected.collect(), &mut connection).await?;
+        let renewed = batch.iter().map(|op| {
+            if renewed.contains(&op.fence.get()) {
+                return Written::Done;
+            }
+            not_renewed(op, seen.get(&key(&op.slot)).copied())
+        });
+        Ok(renewed.collect())
     }
 
     async fn write_all(
@@ -216,8 +249,7 @@ impl Slots {
         let written: Vec<i64> = sqlx::query_scalar(AssertSqlSafe(Arc::clone(&self.statements.write)))
             .bind(consumers(batch.iter().map(|op| &op.slot)))
             .bind(keys(batch.iter().map(|op| &op.slot)))
-            // A fence beyond the range of a sequence matches no row.
-            .bind(batch.iter().map(|op| i64::try_from(op.fence.get()).unwrap_or(-1)).collect::<Vec<_>>())
+            .bind(fences(batch.iter().map(|op| op.fence)))
             .bind(batch.iter().map(|op| op.what != Write::Settle).collect::<Vec<_>>())
             .bind(batch.iter().map(|op| op.what.taken_back()).collect::<Vec<_>>())
             .bind(ONCE)
@@ -232,18 +264,13 @@ impl Slots {
             if written.contains(&op.fence.get()) {
                 return Written::Done;
             }
-            let key = (op.slot.key().as_bytes().to_vec(), op.slot.consumer().to_string());
-            not_written(op, seen.get(&key).copied())
+            not_written(op, seen.get(&key(&op.slot)).copied())
         });
         Ok(written.collect())
     }
 
     /// Returns the rows of these slots.
-    async fn look(
-        &self,
-        slots: Vec<&Slot>,
-        connection: &mut PgConnection,
-    ) -> Result<HashMap<(Vec<u8>, String), Seen>, StoreError> {
+    async fn look(&self, slots: Vec<&Slot>, connection: &mut PgConnection) -> Result<Rows, StoreError> {
         if slots.is_empty() {
             return Ok(HashMap::new());
         }
@@ -265,6 +292,15 @@ impl Slots {
 
 fn is_of((key, consumer, _): &Made, slot: &Slot) -> bool {
     key == slot.key().as_bytes() && consumer == slot.consumer().as_str()
+}
+
+fn key(slot: &Slot) -> (Vec<u8>, String) {
+    (slot.key().as_bytes().to_vec(), slot.consumer().to_string())
+}
+
+/// Returns the fences as numbers of the table. One beyond the range of a sequence matches no row.
+fn fences(fences: impl Iterator<Item = Fence>) -> Vec<i64> {
+    fences.map(|fence| i64::try_from(fence.get()).unwrap_or(-1)).collect()
 }
 
 fn consumers<'a>(slots: impl Iterator<Item = &'a Slot>) -> Vec<&'a str> {

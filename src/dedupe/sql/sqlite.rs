@@ -4,11 +4,12 @@ mod statements;
 
 use crate::{
     dedupe::{
-        Claim, Slot, StoreError,
+        Claim, Fence, Slot, StoreError,
         sql::{
             OWNER, SqlStore, SqlStoreOptions, VERSION,
             batch::{
-                ClaimOp, Distinct, Seen, Write, WriteOp, Written, granted, micros, not_granted, not_written,
+                ClaimOp, Distinct, RenewOp, Seen, Write, WriteOp, Written, granted, micros, not_granted,
+                not_renewed, not_written,
             },
             engine::Table,
             failed, of_version_1,
@@ -19,7 +20,7 @@ use crate::{
 use futures::{FutureExt, future::BoxFuture};
 use serde_json::{Value, json};
 use sqlx::{AssertSqlSafe, Sqlite, SqlitePool, sqlite::SqliteConnection};
-use statements::{PARTS, Statements};
+use statements::{LAPSED, PARTS, Statements};
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 /// A store in a table of SQLite 3.38 or newer, over a pool that the host owns: for consumers of one machine.
@@ -79,9 +80,9 @@ impl Table<Sqlite> for Slots {
             let Statements { table, create, .. } = &self.statements;
             let retention = micros(of_version_1(self.retention)) / 1000;
             let added = format!("retention INTEGER NOT NULL DEFAULT {retention}");
-            let create = &create.replace("{retention}", &added);
-            let schema =
-                Schema { table, owner: OWNER, version: VERSION, create, added: &[&added], parts: &PARTS };
+            let create = &create.replace("{retention}", &added).replace("{lapsed}", LAPSED);
+            let added = &[&added, LAPSED];
+            let schema = Schema { table, owner: OWNER, version: VERSION, create, added, parts: &PARTS };
             schema::sqlite::migrate(&self.pool, schema).await
         }
         .boxed()
@@ -93,6 +94,10 @@ impl Table<Sqlite> for Slots {
             self.claim_all(batch, &mut connection).await
         }
         .boxed()
+    }
+
+    fn renew<'a>(&'a self, batch: &'a Distinct<RenewOp>) -> BoxFuture<'a, Result<Vec<Written>, StoreError>> {
+        self.renew_all(batch).boxed()
     }
 
     fn write<'a>(&'a self, batch: &'a Distinct<WriteOp>) -> BoxFuture<'a, Result<Vec<Written>, StoreError>> {
@@ -150,7 +155,7 @@ impl Slots {
         let asked = batch.iter().map(|ClaimOp { slot, lease }| {
             json!([slot.consumer().as_str(), slot.key(), slot.claimant(), lease_millis(*lease)])
         });
-        let rows: Vec<(String, String, i64, i64)> =
+        let rows: Vec<(String, String, i64, i64, i64)> =
             sqlx::query_as(AssertSqlSafe(Arc::clone(&self.statements.claim)))
                 .bind(asked.collect::<Value>().to_string())
                 .bind(micros(self.retention) / 1000)
@@ -159,15 +164,36 @@ impl Slots {
                 .map_err(failed)?;
         let grants: HashMap<Key, _> = rows
             .into_iter()
-            .map(|(key, consumer, fence, attempt)| ((key, consumer), (fence, attempt)))
+            .map(|(key, consumer, fence, attempt, lapsed)| ((key, consumer), (fence, attempt, lapsed)))
             .collect();
         let rejected = batch.iter().map(|op| &op.slot).filter(|slot| !grants.contains_key(&key(slot)));
         let seen = self.look(rejected.collect(), connection).await?;
         let claims = batch.iter().map(|op| match grants.get(&key(&op.slot)) {
-            Some((fence, attempt)) => granted(*fence, *attempt),
+            Some((fence, attempt, lapsed)) => granted(*fence, *attempt, *lapsed),
             None => Ok(not_granted(seen.get(&key(&op.slot)).copied())),
         });
         claims.collect()
+    }
+
+    async fn renew_all(&self, batch: &Distinct<RenewOp>) -> Result<Vec<Written>, StoreError> {
+        let mut connection = self.pool.acquire().await.map_err(failed)?;
+        let asked = batch.iter().map(|RenewOp { slot, fence, lease }| {
+            json!([slot.consumer().as_str(), slot.key(), fence.get(), lease_millis(*lease)])
+        });
+        let renewed: Vec<i64> = sqlx::query_scalar(AssertSqlSafe(Arc::clone(&self.statements.renew)))
+            .bind(asked.collect::<Value>().to_string())
+            .fetch_all(&mut *connection)
+            .await
+            .map_err(failed)?;
+        let rejected = batch.iter().filter(|op| !is_among(&renewed, op.fence)).map(|op| &op.slot);
+        let seen = self.look(rejected.collect(), &mut connection).await?;
+        let renewed = batch.iter().map(|op| {
+            if is_among(&renewed, op.fence) {
+                return Written::Done;
+            }
+            not_renewed(op, seen.get(&key(&op.slot)).copied())
+        });
+        Ok(renewed.collect())
     }
 
     async fn write_all(
@@ -184,12 +210,13 @@ impl Slots {
             .fetch_all(&mut *connection)
             .await
             .map_err(failed)?;
-        let is_written =
-            |op: &WriteOp| i64::try_from(op.fence.get()).is_ok_and(|fence| written.contains(&fence));
-        let rejected = batch.iter().filter(|op| !is_written(op)).map(|op| &op.slot);
+        let rejected = batch.iter().filter(|op| !is_among(&written, op.fence)).map(|op| &op.slot);
         let seen = self.look(rejected.collect(), connection).await?;
         let written = batch.iter().map(|op| {
-            if is_written(op) { Written::Done } else { not_written(op, seen.get(&key(&op.slot)).copied()) }
+            if is_among(&written, op.fence) {
+                return Written::Done;
+            }
+            not_written(op, seen.get(&key(&op.slot)).copied())
         });
         Ok(written.collect())
     }
@@ -216,6 +243,10 @@ impl Slots {
         });
         Ok(seen.collect())
     }
+}
+
+fn is_among(changed: &[i64], fence: Fence) -> bool {
+    i64::try_from(fence.get()).is_ok_and(|fence| changed.contains(&fence))
 }
 
 /// Returns the lease in milliseconds, the resolution of the clock. The millisecond in which it begins does not count,

@@ -11,6 +11,7 @@ use crate::dedupe::{
 use futures::{FutureExt, future::BoxFuture};
 use sqlx::{Database, Transaction};
 use std::{fmt, sync::Arc, time::Duration};
+use tokio::time::sleep;
 
 /// A store in a table of the host's database, over a pool that the host owns: [`PostgresStore`](super::PostgresStore)
 /// or [`SqliteStore`](super::SqliteStore).
@@ -20,6 +21,10 @@ use std::{fmt, sync::Arc, time::Duration};
 pub struct SqlStore<D: Database> {
     engine: Arc<Engine<D>>,
 }
+
+/// The retries of a settle that finds its row locked, as a renewal of the same claim does for a moment.
+const BUSY_RETRIES: u32 = 10;
+const BUSY_PAUSE: Duration = Duration::from_millis(20);
 
 impl<D: Database> SqlStore<D> {
     pub(super) fn over(table: impl Table<D>, operation_timeout: Duration) -> Self {
@@ -93,6 +98,13 @@ impl<D: Database> SqlStore<D> {
     ) -> Result<(), StoreError> {
         let Grant { slot, fence } = grant.into();
         let batch = Distinct::writes(vec![WriteOp { slot, fence, what: Write::Settle }]);
+        for _busy in 0..BUSY_RETRIES {
+            let written = self.engine.table.write_on(&batch, tx).await?;
+            if !written.contains(&Written::Busy) {
+                return written.into_iter().try_for_each(Written::into_result);
+            }
+            sleep(BUSY_PAUSE).await;
+        }
         let written = self.engine.table.write_on(&batch, tx).await?;
         written.into_iter().try_for_each(Written::into_result)
     }
@@ -130,6 +142,15 @@ impl<D: Database> fmt::Debug for SqlStore<D> {
 impl<D: Database> DedupeStore for SqlStore<D> {
     fn claim<'a>(&'a self, slot: &'a Slot, lease: Duration) -> BoxFuture<'a, Result<Claim, StoreError>> {
         self.engine.claim(slot, lease).boxed()
+    }
+
+    fn renew<'a>(
+        &'a self,
+        slot: &'a Slot,
+        fence: Fence,
+        lease: Duration,
+    ) -> BoxFuture<'a, Result<(), StoreError>> {
+        self.engine.renew(slot, fence, lease).boxed()
     }
 
     fn settle<'a>(&'a self, slot: &'a Slot, fence: Fence) -> BoxFuture<'a, Result<(), StoreError>> {

@@ -17,6 +17,10 @@ async fn an_unreadable_slot_is_left_and_harms_no_other() {
         "1 settled 99999999999999999999",
         "1 free 4294967296 7",
         "1 free x 7",
+        "1 free 1 7 lapsed",
+        "1 free 1 7 lapsed x",
+        "1 free 1 7 lapsed 4294967296",
+        "1 free 1 7 lapsed 1 lapsed 1",
         &format!("1 held {claimant} 1 7"),
         &format!("1 held {claimant} 1 7 99999999999999999999"),
         &format!("1 held {claimant} 1e3 7 8"),
@@ -27,12 +31,14 @@ async fn an_unreadable_slot_is_left_and_harms_no_other() {
     for (number, value) in (0..).zip(values) {
         let (bad, good) = (slot(number), slot(1000 + number));
         store.query::<()>(&["SET", &key(&bad), value]).await;
-        let (claim, settle, other) = tokio::join!(
+        let (claim, renew, settle, other) = tokio::join!(
             store.claim(&bad, LEASE),
+            store.renew(&bad, Fence::new(7), LEASE),
             store.settle(&bad, Fence::new(7)),
             store.claim(&good, LEASE)
         );
         assert_eq!(kind(claim), StoreErrorKind::Corrupt, "{value:?}");
+        assert_eq!(kind(renew), StoreErrorKind::Corrupt, "{value:?}");
         assert_eq!(kind(settle), StoreErrorKind::Corrupt, "{value:?}");
         assert!(matches!(other.unwrap(), Claim::Acquired { .. }), "{value:?}");
         assert_eq!(store.query::<String>(&["GET", &key(&bad)]).await, value);

@@ -64,6 +64,15 @@ impl DedupeStore for OnServer {
         self.store.claim(slot, lease)
     }
 
+    fn renew<'a>(
+        &'a self,
+        slot: &'a Slot,
+        fence: Fence,
+        lease: Duration,
+    ) -> BoxFuture<'a, Result<(), StoreError>> {
+        self.store.renew(slot, fence, lease)
+    }
+
     fn settle<'a>(&'a self, slot: &'a Slot, fence: Fence) -> BoxFuture<'a, Result<(), StoreError>> {
         self.store.settle(slot, fence)
     }
@@ -113,7 +122,7 @@ async fn a_spent_fence_repeats_what_it_did_and_nothing_else() {
     assert_eq!(kind(store.forget(&slot(1), fence).await), StoreErrorKind::Fenced);
     assert_eq!(kind(store.settle(&slot(1), fence).await), StoreErrorKind::Fenced);
     let again = store.claim(&slot(1), LEASE).await.unwrap();
-    let Claim::Acquired { fence, attempt: 2 } = again else { panic!("{again:?}") };
+    let Claim::Acquired { fence, attempt: 2, .. } = again else { panic!("{again:?}") };
     store.settle(&slot(1), fence).await.unwrap();
     assert_eq!(kind(store.release(&slot(1), fence).await), StoreErrorKind::Fenced);
     assert_eq!(kind(store.settle(&slot(2), fence).await), StoreErrorKind::Fenced);
@@ -154,7 +163,7 @@ async fn many_tasks_share_round_trips_with_own_answers() {
     let fences: Vec<_> = claims
         .into_iter()
         .map(|claim| match claim.unwrap() {
-            Claim::Acquired { fence, attempt: 1 } => fence,
+            Claim::Acquired { fence, attempt: 1, .. } => fence,
             claim => panic!("{claim:?}"),
         })
         .collect();

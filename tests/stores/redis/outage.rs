@@ -67,7 +67,7 @@ async fn abandoned_round_trips_free_their_places_in_time() {
 }
 
 #[tokio::test]
-async fn a_full_redis_grants_nothing_and_still_settles() {
+async fn a_full_redis_grants_nothing_renews_and_settles() {
     support::needs!(Redis);
     let store = OnServer::start().await;
     let granted = [
@@ -77,6 +77,9 @@ async fn a_full_redis_grants_nothing_and_still_settles() {
     ];
     store.query::<()>(&["CONFIG", "SET", "maxmemory", "1"]).await;
     assert_eq!(kind(store.claim(&slot(3), LEASE).await), StoreErrorKind::Full);
+    store.renew(&slot(0), granted[0], 2 * LEASE).await.unwrap();
+    let Claim::Held { retry_in } = store.claim(&slot(0), LEASE).await.unwrap() else { panic!("not held") };
+    assert!(retry_in > LEASE, "renewed for {retry_in:?}");
     // Together with claims, which take no room by that.
     let slots: Vec<_> = (0..6).map(slot).collect();
     let (first, settle, claim, release, forget, last) = tokio::join!(

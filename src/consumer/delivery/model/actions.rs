@@ -144,7 +144,7 @@ impl Successors<'_> {
         self.claimed(answered, worker, claim);
         let mut failed = self.with_a_failed_call();
         let claimant = self.rules.protocol.repeats_claim_as(delivery.claimant);
-        if let Claim::Acquired { fence, attempt } = claim {
+        if let Claim::Acquired { fence, attempt, .. } = claim {
             let mut lost = State { slot: state.slot, ..failed };
             let unanswered = Some(Grant { fence: fence.get(), attempt });
             lost.workers[worker] = Some(InProcess { claimant, unanswered, ..delivery });
@@ -169,7 +169,7 @@ impl Successors<'_> {
         if let Some(delivery) = &mut state.workers[worker] {
             delivery.checked = self.rules.protocol.checks(state.slot);
             delivery.unanswered = None;
-            if let Claim::Acquired { fence, attempt } = claim {
+            if let Claim::Acquired { fence, attempt, .. } = claim {
                 delivery.grant = Some(Grant { fence: fence.get(), attempt });
             }
         }

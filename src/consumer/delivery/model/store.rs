@@ -34,7 +34,7 @@ impl Record {
         };
         let status = Status::Held { claimant, is_over: false };
         *self = Self { status, attempts: attempt, fence: self.fence + 1 };
-        Claim::Acquired { fence: Fence::new(self.fence), attempt }
+        Claim::Acquired { fence: Fence::new(self.fence), attempt, lapsed: 0 }
     }
 
     /// Returns whether the write was done, now or before; otherwise its fence is stale.
@@ -90,8 +90,8 @@ mod tests {
                     match (model.claim(u8::try_from(claimant).unwrap()), real) {
                         (Claim::Settled, Claim::Settled) | (Claim::Held { .. }, Claim::Held { .. }) => {}
                         (
-                            Claim::Acquired { fence, attempt },
-                            Claim::Acquired { fence: real, attempt: too },
+                            Claim::Acquired { fence, attempt, .. },
+                            Claim::Acquired { fence: real, attempt: too, .. },
                         ) if attempt == too => {
                             grants.push((fence.get(), real));
                             let status =

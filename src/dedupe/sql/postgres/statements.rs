@@ -18,6 +18,7 @@ pub(super) struct Statements {
     pub(super) make: Arc<str>,
     pub(super) claim: Arc<str>,
     pub(super) look: Arc<str>,
+    pub(super) renew: Arc<str>,
     pub(super) write: Arc<str>,
     pub(super) retentions: Arc<str>,
     pub(super) purge: Arc<str>,
@@ -32,6 +33,7 @@ impl Statements {
             make: rendered(MAKE),
             claim: rendered(CLAIM),
             look: rendered(LOOK),
+            renew: rendered(RENEW),
             write: rendered(WRITE),
             retentions: rendered(RETENTIONS),
             purge: rendered(PURGE),
@@ -47,8 +49,8 @@ pub(super) const PARTS: [Part; 3] =
 /// stay as claimed, and `since` is not indexed. Old claims have low fences, so slots of one retention expire in the
 /// order of their fences.
 ///
-/// `{retention}` is the definition of its column. The sequence is not owned by the table, so it survives dropping the
-/// table.
+/// `{retention}` and `{lapsed}` are the definitions of their columns. The sequence is not owned by the table, so it
+/// survives dropping the table.
 const CREATE: &str = "
 CREATE SEQUENCE IF NOT EXISTS {table}_fence START WITH {start};
 CREATE TABLE IF NOT EXISTS {table} (
@@ -60,19 +62,25 @@ CREATE TABLE IF NOT EXISTS {table} (
     fence bigint NOT NULL CHECK (fence > 0),
     since timestamptz NOT NULL,
     {retention},
+    {lapsed},
     PRIMARY KEY (key, consumer)
 ) WITH (fillfactor = 70);
 CREATE INDEX IF NOT EXISTS {bare}_by_age ON {table} (retention, fence);
 COMMENT ON COLUMN {table}.state IS '0 free, 1 held, 2 settled';
 COMMENT ON COLUMN {table}.since IS 'end of the lease while held, else the time it was settled or freed';
-COMMENT ON COLUMN {table}.retention IS 'how long the slot is remembered after that, in microseconds';";
+COMMENT ON COLUMN {table}.retention IS 'how long the slot is remembered after that, in microseconds';
+COMMENT ON COLUMN {table}.lapsed IS 'how many of the attempts ended by lease expiry';";
+
+/// The column of the lapses. A program that does not know it counts none.
+pub(super) const LAPSED: &str = "lapsed integer NOT NULL DEFAULT 0";
 
 /// Claims slots that have no row: $1 consumers, $2 keys, $3 claimants, $4 leases in microseconds, $5 [`ONCE`], $6
 /// retention in microseconds. Returns the inserted ones, in their order. It waits for concurrent inserts of the same
 /// slots, in the order of the keys, so there is no deadlock.
 const MAKE: &str = "
-INSERT INTO {table} AS slot (consumer, key, claimant, state, attempts, fence, since, retention)
-SELECT consumer, key, claimant, 1, 1, nextval('{table}_fence'), clock_timestamp() + lease * interval '1 microsecond', $6
+INSERT INTO {table} AS slot (consumer, key, claimant, state, attempts, fence, since, retention, lapsed)
+SELECT consumer, key, claimant, 1, 1, nextval('{table}_fence'),
+    clock_timestamp() + lease * interval '1 microsecond', $6, 0
 FROM generate_series(1, $5) AS once
 CROSS JOIN unnest($1::text[], $2::bytea[], $3::uuid[], $4::bigint[]) AS asked (consumer, key, claimant, lease)
 LEFT JOIN LATERAL (
@@ -83,8 +91,8 @@ ON CONFLICT (key, consumer) DO NOTHING
 RETURNING slot.key, slot.consumer, slot.fence";
 
 /// Claims slots that have a row: $1 consumers, $2 keys, $3 claimants, $4 leases, $5 retention, both in microseconds.
-/// The retention in the row decides whether the slot has expired. Returns for each the fence and attempt of a grant,
-/// otherwise the state of the slot and the rest of its lease.
+/// The retention in the row decides whether the slot has expired. Returns for each the fence, attempt and lapses of a
+/// grant, otherwise the state of the slot and the rest of its lease.
 ///
 /// `seen` are the rows in the snapshot of the statement. `open` are the rows that may be taken, in their newest version
 /// and locked; a row that another transaction has locked is skipped and reported as held.
@@ -99,11 +107,15 @@ WITH asked$ AS MATERIALIZED (
         WHERE slot.key = asked.key AND slot.consumer = asked.consumer LIMIT 1
     ) AS slot
 ), open$ AS MATERIALIZED (
-    SELECT asked.*, place, attempt FROM asked$ AS asked CROSS JOIN LATERAL (
+    SELECT asked.*, place, attempt, lapses FROM asked$ AS asked CROSS JOIN LATERAL (
         SELECT slot.ctid AS place,
             CASE WHEN slot.since + slot.retention * interval '1 microsecond' <= clock_timestamp() THEN 1
                 WHEN slot.state = 1 AND slot.claimant = asked.claimant THEN slot.attempts
-                ELSE least(slot.attempts, 2147483646) + 1 END AS attempt
+                ELSE least(slot.attempts, 2147483646) + 1 END AS attempt,
+            CASE WHEN slot.since + slot.retention * interval '1 microsecond' <= clock_timestamp() THEN 0
+                WHEN slot.state = 1 AND slot.claimant IS DISTINCT FROM asked.claimant
+                    THEN least(slot.lapsed, 2147483646) + 1
+                ELSE slot.lapsed END AS lapses
         FROM {table} AS slot
         WHERE slot.key = asked.key AND slot.consumer = asked.consumer AND (slot.state = 0
             OR slot.state = 1 AND (slot.claimant = asked.claimant OR slot.since <= clock_timestamp())
@@ -113,18 +125,35 @@ WITH asked$ AS MATERIALIZED (
 ), taken$ AS (
     UPDATE {table} AS slot SET claimant = open.claimant, state = 1, attempts = open.attempt,
         fence = nextval('{table}_fence'), since = clock_timestamp() + open.lease * interval '1 microsecond',
-        retention = $5
+        retention = $5, lapsed = open.lapses
     FROM open$ AS open WHERE slot.ctid = open.place AND slot.ctid = ANY (ARRAY(SELECT place FROM open$))
-    RETURNING open.n, slot.fence, slot.attempts
+    RETURNING open.n, slot.fence, slot.attempts, slot.lapsed
 )
-SELECT taken.fence, taken.attempts, CASE WHEN NOT has_expired THEN state END,
+SELECT taken.fence, taken.attempts, taken.lapsed, CASE WHEN NOT has_expired THEN state END,
     ceil(extract(epoch FROM since - clock_timestamp()) * 1000000)::bigint
 FROM asked$ LEFT JOIN seen$ USING (n) LEFT JOIN taken$ AS taken USING (n)
 ORDER BY n";
 
+/// Renews leases: $1 consumers, $2 keys, $3 fences, $4 leases in microseconds. Returns the fences of the rows written.
+/// Rows that another transaction has locked are skipped.
+const RENEW: &str = "
+WITH own$ AS MATERIALIZED (
+    SELECT lease, place
+    FROM unnest($1::text[], $2::bytea[], $3::bigint[], $4::bigint[]) AS asked (consumer, key, fence, lease)
+    CROSS JOIN LATERAL (
+        SELECT slot.ctid AS place FROM {table} AS slot
+        WHERE slot.key = asked.key AND slot.consumer = asked.consumer AND slot.fence = asked.fence AND slot.state = 1
+        FOR UPDATE SKIP LOCKED
+    ) AS slot
+)
+UPDATE {table} AS slot
+SET since = greatest(slot.since, clock_timestamp() + own.lease * interval '1 microsecond')
+FROM own$ AS own WHERE slot.ctid = own.place AND slot.ctid = ANY (ARRAY(SELECT place FROM own$))
+RETURNING slot.fence";
+
 /// Settles or frees slots: $1 consumers, $2 keys, $3 fences, $4 whether the slot becomes free, $5 how many attempts are
 /// taken back, $6 [`ONCE`]. Returns the fences of the rows written. Rows that another transaction has locked are
-/// skipped.
+/// skipped. A lapsed claim is an attempt, so a slot without attempts has no lapses either.
 const WRITE: &str = "
 WITH own$ AS MATERIALIZED (
     SELECT is_freed, taken_back, place
@@ -139,7 +168,7 @@ WITH own$ AS MATERIALIZED (
 )
 UPDATE {table} AS slot SET claimant = NULL, since = clock_timestamp(),
     state = CASE WHEN is_freed THEN 0 ELSE 2 END,
-    attempts = greatest(attempts - taken_back, 0)
+    attempts = greatest(attempts - taken_back, 0), lapsed = least(lapsed, greatest(attempts - taken_back, 0))
 FROM own$ AS own WHERE slot.ctid = own.place AND slot.ctid = ANY (ARRAY(SELECT place FROM own$))
 RETURNING slot.fence";
 
