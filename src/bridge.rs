@@ -1,7 +1,7 @@
 //! The event bridge: where publishing and consuming begin.
 
 use crate::{
-    consumer::ConsumerBuilder,
+    consumer::{Company, ConsumerBuilder},
     contract::{envelope::Envelope, event::Event, source::Source, subject::Feed},
     dead_letter::{DeadLetters, Sweeper},
     dedupe::DedupeStore,
@@ -41,6 +41,8 @@ pub struct EventBridge {
 #[derive(Debug)]
 struct Inner {
     link: Arc<Link>,
+    /// All that holds a claim: an event that may kill the process runs alone.
+    company: Arc<Company>,
     source: Source,
     options: BridgeOptions,
 }
@@ -59,11 +61,8 @@ impl EventBridge {
     #[must_use]
     pub fn with_options(client: Client, source: Source, options: BridgeOptions) -> Self {
         // Observes nothing until it is replaced by the watch of the connection.
-        Self::over(client, source, options, ConnectionWatch::new())
-    }
-
-    fn over(client: Client, source: Source, options: BridgeOptions, watch: ConnectionWatch) -> Self {
-        Self { inner: Arc::new(Inner { link: Arc::new(Link::new(client, options, watch)), source, options }) }
+        let link = Arc::new(Link::new(client, options, ConnectionWatch::new()));
+        Self { inner: Arc::new(Inner { link, company: Arc::default(), source, options }) }
     }
 
     /// Returns a bridge that reports missing permissions as such, since `watch` observes its connection.
@@ -71,8 +70,10 @@ impl EventBridge {
     /// Consumers and dead letters of the bridge that is returned have it as well.
     #[must_use]
     pub fn with_connection_watch(self, watch: ConnectionWatch) -> Self {
-        let Inner { link, source, options } = &*self.inner;
-        Self::over(link.client.clone(), source.clone(), *options, watch)
+        let Inner { link, company, source, options } = &*self.inner;
+        let link = Arc::new(Link::new(link.client.clone(), *options, watch));
+        let (company, source, options) = (Arc::clone(company), source.clone(), *options);
+        Self { inner: Arc::new(Inner { link, company, source, options }) }
     }
 
     /// Returns the connection.
@@ -177,7 +178,8 @@ impl EventBridge {
     ///
     /// A store is not optional: the broker delivers at least once, and consumers must dedupe.
     pub fn consumer(&self, name: impl AsRef<str>, store: Arc<dyn DedupeStore>) -> ConsumerBuilder {
-        ConsumerBuilder::new(Arc::clone(&self.inner.link), name.as_ref(), store)
+        let Inner { link, company, .. } = &*self.inner;
+        ConsumerBuilder::new(Arc::clone(link), Arc::clone(company), name.as_ref(), store)
     }
 
     /// Returns the dead letters of the broker that this bridge is connected to, to list, show, redrive and discard.

@@ -43,7 +43,7 @@ pub(crate) use kind_words;
 #[cfg(test)]
 pub(crate) mod tests {
     use crate::{
-        ConsumeErrorKind, DecodeErrorKind, PublishErrorKind,
+        BreakerCause, ConsumeErrorKind, DecodeErrorKind, PublishErrorKind,
         dead_letter::{DeadLetterErrorKind, SweepErrorKind},
         dedupe::StoreErrorKind,
         topology::TopologyErrorKind,
@@ -83,6 +83,7 @@ pub(crate) mod tests {
 
     #[test]
     fn each_kind_has_its_name_and_words_of_its_own() {
+        check::<BreakerCause>();
         check::<ConsumeErrorKind>();
         check::<DeadLetterErrorKind>();
         check::<DecodeErrorKind>();

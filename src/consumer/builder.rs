@@ -11,7 +11,10 @@ use crate::{
             requirements::Requirements,
             streams::{self, Checked},
         },
-        delivery::{decide::Policy, in_progress::InProgressSet, postponed::Postponed},
+        delivery::{
+            breakers::Breakers, company::Company, decide::Policy, in_progress::InProgressSet,
+            postponed::Postponed,
+        },
         durable::Durable,
         handler::Handlers,
         meter::ConsumerMeter,
@@ -40,6 +43,7 @@ use tokio_util::sync::CancellationToken;
 #[must_use = "a builder does nothing until it builds"]
 pub struct ConsumerBuilder {
     link: Arc<Link>,
+    company: Arc<Company>,
     name: Result<ConsumerName, ParseError>,
     store: Arc<dyn DedupeStore>,
     feed: Feed,
@@ -50,9 +54,15 @@ pub struct ConsumerBuilder {
 }
 
 impl ConsumerBuilder {
-    pub(crate) fn new(link: Arc<Link>, name: &str, store: Arc<dyn DedupeStore>) -> Self {
+    pub(crate) fn new(
+        link: Arc<Link>,
+        company: Arc<Company>,
+        name: &str,
+        store: Arc<dyn DedupeStore>,
+    ) -> Self {
         Self {
             link,
+            company,
             name: name.parse(),
             store,
             feed: Feed::default(),
@@ -84,7 +94,11 @@ impl ConsumerBuilder {
     /// Adds the handler for one event type, or with [`AnyEvent`](crate::AnyEvent) for all of them.
     ///
     /// Only events that have a handler are delivered. The handler runs for at most the processing timeout, one at a
-    /// time for each unit. It may be dropped at any await, and must not block its thread.
+    /// time for each unit. It must not block its thread. It may be dropped at any await: at its timeout, at the end of
+    /// the shutdown grace, and when its lease is lost.
+    ///
+    /// An error means that the attempt failed and is repeated; [`HandlerError::defer`] that what the handler depends on
+    /// is away, and [`HandlerError::reject`] that no attempt can succeed.
     pub fn on<E, F, Fut>(mut self, handler: F) -> Self
     where
         E: Event,
@@ -138,7 +152,8 @@ impl ConsumerBuilder {
         // A durable that others change still has an ack wait of at least the lease.
         let in_progress = InProgressSet::new(client.clone(), self.options.lease(), Arc::clone(&lines));
         let meter = ConsumerMeter::new(name.as_str(), self.handlers.types());
-        let state = ConsumerState::new(meter, Arc::clone(&in_progress));
+        let breakers = Breakers::new(self.options.circuit_breaker, self.handlers.types());
+        let state = ConsumerState::new(meter, breakers, Arc::clone(&in_progress));
         let shared = Shared {
             name,
             feed: self.feed,
@@ -152,6 +167,7 @@ impl ConsumerBuilder {
                 in_place: self.options.order == Order::PerUnit,
             },
             in_progress,
+            company: self.company,
             client,
             options: self.options,
             postponed: Postponed::default(),

@@ -22,7 +22,7 @@ use async_nats::jetstream::{
 use std::time::Duration;
 
 /// The limit of unanswered messages at the server. Retries wait there without blocking others, up to this many.
-const MAX_ACK_PENDING: i64 = 10_000;
+const MAX_ACK_PENDING: i64 = 250_000;
 
 /// A durable by its name, which may not exist yet.
 #[derive(Debug)]

@@ -18,6 +18,9 @@ use std::{collections::HashMap, error::Error, fmt, future::Future, sync::Arc, ti
 ///
 /// async fn handle(delivery: Delivery<UnitDeprecated>) -> Result<(), HandlerError> {
 ///     let line = std::fs::read_to_string("/etc/hostname")?; // retried
+///     if line == "maintenance" {
+///         return Err(HandlerError::defer("this host is being maintained")); // later, costs no attempt
+///     }
 ///     if line.is_empty() {
 ///         return Err(HandlerError::reject("this host has no name")); // dead-lettered at once
 ///     }
@@ -33,6 +36,7 @@ pub struct HandlerError {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Verdict {
     Retry(Option<Duration>),
+    Defer(Option<Duration>),
     Reject,
 }
 
@@ -45,6 +49,19 @@ impl HandlerError {
     /// The attempt failed; another one may succeed after `delay`, in place of the one that the options set.
     pub fn retry_after(cause: impl Into<Box<dyn Error + Send + Sync>>, delay: Duration) -> Self {
         Self { verdict: Verdict::Retry(Some(delay)), cause: cause.into() }
+    }
+
+    /// The handler depends on something that is away, and the event is not at fault: this attempt does not count.
+    ///
+    /// It opens the [circuit breaker](crate::CircuitBreaker) of the event's type, so that no other handler of this type
+    /// begins until a probe succeeds. Without a breaker the event alone waits, for the delay that the options set.
+    pub fn defer(cause: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        Self { verdict: Verdict::Defer(None), cause: cause.into() }
+    }
+
+    /// As [`defer`](Self::defer), where it is known how long that lasts: no probe begins before `delay` is over.
+    pub fn defer_for(cause: impl Into<Box<dyn Error + Send + Sync>>, delay: Duration) -> Self {
+        Self { verdict: Verdict::Defer(Some(delay)), cause: cause.into() }
     }
 
     /// No attempt will ever succeed: the event is dead-lettered at once.

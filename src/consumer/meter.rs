@@ -3,8 +3,11 @@
 use crate::{
     consumer::summary::Count,
     contract::event::EventType,
-    telemetry::instrument::{self, Counter, Gauge, Histogram, counter, duplicates, gauge, histogram},
+    telemetry::instrument::{
+        self, Counter, Gauge, Histogram, counter, duplicates, gauge, gauge_in_seconds, histogram,
+    },
 };
+use std::time::Duration;
 use tokio::time::Instant;
 
 /// The instruments of a consumer.
@@ -13,6 +16,7 @@ pub(crate) struct ConsumerMeter {
     received: Counter,
     handled: Counter,
     duplicates: Counter,
+    deferred: Counter,
     postponed: Counter,
     returned: Counter,
     abandoned: Counter,
@@ -21,6 +25,8 @@ pub(crate) struct ConsumerMeter {
     in_flight: Gauge,
     store_up: Gauge,
     pending: Gauge,
+    paused: Gauge,
+    breakers: Vec<(EventType, Gauge)>,
     durations: Vec<(EventType, Durations)>,
 }
 
@@ -38,7 +44,16 @@ impl ConsumerMeter {
             let help = "Deliveries that ended without a final answer, and events that expired before.";
             counter(instrument::UNSETTLED, help, &[("consumer", name), ("cause", cause)])
         };
-        let durations = handled.map(|event_type| {
+        let handled: Vec<_> = handled.collect();
+        let breaker = |event_type: &EventType| {
+            let labels = [("consumer", name), ("event_type", event_type.as_str())];
+            let help = "1 while the circuit breaker of the event type is open in this process, else 0.";
+            let breaker = gauge(instrument::BREAKER_OPEN, help, &labels);
+            breaker.set(0);
+            (*event_type, breaker)
+        };
+        let breakers = handled.iter().map(breaker).collect();
+        let durations = handled.into_iter().map(|event_type| {
             let made = |outcome| {
                 let labels = [("consumer", name), ("event_type", event_type.as_str()), ("outcome", outcome)];
                 histogram(instrument::HANDLER_DURATION, "How long handlers ran.", &labels)
@@ -49,6 +64,7 @@ impl ConsumerMeter {
             received: counter(instrument::RECEIVED, "Messages the server delivered.", &consumer),
             handled: counter(instrument::HANDLED, "Events that were handled and settled.", &consumer),
             duplicates: duplicates(name, "settled"),
+            deferred: unsettled("deferred"),
             postponed: unsettled("postponed"),
             returned: unsettled("returned"),
             abandoned: unsettled("abandoned"),
@@ -61,6 +77,12 @@ impl ConsumerMeter {
             ),
             store_up: gauge(instrument::STORE_UP, "1 while the dedupe store answers, else 0.", &consumer),
             pending: gauge(instrument::PENDING, "Events that the server has not delivered yet.", &consumer),
+            paused: gauge_in_seconds(
+                instrument::PAUSED,
+                "How long the durable stays paused; 0 while it is not paused.",
+                &consumer,
+            ),
+            breakers,
             durations: durations.collect(),
         }
     }
@@ -72,6 +94,7 @@ impl ConsumerMeter {
             Count::Received => self.received.add(added),
             Count::Handled => self.handled.add(added),
             Count::Duplicates => self.duplicates.add(added),
+            Count::Deferred => self.deferred.add(added),
             Count::Postponed => self.postponed.add(added),
             Count::Returned => self.returned.add(added),
             Count::Abandoned => self.abandoned.add(added),
@@ -90,8 +113,29 @@ impl ConsumerMeter {
         self.store_up.set(u64::from(is_store_up));
     }
 
+    /// Sets the gauges of a consumer that has ended.
+    pub(crate) fn ended(&self, is_store_up: bool) {
+        self.gauges(0, is_store_up);
+        self.paused(Duration::ZERO);
+        for (_, breaker) in &self.breakers {
+            breaker.set(0);
+        }
+    }
+
     pub(crate) fn pending(&self, pending: u64) {
         self.pending.set(pending);
+    }
+
+    /// Sets how long the durable stays paused.
+    pub(crate) fn paused(&self, left: Duration) {
+        self.paused.set_seconds(left);
+    }
+
+    /// Sets whether the circuit breaker of a type is open.
+    pub(crate) fn breaker(&self, event_type: EventType, is_open: bool) {
+        if let Some((_, breaker)) = self.breakers.iter().find(|(known, _)| *known == event_type) {
+            breaker.set(u64::from(is_open));
+        }
     }
 
     /// Records how long a handler ran that began at `begun`.

@@ -19,6 +19,8 @@ mod state;
 mod summary;
 
 pub use builder::ConsumerBuilder;
+pub use delivery::circuit_breaker::{BreakerCause, CircuitBreaker, OpenBreaker};
+pub(crate) use delivery::company::Company;
 pub use delivery::handed::Delivery;
 pub use error::{ConsumeError, ConsumeErrorKind};
 pub use handler::HandlerError;

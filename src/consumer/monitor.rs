@@ -1,7 +1,7 @@
 //! The monitor of a running consumer.
 
 use crate::consumer::{
-    ConsumeSummary, DurableConsumer,
+    ConsumeSummary, DurableConsumer, OpenBreaker,
     state::{ConsumerPhase, ConsumerState, Snapshot},
 };
 use async_nats::{Client, connection::State};
@@ -58,7 +58,17 @@ impl ConsumerStatus {
     /// Returns the phase of the consumer.
     #[must_use]
     pub fn phase(&self) -> ConsumerPhase {
-        if self.pause_remaining().is_some() { ConsumerPhase::Paused } else { self.snapshot.phase }
+        match self.snapshot.phase {
+            ConsumerPhase::Running if self.pause_remaining().is_some() => ConsumerPhase::Paused,
+            ConsumerPhase::Running if self.snapshot.are_all_breakers_open => ConsumerPhase::CircuitOpen,
+            phase => phase,
+        }
+    }
+
+    /// Returns the circuit breakers of this process that are open, in the order of the contract. The events of the
+    /// other types are handled as ever.
+    pub fn open_breakers(&self) -> impl Iterator<Item = OpenBreaker> {
+        self.snapshot.breakers.into_iter().flatten()
     }
 
     /// Returns for how long its durable stays paused, if it runs and an operator has paused it (nats-server 2.11 and
@@ -70,8 +80,9 @@ impl ConsumerStatus {
         told.pause?.checked_sub(told.at.elapsed()).filter(|left| !left.is_zero())
     }
 
-    /// Returns whether it runs, is connected, is not paused, and has a dedupe store that answers: events are handled as
-    /// they come.
+    /// Returns whether it runs, is connected, is not paused, has a dedupe store that answers, and a circuit breaker of
+    /// one event type at least that is not open: events are handled as they come, except those of the
+    /// [types that wait](Self::open_breakers).
     ///
     /// A broker that is frozen, or behind a network that loses everything, stays connected for two to three
     /// minutes. For readiness use [`is_working_within`](Self::is_working_within).
@@ -155,8 +166,15 @@ mod tests {
             let at = Instant::now().checked_sub(Duration::from_secs(3)).unwrap();
             let told = ServerInfo { at, pending: 0, unanswered: 0, pause: Some(Duration::from_secs(pause)) };
             let counts = ConsumeSummary::default();
-            let snapshot =
-                Snapshot { phase, counts, in_flight: 0, is_store_up: true, server_info: Some(told) };
+            let snapshot = Snapshot {
+                phase,
+                counts,
+                in_flight: 0,
+                is_store_up: true,
+                breakers: [None; 7],
+                are_all_breakers_open: false,
+                server_info: Some(told),
+            };
             ConsumerStatus { snapshot, is_connected: true }
         };
         let paused = status(ConsumerPhase::Running, 60);

@@ -1,26 +1,31 @@
 //! The options of a durable consumer.
 
 use crate::{
-    consumer::{OnMismatch, Order, StartAt},
+    consumer::{CircuitBreaker, OnMismatch, Order, StartAt},
     contract::envelope::Envelope,
 };
 use std::time::Duration;
 
+/// The longest processing timeout: sums of times must not overflow.
+const LONGEST_PROCESSING_TIMEOUT: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+/// The shortest lease: a quarter of it is the time for a call of the store.
+const SHORTEST_LEASE: Duration = Duration::from_millis(100);
 /// The longest ack wait. Beyond it a dead process would keep its work for too long, and sums of times could overflow.
 const LONGEST_ACK_WAIT: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
 /// The options of a durable consumer: times, retries, limits, order, and what is checked.
 ///
-/// Three times depend on each other: a handler runs for at most the processing timeout, its claim lasts for the lease,
-/// and the server redelivers after the ack wait. Lease and ack wait follow from the processing timeout unless they are
-/// set; `build()` checks that processing timeout < lease <= ack wait.
+/// A handler runs for at most the processing timeout, which may be hours. While it runs its lease is renewed, and the
+/// server gets heartbeats. When its process dies, another one may claim the event once the lease has expired, and gets
+/// it from the server after the ack wait, which `build()` checks to be no shorter.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConsumerOptions {
     pub(super) processing_timeout: Duration,
-    pub(super) lease: Option<Duration>,
+    pub(super) lease: Duration,
     pub(super) ack_wait: Option<Duration>,
     pub(super) max_attempts: u32,
     pub(super) retry_delays: Vec<Duration>,
+    pub(super) circuit_breaker: Option<CircuitBreaker>,
     pub(super) max_in_flight: usize,
     pub(super) shutdown_grace: Duration,
     pub(super) start_at: StartAt,
@@ -32,15 +37,16 @@ pub struct ConsumerOptions {
 }
 
 impl Default for ConsumerOptions {
-    /// Returns 30 s for a handler, 5 attempts after 1 s, 5 s, 30 s and 2 min, 64 in flight, 30 s of grace, from the
-    /// oldest event.
+    /// Returns 30 s for a handler, a lease of 40 s, 8 attempts within 2 h 42 min, a circuit breaker, 64 in flight, 30 s
+    /// of grace, from the oldest event.
     fn default() -> Self {
         Self {
             processing_timeout: Duration::from_secs(30),
-            lease: None,
+            lease: Duration::from_secs(40),
             ack_wait: None,
-            max_attempts: 5,
-            retry_delays: [1, 5, 30, 120].map(Duration::from_secs).to_vec(),
+            max_attempts: 8,
+            retry_delays: [1, 5, 30, 2 * 60, 10 * 60, 30 * 60, 2 * 60 * 60].map(Duration::from_secs).to_vec(),
+            circuit_breaker: Some(CircuitBreaker::default()),
             max_in_flight: 64,
             shutdown_grace: Duration::from_secs(30),
             start_at: StartAt::default(),
@@ -54,31 +60,38 @@ impl Default for ConsumerOptions {
 }
 
 impl ConsumerOptions {
-    /// Sets how long a handler may run. Then its future is dropped and the attempt has failed. Default: 30 s.
+    /// Sets how long a handler may run, up to a year. Then its future is dropped and the attempt has failed. Default:
+    /// 30 s.
     #[must_use]
     pub fn with_processing_timeout(mut self, timeout: Duration) -> Self {
         self.processing_timeout = timeout;
         self
     }
 
-    /// Sets how long a claim lasts. Default: processing timeout + 10 s.
+    /// Sets how long a claim lasts without a renewal. Default: 40 s.
     ///
-    /// What it exceeds the processing timeout by is the time to claim and to settle.
+    /// It is renewed every quarter of it while the handler runs, so this is how long the work of a dead process waits
+    /// for another one. A handler whose lease was lost, since the store did not answer for so long or the handler
+    /// blocked its thread, is dropped.
     #[must_use]
     pub fn with_lease(mut self, lease: Duration) -> Self {
-        self.lease = Some(lease);
+        self.lease = lease;
         self
     }
 
-    /// Sets the ack wait. The server redelivers a message after this time without an ack or heartbeat. Default:
-    /// processing timeout + 15 s.
+    /// Sets the ack wait. The server redelivers a message after this time without an ack or heartbeat. Default: lease +
+    /// 5 s.
     #[must_use]
     pub fn with_ack_wait(mut self, ack_wait: Duration) -> Self {
         self.ack_wait = Some(ack_wait);
         self
     }
 
-    /// Sets how often the handler is run for one event before the event is dead-lettered. Default: 5.
+    /// Sets how often the handler may fail for one event before the event is dead-lettered. Default: 8, which with the
+    /// default delays is after 2 h 42 min.
+    ///
+    /// Deferred attempts do not count ([`HandlerError::defer`](crate::HandlerError::defer), an open circuit breaker, a
+    /// shutdown), nor do the first two that ended with their process.
     #[must_use]
     pub fn with_max_attempts(mut self, attempts: u32) -> Self {
         self.max_attempts = attempts;
@@ -86,12 +99,20 @@ impl ConsumerOptions {
     }
 
     /// Sets the delays after the first, second, ... failed attempt; the last one is used for all further ones. Default:
-    /// 1 s, 5 s, 30 s, 2 min.
+    /// 1 s, 5 s, 30 s, 2 min, 10 min, 30 min, 2 h.
     ///
-    /// Each is spread by up to a fifth either way.
+    /// Each is spread by up to a fifth either way. With [`Order::PerUnit`] the later events of the unit wait as long.
     #[must_use]
     pub fn with_retry_delays(mut self, delays: impl Into<Vec<Duration>>) -> Self {
         self.retry_delays = delays.into();
+        self
+    }
+
+    /// Sets the circuit breakers, one for each event type and process; `None` switches them off. Default:
+    /// [`CircuitBreaker::default`].
+    #[must_use]
+    pub fn with_circuit_breaker(mut self, breaker: impl Into<Option<CircuitBreaker>>) -> Self {
+        self.circuit_breaker = breaker.into();
         self
     }
 
@@ -171,23 +192,27 @@ impl ConsumerOptions {
     /// Returns the [lease](Self::with_lease).
     #[must_use]
     pub fn lease(&self) -> Duration {
-        self.lease.unwrap_or(self.processing_timeout.saturating_add(Duration::from_secs(10)))
+        self.lease
     }
 
     /// Returns the [ack wait](Self::with_ack_wait).
     #[must_use]
     pub fn ack_wait(&self) -> Duration {
-        self.ack_wait.unwrap_or(self.processing_timeout.saturating_add(Duration::from_secs(15)))
+        self.ack_wait.unwrap_or(self.lease.saturating_add(Duration::from_secs(5)))
     }
 
     /// Returns the first contradiction in these options and how to resolve it, or `None`.
     pub(super) fn problem(&self) -> Option<String> {
-        let (timeout, lease, ack_wait) = (self.processing_timeout, self.lease(), self.ack_wait());
+        let (timeout, lease, ack_wait) = (self.processing_timeout, self.lease, self.ack_wait());
         if timeout.is_zero() {
             Some("processing timeout is zero: give handlers some time".into())
-        } else if lease <= timeout {
+        } else if timeout > LONGEST_PROCESSING_TIMEOUT {
             Some(format!(
-                "lease {lease:?} does not outlast the processing timeout {timeout:?}: lengthen the lease or shorten the timeout"
+                "processing timeout {timeout:?} is above {LONGEST_PROCESSING_TIMEOUT:?}: shorten it"
+            ))
+        } else if lease < SHORTEST_LEASE {
+            Some(format!(
+                "lease {lease:?} is below {SHORTEST_LEASE:?}: lengthen it, so that it can be renewed"
             ))
         } else if ack_wait < lease {
             Some(format!("ack wait {ack_wait:?} is below the lease {lease:?}: lengthen the ack wait"))
@@ -197,6 +222,8 @@ impl ConsumerOptions {
             Some("max attempts is zero: allow at least one".into())
         } else if self.retry_delays.is_empty() {
             Some("retry delays are empty: give at least one".into())
+        } else if let Some(problem) = self.circuit_breaker.as_ref().and_then(CircuitBreaker::problem) {
+            Some(problem)
         } else if self.max_in_flight == 0 {
             Some("max in flight is zero: allow at least one".into())
         } else if self.max_envelope_bytes == 0 {

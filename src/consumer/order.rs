@@ -14,6 +14,12 @@ pub enum Order {
     /// everything that the first one left unanswered has been redelivered to it, after about the ack wait. Different
     /// units run in parallel.
     ///
+    /// With the default delays a failing event is retried for 2 h 42 min, and for as long the later events of its unit
+    /// wait. Other units go on. Each event that waits, the failing one and those behind it that were delivered, takes
+    /// one of the [`max_in_flight`](crate::ConsumerOptions::with_max_in_flight) places: once all are taken, nothing
+    /// else is received. Shorter [delays](crate::ConsumerOptions::with_retry_delays) or more places are the cure.
+    /// Events that wait for an open [circuit breaker](crate::CircuitBreaker) keep their places, too.
+    ///
     /// Needs nats-server 2.11, and the same `max_in_flight` in all processes. A redriven event gets a new place, at the
     /// end of the stream.
     PerUnit,

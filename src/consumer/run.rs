@@ -54,7 +54,8 @@ impl DurableConsumer {
     /// Consumes until `shutdown` resolves, then drains: asks for nothing more, gives running handlers the grace, gives
     /// back what has not started, and returns the counts.
     ///
-    /// Outages of the broker and of the dedupe store are waited out.
+    /// Outages of the broker and of the dedupe store are waited out, and so are those of what handlers depend on, for
+    /// as long as a [circuit breaker](crate::CircuitBreaker) is open.
     ///
     /// # Errors
     ///
@@ -68,7 +69,9 @@ impl DurableConsumer {
     /// # Cancel safety
     ///
     /// Dropping the future drops the handlers where they are, and no task outlives it. Nothing is lost: messages in
-    /// flight are redelivered after the ack wait and, if they were claimed, handled again after lease expiry.
+    /// flight are redelivered after the ack wait and, if they were claimed, handled again after lease expiry. Their
+    /// claims expire as those of a process that died, which from the third time on costs an attempt; a shutdown costs
+    /// none.
     pub async fn run(
         self,
         shutdown: impl Future<Output = ()> + Send,

@@ -4,7 +4,7 @@ use crate::{
     consumer::{
         ConsumerOptions,
         checks::overflow::Silence,
-        delivery::{decide::Policy, in_progress::InProgressSet, postponed::Postponed},
+        delivery::{company::Company, decide::Policy, in_progress::InProgressSet, postponed::Postponed},
         handler::Handlers,
         receive::arrivals::Arrivals,
         state::ConsumerState,
@@ -32,6 +32,8 @@ pub(crate) struct Shared {
     pub(crate) options: ConsumerOptions,
     pub(crate) policy: Policy,
     pub(crate) in_progress: Arc<InProgressSet>,
+    /// All that holds a claim, of every consumer of the bridge.
+    pub(crate) company: Arc<Company>,
     /// The decisions to dead-letter an event whose dead letter could not be stored yet.
     pub(crate) postponed: Postponed,
     /// The age at which the stream removes events, if that is limited and known.

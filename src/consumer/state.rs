@@ -1,7 +1,13 @@
 //! The state of a consumer, read by its monitor, its summary and its metrics.
 
 use crate::consumer::{
-    ConsumeSummary, delivery::in_progress::InProgressSet, meter::ConsumerMeter, summary::Count,
+    ConsumeSummary,
+    delivery::{
+        breakers::{Breakers, OpenBreakers},
+        in_progress::InProgressSet,
+    },
+    meter::ConsumerMeter,
+    summary::Count,
 };
 use std::{
     sync::{
@@ -16,6 +22,7 @@ use tokio::time::Instant;
 #[derive(Debug)]
 pub(super) struct ConsumerState {
     pub(super) meter: ConsumerMeter,
+    pub(super) breakers: Breakers,
     in_progress: Arc<InProgressSet>,
     counts: Counts,
     /// False while the store does not answer: the server is then asked for nothing new.
@@ -31,6 +38,7 @@ struct Counts {
     handled: AtomicU64,
     duplicates: AtomicU64,
     retried: AtomicU64,
+    deferred: AtomicU64,
     exhausted: AtomicU64,
     rejected: AtomicU64,
     invalid: AtomicU64,
@@ -47,6 +55,8 @@ pub(super) struct Snapshot {
     pub(super) counts: ConsumeSummary,
     pub(super) in_flight: usize,
     pub(super) is_store_up: bool,
+    pub(super) breakers: OpenBreakers,
+    pub(super) are_all_breakers_open: bool,
     pub(super) server_info: Option<ServerInfo>,
 }
 
@@ -71,6 +81,9 @@ pub enum ConsumerPhase {
     /// Its durable is paused: it asks for events, and the server delivers none until the pause ends.
     /// [`pause_remaining`](crate::ConsumerStatus::pause_remaining) returns when that is.
     Paused,
+    /// The circuit breakers of all its event types are open: it asks for one event at a time, as a probe.
+    /// [`open_breakers`](crate::ConsumerStatus::open_breakers) returns since when and why.
+    CircuitOpen,
     /// It asks for nothing more and finishes what it has begun.
     Draining,
     /// It no longer runs.
@@ -78,9 +91,14 @@ pub enum ConsumerPhase {
 }
 
 impl ConsumerState {
-    pub(super) fn new(meter: ConsumerMeter, in_progress: Arc<InProgressSet>) -> Arc<Self> {
+    pub(super) fn new(
+        meter: ConsumerMeter,
+        breakers: Breakers,
+        in_progress: Arc<InProgressSet>,
+    ) -> Arc<Self> {
         Arc::new(Self {
             meter,
+            breakers,
             in_progress,
             counts: Counts::default(),
             is_store_up: AtomicBool::new(true),
@@ -130,8 +148,14 @@ impl ConsumerState {
 
     pub(super) fn set_server_info(&self, pending: u64, unanswered: usize, pause: Option<Duration>) {
         self.meter.pending(pending);
+        self.meter.paused(pause.unwrap_or_default());
         let unanswered = u64::try_from(unanswered).unwrap_or(u64::MAX);
         *lock(&self.server_info) = Some(ServerInfo { at: Instant::now(), pending, unanswered, pause });
+    }
+
+    /// Returns how many messages of the durable are unanswered, as the server has reported last.
+    pub(super) fn unanswered(&self) -> u64 {
+        lock(&self.server_info).map_or(0, |info| info.unanswered)
     }
 
     pub(super) fn snapshot(&self) -> Snapshot {
@@ -141,6 +165,8 @@ impl ConsumerState {
             counts: self.counts(),
             in_flight: if phase == ConsumerPhase::Ended { 0 } else { self.in_progress.len() },
             is_store_up: self.is_store_up(),
+            breakers: self.breakers.open(),
+            are_all_breakers_open: self.breakers.are_all_open(),
             server_info: *lock(&self.server_info),
         }
     }
@@ -153,6 +179,7 @@ impl Counts {
             Count::Handled => &self.handled,
             Count::Duplicates => &self.duplicates,
             Count::Retried => &self.retried,
+            Count::Deferred => &self.deferred,
             Count::Exhausted => &self.exhausted,
             Count::Rejected => &self.rejected,
             Count::Invalid => &self.invalid,
@@ -170,6 +197,7 @@ impl Counts {
             handled: count(Count::Handled),
             duplicates: count(Count::Duplicates),
             retried: count(Count::Retried),
+            deferred: count(Count::Deferred),
             exhausted: count(Count::Exhausted),
             rejected: count(Count::Rejected),
             invalid: count(Count::Invalid),
@@ -188,7 +216,7 @@ pub(super) struct RunGuard(Arc<ConsumerState>);
 impl Drop for RunGuard {
     fn drop(&mut self) {
         *lock(&self.0.phase) = ConsumerPhase::Ended;
-        self.0.meter.gauges(0, self.0.is_store_up());
+        self.0.meter.ended(self.0.is_store_up());
     }
 }
 

@@ -15,6 +15,9 @@ pub struct ConsumeSummary {
     pub duplicates: u64,
     /// Failed attempts that the server was asked to repeat.
     pub retried: u64,
+    /// Deliveries of events that could not be handled through no fault of their own, and were given back with a delay:
+    /// their handler deferred them, or a circuit breaker was open.
+    pub deferred: u64,
     /// Events dead-lettered after their last attempt.
     pub exhausted: u64,
     /// Events dead-lettered because the handler rejected them.
@@ -24,8 +27,8 @@ pub struct ConsumeSummary {
     pub invalid: u64,
     /// Deliveries whose dead letter could not be stored; the server was asked to deliver them again.
     pub postponed: u64,
-    /// Deliveries given back unhandled: at shutdown, after a fail-over, or from behind a handler that blocks its
-    /// thread.
+    /// Deliveries given back unhandled: at shutdown, after a fail-over, when their lease was lost, or from behind a
+    /// handler that blocks its thread.
     pub returned: u64,
     /// Deliveries left to the server, since another worker owns them or may own them.
     pub abandoned: u64,
@@ -42,6 +45,7 @@ pub(super) enum Count {
     Handled,
     Duplicates,
     Retried,
+    Deferred,
     Exhausted,
     Rejected,
     Invalid,
@@ -57,6 +61,7 @@ impl From<Ending> for Count {
             Ending::Handled => Self::Handled,
             Ending::Duplicate => Self::Duplicates,
             Ending::Retried(_) => Self::Retried,
+            Ending::Deferred(_) => Self::Deferred,
             Ending::Postponed(_) => Self::Postponed,
             Ending::DeadLettered(DeadLetterReason::Exhausted) => Self::Exhausted,
             Ending::DeadLettered(DeadLetterReason::Rejected) => Self::Rejected,

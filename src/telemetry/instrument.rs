@@ -8,11 +8,9 @@ mod off;
 mod on;
 
 #[cfg(not(feature = "metrics"))]
-pub(crate) use off::{Counter, Gauge, Histogram, counter, gauge, histogram};
-#[cfg(all(feature = "metrics", any(feature = "postgres", feature = "sqlite")))]
-pub(crate) use on::gauge_in_seconds;
+pub(crate) use off::{Counter, Gauge, Histogram, counter, gauge, gauge_in_seconds, histogram};
 #[cfg(feature = "metrics")]
-pub(crate) use on::{Counter, Gauge, Histogram, counter, gauge, histogram};
+pub(crate) use on::{Counter, Gauge, Histogram, counter, gauge, gauge_in_seconds, histogram};
 
 pub(crate) type Labels<'a> = &'a [(&'static str, &'a str)];
 
@@ -26,6 +24,8 @@ pub(crate) const DEAD_LETTERS: &str = "stratt_dead_letters_total";
 pub(crate) const UNSETTLED: &str = "stratt_unsettled_total";
 pub(crate) const IN_FLIGHT: &str = "stratt_in_flight";
 pub(crate) const PENDING: &str = "stratt_consumer_pending";
+pub(crate) const PAUSED: &str = "stratt_consumer_paused_seconds";
+pub(crate) const BREAKER_OPEN: &str = "stratt_circuit_breaker_open";
 pub(crate) const STORE_UP: &str = "stratt_store_up";
 pub(crate) const HANDLER_DURATION: &str = "stratt_handler_duration_seconds";
 #[cfg(all(feature = "metrics", any(feature = "postgres", feature = "sqlite")))]

@@ -128,3 +128,21 @@ async fn a_defer_whose_answer_is_lost_is_repeated() {
     assert_eq!(running.stop().await.handled, 1);
     assert_eq!(gated.attempts.lock().unwrap()[&1], [1, 1]);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_store_that_hangs_holds_up_no_shutdown() {
+    let stage = Stage::new().await;
+    let store = Arc::new(Faulty::default());
+    let gated = Gated::new();
+    let grace = Duration::from_millis(500);
+    let options = options().with_shutdown_grace(grace).with_lease(Duration::from_secs(2));
+    let running = gated.start(&stage.bridge, store.clone(), options.clone()).await;
+    stage.bridge.publish(published("a", 1)).await.unwrap();
+    gated.have_started(1).await;
+    for call in [Call::Claim, Call::Settle, Call::Defer, Call::Renew] {
+        store.slow_down(call, Duration::from_hours(1));
+    }
+    // The grace, five seconds to give back what was cut short, and the time to flush the last answers.
+    let stopped = tokio::time::timeout(grace + Duration::from_secs(9), running.stop()).await;
+    assert_eq!(stopped.expect("shutdown hangs").handled, 0);
+}

@@ -184,7 +184,7 @@ async fn a_foreign_change_ends_the_consumer_or_is_reported_once() {
     let stranding = pull::Config {
         filter_subject: "strat.*.unit.published".into(),
         max_deliver: 1,
-        max_ack_pending: 10_000,
+        max_ack_pending: 250_000,
         ack_wait: 60 * SECOND,
         ..theirs("shared")
     };

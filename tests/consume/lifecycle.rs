@@ -8,8 +8,8 @@ use std::{
     time::Duration,
 };
 use stratt_event_bridge::{
-    AnyEvent, ConsumeErrorKind, ConsumerBuilder, ConsumerOptions, Delivery, Feed, UnitDeprecated,
-    UnitPublished,
+    AnyEvent, CircuitBreaker, ConsumeErrorKind, ConsumerBuilder, ConsumerOptions, Delivery, Feed,
+    UnitDeprecated, UnitPublished,
     dedupe::{KvStore, KvStoreOptions},
     topology::DEAD_LETTER_STREAM,
 };
@@ -32,12 +32,18 @@ async fn refused(builder: ConsumerBuilder, kind: ConsumeErrorKind, says: &str) {
 async fn bad_configuration_is_refused_and_says_what_to_change() {
     use ConsumeErrorKind::{InvalidHandlers, InvalidName, InvalidOptions};
     let stage = Stage::new().await;
-    let options = ConsumerOptions::default;
+    let (options, breaker) = (ConsumerOptions::default, CircuitBreaker::default);
     for (options, says) in [
-        (options().with_lease(30 * SECOND), "lengthen the lease"),
+        (options().with_lease(Duration::from_millis(99)), "lengthen it, so that it can be renewed"),
         (options().with_processing_timeout(Duration::ZERO), "processing timeout is zero"),
         (options().with_ack_wait(39 * SECOND), "lengthen the ack wait"),
-        (options().with_processing_timeout(Duration::MAX), "does not outlast"),
+        (options().with_processing_timeout(Duration::MAX), "shorten it"),
+        (
+            options().with_circuit_breaker(breaker().with_failures(0)),
+            "circuit breaker opens after 0 failures",
+        ),
+        (options().with_circuit_breaker(breaker().with_events(11)), "choose 1 to 10"),
+        (options().with_circuit_breaker(breaker().with_probe_interval(Duration::ZERO)), "interval"),
         (options().with_ack_wait(Duration::MAX), "shorten it"),
         (options().with_max_in_flight(0), "max in flight is zero"),
         (options().with_max_attempts(0), "max attempts is zero"),

@@ -16,6 +16,7 @@
 
 mod ahead;
 mod blocked;
+mod breaker;
 mod compatibility;
 mod consume;
 mod dead_letters;
@@ -26,6 +27,7 @@ mod gaps;
 mod handler_errors;
 mod hostile_headers;
 mod invalid;
+mod leases;
 mod letter_limits;
 mod lifecycle;
 mod order;

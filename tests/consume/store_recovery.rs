@@ -9,21 +9,23 @@ use std::{
     time::Duration,
 };
 use stratt_event_bridge::{
-    Delivery, Feed, Order, UnitPublished,
+    CircuitBreaker, Delivery, Feed, HandlerError, Order, UnitPublished,
     dedupe::{Claim, DedupeStore, Fence, MemoryStore, Slot, StoreError, StoreErrorKind},
 };
-use support::{Running, Stage, eventually, published, short};
+use support::{Running, Stage, eventually, published, quick, short};
 
-/// A store that first fails, then panics, as a driver with a bug may, and works from then on.
+/// A store whose second claim panics, as a driver with a bug may, and that works from then on.
 #[derive(Debug)]
-struct FailsThenPanics {
+struct Panics {
     store: MemoryStore,
+    /// The first claim fails.
+    fails_first: bool,
     claims: AtomicU32,
 }
 
-impl FailsThenPanics {
-    fn new() -> Arc<Self> {
-        Arc::new(Self { store: MemoryStore::new(), claims: AtomicU32::new(0) })
+impl Panics {
+    fn new(fails_first: bool) -> Arc<Self> {
+        Arc::new(Self { store: MemoryStore::new(), fails_first, claims: AtomicU32::new(0) })
     }
 
     async fn has_panicked(&self) {
@@ -32,10 +34,10 @@ impl FailsThenPanics {
     }
 }
 
-impl DedupeStore for FailsThenPanics {
+impl DedupeStore for Panics {
     fn claim<'a>(&'a self, slot: &'a Slot, lease: Duration) -> BoxFuture<'a, Result<Claim, StoreError>> {
         match self.claims.fetch_add(1, Ordering::SeqCst) {
-            0 => Box::pin(async { Err(StoreError::new(StoreErrorKind::Unavailable)) }),
+            0 if self.fails_first => Box::pin(async { Err(StoreError::new(StoreErrorKind::Unavailable)) }),
             1 => Box::pin(async { panic!("a bug of a driver") }),
             _ => self.store.claim(slot, lease),
         }
@@ -77,7 +79,7 @@ const ACK_WAIT: Duration = Duration::from_secs(15);
 #[tokio::test]
 async fn a_store_is_asked_again_although_nothing_is_held() {
     let stage = Stage::new().await;
-    let store = FailsThenPanics::new();
+    let store = Panics::new(true);
     let handled = Arc::new(AtomicU32::new(0));
     let counted = Arc::clone(&handled);
     let consumer = stage.bridge.consumer("c", store).options(short().with_ack_wait(ACK_WAIT)).on(
@@ -95,7 +97,7 @@ async fn a_store_is_asked_again_although_nothing_is_held() {
 #[tokio::test]
 async fn a_store_is_asked_again_although_all_that_is_held_waits() {
     let stage = Stage::since(11).await;
-    let store = FailsThenPanics::new();
+    let store = Panics::new(true);
     let handled: Arc<Mutex<Vec<u64>>> = Arc::default();
     let seen = Arc::clone(&handled);
     let options = short().with_ack_wait(ACK_WAIT).with_order(Order::PerUnit);
@@ -120,4 +122,25 @@ async fn a_store_is_asked_again_although_all_that_is_held_waits() {
     let of_unit: Vec<_> = handled.iter().filter(|sequence| **sequence <= 3).collect();
     assert_eq!((of_unit, handled.len()), (vec![&1, &2, &3], 6));
     assert_eq!((summary.handled, summary.abandoned), (6, 1));
+}
+
+#[tokio::test]
+async fn a_probe_that_ends_in_the_store_is_followed_by_another() {
+    let stage = Stage::new().await;
+    let runs = Arc::new(AtomicU32::new(0));
+    let count = Arc::clone(&runs);
+    let breaker = CircuitBreaker::default().with_probe_interval(Duration::from_millis(100));
+    let options = quick().with_circuit_breaker(breaker).with_max_in_flight(1);
+    let consumer = stage.bridge.consumer("c", Panics::new(false)).options(options);
+    let consumer = consumer.on(move |_: Delivery<UnitPublished>| {
+        let is_first = count.fetch_add(1, Ordering::SeqCst) == 0;
+        async move { if is_first { Err(HandlerError::defer("away")) } else { Ok(()) } }
+    });
+    let running = Running::start(consumer.build().await.unwrap());
+    for number in 1..=3 {
+        stage.bridge.publish(published(&format!("unit-{number}"), number)).await.unwrap();
+    }
+    // The probe that panicked is redelivered after the ack wait only.
+    eventually("runs", || async { runs.load(Ordering::SeqCst) }, |runs| *runs >= 3).await;
+    running.stop().await;
 }

@@ -48,6 +48,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "contract",
             "dead_letter",
             "dedupe",
+            "error_kind",
             "jitter",
             "report",
             "telemetry",

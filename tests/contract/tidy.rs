@@ -186,7 +186,8 @@ fn every_fault_has_tests_or_a_reason() {
     let table = fs::read_to_string(folder.join("faults.md")).unwrap();
     let rows: Vec<_> = table.lines().filter_map(|line| line.strip_prefix("| ")?.split_once(" |")).collect();
     let numbers: Vec<_> = rows.iter().filter_map(|(number, _)| number.parse::<u32>().ok()).collect();
-    assert_eq!(numbers, (1..=44).collect::<Vec<_>>());
+    // Those between are faults of what is to be built.
+    assert_eq!(numbers, (1..=50).chain(56..=58).collect::<Vec<_>>());
     let tests: Vec<_> = files("tests", &["rs"])
         .iter()
         .map(|path| (path.clone(), fs::read_to_string(path).unwrap()))

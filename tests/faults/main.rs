@@ -16,5 +16,6 @@
 
 mod broker_faults;
 mod crash;
+mod isolation;
 mod network_faults;
 mod races;

@@ -3,11 +3,14 @@
 use futures::{StreamExt, stream};
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 use stratt_event_bridge::{
-    BridgeOptions, Delivery, Envelope, EventBridge, Feed, HandlerError, Order, UnitPublished,
+    BridgeOptions, CircuitBreaker, Delivery, Envelope, EventBridge, Feed, HandlerError, Order, UnitPublished,
     outbox::OutboxOptions, topology::Topology,
 };
 use support::{Faulty, Metrics, Outbox, Running, Stage, eventually, published, quick, source, sqlite_pool};
@@ -131,6 +134,32 @@ async fn retries_in_place_are_counted_too() {
         (r#"stratt_retries_total{consumer="ordered"}"#, 1.0),
         (r#"stratt_events_handled_total{consumer="ordered"}"#, 1.0),
     ]);
+}
+
+#[tokio::test]
+async fn an_open_circuit_breaker_is_seen() {
+    let metrics = Metrics::listen();
+    let stage = Stage::new().await;
+    let is_away = Arc::new(AtomicBool::new(true));
+    let away = is_away.clone();
+    let builder = stage.consumer("b").on(move |_: Delivery<UnitPublished>| {
+        let away = away.load(Ordering::SeqCst);
+        async move { if away { Err(HandlerError::defer("away")) } else { Ok(()) } }
+    });
+    let breaker = CircuitBreaker::default().with_probe_interval(Duration::from_millis(100));
+    let running =
+        Running::start(builder.options(quick().with_circuit_breaker(breaker)).build().await.unwrap());
+    let name = r#"stratt_circuit_breaker_open{consumer="b",event_type="unit.published"}"#;
+    let open = || async { metrics.value(name) };
+    eventually("closed", open, |open| *open < 0.5).await;
+    stage.bridge.publish(published("a", 1)).await.unwrap();
+    eventually("open", open, |open| *open > 0.5).await;
+    is_away.store(false, Ordering::SeqCst);
+    eventually("closed", open, |open| *open < 0.5).await;
+    stage.all_answered(Feed::Strat, "b").await;
+    let summary = running.stop().await;
+    let deferred = metrics.value(r#"stratt_unsettled_total{consumer="b",cause="deferred"}"#);
+    assert!(deferred > 0.5 && summary.deferred > 0, "{deferred} {summary:?}");
 }
 
 #[tokio::test]

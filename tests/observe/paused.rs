@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 use stratt_event_bridge::{ConsumerPhase, ConsumerStatus, Delivery, Feed, UnitPublished};
-use support::{Log, Running, Stage, eventually, published};
+use support::{Log, Metrics, Running, Stage, eventually, published};
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 /// Pauses the durable for so long; zero ends a pause.
@@ -18,7 +18,8 @@ async fn pause(stage: &Stage, durable: &str, length: Duration) {
 // On one thread, so that the log has the consumer's lines.
 #[tokio::test]
 async fn a_pause_is_a_phase_with_an_end_and_is_logged_once() {
-    let log = Log::listen();
+    let (log, metrics) = (Log::listen(), Metrics::listen());
+    let gauge = || metrics.value(r#"stratt_consumer_paused_seconds{consumer="paused"}"#);
     let stage = Stage::since(11).await;
     let consumer = stage.consumer("paused").on(|_: Delivery<UnitPublished>| async { Ok(()) });
     let consumer = consumer.build().await.unwrap();
@@ -34,11 +35,13 @@ async fn a_pause_is_a_phase_with_an_end_and_is_logged_once() {
     let status = eventually("paused", now, is_paused).await;
     assert!(!status.is_working());
     assert!(status.pause_remaining().is_some_and(|left| left <= hour && left > hour / 2));
+    assert!(gauge() > 1800.0 && gauge() <= 3600.0, "{}", gauge());
 
     pause(&stage, "paused", Duration::ZERO).await;
     stage.all_answered(Feed::Strat, "paused").await;
     let status = eventually("working", now, ConsumerStatus::is_working).await;
     assert_eq!((status.phase(), status.pause_remaining()), (ConsumerPhase::Running, None));
+    assert!(gauge() < 0.5, "{}", gauge());
     // The durable was inspected more than once.
     pause(&stage, "paused", hour).await;
     eventually("paused", now, |status| status.phase() == ConsumerPhase::Paused).await;

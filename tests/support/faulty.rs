@@ -46,6 +46,7 @@ pub struct Faulty {
     right: Arc<dyn DedupeStore>,
     is_down: AtomicBool,
     failures: AtomicU32,
+    calls: Mutex<HashMap<Call, u32>>,
     /// Delays these calls by this time once they are carried out.
     slow: Mutex<HashMap<Call, Duration>>,
     /// Loses this many of the next answers to these calls.
@@ -65,6 +66,7 @@ impl Faulty {
             right,
             is_down: false.into(),
             failures: 0.into(),
+            calls: Mutex::default(),
             slow: Mutex::default(),
             lost: Mutex::default(),
             death,
@@ -81,7 +83,12 @@ impl Faulty {
         self.failures.load(Ordering::SeqCst)
     }
 
-    /// Delays the answers to these calls, which are carried out at once.
+    /// Returns the number of these calls.
+    pub fn calls(&self, call: Call) -> u32 {
+        self.calls.lock().unwrap().get(&call).copied().unwrap_or_default()
+    }
+
+    /// These calls are carried out, and answered only after a pause.
     pub fn slow_down(&self, call: Call, pause: Duration) {
         self.slow.lock().unwrap().insert(call, pause);
     }
@@ -107,6 +114,7 @@ impl Faulty {
         call: Call,
         right: BoxFuture<'_, Result<T, StoreError>>,
     ) -> Result<T, StoreError> {
+        *self.calls.lock().unwrap().entry(call).or_default() += 1;
         if self.is_down.load(Ordering::SeqCst) {
             return self.fail();
         }

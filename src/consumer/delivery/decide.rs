@@ -4,11 +4,16 @@
 //! nothing is acknowledged before its effect is settled or its dead letter is stored, and nothing is sent to the
 //! server by a worker that lost its claim.
 
-use crate::{dead_letter::DeadLetterReason, dedupe::Claim, jitter};
+use crate::{
+    consumer::delivery::company::LAPSES_IN_COMPANY, dead_letter::DeadLetterReason, dedupe::Claim, jitter,
+};
 use std::time::Duration;
 
 /// The shortest delay, so that an event that cannot be processed is not redelivered in a tight loop.
 const SHORTEST_DELAY: Duration = Duration::from_millis(100);
+
+/// The longest delay before a dead letter that could not be stored is tried again.
+const LONGEST_POSTPONEMENT: Duration = Duration::from_secs(60);
 
 /// The settings that decisions depend on.
 #[derive(Debug, Clone)]
@@ -22,12 +27,16 @@ pub(crate) struct Policy {
 /// The facts known about a delivery when a step is decided.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Position {
-    /// The number of claims of the slot, this one included; 0 before the claim.
+    /// The number of attempts that count, this one included; 0 before the claim.
     pub(crate) attempt: u32,
     /// The number of times that the server delivered the message, this time included.
     pub(crate) deliveries: u64,
     /// There is a claim to give back.
     pub(crate) is_claimed: bool,
+    /// Nothing else of this process holds a claim, or can get one.
+    pub(crate) is_alone: bool,
+    /// While the circuit breaker of its type is open: how long it is to wait before it is offered again.
+    pub(crate) pause: Option<Duration>,
     /// The reason to dead-letter it, if that was decided before and the dead letter could not be stored.
     pub(crate) postponed: Option<DeadLetterReason>,
     /// Spreads delays. The same for every step of one delivery.
@@ -45,6 +54,8 @@ pub(crate) enum Observed {
     ClaimFailed { failures: u32 },
     /// Shutdown was asked for before the handler started, or the consumer was re-pinned.
     Draining,
+    /// The circuit breaker does not let the handler begin.
+    NotAdmitted,
     /// The handler ended.
     Handled(Outcome),
     /// The dead letter is stored by the broker, or could not be.
@@ -60,7 +71,9 @@ pub(crate) enum Outcome {
     /// Failed, timed out or panicked; with the delay that the handler asked for.
     Failed(Option<Duration>),
     Rejected,
-    /// Dropped at the end of the shutdown grace.
+    /// Deferred, since something that the handler depends on is away; with the delay that the handler asked for.
+    Away(Option<Duration>),
+    /// Dropped at the end of the shutdown grace, or because the lease was lost.
     Cancelled,
 }
 
@@ -70,7 +83,9 @@ pub(crate) enum Write {
     Settle,
     Release(Ending),
     /// The event is not at fault for not being handled; it costs no attempt.
-    Defer,
+    Defer(Ending),
+    /// As [`Defer`](Self::Defer); then it is claimed again and runs alone.
+    Isolate,
     Forget(DeadLetterReason),
 }
 
@@ -82,15 +97,17 @@ pub(crate) enum Written {
     Fenced,
     /// The store did not answer, and may have written or not.
     Failed {
-        lease_expired: bool,
+        /// There is no time to try again.
+        is_last: bool,
     },
 }
 
 /// The next step of the loop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Step {
-    /// Claims the slot after a pause, during which heartbeats keep the message in flight.
-    Claim { after: Duration },
+    /// Claims the slot after a pause, during which heartbeats keep the message in flight. `alone`: once nothing else
+    /// of this process holds a claim, and so that nothing else gets one.
+    Claim { after: Duration, alone: bool },
     /// Runs the handler.
     Run,
     /// Publishes a dead letter and waits until it is stored.
@@ -110,6 +127,8 @@ pub(crate) enum Ending {
     Duplicate,
     /// The attempt failed and is to be repeated: NAK with delay.
     Retried(Duration),
+    /// Not handled through no fault of its own: NAK with delay.
+    Deferred(Duration),
     /// The dead letter could not be stored and is to be written later: NAK with delay.
     Postponed(Duration),
     /// The dead letter is stored: term.
@@ -129,6 +148,7 @@ impl Ending {
             Self::Handled => "handled",
             Self::Duplicate => "duplicate",
             Self::Retried(_) => "retried",
+            Self::Deferred(_) => "deferred",
             Self::Postponed(_) => "postponed",
             Self::DeadLettered(_) => "dead_lettered",
             Self::Returned | Self::BehindStalled(_) => "returned",
@@ -147,16 +167,28 @@ const WRITE_PAUSE: Duration = Duration::from_millis(200);
 pub(crate) fn decide(policy: &Policy, at: Position, observed: Observed) -> Step {
     match observed {
         Observed::Invalid => Step::DeadLetter(DeadLetterReason::Invalid),
-        Observed::Draining => hand_back(at),
+        Observed::Draining => hand_back(at, Ending::Returned),
+        Observed::NotAdmitted => {
+            let after = at.pause.unwrap_or(SHORTEST_DELAY);
+            if policy.in_place && !at.is_claimed {
+                claim(after)
+            } else {
+                hand_back(at, Ending::Deferred(after))
+            }
+        }
         Observed::Claimed(claim) => after_claim(policy, at, claim),
         Observed::ClaimFailed { failures } => {
             let pause = CLAIM_PAUSE.saturating_mul(1 << failures.min(6)).min(LONGEST_CLAIM_PAUSE);
-            Step::Claim { after: jitter::spread_by(pause, at.random) }
+            Step::Claim { after: jitter::spread_by(pause, at.random), alone: at.is_alone }
         }
         Observed::Handled(outcome) => after_handler(policy, at, outcome),
         Observed::DeadLettered { reason, stored: true } if at.is_claimed => write(Write::Forget(reason)),
         Observed::DeadLettered { reason, stored: true } => Step::End(Ending::DeadLettered(reason)),
-        Observed::DeadLettered { stored: false, .. } => give_back(at, Ending::Postponed(policy.delay(at))),
+        // The dead-letter stream is away, and not the event's fault.
+        Observed::DeadLettered { stored: false, .. } => {
+            let tries = u64::from(at.attempt).max(at.deliveries);
+            hand_back(at, Ending::Postponed(policy.delay(tries, at.random).min(LONGEST_POSTPONEMENT)))
+        }
         Observed::Wrote(what, written) => after_write(policy, what, written),
     }
 }
@@ -166,76 +198,82 @@ fn after_claim(policy: &Policy, at: Position, claim: Claim) -> Step {
         Claim::Settled => Step::End(Ending::Duplicate),
         // Not acked on the strength of another claim: that one may still fail.
         Claim::Held { retry_in } => {
-            Step::Claim { after: jitter::spread_by(retry_in.clamp(CLAIM_PAUSE, HELD_PAUSE), at.random) }
+            let after = jitter::spread_by(retry_in.clamp(CLAIM_PAUSE, HELD_PAUSE), at.random);
+            Step::Claim { after, alone: at.is_alone }
         }
-        Claim::Acquired { attempt, .. } => match at.postponed {
+        Claim::Acquired { attempt, lapsed, .. } => match at.postponed {
             Some(reason) => Step::DeadLetter(reason),
-            None if attempt > policy.max_attempts || at.deliveries > policy.max_deliveries() => {
+            // Its attempts killed their processes.
+            None if counted(attempt, lapsed) > policy.max_attempts => {
                 Step::DeadLetter(DeadLetterReason::Exhausted)
             }
+            None if lapsed >= LAPSES_IN_COMPANY && !at.is_alone => write(Write::Isolate),
             None => Step::Run,
         },
     }
 }
 
+/// Returns the number of attempts that count: claims that expired in company say nothing of the event.
+pub(crate) fn counted(attempt: u32, lapsed: u32) -> u32 {
+    attempt.saturating_sub(lapsed.min(LAPSES_IN_COMPANY))
+}
+
 fn after_handler(policy: &Policy, at: Position, outcome: Outcome) -> Step {
+    let delay = || policy.delay(at.attempt.into(), at.random);
     match outcome {
         Outcome::Done => write(Write::Settle),
         Outcome::Rejected => Step::DeadLetter(DeadLetterReason::Rejected),
+        Outcome::Failed(asked) | Outcome::Away(asked) if at.pause.is_some() => {
+            let pause = at.pause.unwrap_or_default().max(asked.unwrap_or_default());
+            hand_back(at, Ending::Deferred(pause))
+        }
+        Outcome::Away(asked) => hand_back(at, Ending::Deferred(asked.unwrap_or_else(delay))),
         Outcome::Failed(_) if at.attempt >= policy.max_attempts => {
             Step::DeadLetter(DeadLetterReason::Exhausted)
         }
-        Outcome::Failed(asked) => give_back(at, Ending::Retried(asked.unwrap_or_else(|| policy.delay(at)))),
-        Outcome::Cancelled => hand_back(at),
+        Outcome::Failed(asked) => write(Write::Release(Ending::Retried(asked.unwrap_or_else(delay)))),
+        Outcome::Cancelled => hand_back(at, Ending::Returned),
     }
 }
 
 fn after_write(policy: &Policy, what: Write, written: Written) -> Step {
     match (written, what) {
-        (Written::Done, Write::Release(Ending::Retried(after) | Ending::Postponed(after)))
-            if policy.in_place =>
-        {
-            Step::Claim { after }
-        }
+        (
+            Written::Done,
+            Write::Release(Ending::Retried(after))
+            | Write::Defer(Ending::Deferred(after) | Ending::Postponed(after)),
+        ) if policy.in_place => claim(after),
         (Written::Done, Write::Settle) => Step::End(Ending::Handled),
-        (Written::Done, Write::Release(ending)) => Step::End(ending),
-        (Written::Done, Write::Defer) => Step::End(Ending::Returned),
+        (Written::Done, Write::Release(ending) | Write::Defer(ending)) => Step::End(ending),
+        (Written::Done, Write::Isolate) => Step::Claim { after: Duration::ZERO, alone: true },
         (Written::Done, Write::Forget(reason)) => Step::End(Ending::DeadLettered(reason)),
-        (Written::Failed { lease_expired: false }, what) => Step::Write { what, after: WRITE_PAUSE },
+        (Written::Failed { is_last: false }, what) => Step::Write { what, after: WRITE_PAUSE },
         // It keeps its place until its fate is known.
-        (Written::Fenced | Written::Failed { lease_expired: true }, _) if policy.in_place => {
-            Step::Claim { after: HELD_PAUSE }
-        }
+        (Written::Fenced | Written::Failed { is_last: true }, _) if policy.in_place => claim(HELD_PAUSE),
         // JetStream acks are not fenced: a late one would settle the other worker's delivery.
-        (Written::Fenced | Written::Failed { lease_expired: true }, _) => Step::End(Ending::Abandoned),
+        (Written::Fenced | Written::Failed { is_last: true }, _) => Step::End(Ending::Abandoned),
     }
 }
 
-fn give_back(at: Position, ending: Ending) -> Step {
-    if at.is_claimed { write(Write::Release(ending)) } else { Step::End(ending) }
-}
-
-/// Gives the event back to another process, or to this one after a restart.
-fn hand_back(at: Position) -> Step {
-    if at.is_claimed { write(Write::Defer) } else { Step::End(Ending::Returned) }
+/// Gives the event back without a count, since it is not at fault: to another process, or to this one later.
+fn hand_back(at: Position, ending: Ending) -> Step {
+    if at.is_claimed { write(Write::Defer(ending)) } else { Step::End(ending) }
 }
 
 fn write(what: Write) -> Step {
     Step::Write { what, after: Duration::ZERO }
 }
 
-impl Policy {
-    /// Returns a limit far above what attempts could cause: a message beyond it kills its process before it is claimed.
-    fn max_deliveries(&self) -> u64 {
-        u64::from(self.max_attempts) * 10 + 40
-    }
+fn claim(after: Duration) -> Step {
+    Step::Claim { after, alone: false }
+}
 
-    /// Returns the delay after this attempt, or after this delivery where nothing was claimed.
-    fn delay(&self, at: Position) -> Duration {
-        let failures = if at.is_claimed { u64::from(at.attempt) } else { at.deliveries };
-        let index = usize::try_from(failures.saturating_sub(1)).unwrap_or(usize::MAX);
+impl Policy {
+    /// Returns the delay after so many tries.
+    fn delay(&self, tries: u64, random: u64) -> Duration {
+        let index = usize::try_from(tries.saturating_sub(1)).unwrap_or(usize::MAX);
         let delay = self.retry_delays.get(index).or(self.retry_delays.last()).copied().unwrap_or_default();
-        jitter::spread_by(delay, at.random)
+        jitter::spread_by(delay, random)
     }
 }
 
@@ -248,12 +286,16 @@ pub(crate) fn capped(step: Step, remaining: impl FnOnce() -> Option<Duration>) -
     };
     let cap_ending = |ending| match ending {
         Ending::Retried(delay) => Ending::Retried(cap(delay)),
+        Ending::Deferred(delay) => Ending::Deferred(cap(delay)),
         Ending::Postponed(delay) => Ending::Postponed(cap(delay)),
         other => other,
     };
     match step {
         Step::Write { what: Write::Release(ending), after } => {
             Step::Write { what: Write::Release(cap_ending(ending)), after }
+        }
+        Step::Write { what: Write::Defer(ending), after } => {
+            Step::Write { what: Write::Defer(cap_ending(ending)), after }
         }
         Step::End(ending) => Step::End(cap_ending(ending)),
         other => other,

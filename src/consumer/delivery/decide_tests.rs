@@ -13,11 +13,22 @@ fn claimed(attempt: u32) -> Position {
     Position { attempt, is_claimed: true, ..UNCLAIMED }
 }
 
-const UNCLAIMED: Position =
-    Position { attempt: 0, deliveries: 1, is_claimed: false, postponed: None, random: 20 };
+const UNCLAIMED: Position = Position {
+    attempt: 0,
+    deliveries: 1,
+    is_claimed: false,
+    is_alone: false,
+    pause: None,
+    postponed: None,
+    random: 20,
+};
 
 fn acquired(attempt: u32) -> Observed {
-    Observed::Claimed(Claim::Acquired { fence: Fence::new(7), attempt, lapsed: 0 })
+    expired(attempt, 0)
+}
+
+fn expired(attempt: u32, lapsed: u32) -> Observed {
+    Observed::Claimed(Claim::Acquired { fence: Fence::new(7), attempt, lapsed })
 }
 
 #[test]
@@ -33,7 +44,8 @@ fn nothing_is_terminated_while_its_dead_letter_is_not_stored() {
     let failed = Observed::DeadLettered { reason: DeadLetterReason::Invalid, stored: false };
     let postponed = Ending::Postponed(Duration::from_secs(1));
     assert_eq!(decide(&policy(), UNCLAIMED, failed), Step::End(postponed));
-    assert_eq!(decide(&policy(), claimed(1), failed), write(Write::Release(postponed)));
+    // The attempt is handed back: the event is not at fault.
+    assert_eq!(decide(&policy(), claimed(1), failed), write(Write::Defer(postponed)));
 }
 
 #[test]
@@ -52,14 +64,15 @@ fn what_was_decided_is_not_decided_again() {
 fn settled_slots_are_acknowledged_and_held_ones_are_not() {
     assert_eq!(decide(&policy(), UNCLAIMED, Observed::Claimed(Claim::Settled)), Step::End(Ending::Duplicate));
     let held = Observed::Claimed(Claim::Held { retry_in: Duration::from_secs(30) });
-    assert_eq!(decide(&policy(), UNCLAIMED, held), Step::Claim { after: HELD_PAUSE });
+    assert_eq!(decide(&policy(), UNCLAIMED, held), claim(HELD_PAUSE));
 }
 
 #[test]
 fn a_store_that_fails_is_asked_again_ever_more_slowly() {
     let mut last = Duration::ZERO;
     for failures in [0, 1, 5, 50, u32::MAX] {
-        let Step::Claim { after } = decide(&policy(), UNCLAIMED, Observed::ClaimFailed { failures }) else {
+        let Step::Claim { after, .. } = decide(&policy(), UNCLAIMED, Observed::ClaimFailed { failures })
+        else {
             panic!("must claim again");
         };
         assert!(after >= last && after <= LONGEST_CLAIM_PAUSE);
@@ -72,8 +85,60 @@ fn a_store_that_fails_is_asked_again_ever_more_slowly() {
 fn attempts_beyond_the_limit_never_reach_the_handler() {
     assert_eq!(decide(&policy(), claimed(3), acquired(3)), Step::Run);
     assert_eq!(decide(&policy(), claimed(4), acquired(4)), Step::DeadLetter(DeadLetterReason::Exhausted));
-    let often = Position { deliveries: 71, ..claimed(1) };
-    assert_eq!(decide(&policy(), often, acquired(1)), Step::DeadLetter(DeadLetterReason::Exhausted));
+    // However often it was given back.
+    let often = Position { deliveries: 1_000_000, ..claimed(1) };
+    assert_eq!(decide(&policy(), often, acquired(1)), Step::Run);
+}
+
+#[test]
+fn claims_that_expired_in_company_do_not_count() {
+    assert_eq!(decide(&policy(), claimed(1), expired(2, 1)), Step::Run);
+    // From the second on it runs alone, and what expires then counts.
+    assert_eq!(decide(&policy(), claimed(1), expired(3, 2)), write(Write::Isolate));
+    let alone = Step::Claim { after: Duration::ZERO, alone: true };
+    assert_eq!(decide(&policy(), claimed(1), Observed::Wrote(Write::Isolate, Written::Done)), alone);
+    let at = Position { is_alone: true, ..claimed(1) };
+    for (attempt, lapsed) in [(3, 2), (4, 3), (5, 4)] {
+        assert_eq!(decide(&policy(), at, expired(attempt, lapsed)), Step::Run);
+    }
+    assert_eq!(decide(&policy(), at, expired(6, 5)), Step::DeadLetter(DeadLetterReason::Exhausted));
+    // A store that does not answer, or a claim of another process, does not let it join the others.
+    let held = Observed::Claimed(Claim::Held { retry_in: Duration::ZERO });
+    for seen in [held, Observed::ClaimFailed { failures: 1 }] {
+        assert!(matches!(decide(&policy(), at, seen), Step::Claim { alone: true, .. }), "{seen:?}");
+    }
+}
+
+#[test]
+fn failures_while_the_breaker_is_open_cost_no_attempt() {
+    let pause = Duration::from_secs(5);
+    let at = |attempt| Position { pause: Some(pause), ..claimed(attempt) };
+    for outcome in [Outcome::Failed(None), Outcome::Failed(Some(pause / 2)), Outcome::Away(None)] {
+        let step = decide(&policy(), at(3), Observed::Handled(outcome));
+        assert_eq!(step, write(Write::Defer(Ending::Deferred(pause))), "{outcome:?}");
+    }
+    let longer = decide(&policy(), at(1), Observed::Handled(Outcome::Away(Some(pause * 2))));
+    assert_eq!(longer, write(Write::Defer(Ending::Deferred(pause * 2))));
+    // Without a breaker the event waits for itself.
+    let without = decide(&policy(), claimed(3), Observed::Handled(Outcome::Away(None)));
+    assert_eq!(without, write(Write::Defer(Ending::Deferred(Duration::from_secs(10)))));
+    // A bad event is one on a bad day, too.
+    let rejected = decide(&policy(), at(1), Observed::Handled(Outcome::Rejected));
+    assert_eq!(rejected, Step::DeadLetter(DeadLetterReason::Rejected));
+}
+
+#[test]
+fn what_is_not_admitted_is_given_back_or_waits_in_its_place() {
+    let pause = Duration::from_secs(5);
+    let unclaimed = Position { pause: Some(pause), ..UNCLAIMED };
+    let claimed = Position { pause: Some(pause), ..claimed(1) };
+    let deferred = Ending::Deferred(pause);
+    assert_eq!(decide(&policy(), unclaimed, Observed::NotAdmitted), Step::End(deferred));
+    assert_eq!(decide(&policy(), claimed, Observed::NotAdmitted), write(Write::Defer(deferred)));
+    let in_place = Policy { in_place: true, ..policy() };
+    assert_eq!(decide(&in_place, unclaimed, Observed::NotAdmitted), claim(pause));
+    let written = Observed::Wrote(Write::Defer(deferred), Written::Done);
+    assert_eq!(decide(&in_place, claimed, written), claim(pause));
 }
 
 #[test]
@@ -108,14 +173,14 @@ fn a_dead_letter_is_forgotten_before_it_is_terminated() {
 #[test]
 fn whoever_lost_the_claim_tells_the_server_nothing() {
     let release = Write::Release(Ending::Retried(Duration::ZERO));
-    let writes = [Write::Settle, release, Write::Defer, Write::Forget(DeadLetterReason::Rejected)];
-    for what in writes {
-        for written in [Written::Fenced, Written::Failed { lease_expired: true }] {
+    let defer = Write::Defer(Ending::Returned);
+    let forget = Write::Forget(DeadLetterReason::Rejected);
+    for what in [Write::Settle, release, defer, Write::Isolate, forget] {
+        for written in [Written::Fenced, Written::Failed { is_last: true }] {
             let step = decide(&policy(), claimed(1), Observed::Wrote(what, written));
             assert_eq!(step, Step::End(Ending::Abandoned));
         }
-        let again =
-            decide(&policy(), claimed(1), Observed::Wrote(what, Written::Failed { lease_expired: false }));
+        let again = decide(&policy(), claimed(1), Observed::Wrote(what, Written::Failed { is_last: false }));
         assert_eq!(again, Step::Write { what, after: WRITE_PAUSE });
     }
 }
@@ -125,9 +190,9 @@ fn shutdown_gives_messages_back() {
     assert_eq!(decide(&policy(), UNCLAIMED, Observed::Draining), Step::End(Ending::Returned));
     // With the attempt, where one was counted.
     for seen in [Observed::Draining, Observed::Handled(Outcome::Cancelled)] {
-        assert_eq!(decide(&policy(), claimed(3), seen), write(Write::Defer));
+        assert_eq!(decide(&policy(), claimed(3), seen), write(Write::Defer(Ending::Returned)));
     }
-    let deferred = Observed::Wrote(Write::Defer, Written::Done);
+    let deferred = Observed::Wrote(Write::Defer(Ending::Returned), Written::Done);
     assert_eq!(decide(&policy(), claimed(3), deferred), Step::End(Ending::Returned));
 }
 
@@ -138,10 +203,10 @@ fn in_place_nothing_is_answered_before_it_is_settled() {
     let failed = decide(&policy, claimed(1), Observed::Handled(Outcome::Failed(None)));
     let release = Write::Release(Ending::Retried(after));
     assert_eq!(failed, write(release));
-    assert_eq!(decide(&policy, claimed(1), Observed::Wrote(release, Written::Done)), Step::Claim { after });
-    for lost in [Written::Fenced, Written::Failed { lease_expired: true }] {
+    assert_eq!(decide(&policy, claimed(1), Observed::Wrote(release, Written::Done)), claim(after));
+    for lost in [Written::Fenced, Written::Failed { is_last: true }] {
         let step = decide(&policy, claimed(1), Observed::Wrote(Write::Settle, lost));
-        assert_eq!(step, Step::Claim { after: HELD_PAUSE });
+        assert_eq!(step, claim(HELD_PAUSE));
     }
 }
 

@@ -8,6 +8,8 @@ use crate::{
     },
     dedupe::{Fence, Grant, Slot},
 };
+use std::time::Duration;
+use tokio::time::Instant;
 
 /// An event that was delivered to this consumer and claimed by it.
 #[derive(Debug, Clone)]
@@ -18,6 +20,8 @@ pub struct Delivery<E> {
     pub(crate) feed: Feed,
     pub(crate) slot: Slot,
     pub(crate) fence: Fence,
+    /// The end of its processing timeout.
+    pub(crate) ends_at: Instant,
 }
 
 impl<E: Event> Delivery<E> {
@@ -54,7 +58,9 @@ impl<E: Event> Delivery<E> {
 
     /// Returns the number of this attempt, counted by the dedupe store; the first is 1.
     ///
-    /// An attempt that killed its process has been counted; a delivery that never reached a handler has not.
+    /// Failures count, and so does an attempt that killed its process. Not counted are deliveries that never reached a
+    /// handler, deferred attempts, and the first two that ended with their process: others ran beside them, and any of
+    /// those may have killed it.
     #[must_use]
     pub fn attempt(&self) -> u32 {
         self.attempt
@@ -64,6 +70,13 @@ impl<E: Event> Delivery<E> {
     #[must_use]
     pub fn sequence(&self) -> u64 {
         self.sequence
+    }
+
+    /// Returns how long the handler may still run: until the end of the
+    /// [processing timeout](crate::ConsumerOptions::with_processing_timeout). Nothing extends it.
+    #[must_use]
+    pub fn remaining(&self) -> Duration {
+        self.ends_at.saturating_duration_since(Instant::now())
     }
 
     /// Returns the slot that is claimed: this consumer and this event.
@@ -81,8 +94,8 @@ impl<E: Event> Delivery<E> {
 
 impl Delivery<AnyEvent> {
     pub(crate) fn narrow<E: Event>(self) -> Option<Delivery<E>> {
-        let Self { envelope, attempt, sequence, feed, slot, fence } = self;
-        Some(Delivery { envelope: envelope.narrow()?, attempt, sequence, feed, slot, fence })
+        let Self { envelope, attempt, sequence, feed, slot, fence, ends_at } = self;
+        Some(Delivery { envelope: envelope.narrow()?, attempt, sequence, feed, slot, fence, ends_at })
     }
 }
 

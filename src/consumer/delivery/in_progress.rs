@@ -42,9 +42,8 @@ struct Tracked {
     reply: Subject,
     sequence: u64,
     last_heartbeat: AtomicU64,
-    /// The end of heartbeats, so that a stuck handler cannot keep its message in flight forever.
-    heartbeat_end: AtomicU64,
-    /// The lease expiry of the claim, once there is one.
+    /// The lease expiry of the claim, once there is one. Heartbeats end then, so that a handler that blocks its thread,
+    /// and with it the renewal of its lease, cannot keep its message in flight forever.
     lease_end: AtomicU64,
     /// Another process may have the message, or the server may have its answer.
     is_uncertain: AtomicBool,
@@ -71,7 +70,6 @@ impl InProgressSet {
             reply,
             sequence,
             last_heartbeat: AtomicU64::new(self.nanos(now)),
-            heartbeat_end: AtomicU64::new(NEVER),
             lease_end: AtomicU64::new(NEVER),
             is_uncertain: AtomicBool::new(false),
         });
@@ -126,7 +124,7 @@ impl InProgressSet {
 
     fn due(&self, now: u64) -> Vec<Subject> {
         let is_due = |tracked: &&Arc<Tracked>| {
-            now < tracked.heartbeat_end.load(Ordering::Relaxed)
+            now < tracked.lease_end.load(Ordering::Relaxed)
                 && now.saturating_sub(tracked.last_heartbeat.load(Ordering::Relaxed)) >= self.every_nanos()
         };
         let beat = |tracked: &Arc<Tracked>| {
@@ -181,16 +179,25 @@ impl InProgress {
         self.index
     }
 
-    /// Notes a claim whose lease expires at `lease_end`; heartbeats end then.
+    /// Notes a claim, or its renewal, whose lease expires at `lease_end`.
     pub(crate) fn claimed(&self, lease_end: Instant) {
         self.tracked.lease_end.store(self.set.nanos(lease_end), Ordering::Relaxed);
-        self.end_heartbeats_at(lease_end);
     }
 
     /// Notes that the delivery has no claim and waits.
     pub(crate) fn unclaimed(&self) {
         self.tracked.lease_end.store(NEVER, Ordering::Relaxed);
-        self.tracked.heartbeat_end.store(NEVER, Ordering::Relaxed);
+    }
+
+    /// Returns the lease expiry of its claim, if it has one.
+    pub(crate) fn lease_end(&self) -> Option<Instant> {
+        let nanos = self.tracked.lease_end.load(Ordering::Relaxed);
+        (nanos != NEVER).then(|| self.set.epoch + Duration::from_nanos(nanos))
+    }
+
+    /// Returns the interval of heartbeats and renewals: a quarter of the lease.
+    pub(crate) fn heartbeat_interval(&self) -> Duration {
+        self.set.every
     }
 
     /// Marks the message as uncertain: the server is about to have its answer.
@@ -209,11 +216,6 @@ impl InProgress {
         if !self.is_uncertain() {
             became_uncertain.await;
         }
-    }
-
-    /// Ends heartbeats at `end`.
-    pub(crate) fn end_heartbeats_at(&self, end: Instant) {
-        self.tracked.heartbeat_end.store(self.set.nanos(end), Ordering::Relaxed);
     }
 }
 

@@ -1,5 +1,9 @@
 //! One delivery, from its claim to its answer.
 
+pub(super) mod breaker;
+pub(super) mod breakers;
+pub(super) mod circuit_breaker;
+pub(crate) mod company;
 pub(super) mod decide;
 pub(super) mod handed;
 pub(super) mod in_progress;

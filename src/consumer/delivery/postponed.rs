@@ -6,7 +6,7 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
-/// The server lets no more events of a durable be unanswered, unless its options ask for more in flight.
+/// The bound of the memory that decisions take. A handler is run again for an event whose decision was dropped.
 const MOST: usize = 10_000;
 
 /// Decisions of this process that are not stored yet, by the sequences of their events. If there are too many, those of

@@ -1,38 +1,35 @@
 //! One delivery from its claim to its answer: carries out what `decide.rs` decides.
 
+mod claim;
 mod dead_letter;
+mod lease;
+mod run;
 
 use crate::{
     consumer::{
-        Delivery,
         delivery::{
-            decide::{Ending, Observed, Outcome, Position, Step, Write, Written, capped, decide},
+            company::Presence,
+            decide::{Ending, Observed, Position, Step, Write, Written, capped, decide},
             job::{Finished, Job},
             reply::{terminate, verb},
         },
-        handler::Verdict,
         shared::Shared,
     },
-    contract::envelope::Envelope,
+    contract::{envelope::Envelope, event::EventType},
     dead_letter::{DeadLetterReason, header::printable},
-    dedupe::{Claim, Fence, Slot, StoreError, StoreErrorKind},
-    report::report,
+    dedupe::{Fence, Slot, StoreError, StoreErrorKind},
     telemetry::{log_limit::limited, span},
 };
 use futures::{FutureExt, future::BoxFuture, poll};
-use std::{
-    panic::{AssertUnwindSafe, catch_unwind},
-    pin::pin,
-    sync::Arc,
-    task::Poll,
-    time::Duration,
-};
+use std::{panic::AssertUnwindSafe, sync::Arc, task::Poll, time::Duration};
 use tokio::time::{Instant, error::Elapsed, sleep, timeout_at};
 use tracing::Instrument;
 
 /// The time to store a dead letter before it is tried again with the next delivery.
 pub(crate) const DEAD_LETTER_BUDGET: Duration = Duration::from_secs(15);
 const LONGEST_STORE_CALL: Duration = Duration::from_secs(5);
+/// The failure, in one word, of an event whose handler has not run.
+const NOT_RUN: &str = "no_attempt_ended";
 
 impl Job {
     /// Processes it.
@@ -50,7 +47,10 @@ impl Job {
 
     /// Terminates a dead-lettered message. All other answers are sent later, together.
     async fn settle(&self, shared: &Shared, ending: Ending) {
-        if matches!(ending, Ending::Retried(_) | Ending::Postponed(_) | Ending::Abandoned) {
+        if matches!(
+            ending,
+            Ending::Retried(_) | Ending::Deferred(_) | Ending::Postponed(_) | Ending::Abandoned
+        ) {
             shared.arrivals.note_waiting(self.received.sequence);
         }
         let Some(verb) = verb(ending) else { return };
@@ -71,7 +71,7 @@ pub(crate) async fn process(shared: &Shared, job: &mut Job) -> Ending {
     let ending = loop {
         let seen = match step {
             Step::End(ending) => break ending,
-            Step::Claim { after } => delivery.claim(after).await,
+            Step::Claim { after, alone } => delivery.claim(after, alone).await,
             Step::Run => delivery.run().await,
             // In a box, since it is rare and would make every delivery larger.
             Step::DeadLetter(reason) => Box::pin(delivery.dead_letter(reason)).await,
@@ -111,8 +111,15 @@ async fn by<T>(
 struct InProcess<'a> {
     shared: &'a Shared,
     job: &'a mut Job,
+    event_type: Option<EventType>,
     slot: Option<Slot>,
     grant: Option<Claimed>,
+    /// While it holds a claim, or is about to.
+    presence: Option<Presence<'a>>,
+    /// Its handler is to run as the probe of an open circuit breaker.
+    is_probe: bool,
+    /// The pause that the circuit breaker asked for when it was last found open.
+    pause: Option<Duration>,
     failed_claims: u32,
     /// The reason to dead-letter it, if that could not be done yet.
     postponed: Option<DeadLetterReason>,
@@ -120,26 +127,45 @@ struct InProcess<'a> {
     failure: &'static str,
 }
 
+/// Whatever ends it, a store that panics included: a probe that is not given up would keep the breaker open.
+impl Drop for InProcess<'_> {
+    fn drop(&mut self) {
+        self.give_up_probe();
+    }
+}
+
 /// A claim that was granted.
 #[derive(Clone, Copy)]
 struct Claimed {
     fence: Fence,
+    /// The number of attempts that count.
     attempt: u32,
-    /// Counted from before the claim was sent, so that it ends here no later than in the store.
-    lease_end: Instant,
 }
 
 impl<'a> InProcess<'a> {
     fn new(shared: &'a Shared, job: &'a mut Job) -> Self {
+        let event_type = job.envelope.as_ref().map(Envelope::event_type);
         let key = job.envelope.as_ref().map(Envelope::idempotency_key);
         let slot = key.map(|key| Slot::new(shared.name.clone(), key));
-        let failure = if slot.is_some() { "no_attempt_ended" } else { "invalid" };
-        Self { shared, job, slot, grant: None, failed_claims: 0, postponed: None, failure }
+        let failure = if slot.is_some() { NOT_RUN } else { "invalid" };
+        Self {
+            shared,
+            job,
+            event_type,
+            slot,
+            grant: None,
+            presence: None,
+            is_probe: false,
+            pause: None,
+            failed_claims: 0,
+            postponed: None,
+            failure,
+        }
     }
 
     fn first_step(&self) -> Step {
         match self.slot {
-            Some(_) => Step::Claim { after: Duration::ZERO },
+            Some(_) => Step::Claim { after: Duration::ZERO, alone: false },
             None => decide(&self.shared.policy, self.position(), Observed::Invalid),
         }
     }
@@ -149,10 +175,16 @@ impl<'a> InProcess<'a> {
             attempt: self.grant.map_or(0, |grant| grant.attempt),
             deliveries: self.job.received.deliveries,
             is_claimed: self.grant.is_some(),
+            is_alone: matches!(self.presence, Some(Presence::Alone(_))),
+            pause: self.pause,
             postponed: self.postponed,
-            random: self.job.received.sequence.wrapping_mul(0x9E37_79B9_7F4A_7C15)
-                ^ self.job.received.deliveries,
+            random: self.random(),
         }
+    }
+
+    /// Returns a number that spreads delays.
+    fn random(&self) -> u64 {
+        self.job.received.sequence.wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ self.job.received.deliveries
     }
 
     /// Returns how long the event stays in its stream, by the clock of the server; `None` if that is not known.
@@ -162,40 +194,9 @@ impl<'a> InProcess<'a> {
         Some(self.shared.max_age?.saturating_sub(age))
     }
 
-    async fn claim(&mut self, after: Duration) -> Observed {
-        let Some(slot) = &self.slot else { return Observed::Invalid };
-        if !after.is_zero() {
-            tokio::select! {
-                () = pause(after) => {}
-                () = self.shared.drain.cancelled() => {}
-                () = self.job.received.in_progress.until_uncertain() => {}
-            }
-        }
-        if self.may_not_begin() {
-            return Observed::Draining;
-        }
-        let lease = self.shared.options.lease();
-        let lease_end = Instant::now() + lease;
-        match self.bounded(self.shared.store.claim(slot, lease)).await {
-            Ok(claim) => {
-                self.shared.state.set_store_up(true);
-                self.failed_claims = 0;
-                if let Claim::Acquired { fence, attempt, .. } = claim {
-                    self.grant = Some(Claimed { fence, attempt, lease_end });
-                    self.job.received.in_progress.claimed(lease_end);
-                }
-                Observed::Claimed(claim)
-            }
-            Err(error) => {
-                // A slot that cannot be read says nothing about the others.
-                let is_down = error.as_ref().is_none_or(|error| error.kind() != StoreErrorKind::Corrupt);
-                self.shared.state.set_store_up(!is_down);
-                self.failed_claims = self.failed_claims.saturating_add(1);
-                let error = error.map_or("timed out".to_owned(), |error| report(&error).to_string());
-                limited!(self.shared.lines, warn, "dedupe store did not answer a claim", consumer = %self.shared.name, error);
-                Observed::ClaimFailed { failures: self.failed_claims }
-            }
-        }
+    /// Returns whether nothing more may begin: shutdown was asked for, or another process may have the event.
+    fn may_not_begin(&self) -> bool {
+        self.shared.drain.is_cancelled() || self.job.received.in_progress.is_uncertain()
     }
 
     /// Calls the store for no longer than leaves time to act on the answer; `None` is no answer.
@@ -203,88 +204,49 @@ impl<'a> InProcess<'a> {
         &self,
         call: impl Future<Output = Result<T, StoreError>> + Unpin,
     ) -> Result<T, Option<StoreError>> {
-        let options = &self.shared.options;
-        let spare = options.lease().saturating_sub(options.processing_timeout());
-        let time = (spare / 2).min(LONGEST_STORE_CALL);
+        let time = self.job.received.in_progress.heartbeat_interval().min(LONGEST_STORE_CALL);
         match by(|| Instant::now() + time, call).await {
             Ok(result) => result.map_err(Some),
             Err(_elapsed) => Err(None),
         }
     }
 
-    /// Returns whether nothing more may begin: shutdown was asked for, or another process may have the event.
-    fn may_not_begin(&self) -> bool {
-        self.shared.drain.is_cancelled() || self.job.received.in_progress.is_uncertain()
+    /// Returns whether a write that was not answered is given up: at lease expiry, since others may then claim the
+    /// slot, or one lease later if it hands an attempt back, perhaps since the lease expired.
+    fn is_last(&self, what: Write) -> bool {
+        let more = match what {
+            Write::Defer(_) | Write::Isolate => self.shared.options.lease(),
+            Write::Settle | Write::Release(_) | Write::Forget(_) => Duration::ZERO,
+        };
+        let lease_end = self.job.received.in_progress.lease_end();
+        lease_end.is_none_or(|lease_end| Instant::now() >= lease_end + more)
     }
 
-    async fn run(&mut self) -> Observed {
-        // The claim took its time.
-        if self.may_not_begin() {
-            return Observed::Draining;
-        }
-        // Taken by an earlier run, if it is retried in place.
-        let envelope = self.job.envelope.take().or_else(|| self.decode_again());
-        let (Some(grant), Some(slot), Some(envelope)) = (self.grant, self.slot.clone(), envelope) else {
-            return Observed::Draining;
-        };
-        let event_type = envelope.event_type();
-        let Some(handler) = self.shared.handlers.get(event_type) else {
-            (self.job.error, self.failure) = (format!("no handler for {event_type}").into(), "no_handler");
-            return Observed::Handled(Outcome::Rejected);
-        };
-        let (fence, attempt) = (grant.fence, grant.attempt);
-        let (sequence, feed) = (self.job.received.sequence, self.shared.feed);
-        let delivery = Delivery { envelope, attempt, sequence, feed, slot, fence };
-        let time = self.shared.options.processing_timeout();
-        let begun = Instant::now();
-        let end = begun + time;
-        self.job.received.in_progress.end_heartbeats_at(end);
-        // It may panic before it has made its future, too.
-        let ended = match catch_unwind(AssertUnwindSafe(|| handler(delivery))) {
-            Ok(future) => {
-                let handled = AssertUnwindSafe(future).catch_unwind();
-                self.unless_cancelled(pin!(by(|| end, handled))).await
-            }
-            Err(panic) => Some(Ok(Err(panic))),
-        };
-        self.job.received.in_progress.end_heartbeats_at(grant.lease_end);
-        let (outcome, failure, error) = match ended {
-            None => (Outcome::Cancelled, "cancelled", "cancelled at shutdown".into()),
-            Some(Err(_elapsed)) => {
-                (Outcome::Failed(None), "timeout", format!("handler did not end within {time:?}").into())
-            }
-            Some(Ok(Err(_panic))) => (Outcome::Failed(None), "panic", "handler panicked".into()),
-            Some(Ok(Ok(Ok(())))) => (Outcome::Done, "", "".into()),
-            Some(Ok(Ok(Err(error)))) => match error.verdict() {
-                Verdict::Retry(delay) => (Outcome::Failed(delay), "handler_error", error.to_string().into()),
-                Verdict::Reject => (Outcome::Rejected, "rejected", error.to_string().into()),
-            },
-        };
-        self.shared.state.meter.ran(event_type, begun, outcome == Outcome::Done);
-        (self.job.error, self.failure) = (error, failure);
-        Observed::Handled(outcome)
+    /// Returns how long the event waits for the circuit breaker of its type, if that is open.
+    fn breaker_pause(&self) -> Option<Duration> {
+        let (state, sequence) = (&self.shared.state, self.job.received.sequence);
+        state.breakers.pause(self.event_type?, sequence, || state.unanswered(), self.random())
     }
 
-    /// Returns the result of `future`, unless the shutdown grace ends before. A result that is ready does not listen.
-    async fn unless_cancelled<T>(&self, mut future: impl Future<Output = T> + Unpin) -> Option<T> {
-        match poll!(&mut future) {
-            Poll::Ready(result) => Some(result),
-            Poll::Pending => Box::pin(self.shared.cancel.run_until_cancelled(future)).await,
+    /// Gives up the probe that it was to be, if its handler did not run.
+    fn give_up_probe(&mut self) {
+        if std::mem::take(&mut self.is_probe)
+            && let Some(event_type) = self.event_type
+        {
+            self.shared.state.breakers.give_up(event_type, self.job.received.sequence);
         }
     }
 
-    fn decode_again(&self) -> Option<Envelope> {
-        let message = &self.job.received.message;
-        let max_bytes = self.shared.options.max_envelope_bytes;
-        Envelope::decode_at_most(max_bytes, &message.subject, &message.payload).ok()
-    }
-
-    /// Keeps the message and drops the claim: the next one is that of a new claimant, and counts as an attempt.
+    /// Keeps the message and drops the claim: the next one is that of a new claimant.
     fn start_over(&mut self, what: Write) {
-        self.log(match what {
-            Write::Release(ending) => ending,
-            Write::Settle | Write::Defer | Write::Forget(_) => Ending::Abandoned,
-        });
+        match what {
+            Write::Release(ending) | Write::Defer(ending) => self.log(ending),
+            Write::Settle | Write::Forget(_) => self.log(Ending::Abandoned),
+            Write::Isolate => {
+                let consumer = &self.shared.name;
+                limited!(self.shared.lines, warn, "event was being handled when its process died, twice: it is handled alone", %consumer, sequence = self.job.received.sequence);
+            }
+        }
         self.grant = None;
         self.job.received.in_progress.unclaimed();
         self.slot = self.slot.take().map(|slot| Slot::new(slot.consumer().clone(), slot.key()));
@@ -299,14 +261,14 @@ impl<'a> InProcess<'a> {
         let call = match what {
             Write::Settle => store.settle(slot, grant.fence),
             Write::Release(_) => store.release(slot, grant.fence),
-            Write::Defer => store.defer(slot, grant.fence),
+            Write::Defer(_) | Write::Isolate => store.defer(slot, grant.fence),
             Write::Forget(_) => store.forget(slot, grant.fence),
         };
         let written = self.bounded(call).await;
         let written = match written {
             Ok(()) => Written::Done,
             Err(Some(error)) if error.kind() == StoreErrorKind::Fenced => Written::Fenced,
-            Err(_) => Written::Failed { lease_expired: Instant::now() >= grant.lease_end },
+            Err(_) => Written::Failed { is_last: self.is_last(what) },
         };
         Observed::Wrote(what, written)
     }
@@ -315,7 +277,8 @@ impl<'a> InProcess<'a> {
     fn log(&self, ending: Ending) {
         let failure = match ending {
             Ending::Handled | Ending::Duplicate | Ending::Returned | Ending::BehindStalled(_) => None,
-            Ending::Retried(_) | Ending::DeadLettered(_) => Some(self.failure),
+            Ending::Deferred(_) if self.failure == NOT_RUN => None,
+            Ending::Retried(_) | Ending::Deferred(_) | Ending::DeadLettered(_) => Some(self.failure),
             Ending::Postponed(_) => Some("dead_letter_not_stored"),
             Ending::Abandoned => Some("claim_lost"),
         };
@@ -329,6 +292,13 @@ impl<'a> InProcess<'a> {
                 self.shared.state.meter.retried();
                 let error = printable(&self.job.error);
                 limited!(lines, warn, "event is to be retried", %consumer, sequence, attempt, error, ?delay);
+            }
+            Ending::Deferred(delay) if self.failure == NOT_RUN => {
+                tracing::debug!(%consumer, sequence, ?delay, "event waits for the circuit breaker");
+            }
+            Ending::Deferred(delay) => {
+                let error = printable(&self.job.error);
+                limited!(lines, info, "event is deferred, which costs no attempt", %consumer, sequence, attempt, error, ?delay);
             }
             Ending::Postponed(delay) => {
                 limited!(lines, warn, "dead letter is to be written later", %consumer, sequence, attempt, ?delay);

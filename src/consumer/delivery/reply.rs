@@ -17,7 +17,10 @@ const CONFIRM_TIMEOUT: Duration = Duration::from_secs(2);
 pub(crate) fn answer(to: &Subject, ending: Ending) -> Option<OutboundMessage> {
     let payload = match ending {
         Ending::Handled | Ending::Duplicate => Bytes::from_static(b"+ACK"),
-        Ending::Retried(delay) | Ending::Postponed(delay) | Ending::BehindStalled(delay) => nak(delay),
+        Ending::Retried(delay)
+        | Ending::Deferred(delay)
+        | Ending::Postponed(delay)
+        | Ending::BehindStalled(delay) => nak(delay),
         Ending::Returned => Bytes::from_static(b"-NAK"),
         // A dead-lettered message was terminated; an abandoned one gets no answer.
         Ending::DeadLettered(_) | Ending::Abandoned => return None,
@@ -29,9 +32,11 @@ pub(crate) fn answer(to: &Subject, ending: Ending) -> Option<OutboundMessage> {
 pub(crate) fn verb(ending: Ending) -> Option<&'static str> {
     match ending {
         Ending::Handled | Ending::Duplicate => Some("ack"),
-        Ending::Retried(_) | Ending::Postponed(_) | Ending::Returned | Ending::BehindStalled(_) => {
-            Some("nak")
-        }
+        Ending::Retried(_)
+        | Ending::Deferred(_)
+        | Ending::Postponed(_)
+        | Ending::Returned
+        | Ending::BehindStalled(_) => Some("nak"),
         Ending::DeadLettered(_) => Some("term"),
         Ending::Abandoned => None,
     }

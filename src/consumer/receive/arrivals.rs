@@ -8,7 +8,7 @@ use std::{
 
 /// The most waiting events that are remembered; the oldest are forgotten first. The server allows no more unanswered
 /// events, unless the options ask for more in flight.
-const MOST_WAITING: usize = 10_000;
+const MOST_WAITING: usize = 250_000;
 
 /// A count of the deliveries to this process since the last look at the durable, and the events that wait at the server
 /// for another delivery.

@@ -6,6 +6,7 @@ use crate::{
     consumer::{
         Order,
         delivery::{
+            breakers::Demand,
             decide::Ending,
             job::{Finished, Job, Received},
             reply::answer,
@@ -137,6 +138,11 @@ impl Dispatcher {
 
     fn request_more(&mut self, in_flight: usize, now: Instant) {
         let mut room = self.shared.options.max_in_flight.saturating_sub(in_flight);
+        match self.shared.state.breakers.demand() {
+            Demand::All => {}
+            Demand::Probe => room = room.min(1),
+            Demand::Nothing => room = 0,
+        }
         if !self.shared.state.is_store_up() {
             // A claim shows whether the store is back: one message is requested if nothing here can make a claim. What
             // waits in a lane may wait for that very message.

@@ -20,6 +20,10 @@ pub(crate) fn gauge(_: &'static str, _: &'static str, _: Labels<'_>) -> Gauge {
     Gauge
 }
 
+pub(crate) fn gauge_in_seconds(_: &'static str, _: &'static str, _: Labels<'_>) -> Gauge {
+    Gauge
+}
+
 pub(crate) fn histogram(_: &'static str, _: &'static str, _: Labels<'_>) -> Histogram {
     Histogram
 }
@@ -32,6 +36,8 @@ impl Counter {
 #[expect(clippy::unused_self, reason = "the same calls as with the feature")]
 impl Gauge {
     pub(crate) fn set(&self, _: u64) {}
+
+    pub(crate) fn set_seconds(&self, _: Duration) {}
 }
 
 #[expect(clippy::unused_self, reason = "the same calls as with the feature")]

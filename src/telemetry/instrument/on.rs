@@ -21,7 +21,6 @@ pub(crate) fn gauge(name: &'static str, help: &'static str, labels: Labels<'_>) 
     Gauge(metrics::gauge!(name, owned(labels)))
 }
 
-#[cfg(any(feature = "postgres", feature = "sqlite"))]
 pub(crate) fn gauge_in_seconds(name: &'static str, help: &'static str, labels: Labels<'_>) -> Gauge {
     metrics::describe_gauge!(name, Unit::Seconds, help);
     Gauge(metrics::gauge!(name, owned(labels)))
@@ -50,7 +49,6 @@ impl Gauge {
         self.0.set(f64::from(u32::try_from(count).unwrap_or(u32::MAX)));
     }
 
-    #[cfg(any(feature = "postgres", feature = "sqlite"))]
     pub(crate) fn set_seconds(&self, duration: Duration) {
         self.0.set(duration);
     }

@@ -2,8 +2,11 @@
 
 use crate::{
     consumer::delivery::{
+        company::LAPSES_IN_COMPANY,
         decide::{Ending, Observed, Outcome, Policy, Step, Write, Written},
         model::{
+            answers::{answered, without_pauses},
+            properties::Violation,
             protocol::Protocol,
             state::{Call, Grant, InProcess, Message, NEW_CLAIMANT, State},
             store::Status,
@@ -71,7 +74,10 @@ impl Successors<'_> {
             && !*is_over
         {
             *is_over = true;
-            lapsed.history.deaths += 1;
+            let holds =
+                |worker: &InProcess| worker.grant.is_some_and(|grant| grant.fence == lapsed.slot.fence);
+            let holder = lapsed.workers.iter().flatten().find(|worker| holds(worker));
+            lapsed.history.die(holder.is_some_and(|holder| holder.is_alone));
             self.add("lease ends", lapsed);
         }
         let mut late = self.from;
@@ -80,8 +86,12 @@ impl Successors<'_> {
                 late.slot.claim(claimant);
                 self.add("carries out a claim that was given up", late);
             }
-            Some(Call::Write { what, fence }) => {
-                self.write(&mut late, what, fence);
+            Some(Call::Renew { fence }) => {
+                self.renew(&mut late, fence);
+                self.add("carries out a renewal that was given up", late);
+            }
+            Some(Call::Write { what, fence, has_run }) => {
+                self.write(&mut late, what, fence, has_run);
                 self.add("carries out a write that was given up", late);
             }
             None => {}
@@ -93,11 +103,11 @@ impl Successors<'_> {
         let mut crashed = self.from;
         crashed.workers[worker] = None;
         crashed.postponed[worker] = None;
-        crashed.history.deaths += 1;
+        crashed.history.die(delivery.is_alone);
         self.add("crashes", crashed);
         match delivery.step {
-            Step::Claim { .. } => self.claim(worker, delivery),
-            Step::Run => self.run(worker),
+            Step::Claim { alone, .. } => self.claim(worker, InProcess { is_alone: alone, ..delivery }),
+            Step::Run => self.run(worker, delivery),
             Step::DeadLetter(_) => self.dead_letter(worker, delivery.step),
             Step::Write { what, .. } => self.write_and_answer(worker, delivery, what),
             Step::End(ending) => self.end(worker, ending),
@@ -120,9 +130,11 @@ impl Successors<'_> {
         state.message = Message::Unanswered;
         state.deliveries += 1;
         state.workers[worker] = Some(InProcess {
-            step: Step::Claim { after: Duration::ZERO },
+            step: Step::Claim { after: Duration::ZERO, alone: false },
             claimant: NEW_CLAIMANT,
+            is_alone: false,
             grant: None,
+            has_run: false,
             unanswered: None,
             checked: self.rules.protocol.checks(state.slot),
         });
@@ -131,7 +143,9 @@ impl Successors<'_> {
 
     fn claim(&mut self, worker: usize, delivery: InProcess) {
         self.seen("is told to shut down", self.from, worker, Observed::Draining);
+        self.seen_while_open("is not let in by the breaker", self.from, worker, Observed::NotAdmitted);
         let mut state = self.from;
+        state.workers[worker] = Some(delivery);
         let claim = self.rules.protocol.claim(&mut state.slot, &delivery);
         let mut answered = state;
         if let Some(lost) = delivery.unanswered
@@ -139,14 +153,14 @@ impl Successors<'_> {
             && matches!(self.from.slot.status, Status::Held { .. })
         {
             let is_recognised = matches!(claim, Claim::Acquired { attempt, .. } if attempt == lost.attempt);
-            answered.history.is_lost_grant_refused |= !is_recognised;
+            answered.history.note(!is_recognised, Violation::RefusedItsOwn);
         }
         self.claimed(answered, worker, claim);
         let mut failed = self.with_a_failed_call();
         let claimant = self.rules.protocol.repeats_claim_as(delivery.claimant);
-        if let Claim::Acquired { fence, attempt, .. } = claim {
+        if let Claim::Acquired { fence, attempt, lapsed } = claim {
             let mut lost = State { slot: state.slot, ..failed };
-            let unanswered = Some(Grant { fence: fence.get(), attempt });
+            let unanswered = Some(Grant { fence: fence.get(), attempt, lapsed });
             lost.workers[worker] = Some(InProcess { claimant, unanswered, ..delivery });
             self.seen(
                 "is granted the claim; the answer is lost",
@@ -169,14 +183,16 @@ impl Successors<'_> {
         if let Some(delivery) = &mut state.workers[worker] {
             delivery.checked = self.rules.protocol.checks(state.slot);
             delivery.unanswered = None;
-            if let Claim::Acquired { fence, attempt, .. } = claim {
-                delivery.grant = Some(Grant { fence: fence.get(), attempt });
+            delivery.has_run = false;
+            if let Claim::Acquired { fence, attempt, lapsed } = claim {
+                delivery.grant = Some(Grant { fence: fence.get(), attempt, lapsed });
             }
         }
         self.seen(what, state, worker, Observed::Claimed(claim));
     }
 
-    fn run(&mut self, worker: usize) {
+    fn run(&mut self, worker: usize, delivery: InProcess) {
+        self.renew_lease(worker, delivery);
         let mut done = self.from;
         done.history.effects += 1;
         self.seen("handles the event", done, worker, Observed::Handled(Outcome::Done));
@@ -187,10 +203,33 @@ impl Successors<'_> {
             state
         };
         let (failed, rejected) = (blamed(1), blamed(max_attempts));
-        self.seen("fails to handle the event", failed, worker, Observed::Handled(Outcome::Failed(None)));
+        let (failure, away) =
+            (Observed::Handled(Outcome::Failed(None)), Observed::Handled(Outcome::Away(None)));
+        self.seen("fails to handle the event", failed, worker, failure);
+        self.seen_while_open("fails while the breaker is open", self.from, worker, failure);
+        self.seen_while_open("defers the event", self.from, worker, away);
+        self.seen("defers the event without a breaker", self.from, worker, away);
+        self.seen_while_open("is not let in by the breaker", self.from, worker, Observed::NotAdmitted);
         self.seen("rejects the event", rejected, worker, Observed::Handled(Outcome::Rejected));
         self.seen("is told to shut down after the claim", self.from, worker, Observed::Draining);
         self.seen("drops the handler", self.from, worker, Observed::Handled(Outcome::Cancelled));
+    }
+
+    fn renew_lease(&mut self, worker: usize, delivery: InProcess) {
+        let Some(Grant { fence, .. }) = delivery.grant else { return };
+        let mut renewed = self.from;
+        if self.renew(&mut renewed, fence) {
+            self.add("renews its lease", renewed);
+        } else {
+            self.seen(
+                "drops the handler without a lease",
+                renewed,
+                worker,
+                Observed::Handled(Outcome::Cancelled),
+            );
+        }
+        let late = Some(Call::Renew { fence });
+        self.add("gives up a renewal", State { late, ..self.with_a_failed_call() });
     }
 
     fn dead_letter(&mut self, worker: usize, step: Step) {
@@ -214,23 +253,24 @@ impl Successors<'_> {
             );
         };
         let mut state = self.from;
-        let is_done = self.write(&mut state, what, fence);
+        let is_done = self.write(&mut state, what, fence, delivery.has_run);
         let written = if is_done { Written::Done } else { Written::Fenced };
         let label = match (is_done, what) {
             (false, _) => "is fenced",
             (true, Write::Settle) => "settles",
             (true, Write::Release(_)) => "releases",
-            (true, Write::Defer) => "defers",
+            (true, Write::Defer(_)) => "defers",
+            (true, Write::Isolate) => "defers, to run alone",
             (true, Write::Forget(_)) => "forgets",
         };
         self.seen(label, state, worker, Observed::Wrote(what, written));
         let failed = self.with_a_failed_call();
-        for lease_expired in [false, true] {
-            let seen = Observed::Wrote(what, Written::Failed { lease_expired });
+        for is_last in [false, true] {
+            let seen = Observed::Wrote(what, Written::Failed { is_last });
             let mut lost = failed;
-            self.write(&mut lost, what, fence);
+            self.write(&mut lost, what, fence, delivery.has_run);
             self.seen("writes; the answer is lost", lost, worker, seen);
-            let late = State { late: Some(Call::Write { what, fence }), ..failed };
+            let late = State { late: Some(Call::Write { what, fence, has_run: delivery.has_run }), ..failed };
             self.seen("gives up a write", late, worker, seen);
         }
     }
@@ -253,32 +293,61 @@ impl Successors<'_> {
         state
     }
 
+    /// Renews the lease, and notes when a stale fence has changed it.
+    fn renew(&self, state: &mut State, fence: u64) -> bool {
+        let before = state.slot;
+        let is_done = self.rules.protocol.renew(&mut state.slot, fence);
+        state.history.note(before != state.slot && before.fence != fence, Violation::StaleWrite);
+        is_done
+    }
+
     /// Writes to the slot, and notes when a stale fence has changed it.
-    fn write(&self, state: &mut State, what: Write, fence: u64) -> bool {
+    fn write(&self, state: &mut State, what: Write, fence: u64, has_run: bool) -> bool {
         let before = state.slot;
         let is_done = self.rules.protocol.write(&mut state.slot, what, fence);
-        state.history.is_stale_write_done |= before != state.slot && before.fence != fence;
+        state.history.note(before != state.slot && before.fence != fence, Violation::StaleWrite);
         match what {
             _ if before == state.slot => {}
             Write::Forget(_) => state.history.runs = 0,
-            Write::Defer => state.history.runs -= 1,
+            Write::Defer(_) | Write::Isolate => state.history.runs -= u32::from(has_run),
             Write::Settle | Write::Release(_) => {}
         }
         is_done
     }
 
     /// Lets the worker decide what to do next, as `process.rs` does.
-    fn seen(&mut self, what: &'static str, mut state: State, worker: usize, seen: Observed) {
+    #[expect(clippy::large_types_passed_by_value, reason = "made for this call, and stored")]
+    fn seen(&mut self, what: &'static str, state: State, worker: usize, seen: Observed) {
+        self.seen_by(what, state, worker, seen, false);
+    }
+
+    #[expect(clippy::large_types_passed_by_value, reason = "made for this call, and stored")]
+    fn seen_while_open(&mut self, what: &'static str, state: State, worker: usize, seen: Observed) {
+        self.seen_by(what, state, worker, seen, true);
+    }
+
+    fn seen_by(
+        &mut self,
+        what: &'static str,
+        mut state: State,
+        worker: usize,
+        seen: Observed,
+        is_open: bool,
+    ) {
         let Some(mut delivery) = state.workers[worker] else { return };
         let rules = self.rules;
-        let step = rules.protocol.decide(&rules.policy, delivery.position(state.postponed[worker]), seen);
+        let at = delivery.position(state.postponed[worker], is_open);
+        let step = rules.protocol.decide(&rules.policy, at, seen);
         if let (Observed::Wrote(..), Step::Claim { .. }) = (seen, step) {
             delivery.grant = None;
             delivery.claimant = NEW_CLAIMANT;
         }
-        if let (Observed::Claimed(_), Step::Run) = (seen, step) {
+        if let (Observed::Claimed(Claim::Acquired { lapsed, .. }), Step::Run) = (seen, step) {
             state.history.runs += 1;
-            state.history.is_decided_again |= state.postponed[worker].is_some();
+            delivery.has_run = true;
+            let has_company = lapsed >= LAPSES_IN_COMPANY && !delivery.is_alone;
+            state.history.note(has_company, Violation::SuspectInCompany);
+            state.history.note(state.postponed[worker].is_some(), Violation::DecidedAgain);
         }
         if let Observed::DeadLettered { reason, stored: false } = seen {
             state.postponed[worker] = Some(reason);
@@ -289,36 +358,5 @@ impl Successors<'_> {
         delivery.step = without_pauses(step);
         state.workers[worker] = Some(delivery);
         self.add(what, state);
-    }
-}
-
-/// Answers are not fenced: each one counts, no matter which worker sends it.
-fn answered(message: Message, ending: Ending) -> Message {
-    match (message, ending) {
-        (Message::Acked | Message::Termed, _) | (_, Ending::Abandoned) => message,
-        (_, Ending::Handled | Ending::Duplicate) => Message::Acked,
-        (_, Ending::DeadLettered(_)) => Message::Termed,
-        (_, Ending::Retried(_) | Ending::Postponed(_) | Ending::Returned | Ending::BehindStalled(_)) => {
-            Message::Pending
-        }
-    }
-}
-
-/// Time goes by of its own accord here, so that states which differ in a pause only are one.
-fn without_pauses(step: Step) -> Step {
-    let none = Duration::ZERO;
-    let ending = |ending| match ending {
-        Ending::Retried(_) => Ending::Retried(none),
-        Ending::Postponed(_) => Ending::Postponed(none),
-        other => other,
-    };
-    match step {
-        Step::Claim { .. } => Step::Claim { after: none },
-        Step::Write { what: Write::Release(then), .. } => {
-            Step::Write { what: Write::Release(ending(then)), after: none }
-        }
-        Step::Write { what, .. } => Step::Write { what, after: none },
-        Step::End(then) => Step::End(ending(then)),
-        Step::Run | Step::DeadLetter(_) => step,
     }
 }

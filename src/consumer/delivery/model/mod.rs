@@ -7,6 +7,8 @@
 //! flaw of every protocol in `protocol.rs`, so it can find one.
 
 mod actions;
+mod answers;
+mod crashes;
 mod properties;
 mod protocol;
 mod search;
@@ -35,17 +37,18 @@ fn keeps_every_promise(in_place: bool, most_faults: u8) {
     let ending = |step| if let Step::End(ending) = step { Some(discriminant(&ending)) } else { None };
     let deliveries = explored.keys().flat_map(|state| state.workers).flatten();
     let endings: HashSet<_> = deliveries.filter_map(|delivery| ending(delivery.step)).collect();
+    let none = Duration::ZERO;
     let left_to_the_server =
-        [Ending::Retried(Duration::ZERO), Ending::Postponed(Duration::ZERO), Ending::Abandoned];
+        [Ending::Retried(none), Ending::Deferred(none), Ending::Postponed(none), Ending::Abandoned];
     for ending in left_to_the_server {
         assert_eq!(endings.contains(&discriminant(&ending)), !in_place, "{ending:?}");
     }
-    assert_eq!(endings.len(), if in_place { 4 } else { 7 });
+    assert_eq!(endings.len(), if in_place { 4 } else { 8 });
     let reaches = |fate: fn(&State) -> bool| explored.keys().any(fate);
     assert!(reaches(|state| state.message == Message::Acked && state.history.effects == 1));
     assert!(reaches(|state| state.message == Message::Termed && state.history.effects == 0));
     assert!(reaches(|state| state.history.effects == 2));
-    let defers = Step::Write { what: Write::Defer, after: Duration::ZERO };
+    let defers = Step::Write { what: Write::Defer(Ending::Returned), after: Duration::ZERO };
     assert!(explored.keys().any(|state| state.workers.iter().flatten().any(|at| at.step == defers)));
 }
 
@@ -81,6 +84,10 @@ fn every_wrong_protocol_is_found_out() {
         (Protocol::ForgetsDecisions, Violation::DecidedAgain),
         (Protocol::DefersByReleasing, Violation::Blameless),
         (Protocol::DefersByForgetting, Violation::TooManyRuns),
+        (Protocol::CountsProbes, Violation::Blameless),
+        (Protocol::RenewsUnfenced, Violation::StaleWrite),
+        (Protocol::CountsLapses, Violation::Blameless),
+        (Protocol::NeverIsolates, Violation::SuspectInCompany),
     ];
     for (protocol, violation) in wrong {
         // Attempts in place need no deliveries, of which there are few.

@@ -36,6 +36,14 @@ pub(super) enum Protocol {
     DefersByReleasing,
     /// Forgets the attempts with a run that a shutdown has cut short.
     DefersByForgetting,
+    /// Counts a failure while the circuit breaker is open: that of a probe.
+    CountsProbes,
+    /// Renews a lease that was lost.
+    RenewsUnfenced,
+    /// Counts claims that expired in company as attempts.
+    CountsLapses,
+    /// Lets an event whose claims expired twice run beside others.
+    NeverIsolates,
 }
 
 impl Protocol {
@@ -43,6 +51,13 @@ impl Protocol {
         match (self, seen) {
             (Self::AcksHeld, Observed::Claimed(Claim::Held { .. })) => Step::End(Ending::Duplicate),
             (Self::AcksFenced, Observed::Wrote(_, Written::Fenced)) => Step::End(Ending::Handled),
+            (Self::CountsProbes, Observed::Handled(_)) => {
+                decide::decide(policy, Position { pause: None, ..at }, seen)
+            }
+            (Self::CountsLapses, Observed::Claimed(Claim::Acquired { fence, attempt, .. })) => {
+                decide::decide(policy, at, Observed::Claimed(Claim::Acquired { fence, attempt, lapsed: 0 }))
+            }
+            (Self::NeverIsolates, _) => decide::decide(policy, Position { is_alone: true, ..at }, seen),
             (Self::ForgetsDecisions, _) => decide::decide(policy, Position { postponed: None, ..at }, seen),
             _ => decide::decide(policy, at, seen),
         }
@@ -74,6 +89,13 @@ impl Protocol {
         claim
     }
 
+    pub(super) fn renew(self, slot: &mut Record, fence: u64) -> bool {
+        if self == Self::RenewsUnfenced {
+            slot.fence = fence;
+        }
+        slot.renew(fence)
+    }
+
     pub(super) fn write(self, slot: &mut Record, what: Write, fence: u64) -> bool {
         match (self, what) {
             (Self::SettlesUnfenced, Write::Settle) => {
@@ -82,10 +104,10 @@ impl Protocol {
             }
             // It is marked already.
             (Self::MarksFirst, Write::Settle) => true,
-            (Self::ReleasesByForgetting, Write::Release(_)) | (Self::DefersByForgetting, Write::Defer) => {
+            (Self::ReleasesByForgetting, Write::Release(_)) | (Self::DefersByForgetting, Write::Defer(_)) => {
                 slot.write(Write::Forget(DeadLetterReason::Rejected), fence)
             }
-            (Self::DefersByReleasing, Write::Defer) => slot.write(Write::Release(Ending::Returned), fence),
+            (Self::DefersByReleasing, Write::Defer(_)) => slot.write(Write::Release(Ending::Returned), fence),
             _ => slot.write(what, fence),
         }
     }

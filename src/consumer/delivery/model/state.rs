@@ -2,11 +2,15 @@
 
 use crate::{
     consumer::delivery::{
-        decide::{Position, Step, Write},
-        model::store::{Record, Status},
+        decide::{Position, Step, Write, counted},
+        model::{
+            properties::Violation,
+            store::{Record, Status},
+        },
     },
     dead_letter::DeadLetterReason,
 };
+use std::time::Duration;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct State {
@@ -38,7 +42,11 @@ pub(super) enum Message {
 pub(super) struct InProcess {
     pub(super) step: Step,
     pub(super) claimant: u8,
+    /// Nothing else of its process holds a claim.
+    pub(super) is_alone: bool,
     pub(super) grant: Option<Grant>,
+    /// The grant led to a run.
+    pub(super) has_run: bool,
     /// The last grant whose answer was lost.
     pub(super) unanswered: Option<Grant>,
     /// The slot as it was when this worker received the message, for a protocol that goes by it.
@@ -49,6 +57,7 @@ pub(super) struct InProcess {
 pub(super) struct Grant {
     pub(super) fence: u64,
     pub(super) attempt: u32,
+    pub(super) lapsed: u32,
 }
 
 /// Unlike any claimant in a state; it gets its number when the state is complete.
@@ -57,7 +66,8 @@ pub(super) const NEW_CLAIMANT: u8 = u8::MAX;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Call {
     Claim { claimant: u8 },
-    Write { what: Write, fence: u64 },
+    Renew { fence: u64 },
+    Write { what: Write, fence: u64, has_run: bool },
 }
 
 /// The history that no part of the system knows, and that the properties are about.
@@ -66,15 +76,16 @@ pub(super) struct History {
     pub(super) effects: u8,
     /// Crashes and leases that ended: each may cost one more effect.
     pub(super) deaths: u8,
+    /// Those of them where the event ran alone.
+    pub(super) deaths_alone: u8,
     /// Answers of the store, the broker and the dead-letter stream that were lost, and calls that were not carried out.
     pub(super) failed_calls: u8,
     /// Grants that led to a run since the slot was forgotten, and that were not deferred.
     pub(super) runs: u32,
     /// The failures of the event: each failed run is one, and a rejection is as many as there are attempts.
     pub(super) faults_of_event: u32,
-    pub(super) is_stale_write_done: bool,
-    pub(super) is_lost_grant_refused: bool,
-    pub(super) is_decided_again: bool,
+    /// A step that must not happen, and did.
+    pub(super) misstep: Option<Violation>,
 }
 
 impl State {
@@ -89,12 +100,11 @@ impl State {
         history: History {
             effects: 0,
             deaths: 0,
+            deaths_alone: 0,
             failed_calls: 0,
             runs: 0,
             faults_of_event: 0,
-            is_stale_write_done: false,
-            is_lost_grant_refused: false,
-            is_decided_again: false,
+            misstep: None,
         },
     };
 
@@ -125,7 +135,9 @@ impl State {
         }
         match &mut self.late {
             Some(Call::Claim { claimant }) => *claimant = number(*claimant),
-            Some(Call::Write { fence: of_write, .. }) => *of_write = fence(*of_write),
+            Some(Call::Renew { fence: of_call } | Call::Write { fence: of_call, .. }) => {
+                *of_call = fence(*of_call);
+            }
             None => {}
         }
         if let Status::Held { claimant, .. } = &mut self.slot.status {
@@ -137,17 +149,30 @@ impl State {
 }
 
 impl History {
+    pub(super) fn note(&mut self, has_happened: bool, misstep: Violation) {
+        if has_happened {
+            self.misstep = Some(misstep);
+        }
+    }
+
+    pub(super) fn die(&mut self, is_alone: bool) {
+        self.deaths += 1;
+        self.deaths_alone += u8::from(is_alone);
+    }
+
     pub(super) fn faults(&self) -> u8 {
         self.deaths + self.failed_calls
     }
 }
 
 impl InProcess {
-    pub(super) fn position(&self, postponed: Option<DeadLetterReason>) -> Position {
+    pub(super) fn position(&self, postponed: Option<DeadLetterReason>, is_open: bool) -> Position {
         Position {
-            attempt: self.grant.map_or(0, |grant| grant.attempt),
+            attempt: self.grant.map_or(0, |grant| counted(grant.attempt, grant.lapsed)),
             deliveries: 1,
             is_claimed: self.grant.is_some(),
+            is_alone: self.is_alone,
+            pause: is_open.then_some(Duration::ZERO),
             postponed,
             random: 0,
         }

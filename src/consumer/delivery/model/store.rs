@@ -11,6 +11,8 @@ use std::time::Duration;
 pub(super) struct Record {
     pub(super) status: Status,
     pub(super) attempts: u32,
+    /// The claims that ended by expiry.
+    pub(super) lapsed: u32,
     /// The fence of the last grant.
     pub(super) fence: u64,
 }
@@ -23,18 +25,30 @@ pub(super) enum Status {
 }
 
 impl Record {
-    pub(super) const UNKNOWN: Self = Self { status: Status::Free, attempts: 0, fence: 1 };
+    pub(super) const UNKNOWN: Self = Self { status: Status::Free, attempts: 0, lapsed: 0, fence: 1 };
 
     pub(super) fn claim(&mut self, claimant: u8) -> Claim {
-        let attempt = match self.status {
+        let (attempt, lapsed) = match self.status {
             Status::Settled => return Claim::Settled,
-            Status::Held { claimant: holder, .. } if holder == claimant => self.attempts,
+            Status::Held { claimant: holder, .. } if holder == claimant => (self.attempts, self.lapsed),
             Status::Held { is_over: false, .. } => return Claim::Held { retry_in: Duration::ZERO },
-            Status::Held { is_over: true, .. } | Status::Free => self.attempts + 1,
+            Status::Held { is_over: true, .. } => (self.attempts + 1, self.lapsed + 1),
+            Status::Free => (self.attempts + 1, self.lapsed),
         };
         let status = Status::Held { claimant, is_over: false };
-        *self = Self { status, attempts: attempt, fence: self.fence + 1 };
-        Claim::Acquired { fence: Fence::new(self.fence), attempt, lapsed: 0 }
+        *self = Self { status, attempts: attempt, lapsed, fence: self.fence + 1 };
+        Claim::Acquired { fence: Fence::new(self.fence), attempt, lapsed }
+    }
+
+    /// Returns whether the lease was renewed; otherwise the fence is stale.
+    pub(super) fn renew(&mut self, fence: u64) -> bool {
+        match &mut self.status {
+            Status::Held { is_over, .. } if fence == self.fence => {
+                *is_over = false;
+                true
+            }
+            Status::Held { .. } | Status::Free | Status::Settled => false,
+        }
     }
 
     /// Returns whether the write was done, now or before; otherwise its fence is stale.
@@ -47,13 +61,17 @@ impl Record {
                 (self.status, self.attempts) = match what {
                     Write::Settle => (Status::Settled, self.attempts),
                     Write::Release(_) => (Status::Free, self.attempts),
-                    Write::Defer => (Status::Free, self.attempts.saturating_sub(1)),
+                    Write::Defer(_) | Write::Isolate => (Status::Free, self.attempts.saturating_sub(1)),
                     Write::Forget(_) => (Status::Free, 0),
                 };
+                if let Write::Forget(_) = what {
+                    self.lapsed = 0;
+                }
                 true
             }
-            (Status::Settled, Write::Settle) | (Status::Free, Write::Release(_) | Write::Defer) => true,
-            (Status::Free, Write::Forget(_)) => self.attempts == 0,
+            (Status::Settled, Write::Settle)
+            | (Status::Free, Write::Release(_) | Write::Defer(_) | Write::Isolate) => true,
+            (Status::Free, Write::Forget(_)) => (self.attempts, self.lapsed) == (0, 0),
             (Status::Settled | Status::Free, _) => false,
         }
     }
@@ -72,6 +90,7 @@ mod tests {
     #[derive(Debug, Clone, Copy)]
     enum Call {
         Claim { claimant: usize, lapses: bool },
+        Renew(usize),
         Write(Write, usize),
     }
 
@@ -90,9 +109,9 @@ mod tests {
                     match (model.claim(u8::try_from(claimant).unwrap()), real) {
                         (Claim::Settled, Claim::Settled) | (Claim::Held { .. }, Claim::Held { .. }) => {}
                         (
-                            Claim::Acquired { fence, attempt, .. },
-                            Claim::Acquired { fence: real, attempt: too, .. },
-                        ) if attempt == too => {
+                            Claim::Acquired { fence, attempt, lapsed },
+                            Claim::Acquired { fence: real, attempt: real_attempt, lapsed: real_lapsed },
+                        ) if (attempt, lapsed) == (real_attempt, real_lapsed) => {
                             grants.push((fence.get(), real));
                             let status =
                                 Status::Held { claimant: u8::try_from(claimant).unwrap(), is_over: lapses };
@@ -101,13 +120,20 @@ mod tests {
                         answers => panic!("{calls:?}: {answers:?}"),
                     }
                 }
+                Call::Renew(before_last) => {
+                    let (fence, real) = grants[grants.len().saturating_sub(1 + before_last)];
+                    let renewed = store.renew(&slots[0], real, Duration::from_secs(3600));
+                    let renewed = renewed.now_or_never().unwrap().map_err(|error| error.kind());
+                    let wanted = if model.renew(fence) { Ok(()) } else { Err(StoreErrorKind::Fenced) };
+                    assert_eq!(renewed, wanted, "{calls:?}");
+                }
                 Call::Write(what, before_last) => {
                     let (fence, real) = grants[grants.len().saturating_sub(1 + before_last)];
                     let slot = &slots[0];
                     let written = match what {
                         Write::Settle => store.settle(slot, real),
                         Write::Release(_) => store.release(slot, real),
-                        Write::Defer => store.defer(slot, real),
+                        Write::Defer(_) | Write::Isolate => store.defer(slot, real),
                         Write::Forget(_) => store.forget(slot, real),
                     };
                     let written = written.now_or_never().unwrap().map_err(|error| error.kind());
@@ -121,13 +147,15 @@ mod tests {
     #[test]
     fn the_model_answers_as_the_memory_store_does() {
         let release = Write::Release(Ending::Returned);
-        let writes = [Write::Settle, release, Write::Defer, Write::Forget(DeadLetterReason::Rejected)];
+        let defer = Write::Defer(Ending::Returned);
+        let writes = [Write::Settle, release, defer, Write::Forget(DeadLetterReason::Rejected)];
         let claims = [(0, false), (0, true), (1, false), (1, true)];
         let calls: Vec<_> = claims
             .map(|(claimant, lapses)| Call::Claim { claimant, lapses })
             .into_iter()
             .chain(writes.map(|what| Call::Write(what, 0)))
             .chain(writes.map(|what| Call::Write(what, 1)))
+            .chain([Call::Renew(0), Call::Renew(1)])
             .collect();
         let mut sequences = vec![vec![]];
         for _ in 0..4 {
@@ -136,7 +164,7 @@ mod tests {
                 .flat_map(|played| calls.iter().map(move |call| [played.as_slice(), &[*call]].concat()))
                 .collect();
         }
-        assert_eq!(sequences.len(), 20_736);
+        assert_eq!(sequences.len(), 38_416);
         for sequence in sequences {
             play(&sequence);
         }

@@ -28,7 +28,8 @@ impl InProcess<'_> {
             lines: &self.shared.lines,
         };
         let budget_end = Instant::now() + DEAD_LETTER_BUDGET;
-        let deadline = self.grant.map_or(budget_end, |grant| grant.lease_end.min(budget_end));
+        let lease_end = self.job.received.in_progress.lease_end();
+        let deadline = lease_end.map_or(budget_end, |lease_end| lease_end.min(budget_end));
         let stored =
             self.shared.cancel.run_until_cancelled(record.store(&self.shared.publisher, deadline)).await;
         if let Some(Err(error)) = &stored {
