@@ -4,6 +4,7 @@ use ledger::{Balance, Journal, Ledger, WitnessStore};
 use std::{sync::Arc, time::Duration};
 use stratt_event_bridge::{
     BridgeOptions, Delivery, Event, EventBridge, Feed, HandlerError, UnitPublished,
+    dead_letter::DeadLetterReason,
     dedupe::{DedupeStore, MemoryStore},
 };
 use support::{Running, Stage, eventually, published, quick};
@@ -64,7 +65,11 @@ async fn what_was_published_handled_and_dead_lettered_balances() {
     let running = books.consume(Feed::Choco).await;
     for number in 0..EVENTS {
         let event = published(&format!("u{}", number % 7), number);
-        let event = if number % 50 == 0 { event.with_actor("fails") } else { event };
+        let is_bad = number % 50 == 0;
+        let event = if is_bad { event.with_actor("fails") } else { event };
+        if is_bad {
+            books.journal.condemned(&event, DeadLetterReason::Exhausted).unwrap();
+        }
         books.publish(&books.stage.bridge, event).await;
     }
     // One whose outcome is not known: its attempts end before a paused server can answer.

@@ -1,9 +1,8 @@
 //! The comparison of the journal with the final state: a pure function.
 
-use crate::{Balance, Entry, Fact, found::Found};
+use crate::{Balance, Entry, Fact, found::Found, history::History};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
-use stratt_event_bridge::IdempotencyKey;
-use uuid::Uuid;
+use stratt_event_bridge::{IdempotencyKey, dead_letter::DeadLetterReason};
 
 /// Counts everything, and collects the violations.
 pub(crate) fn audit(seed: u64, entries: &[Entry], found: &Found) -> Balance {
@@ -18,136 +17,20 @@ pub(crate) fn audit(seed: u64, entries: &[Entry], found: &Found) -> Balance {
     balance.crashes = count(crashed.len());
     let mut histories: BTreeMap<IdempotencyKey, History> = BTreeMap::new();
     for entry in entries {
-        if let Some(key) = key_of(&entry.fact) {
+        if let Some(key) = entry.fact.key() {
             histories.entry(key).or_default().add(entry);
         }
     }
     publishing(&mut balance, &histories, found);
     forwarding(&mut balance, found);
     endings(&mut balance, &histories, found);
+    blame(&mut balance, &histories, found);
     for (key, history) in &histories {
-        history.grants(&mut balance, *key, &crashed);
+        history.grants(&mut balance, *key);
+        history.counts(&mut balance, *key);
         history.effects(&mut balance, *key, &crashed);
     }
     balance
-}
-
-/// The history of one event, in the order of the grants.
-#[derive(Debug, Default)]
-struct History {
-    attempts: u64,
-    acknowledged: u64,
-    unknown: u64,
-    rejected: u64,
-    runs: u64,
-    grants: BTreeMap<u64, Grant>,
-    /// By fence, so that what a process still does that was frozen and replaced stands before what its heir did.
-    effects: BTreeMap<u64, Vec<Effect>>,
-    settled_by: BTreeSet<u64>,
-    freed_by: BTreeSet<u64>,
-}
-
-#[derive(Debug, Clone, Copy)]
-struct Grant {
-    process: u32,
-    claimant: Uuid,
-    granted_at_ms: u64,
-    /// The latest expiry of its lease, counted from before the claim was sent.
-    over_at_ms: u64,
-}
-
-#[derive(Debug, Clone, Copy)]
-struct Effect {
-    process: u32,
-    fence: u64,
-}
-
-fn key_of(fact: &Fact) -> Option<IdempotencyKey> {
-    match fact {
-        Fact::Attempted { key }
-        | Fact::Acknowledged { key }
-        | Fact::Unknown { key }
-        | Fact::Rejected { key }
-        | Fact::Granted { key, .. }
-        | Fact::Renewed { key, .. }
-        | Fact::Ran { key, .. }
-        | Fact::Effect { key, .. }
-        | Fact::Settled { key, .. }
-        | Fact::Freed { key, .. } => Some(*key),
-        Fact::Crashed { .. } => None,
-    }
-}
-
-impl History {
-    fn add(&mut self, entry: &Entry) {
-        let process = entry.process;
-        match &entry.fact {
-            Fact::Attempted { .. } => self.attempts += 1,
-            Fact::Acknowledged { .. } => self.acknowledged += 1,
-            Fact::Unknown { .. } => self.unknown += 1,
-            Fact::Rejected { .. } => self.rejected += 1,
-            Fact::Ran { .. } => self.runs += 1,
-            Fact::Granted { fence, claimant, asked_at_ms, lease_ms, .. } => {
-                let over_at_ms = asked_at_ms.saturating_add(*lease_ms);
-                let grant = Grant { process, claimant: *claimant, granted_at_ms: entry.at_ms, over_at_ms };
-                self.grants.insert(*fence, grant);
-            }
-            Fact::Renewed { fence, asked_at_ms, lease_ms, .. } => {
-                if let Some(grant) = self.grants.get_mut(fence) {
-                    grant.over_at_ms = grant.over_at_ms.max(asked_at_ms.saturating_add(*lease_ms));
-                }
-            }
-            Fact::Effect { fence, .. } => {
-                self.effects.entry(*fence).or_default().push(Effect { process, fence: *fence });
-            }
-            Fact::Settled { fence, .. } => _ = self.settled_by.insert(*fence),
-            Fact::Freed { fence, .. } => _ = self.freed_by.insert(*fence),
-            Fact::Crashed { .. } => {}
-        }
-    }
-
-    /// Checks that a slot is granted again only when it was freed or its lease had expired, and never once it is
-    /// settled.
-    fn grants(&self, balance: &mut Balance, key: IdempotencyKey, crashed: &HashSet<u32>) {
-        if self.settled_by.len() > 1 {
-            balance.violations.push(format!("{key} was settled by {} grants", self.settled_by.len()));
-        }
-        if let (Some(settled), Some((last, _))) = (self.settled_by.first(), self.grants.last_key_value())
-            && last > settled
-        {
-            balance.violations.push(format!("{key} was granted after it was settled"));
-        }
-        for ((fence, before), (_, after)) in self.grants.iter().zip(self.grants.iter().skip(1)) {
-            let was_over = after.granted_at_ms >= before.over_at_ms;
-            // A killed process may have freed it before it could record that.
-            let may_be_free = self.freed_by.contains(fence) || crashed.contains(&before.process);
-            if was_over && !self.freed_by.contains(fence) {
-                balance.expiries += 1;
-            } else if !may_be_free && before.claimant != after.claimant {
-                let early = before.over_at_ms.saturating_sub(after.granted_at_ms);
-                balance
-                    .violations
-                    .push(format!("{key} was granted again {early} ms before its lease was over"));
-            }
-        }
-    }
-
-    /// Checks that an effect is repeated only after a crash, or when the lease expired before it was settled.
-    fn effects(&self, balance: &mut Balance, key: IdempotencyKey, crashed: &HashSet<u32>) {
-        balance.runs += self.runs;
-        let effects: Vec<_> = self.effects.values().flatten().collect();
-        balance.effects += count(effects.len());
-        for (before, after) in effects.iter().zip(effects.iter().skip(1)) {
-            balance.extra_effects += 1;
-            let was_over = match (self.grants.get(&before.fence), self.grants.get(&after.fence)) {
-                (Some(old), Some(new)) => new.granted_at_ms >= old.over_at_ms,
-                _ => false,
-            };
-            if !was_over && !crashed.contains(&before.process) {
-                balance.violations.push(format!("{key} had an extra effect without a crash or an expiry"));
-            }
-        }
-    }
 }
 
 fn publishing(balance: &mut Balance, histories: &BTreeMap<IdempotencyKey, History>, found: &Found) {
@@ -214,7 +97,7 @@ fn endings(balance: &mut Balance, histories: &BTreeMap<IdempotencyKey, History>,
     balance.due = count(found.due.len());
     balance.delivered = found.deliveries;
     let mut letters = HashSet::new();
-    for sequence in &found.dead_lettered {
+    for (sequence, _) in &found.dead_lettered {
         if !letters.insert(sequence) {
             balance.violations.push(format!("message {sequence} has two dead letters"));
         }
@@ -250,7 +133,36 @@ fn endings(balance: &mut Balance, histories: &BTreeMap<IdempotencyKey, History>,
     }
 }
 
-fn count(length: usize) -> u64 {
+/// Checks that a dead letter means a bad event: every dead-lettered one is bad, for the reason given, and none is settled.
+fn blame(balance: &mut Balance, histories: &BTreeMap<IdempotencyKey, History>, found: &Found) {
+    let letters: HashMap<_, _> = found.dead_lettered.iter().copied().collect();
+    for due in &found.due {
+        let sequence = due.sequence;
+        let wanted = match due.key {
+            None => Some(DeadLetterReason::Invalid),
+            Some(key) => histories.get(&key).and_then(|history| history.condemned),
+        };
+        match (letters.get(&sequence), wanted) {
+            (Some(reason), None) => {
+                let reason = reason.map_or("for no reason", |reason| reason.as_str());
+                balance
+                    .violations
+                    .push(format!("message {sequence} is dead-lettered ({reason}) and not bad"));
+            }
+            (Some(reason), Some(wanted)) if *reason != Some(wanted) => {
+                balance
+                    .violations
+                    .push(format!("message {sequence} is bad and its dead letter does not say {wanted}"));
+            }
+            _ => {}
+        }
+        if wanted.is_some() && due.key.is_some_and(|key| found.settled.contains(&key)) {
+            balance.violations.push(format!("message {sequence} is bad and settled"));
+        }
+    }
+}
+
+pub(crate) fn count(length: usize) -> u64 {
     u64::try_from(length).unwrap_or(u64::MAX)
 }
 

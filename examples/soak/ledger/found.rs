@@ -1,6 +1,6 @@
 //! The final state of broker and store.
 
-use crate::{Entry, Fact, LedgerError};
+use crate::{End, Entry, Fact, LedgerError};
 use futures::TryStreamExt;
 use std::{collections::HashSet, time::Duration};
 use stratt_event_bridge::{
@@ -9,7 +9,7 @@ use stratt_event_bridge::{
         self, Context,
         consumer::{AckPolicy, pull},
     },
-    dead_letter::{DeadLetter, DeadLetterFilter},
+    dead_letter::{DeadLetterFilter, DeadLetterReason},
     dedupe::{Claim, DedupeStore, Slot},
     topology::EVENT_STREAM,
 };
@@ -22,8 +22,8 @@ pub(crate) struct Found {
     pub(crate) stored: Vec<Stored>,
     /// The messages of the feed that match the durable's filters.
     pub(crate) due: Vec<Stored>,
-    /// The sequences in the feed of what the durable dead-lettered.
-    pub(crate) dead_lettered: Vec<u64>,
+    /// The sequences in the feed of what the durable dead-lettered, each with the reason.
+    pub(crate) dead_lettered: Vec<(u64, Option<DeadLetterReason>)>,
     pub(crate) settled: HashSet<IdempotencyKey>,
     /// Deliveries of the server to the durable.
     pub(crate) deliveries: u64,
@@ -70,7 +70,7 @@ impl Found {
             .await
             .map_err(LedgerError::new)?;
         let of_feed = letters.iter().filter(|letter| letter.stream() == feed.stream());
-        let dead_lettered = of_feed.map(DeadLetter::stream_sequence).collect();
+        let dead_lettered = of_feed.map(|letter| (letter.stream_sequence(), letter.reason())).collect();
         let settled = settled(&due, durable, store, entries).await?;
         let unanswered = u64::try_from(info.num_ack_pending).unwrap_or(u64::MAX);
         Ok(Self {
@@ -133,7 +133,7 @@ async fn settled(
     entries: &[Entry],
 ) -> Result<HashSet<IdempotencyKey>, LedgerError> {
     let seen = entries.iter().filter_map(|entry| match entry.fact {
-        Fact::Settled { key, .. } => Some(key),
+        Fact::Ended { key, end: End::Settle, .. } => Some(key),
         _ => None,
     });
     let mut settled: HashSet<_> = seen.collect();

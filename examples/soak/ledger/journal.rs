@@ -1,116 +1,21 @@
 //! The journal: a line for each observation, written by many processes.
 
-use serde::{Deserialize, Serialize};
+use crate::{Entry, Fact};
 use std::{
     fs::{self, File, OpenOptions},
     io::{self, Write},
     path::Path,
     time::{SystemTime, UNIX_EPOCH},
 };
-use stratt_event_bridge::{Delivery, Event, IdempotencyKey, PublishError, PublishReceipt, dedupe::Fence};
-use uuid::Uuid;
+use stratt_event_bridge::{
+    Delivery, Event, IdempotencyKey, PublishError, PublishReceipt, dead_letter::DeadLetterReason,
+};
 
 /// A file of JSON lines that many processes of one machine append to.
 #[derive(Debug)]
 pub struct Journal {
     file: File,
     process: u32,
-}
-
-/// One line: an observation, its process and its time.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Entry {
-    /// Milliseconds since 1970, by the clock of the machine.
-    pub at_ms: u64,
-    /// The process that made the observation.
-    pub process: u32,
-    /// The observation.
-    #[serde(flatten)]
-    pub fact: Fact,
-}
-
-/// An observation. The names are those of Jepsen's tests where they have one.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "fact", rename_all = "camelCase", rename_all_fields = "camelCase")]
-#[non_exhaustive]
-pub enum Fact {
-    /// A publish was begun.
-    Attempted {
-        /// The key of the event.
-        key: IdempotencyKey,
-    },
-    /// A publish returned `Ok`.
-    Acknowledged {
-        /// The key of the event.
-        key: IdempotencyKey,
-    },
-    /// A publish failed, and may have been stored all the same.
-    Unknown {
-        /// The key of the event.
-        key: IdempotencyKey,
-    },
-    /// A publish failed and was not stored.
-    Rejected {
-        /// The key of the event.
-        key: IdempotencyKey,
-    },
-    /// A store granted a claim.
-    Granted {
-        /// The key of the event.
-        key: IdempotencyKey,
-        /// The fence of the grant.
-        fence: u64,
-        /// The claimant.
-        claimant: Uuid,
-        /// The time at which the claim was sent, as [`Entry::at_ms`].
-        asked_at_ms: u64,
-        /// The length of the lease.
-        lease_ms: u64,
-    },
-    /// A store renewed a lease.
-    Renewed {
-        /// The key of the event.
-        key: IdempotencyKey,
-        /// The fence of the grant.
-        fence: u64,
-        /// The time at which the renewal was sent, as [`Entry::at_ms`].
-        asked_at_ms: u64,
-        /// The length of the lease from then on.
-        lease_ms: u64,
-    },
-    /// A handler began.
-    Ran {
-        /// The key of the event.
-        key: IdempotencyKey,
-        /// The fence of the grant that it runs under.
-        fence: u64,
-    },
-    /// A handler made its effect.
-    Effect {
-        /// The key of the event.
-        key: IdempotencyKey,
-        /// The fence of the grant that it ran under.
-        fence: u64,
-    },
-    /// A store settled a slot.
-    Settled {
-        /// The key of the event.
-        key: IdempotencyKey,
-        /// The fence of the grant that settled it.
-        fence: u64,
-    },
-    /// A store released or forgot a slot.
-    Freed {
-        /// The key of the event.
-        key: IdempotencyKey,
-        /// The fence of the grant that freed it.
-        fence: u64,
-    },
-    /// A process was killed.
-    Crashed {
-        /// The id of the process.
-        victim: u32,
-    },
 }
 
 impl Journal {
@@ -137,11 +42,20 @@ impl Journal {
         (&self.file).write_all(&line)
     }
 
-    /// Records that a publish of this event begins.
+    /// Records that no attempt can handle this event, which is to be dead-lettered for this reason.
     ///
     /// # Errors
     ///
     /// As for [`record`](Self::record), here and below.
+    pub fn condemned(&self, event: &impl Event, reason: DeadLetterReason) -> io::Result<()> {
+        self.record(Fact::Condemned { key: event.idempotency_key(), reason })
+    }
+
+    /// Records that a publish of this event begins.
+    ///
+    /// # Errors
+    ///
+    /// As for [`record`](Self::record).
     pub fn attempted(&self, event: &impl Event) -> io::Result<()> {
         self.record(Fact::Attempted { key: event.idempotency_key() })
     }
@@ -188,14 +102,6 @@ impl Journal {
     /// As for [`record`](Self::record).
     pub fn crashed(&self, victim: u32) -> io::Result<()> {
         self.record(Fact::Crashed { victim })
-    }
-
-    pub(crate) fn settled(&self, key: IdempotencyKey, fence: Fence) -> io::Result<()> {
-        self.record(Fact::Settled { key, fence: fence.get() })
-    }
-
-    pub(crate) fn freed(&self, key: IdempotencyKey, fence: Fence) -> io::Result<()> {
-        self.record(Fact::Freed { key, fence: fence.get() })
     }
 }
 

@@ -1,11 +1,11 @@
 //! A store that records the operations of the store inside it.
 
-use crate::{Fact, Journal, journal::now_ms};
+use crate::{End, Fact, Journal, journal::now_ms};
 use futures::{FutureExt, future::BoxFuture};
 use std::{io, sync::Arc, time::Duration};
 use stratt_event_bridge::dedupe::{Claim, DedupeStore, Fence, Slot, StoreError, StoreErrorKind};
 
-/// A store that writes into a journal what the store inside it granted, renewed, settled and freed.
+/// A store that writes into a journal what the store inside it was asked for, granted, renewed and ended.
 #[derive(Debug)]
 pub struct WitnessStore {
     store: Arc<dyn DedupeStore>,
@@ -17,6 +17,20 @@ impl WitnessStore {
     #[must_use]
     pub fn new(store: Arc<dyn DedupeStore>, journal: Arc<Journal>) -> Self {
         Self { store, journal }
+    }
+
+    /// Ends a grant by `call`. What was asked is recorded before, since an answer may be lost.
+    async fn end(
+        &self,
+        slot: &Slot,
+        fence: Fence,
+        end: End,
+        call: BoxFuture<'_, Result<(), StoreError>>,
+    ) -> Result<(), StoreError> {
+        let (key, fence) = (slot.key(), fence.get());
+        self.journal.record(Fact::Ending { key, fence, end }).map_err(unwritten)?;
+        call.await?;
+        self.journal.record(Fact::Ended { key, fence, end }).map_err(unwritten)
     }
 }
 
@@ -32,18 +46,18 @@ fn milliseconds(lease: Duration) -> u64 {
 impl DedupeStore for WitnessStore {
     fn claim<'a>(&'a self, slot: &'a Slot, lease: Duration) -> BoxFuture<'a, Result<Claim, StoreError>> {
         async move {
+            let (key, claimant) = (slot.key(), slot.claimant());
+            self.journal.record(Fact::Claiming { key, claimant }).map_err(unwritten)?;
             let asked_at_ms = now_ms();
             let claim = self.store.claim(slot, lease).await?;
-            if let Claim::Acquired { fence, .. } = claim {
-                let granted = Fact::Granted {
-                    key: slot.key(),
-                    fence: fence.get(),
-                    claimant: slot.claimant(),
-                    asked_at_ms,
-                    lease_ms: milliseconds(lease),
-                };
-                self.journal.record(granted).map_err(unwritten)?;
-            }
+            let answered = match claim {
+                Claim::Acquired { fence, attempt, lapsed } => {
+                    let (fence, lease_ms) = (fence.get(), milliseconds(lease));
+                    Fact::Granted { key, fence, claimant, attempt, lapsed, asked_at_ms, lease_ms }
+                }
+                Claim::Held { .. } | Claim::Settled => Fact::Declined { key, claimant },
+            };
+            self.journal.record(answered).map_err(unwritten)?;
             Ok(claim)
         }
         .boxed()
@@ -66,35 +80,19 @@ impl DedupeStore for WitnessStore {
     }
 
     fn settle<'a>(&'a self, slot: &'a Slot, fence: Fence) -> BoxFuture<'a, Result<(), StoreError>> {
-        async move {
-            self.store.settle(slot, fence).await?;
-            self.journal.settled(slot.key(), fence).map_err(unwritten)
-        }
-        .boxed()
+        self.end(slot, fence, End::Settle, self.store.settle(slot, fence)).boxed()
     }
 
     fn release<'a>(&'a self, slot: &'a Slot, fence: Fence) -> BoxFuture<'a, Result<(), StoreError>> {
-        async move {
-            self.store.release(slot, fence).await?;
-            self.journal.freed(slot.key(), fence).map_err(unwritten)
-        }
-        .boxed()
+        self.end(slot, fence, End::Release, self.store.release(slot, fence)).boxed()
     }
 
     fn defer<'a>(&'a self, slot: &'a Slot, fence: Fence) -> BoxFuture<'a, Result<(), StoreError>> {
-        async move {
-            self.store.defer(slot, fence).await?;
-            self.journal.freed(slot.key(), fence).map_err(unwritten)
-        }
-        .boxed()
+        self.end(slot, fence, End::Defer, self.store.defer(slot, fence)).boxed()
     }
 
     fn forget<'a>(&'a self, slot: &'a Slot, fence: Fence) -> BoxFuture<'a, Result<(), StoreError>> {
-        async move {
-            self.store.forget(slot, fence).await?;
-            self.journal.freed(slot.key(), fence).map_err(unwritten)
-        }
-        .boxed()
+        self.end(slot, fence, End::Forget, self.store.forget(slot, fence)).boxed()
     }
 
     fn retention(&self) -> Option<Duration> {
