@@ -8,8 +8,9 @@ use crate::{
 use ledger::Journal;
 use std::{
     fs::{File, OpenOptions},
-    path::PathBuf,
-    process::{Child, Command, Stdio},
+    io,
+    path::{Path, PathBuf},
+    process::{Child, Command, ExitStatus, Stdio},
     time::{Duration, Instant},
 };
 
@@ -70,7 +71,7 @@ impl Children {
         for index in 0..self.processes.len() {
             let Some(child) = self.processes.get_mut(index) else { continue };
             let Ok(Some(status)) = child.try_wait() else { continue };
-            if status.code() != Some(COULD_NOT_START.into()) {
+            if status.success() || !is_expected(&self.journal_path, child.id(), status) {
                 self.ended_by_themselves.push(format!("consumer {} ended with {status}", child.id()));
             }
             self.replace(index);
@@ -118,9 +119,7 @@ impl Children {
         let Some(child) = self.processes.get_mut(index) else { return Ok(()) };
         loop {
             match child.try_wait()? {
-                Some(status) if status.success() || status.code() == Some(COULD_NOT_START.into()) => {
-                    return Ok(());
-                }
+                Some(status) if is_expected(&self.journal_path, child.id(), status) => return Ok(()),
                 Some(status) => {
                     self.ended_by_themselves.push(format!("consumer {} drained with {status}", child.id()));
                     return Ok(());
@@ -147,6 +146,20 @@ impl Children {
         }
         Ok(std::mem::take(&mut self.ended_by_themselves))
     }
+}
+
+/// Returns whether a consumer may end like this: it was asked to, could not start, or was killed by an event.
+fn is_expected(journal: &Path, process: u32, status: ExitStatus) -> bool {
+    status.success() || status.code() == Some(COULD_NOT_START.into()) || death_note(journal, process).exists()
+}
+
+/// Leaves word that an event kills this process, for any other abort would be a fault.
+pub fn leave_death_note(journal: &Path) -> io::Result<()> {
+    File::create(death_note(journal, std::process::id())).map(drop)
+}
+
+fn death_note(journal: &Path, process: u32) -> PathBuf {
+    journal.with_file_name(format!("killed-by-event-{process}"))
 }
 
 impl Drop for Children {

@@ -1,6 +1,6 @@
-//! The faults of the consumers, and of the networks of both sides.
+//! The faults of the consumers, of what they depend on, and of the networks of both sides.
 
-use crate::{Failure, children::Children, report::Injected, stage::Networks};
+use crate::{Failure, children::Children, dependency::Dependency, report::Injected, stage::Networks};
 use std::time::{Duration, Instant};
 use tokio::time::sleep;
 
@@ -21,8 +21,23 @@ impl ConsumerFaults {
         self.injected.clone()
     }
 
-    /// Injects one fault after the other, independently of those of the servers.
+    /// Injects the faults of the consumers, and independently of them those of their dependency.
     pub async fn inject(
+        &mut self,
+        networks: &Networks,
+        children: &mut Children,
+        dependency: &Dependency,
+        end: Instant,
+    ) -> Result<(), Failure> {
+        let mut random = self.random.fork();
+        let (others, away) =
+            tokio::join!(self.disturb(networks, children, end), dependency.fail(&mut random, end));
+        self.injected.extend(away?);
+        others
+    }
+
+    /// Injects one fault after the other, independently of those of the servers.
+    async fn disturb(
         &mut self,
         networks: &Networks,
         children: &mut Children,
