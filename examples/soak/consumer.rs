@@ -116,7 +116,7 @@ async fn handle(context: Arc<Context>, delivery: Delivery<UnitPublished>) -> Res
     Ok(())
 }
 
-/// What the handlers use.
+/// The things that the handlers use.
 struct Context {
     path: PathBuf,
     journal: Arc<Journal>,

@@ -1,4 +1,4 @@
-//! What the handlers depend on: a file that stands for a database or a service, and that is away while it exists.
+//! The dependency of the handlers: a file stands for a database or a service, which is away while the file exists.
 
 use crate::report::Injected;
 use std::{
@@ -8,7 +8,7 @@ use std::{
 };
 use tokio::time::sleep;
 
-/// What the handlers of all consumer processes depend on.
+/// The dependency of the handlers of all consumer processes.
 #[derive(Debug, Clone)]
 pub struct Dependency {
     flag: PathBuf,

@@ -20,7 +20,7 @@ const PAUSE_MS: u64 = 40;
 /// The mean pause once nothing bad is published any more.
 const CALM_PAUSE_MS: u64 = 2000;
 const UNITS: u64 = 40;
-/// Of so many events of the first publisher one kills its process: about one a minute, for each does it eight times.
+/// The first publisher makes one of so many events kill its process: about one a minute, each of them eight times.
 const ONE_KILLS_OF: u64 = 1000;
 /// The same for consumers that keep the order: one process handles all, and the unit waits until it is over.
 const ONE_KILLS_OF_ORDERED: u64 = 4000;

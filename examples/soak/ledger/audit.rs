@@ -133,7 +133,8 @@ fn endings(balance: &mut Balance, histories: &BTreeMap<IdempotencyKey, History>,
     }
 }
 
-/// Checks that a dead letter means a bad event: every dead-lettered one is bad, for the reason given, and none is settled.
+/// Checks that a dead letter means a bad event: every dead-lettered one is bad, for the reason given, and none of the
+/// bad ones is settled.
 fn blame(balance: &mut Balance, histories: &BTreeMap<IdempotencyKey, History>, found: &Found) {
     let letters: HashMap<_, _> = found.dead_lettered.iter().copied().collect();
     for due in &found.due {

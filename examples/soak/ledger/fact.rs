@@ -1,4 +1,4 @@
-//! What a journal records.
+//! The facts that a journal records.
 
 use serde::{Deserialize, Serialize};
 use stratt_event_bridge::{IdempotencyKey, dead_letter::DeadLetterReason};

@@ -20,7 +20,7 @@ pub(crate) struct History {
     pub(crate) unanswered: HashMap<Uuid, u64>,
     /// By fence, so that what a process still does that was frozen and replaced stands before what its heir did.
     pub(crate) effects: BTreeMap<u64, Vec<Effect>>,
-    /// What a store did for a grant although it had granted a later claim before.
+    /// Operations that a store carried out for a grant although it had granted a later claim before.
     stale: Vec<String>,
 }
 

@@ -1,10 +1,11 @@
 //! A ledger: what was published, handled and settled, held against what broker and store have in the end.
 //!
 //! All participants, in all processes, write their observations into one [`Journal`]: publishers through
-//! [`Journal::condemned`], [`Journal::attempted`] and [`Journal::published`], handlers through [`Journal::ran`] and [`Journal::effect`], the
-//! store through a [`WitnessStore`] around it, and the supervisor through [`Journal::crashed`]. At the end a
-//! [`Ledger`] reads the journal, the streams and the store, and strikes a [`Balance`]: it counts in the words of
-//! Jepsen's tests, and it names every violation of a guarantee. One ledger is about one durable.
+//! [`Journal::condemned`], [`Journal::attempted`] and [`Journal::published`], handlers through [`Journal::ran`] and
+//! [`Journal::effect`], the store through a [`WitnessStore`] around it, and the supervisor through
+//! [`Journal::crashed`]. At the end a [`Ledger`] reads the journal, the streams and the store, and strikes a
+//! [`Balance`]: it counts in the words of Jepsen's tests, and it names every violation of a guarantee. One ledger is
+//! about one durable.
 
 mod audit;
 mod balance;
