@@ -157,6 +157,11 @@ impl Breaker {
         Some(pause.max(interval / 2).saturating_add(interval.saturating_mul(percent) / 100))
     }
 
+    /// Returns whether it is closed and has counted no failure since the last success.
+    pub(crate) fn is_quiet(&self) -> bool {
+        matches!(self.state, State::Closed { failures: 0, .. })
+    }
+
     /// Returns whether it is open and a probe may begin.
     pub(crate) fn is_probe_due(&self, now: Duration) -> bool {
         matches!(&self.state, State::Open(open) if open.is_probe_due(now))

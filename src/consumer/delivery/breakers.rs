@@ -8,7 +8,10 @@ use crate::{
     contract::event::EventType,
 };
 use std::{
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 use tokio::time::Instant;
@@ -16,9 +19,18 @@ use tokio::time::Instant;
 /// The circuit breakers of a consumer; none if they are switched off.
 #[derive(Debug)]
 pub(crate) struct Breakers {
-    by_type: Vec<(EventType, Mutex<Breaker>)>,
+    by_type: Vec<OfType>,
     /// The instant that the times of breakers are counted from.
     epoch: Instant,
+}
+
+/// The circuit breaker of an event type.
+#[derive(Debug)]
+struct OfType {
+    event_type: EventType,
+    /// Nothing has failed since the last success, so that neither lock nor clock is needed.
+    is_quiet: AtomicBool,
+    breaker: Mutex<Breaker>,
 }
 
 /// The events that the consumer may ask the server for.
@@ -35,21 +47,25 @@ pub(crate) type OpenBreakers = [Option<OpenBreaker>; EventType::ALL.len()];
 
 impl Breakers {
     pub(crate) fn new(settings: Option<CircuitBreaker>, types: impl Iterator<Item = EventType>) -> Self {
-        let closed = |settings| Mutex::new(Breaker::new(settings));
-        let by_type = types.filter_map(|event_type| Some((event_type, closed(settings?)))).collect();
-        Self { by_type, epoch: Instant::now() }
+        let of_type = |event_type| {
+            let breaker = Mutex::new(Breaker::new(settings?));
+            Some(OfType { event_type, is_quiet: AtomicBool::new(true), breaker })
+        };
+        Self { by_type: types.filter_map(of_type).collect(), epoch: Instant::now() }
     }
 
     /// Returns whether the handler may begin with `event`.
     pub(crate) fn admit(&self, event_type: EventType, event: u64) -> Admission {
-        let Some(mut breaker) = self.of(event_type) else { return Admission::Run };
-        breaker.admit(event, self.epoch.elapsed())
+        match self.unquiet(event_type) {
+            Some(of_type) => of_type.lock().admit(event, self.epoch.elapsed()),
+            None => Admission::Run,
+        }
     }
 
     /// Gives up the probe of `event`, whose handler did not begin after all.
     pub(crate) fn give_up(&self, event_type: EventType, event: u64) {
-        if let Some(mut breaker) = self.of(event_type) {
-            breaker.give_up(event);
+        if let Some(of_type) = self.unquiet(event_type) {
+            of_type.lock().give_up(event);
         }
     }
 
@@ -61,7 +77,14 @@ impl Breakers {
         verdict: Verdict,
         random: u64,
     ) -> Option<Change> {
-        self.of(event_type)?.record(event, verdict, self.epoch.elapsed(), random)
+        let of_type = self.by_type.iter().find(|of_type| of_type.event_type == event_type)?;
+        if verdict == Verdict::Success && of_type.is_quiet() {
+            return None;
+        }
+        let mut breaker = of_type.lock();
+        let change = breaker.record(event, verdict, self.epoch.elapsed(), random);
+        of_type.is_quiet.store(breaker.is_quiet(), Ordering::Relaxed);
+        change
     }
 
     /// Returns how long `event` is to wait before it is offered again, as one of so many that are `waiting`; `None` if
@@ -73,16 +96,19 @@ impl Breakers {
         waiting: impl FnOnce() -> u64,
         random: u64,
     ) -> Option<Duration> {
-        let breaker = self.of(event_type)?;
+        let breaker = self.unquiet(event_type)?.lock();
         breaker.opened()?;
         breaker.pause(event, waiting(), self.epoch.elapsed(), random)
     }
 
     pub(crate) fn demand(&self) -> Demand {
+        if self.by_type.is_empty() || self.by_type.iter().any(OfType::is_quiet) {
+            return Demand::All;
+        }
         let now = self.epoch.elapsed();
         let mut demand = Demand::Nothing;
-        for (_, breaker) in &self.by_type {
-            let breaker = lock(breaker);
+        for of_type in &self.by_type {
+            let breaker = of_type.lock();
             if breaker.opened().is_none() {
                 return Demand::All;
             }
@@ -90,16 +116,16 @@ impl Breakers {
                 demand = Demand::Probe;
             }
         }
-        if self.by_type.is_empty() { Demand::All } else { demand }
+        demand
     }
 
     pub(crate) fn open(&self) -> OpenBreakers {
         let now = self.epoch.elapsed();
         let mut open = OpenBreakers::default();
-        for (place, (event_type, breaker)) in open.iter_mut().zip(&self.by_type) {
-            *place = lock(breaker).opened().map(|(cause, since)| {
+        for (place, of_type) in open.iter_mut().zip(&self.by_type) {
+            *place = of_type.lock().opened().map(|(cause, since)| {
                 let open_for = now.saturating_sub(since);
-                OpenBreaker { event_type: *event_type, cause, open_for }
+                OpenBreaker { event_type: of_type.event_type, cause, open_for }
             });
         }
         open
@@ -107,15 +133,21 @@ impl Breakers {
 
     /// Returns whether all breakers are open, so that nothing is asked for but probes.
     pub(crate) fn are_all_open(&self) -> bool {
-        !self.by_type.is_empty() && self.by_type.iter().all(|(_, breaker)| lock(breaker).opened().is_some())
+        !self.by_type.is_empty() && self.by_type.iter().all(|of_type| of_type.lock().opened().is_some())
     }
 
-    fn of(&self, event_type: EventType) -> Option<MutexGuard<'_, Breaker>> {
-        let (_, breaker) = self.by_type.iter().find(|(of, _)| *of == event_type)?;
-        Some(lock(breaker))
+    /// Returns the breaker of the type, unless there is none or it is quiet.
+    fn unquiet(&self, event_type: EventType) -> Option<&OfType> {
+        self.by_type.iter().find(|of_type| of_type.event_type == event_type && !of_type.is_quiet())
     }
 }
 
-fn lock(breaker: &Mutex<Breaker>) -> MutexGuard<'_, Breaker> {
-    breaker.lock().unwrap_or_else(PoisonError::into_inner)
+impl OfType {
+    fn is_quiet(&self) -> bool {
+        self.is_quiet.load(Ordering::Relaxed)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Breaker> {
+        self.breaker.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }

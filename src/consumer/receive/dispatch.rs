@@ -149,8 +149,8 @@ impl Dispatcher {
             room = room.min(usize::from(self.tasks.is_empty() && self.ready.is_empty()));
         }
         if self.shared.options.order == Order::PerUnit {
-            // The request is the heartbeat of the pinned client, which would otherwise lose its pin while all places are
-            // taken. The server delivers nothing then: the durable allows no more unanswered messages than places.
+            // The request is the heartbeat of the pinned client, which would otherwise lose its pin while all places
+            // are taken. The server delivers nothing then: the durable allows no more unanswered messages than places.
             room = room.max(1);
         }
         let request = self.puller.as_mut().and_then(|puller| puller.request(room, now));
