@@ -22,7 +22,7 @@ use async_nats::jetstream::{
 use std::time::Duration;
 
 /// The limit of unanswered messages at the server. Retries wait there without blocking others, up to this many.
-const MAX_ACK_PENDING: i64 = 250_000;
+pub(super) const MAX_ACK_PENDING: usize = 250_000;
 
 /// A durable by its name, which may not exist yet.
 #[derive(Debug)]
@@ -157,7 +157,8 @@ impl<'a> Durable<'a> {
 fn wanted(name: &ConsumerName, mut filters: Vec<String>, options: &ConsumerOptions) -> pull::Config {
     // A single filter has a field of its own, which permissions can be pinned to.
     let is_ordered = options.order == Order::PerUnit;
-    let max_in_flight = i64::try_from(options.max_in_flight).unwrap_or(i64::MAX);
+    let least = if is_ordered { 0 } else { MAX_ACK_PENDING };
+    let max_ack_pending = options.max_in_flight.max(least);
     let filter_subject = if filters.len() == 1 { filters.pop() } else { None };
     pull::Config {
         durable_name: Some(name.to_string()),
@@ -170,7 +171,7 @@ fn wanted(name: &ConsumerName, mut filters: Vec<String>, options: &ConsumerOptio
         filter_subject: filter_subject.unwrap_or_default(),
         filter_subjects: filters,
         replay_policy: ReplayPolicy::Instant,
-        max_ack_pending: if is_ordered { max_in_flight } else { MAX_ACK_PENDING.max(max_in_flight) },
+        max_ack_pending: i64::try_from(max_ack_pending).unwrap_or(i64::MAX),
         priority_policy: if is_ordered { PriorityPolicy::PinnedClient } else { PriorityPolicy::None },
         priority_groups: is_ordered.then(|| PRIORITY_GROUP.to_owned()).into_iter().collect(),
         priority_timeout: if is_ordered { options.ack_wait() } else { Duration::ZERO },

@@ -60,7 +60,7 @@ impl ConsumerStatus {
     pub fn phase(&self) -> ConsumerPhase {
         match self.snapshot.phase {
             ConsumerPhase::Running if self.pause_remaining().is_some() => ConsumerPhase::Paused,
-            ConsumerPhase::Running if self.snapshot.are_all_breakers_open => ConsumerPhase::CircuitOpen,
+            ConsumerPhase::Running if self.snapshot.breakers.are_all() => ConsumerPhase::CircuitOpen,
             phase => phase,
         }
     }
@@ -68,7 +68,7 @@ impl ConsumerStatus {
     /// Returns the circuit breakers of this process that are open, in the order of the contract. The events of the
     /// other types are handled as ever.
     pub fn open_breakers(&self) -> impl Iterator<Item = OpenBreaker> {
-        self.snapshot.breakers.into_iter().flatten()
+        self.snapshot.breakers.iter()
     }
 
     /// Returns for how long its durable stays paused, if it runs and an operator has paused it (nats-server 2.11 and
@@ -157,7 +157,7 @@ impl ConsumerStatus {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::consumer::state::ServerInfo;
+    use crate::consumer::{delivery::breakers::OpenBreakers, state::ServerInfo};
     use tokio::time::Instant;
 
     #[test]
@@ -171,8 +171,7 @@ mod tests {
                 counts,
                 in_flight: 0,
                 is_store_up: true,
-                breakers: [None; 7],
-                are_all_breakers_open: false,
+                breakers: OpenBreakers::default(),
                 server_info: Some(told),
             };
             ConsumerStatus { snapshot, is_connected: true }

@@ -56,7 +56,6 @@ pub(super) struct Snapshot {
     pub(super) in_flight: usize,
     pub(super) is_store_up: bool,
     pub(super) breakers: OpenBreakers,
-    pub(super) are_all_breakers_open: bool,
     pub(super) server_info: Option<ServerInfo>,
 }
 
@@ -166,7 +165,6 @@ impl ConsumerState {
             in_flight: if phase == ConsumerPhase::Ended { 0 } else { self.in_progress.len() },
             is_store_up: self.is_store_up(),
             breakers: self.breakers.open(),
-            are_all_breakers_open: self.breakers.are_all_open(),
             server_info: *lock(&self.server_info),
         }
     }

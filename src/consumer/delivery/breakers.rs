@@ -42,8 +42,24 @@ pub(crate) enum Demand {
     Nothing,
 }
 
-/// The breakers that are open, in the order of the contract.
-pub(crate) type OpenBreakers = [Option<OpenBreaker>; EventType::ALL.len()];
+/// The breakers of a consumer that are open at one moment, in the order of the contract.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct OpenBreakers {
+    open: [Option<OpenBreaker>; EventType::ALL.len()],
+    /// The number of all breakers, open or not.
+    all: usize,
+}
+
+impl OpenBreakers {
+    pub(crate) fn iter(self) -> impl Iterator<Item = OpenBreaker> {
+        self.open.into_iter().flatten()
+    }
+
+    /// Returns whether all breakers are open, so that nothing is asked for but probes.
+    pub(crate) fn are_all(self) -> bool {
+        self.all > 0 && self.iter().count() == self.all
+    }
+}
 
 impl Breakers {
     pub(crate) fn new(settings: Option<CircuitBreaker>, types: impl Iterator<Item = EventType>) -> Self {
@@ -121,19 +137,14 @@ impl Breakers {
 
     pub(crate) fn open(&self) -> OpenBreakers {
         let now = self.epoch.elapsed();
-        let mut open = OpenBreakers::default();
-        for (place, of_type) in open.iter_mut().zip(&self.by_type) {
+        let mut open = OpenBreakers { all: self.by_type.len(), ..OpenBreakers::default() };
+        for (place, of_type) in open.open.iter_mut().zip(&self.by_type) {
             *place = of_type.lock().opened().map(|(cause, since)| {
                 let open_for = now.saturating_sub(since);
                 OpenBreaker { event_type: of_type.event_type, cause, open_for }
             });
         }
         open
-    }
-
-    /// Returns whether all breakers are open, so that nothing is asked for but probes.
-    pub(crate) fn are_all_open(&self) -> bool {
-        !self.by_type.is_empty() && self.by_type.iter().all(|of_type| of_type.lock().opened().is_some())
     }
 
     /// Returns the breaker of the type, unless there is none or it is quiet.

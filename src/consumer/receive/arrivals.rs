@@ -1,14 +1,10 @@
 //! The deliveries to this process, to be compared with the server's counts.
 
-use crate::nats::ack_subject::AckSubject;
+use crate::{consumer::durable::MAX_ACK_PENDING, nats::ack_subject::AckSubject};
 use std::{
     collections::BTreeSet,
     sync::{Mutex, MutexGuard, PoisonError},
 };
-
-/// The most waiting events that are remembered; the oldest are forgotten first. The server allows no more unanswered
-/// events, unless the options ask for more in flight.
-const MOST_WAITING: usize = 250_000;
 
 /// A count of the deliveries to this process since the last look at the durable, and the events that wait at the server
 /// for another delivery.
@@ -57,7 +53,8 @@ impl Arrivals {
     pub(crate) fn note_waiting(&self, sequence: u64) {
         let mut state = self.state();
         state.waiting.insert(sequence);
-        if state.waiting.len() > MOST_WAITING {
+        // The server allows no more, unless the options ask for more in flight: the oldest are forgotten first.
+        if state.waiting.len() > MAX_ACK_PENDING {
             state.waiting.pop_first();
         }
     }
