@@ -2,7 +2,6 @@
 
 use std::{
     collections::HashMap,
-    process::Stdio,
     sync::{
         Arc, Mutex,
         atomic::{AtomicU32, Ordering},
@@ -16,8 +15,8 @@ use stratt_event_bridge::{
     dedupe::{KvStore, KvStoreOptions},
     testing::{Direction, NatsServer},
 };
-use support::{Running, Stage, eventually, published, quick};
-use tokio::process::{Child, Command};
+use support::{Running, Stage, eventually, published, quick, test_process};
+use tokio::process::Child;
 
 const URL: &str = "ORDER_TEST_URL";
 const UNITS: u64 = 4;
@@ -113,14 +112,7 @@ async fn child_that_consumes_in_order() {
 }
 
 fn child(url: &str) -> Child {
-    Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "order::child_that_consumes_in_order", "--ignored"])
-        .env(URL, url)
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .kill_on_drop(true)
-        .spawn()
-        .unwrap()
+    test_process("order::child_that_consumes_in_order").env(URL, url).spawn().unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -3,7 +3,6 @@
 use futures::StreamExt;
 use std::{
     collections::HashMap,
-    process::Stdio,
     sync::{
         Arc, Mutex,
         atomic::{AtomicU32, Ordering},
@@ -14,11 +13,8 @@ use stratt_event_bridge::{
     ConsumerBuilder, Delivery, EventBridge, Feed, UnitPublished, async_nats,
     dedupe::{KvStore, KvStoreOptions},
 };
-use support::{Load, Running, Stage, eventually, published, quick, source};
-use tokio::{
-    process::Command,
-    signal::unix::{SignalKind, signal},
-};
+use support::{Load, Running, Stage, eventually, published, quick, source, test_process};
+use tokio::signal::unix::{SignalKind, signal};
 
 const URL: &str = "SHUTDOWN_TEST_URL";
 
@@ -66,17 +62,12 @@ async fn sigterm_under_load_hands_over_the_rest_at_once() {
         }
     });
     let mut load = Load::start(&stage.bridge, 4);
-    let mut child = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "shutdown::child_that_consumes_until_sigterm", "--ignored"])
+    let mut child = test_process("shutdown::child_that_consumes_until_sigterm")
         .env(URL, stage.server.url())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .kill_on_drop(true)
         .spawn()
         .unwrap();
     eventually("effects", || async { effects.lock().unwrap().len() }, |effects| *effects > 50).await;
-    let pid = child.id().unwrap().to_string();
-    assert!(Command::new("kill").args(["-TERM", &pid]).status().await.unwrap().success());
+    support::signal(&child, "-TERM").await;
     assert!(child.wait().await.unwrap().success());
     let before = effects.lock().unwrap().len();
     let heir = Running::start(consumer(stage.server.url()).await.build().await.unwrap());

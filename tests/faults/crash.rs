@@ -1,7 +1,7 @@
 //! Consumer processes that die: in the handler, and at every point between claim, effect, dead letter and answer.
 
 use futures::{StreamExt, future::join_all};
-use std::{process::Stdio, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 use stratt_event_bridge::{
     ConsumerBuilder, ConsumerOptions, Delivery, EventBridge, Feed, HandlerError, UnitPublished,
     async_nats::{
@@ -11,8 +11,8 @@ use stratt_event_bridge::{
     dead_letter::DeadLetterReason,
     dedupe::{KvStore, KvStoreOptions},
 };
-use support::{DEADLINE, DiesAfter, Faulty, Running, Stage, published, quick, source};
-use tokio::process::{Child, Command};
+use support::{DEADLINE, DiesAfter, Faulty, Running, Stage, published, quick, source, test_process};
+use tokio::process::Child;
 
 const URL: &str = "CRASH_TEST_URL";
 const DEATH: &str = "CRASH_TEST_DEATH";
@@ -73,13 +73,9 @@ async fn child_that_consumes() {
 
 /// Runs the test above in a process of its own, which dies at this point, if there is one.
 fn child(url: &str, death: Option<DiesAfter>) -> Child {
-    Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "crash::child_that_consumes", "--ignored"])
+    test_process("crash::child_that_consumes")
         .env(URL, url)
         .envs(death.map(|point| (DEATH, format!("{point:?}"))))
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .kill_on_drop(true)
         .spawn()
         .unwrap()
 }

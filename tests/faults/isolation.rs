@@ -1,15 +1,15 @@
 //! One event that kills its process, among others that only run beside it.
 
 use futures::StreamExt;
-use std::{collections::HashMap, process::Stdio, sync::Arc, time::Duration};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 use stratt_event_bridge::{
     ConsumerBuilder, ConsumerOptions, Delivery, EventBridge, Feed, HandlerError, UnitPublished, async_nats,
     dead_letter::DeadLetterReason,
     dedupe::{KvStore, KvStoreOptions},
 };
-use support::{Running, Stage, published, quick, source};
+use support::{Running, Stage, published, quick, signal, source, test_process};
 use tokio::{
-    process::{Child, Command},
+    process::Child,
     time::{Instant, sleep},
 };
 
@@ -60,14 +60,7 @@ async fn child_that_consumes() {
 }
 
 fn child(url: &str) -> Child {
-    Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "isolation::child_that_consumes", "--ignored"])
-        .env(URL, url)
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .kill_on_drop(true)
-        .spawn()
-        .unwrap()
+    test_process("isolation::child_that_consumes").env(URL, url).spawn().unwrap()
 }
 
 async fn one_killer_among_many(replicas: usize) {
@@ -162,18 +155,14 @@ async fn a_process_frozen_past_its_lease_stops_its_handler() {
     let mut at_work = stage.client.subscribe("at.work").await.unwrap();
     stage.client.flush().await.unwrap();
     let frozen = child(stage.server.url());
-    let signal = |signal: &'static str| {
-        let pid = frozen.id().unwrap().to_string();
-        async move { assert!(Command::new("kill").args([signal, &pid]).status().await.unwrap().success()) }
-    };
     stage.bridge.publish(published("long", 1).with_actor(ENDLESS)).await.unwrap();
     told.next().await.unwrap();
     at_work.next().await.unwrap();
-    signal("-STOP").await;
+    signal(&frozen, "-STOP").await;
     let heir = heir(&stage).await;
     told.next().await.unwrap();
     stage.all_answered(Feed::Strat, "shared").await;
-    signal("-CONT").await;
+    signal(&frozen, "-CONT").await;
     // What it had sent before it was frozen, and at most one more step before its lease is looked at.
     let mut steps = 0;
     while let Ok(step) = tokio::time::timeout(Duration::from_secs(2), at_work.next()).await {

@@ -6,7 +6,6 @@ use futures::{StreamExt, future::join_all};
 use std::{
     collections::{HashMap, HashSet},
     path::Path,
-    process::Stdio,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -14,8 +13,8 @@ use std::{
     time::Duration,
 };
 use stratt_event_bridge::{Envelope, EventBridge, Feed, UnitPublished, async_nats, outbox::OutboxOptions};
-use support::{Outbox, Seed, Stage, database, eventually, published, source, sqlite_pool_on};
-use tokio::process::{Child, Command};
+use support::{Outbox, Seed, Stage, database, eventually, published, source, sqlite_pool_on, test_process};
+use tokio::process::Child;
 
 const URL: &str = "OUTBOX_TEST_NATS_URL";
 const DATABASE: &str = "OUTBOX_TEST_DATABASE";
@@ -40,15 +39,7 @@ async fn child_that_relays() {
 }
 
 fn child(url: &str, database: &str) -> Child {
-    Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "outbox_deaths::child_that_relays", "--ignored"])
-        .env(URL, url)
-        .env(DATABASE, database)
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .kill_on_drop(true)
-        .spawn()
-        .unwrap()
+    test_process("outbox_deaths::child_that_relays").env(URL, url).env(DATABASE, database).spawn().unwrap()
 }
 
 /// Runs a relay, and kills it at a random moment, again and again. Counts the deaths in the middle of the work.

@@ -3,7 +3,6 @@
 use std::process::Stdio;
 use stratt_event_bridge::Feed;
 use support::{Stage, deprecated, example, published, without_settings};
-use tokio::process::Command;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn it_handles_events_and_drains_on_sigterm() {
@@ -22,8 +21,7 @@ async fn it_handles_events_and_drains_on_sigterm() {
     let forwarded = || async { stage.stream(Feed::Choco).await.cached_info().state.messages };
     support::eventually("forwarded events", forwarded, |messages| *messages == 2).await;
     stage.all_answered(Feed::Choco, "catalogue").await;
-    let pid = adapter.id().unwrap().to_string();
-    assert!(Command::new("kill").args(["-TERM", &pid]).status().await.unwrap().success());
+    support::signal(&adapter, "-TERM").await;
     let output = adapter.wait_with_output().await.unwrap();
     assert!(output.status.success(), "{}", output.status);
     let log: Vec<serde_json::Value> = String::from_utf8(output.stdout)

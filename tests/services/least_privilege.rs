@@ -13,7 +13,7 @@ use stratt_event_bridge::{
 use support::{Orchestrator, eventually, example, published, source, without_settings};
 use tokio::{
     io::{AsyncBufReadExt, BufReader, Lines},
-    process::{Child, ChildStdout, Command},
+    process::{Child, ChildStdout},
 };
 
 const USERS: [&str; 6] = ["orchestrator", "catalogue", "desk", "deploy", "choco-admin", "choco-reader"];
@@ -95,8 +95,7 @@ impl Adapter {
     }
 
     async fn stop(mut self) {
-        let pid = self.0.id().unwrap().to_string();
-        assert!(Command::new("kill").args(["-TERM", &pid]).status().await.unwrap().success());
+        support::signal(&self.0, "-TERM").await;
         self.until("adapter has drained").await;
         assert!(self.0.wait().await.unwrap().success());
     }

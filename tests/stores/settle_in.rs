@@ -2,7 +2,7 @@
 
 use futures::{StreamExt, future::BoxFuture, stream};
 use sqlx::{Executor, PgPool, SqlitePool};
-use std::{path::PathBuf, process::Stdio, sync::Arc, time::Duration};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 use stratt_event_bridge::{
     ConsumerBuilder, ConsumerOptions, Delivery, Envelope, EventBridge, Feed, HandlerError, UnitPublished,
     async_nats,
@@ -10,8 +10,8 @@ use stratt_event_bridge::{
 };
 use support::{
     Running, Seed, Stage, database, eventually, published, quick, source, sqlite_pool, sqlite_pool_on,
+    test_process,
 };
-use tokio::process::Command;
 
 const URL: &str = "SETTLE_IN_NATS_URL";
 const DATABASE: &str = "SETTLE_IN_DATABASE";
@@ -200,13 +200,9 @@ async fn child_that_consumes() {
 fn mortal(url: String, database: String, mut seed: Seed, lives: usize) -> BoxFuture<'static, ()> {
     Box::pin(async move {
         for life in 0..lives {
-            let mut child = Command::new(std::env::current_exe().unwrap())
-                .args(["--exact", "settle_in::child_that_consumes", "--ignored"])
+            let mut child = test_process("settle_in::child_that_consumes")
                 .env(URL, &url)
                 .env(DATABASE, &database)
-                .stdout(Stdio::null())
-                .stderr(Stdio::null())
-                .kill_on_drop(true)
                 .spawn()
                 .unwrap();
             if life + 1 == lives {

@@ -16,6 +16,7 @@
     reason = "tests fail by panicking, and only tests use this"
 )]
 
+mod children;
 mod databases;
 mod effects;
 mod events;
@@ -37,6 +38,7 @@ mod spans;
 mod stage;
 mod traces;
 
+pub use children::{signal, test_process};
 pub use databases::{database, sqlite_pool, sqlite_pool_on};
 pub use effects::Effects;
 pub use events::{deprecated, number_of, one_of_each, published, source};

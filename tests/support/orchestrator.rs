@@ -1,3 +1,4 @@
+use super::signal;
 use super::{DEADLINE, orchestrator_http, without_settings};
 use serde_json::Value;
 use std::{
@@ -96,8 +97,7 @@ impl Orchestrator {
 
     /// Stops it (SIGTERM).
     pub async fn terminate(&self) {
-        let pid = self.child.id().unwrap().to_string();
-        assert!(Command::new("kill").args(["-TERM", &pid]).status().await.unwrap().success());
+        signal(&self.child, "-TERM").await;
     }
 
     pub async fn stop(self) -> String {
