@@ -1,19 +1,13 @@
 //! Databases that refuse: transactions that conflict, and connections that are not taken.
 
+use crate::slots::{LEASE, slot};
 use sqlx::{Executor, PgPool, postgres::PgPoolOptions};
 use std::{error::Error, net::TcpListener, time::Duration};
 use stratt_event_bridge::{
-    Event,
-    dedupe::{Claim, DedupeStore, PostgresStore, Slot, SqlStoreOptions},
+    dedupe::{Claim, DedupeStore, PostgresStore, SqlStoreOptions},
     outbox::{OutboxOptions, PostgresOutbox},
 };
-use support::{database, eventually, published};
-
-const LEASE: Duration = Duration::from_mins(1);
-
-fn slot() -> Slot {
-    Slot::new("tests".parse().unwrap(), published("a", 1).idempotency_key())
-}
+use support::{database, eventually};
 
 /// A database in which every statement is a serializable transaction.
 async fn serializable() -> PgPool {
@@ -36,9 +30,9 @@ async fn a_claim_that_lost_a_serializable_race_is_repeated() {
     let mut other = pool.begin().await.unwrap();
     let insert = "INSERT INTO stratt_dedupe (consumer, key, claimant, state, attempts, fence, since)
         VALUES ('tests', $1, gen_random_uuid(), 1, 1, nextval('stratt_dedupe_fence'), now() + interval '1 minute')";
-    let insert = sqlx::query(insert).bind(slot().key().as_bytes().to_vec());
+    let insert = sqlx::query(insert).bind(slot(1).key().as_bytes().to_vec());
     insert.execute(&mut *other).await.unwrap();
-    let claim = tokio::spawn(async move { store.claim(&slot(), LEASE).await });
+    let claim = tokio::spawn(async move { store.claim(&slot(1), LEASE).await });
     let waiting = || async {
         let waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted AND pid IN (
             SELECT pid FROM pg_stat_activity WHERE datname = current_database())";
@@ -66,7 +60,7 @@ async fn a_refused_connection_is_named_by_its_cause() {
     let outbox = PostgresOutbox::new(pool, OutboxOptions::default());
     for error in [
         causes(&store.migrate().await.unwrap_err()),
-        causes(&store.claim(&slot(), LEASE).await.unwrap_err()),
+        causes(&store.claim(&slot(1), LEASE).await.unwrap_err()),
         causes(&store.purge().await.unwrap_err()),
         causes(&outbox.migrate().await.unwrap_err()),
     ] {

@@ -1,12 +1,12 @@
 //! The stores of this crate: certified by the conformance suite, and what is particular to each.
 
+use crate::slots::{LEASE, acquire, slot};
 use futures::{
     StreamExt,
     future::{BoxFuture, join_all},
 };
 use std::{sync::Arc, time::Duration};
 use stratt_event_bridge::{
-    Event,
     async_nats::{self, HeaderMap, Subscriber, connection::State, jetstream::stream},
     dedupe::{
         Claim, DedupeStore, Fence, KvStore, KvStoreOptions, MemoryStore, Slot, StoreError, StoreErrorKind,
@@ -14,7 +14,7 @@ use stratt_event_bridge::{
     testing::NatsServer,
     topology::Storage,
 };
-use support::{eventually, published};
+use support::eventually;
 
 mod memory {
     use super::*;
@@ -25,8 +25,6 @@ mod kv {
     use super::*;
     stratt_event_bridge::testing::dedupe_conformance!(OnServer::start().await.store);
 }
-
-const LEASE: Duration = Duration::from_mins(1);
 
 /// A key-value store on a server of its own.
 struct OnServer {
@@ -87,17 +85,6 @@ impl DedupeStore for WithServer {
 
 fn options() -> KvStoreOptions {
     KvStoreOptions::default().with_skew_margin(Duration::from_millis(100))
-}
-
-fn slot(number: u64) -> Slot {
-    Slot::new("tests".parse().unwrap(), published("a", number).idempotency_key())
-}
-
-async fn acquire(store: &dyn DedupeStore, slot: &Slot) -> Fence {
-    match store.claim(slot, LEASE).await.unwrap() {
-        Claim::Acquired { fence, .. } => fence,
-        claim => panic!("not granted: {claim:?}"),
-    }
 }
 
 #[tokio::test]

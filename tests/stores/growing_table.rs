@@ -1,5 +1,6 @@
 //! However a table of PostgreSQL has grown since it was last analysed, a store never reads it from end to end.
 
+use crate::slots::LEASE;
 use futures::future::{join_all, try_join_all};
 use sqlx::{Executor, PgPool, postgres::PgPoolOptions};
 use std::{ops::Range, time::Duration};
@@ -9,7 +10,6 @@ use stratt_event_bridge::{
 };
 use support::{database, eventually, published};
 
-const LEASE: Duration = Duration::from_mins(1);
 /// The number of rows that the table grows by, unseen by the planner.
 const GROWN: i64 = 50_000;
 

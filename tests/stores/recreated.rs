@@ -1,5 +1,6 @@
 //! Stores whose backend was lost and made anew: no fence is granted again.
 
+use crate::slots::LEASE;
 use redis::aio::ConnectionManager;
 use sqlx::{Executor, PgPool};
 use std::{sync::Arc, time::Duration};
@@ -13,8 +14,6 @@ use stratt_event_bridge::{
     testing::{NatsServer, Redis, conformance::fences_never_start_again},
 };
 use support::{database, published, sqlite_pool};
-
-const LEASE: Duration = Duration::from_mins(1);
 
 fn shared(store: impl DedupeStore) -> Arc<dyn DedupeStore> {
     Arc::new(store)

@@ -1,10 +1,10 @@
 //! Renewals, as far as they are particular to a store.
 
+use crate::slots::{LEASE, acquire, slot};
 use redis::aio::ConnectionManager;
 use sqlx::{Connection, Executor, PgConnection, PgPool};
 use std::{sync::Arc, time::Duration};
 use stratt_event_bridge::{
-    Event,
     async_nats::{self, jetstream},
     dedupe::{
         Claim, DedupeStore, Fence, Grant, KvStore, KvStoreOptions, MemoryStore, PostgresStore, RedisStore,
@@ -12,20 +12,7 @@ use stratt_event_bridge::{
     },
     testing::{NatsServer, Redis},
 };
-use support::{database, published, sqlite_pool};
-
-const LEASE: Duration = Duration::from_mins(1);
-
-fn slot(number: u64) -> Slot {
-    Slot::new("tests".parse().unwrap(), published("a", number).idempotency_key())
-}
-
-async fn acquire(store: &dyn DedupeStore, slot: &Slot) -> Fence {
-    match store.claim(slot, LEASE).await.unwrap() {
-        Claim::Acquired { fence, .. } => fence,
-        claim => panic!("not granted: {claim:?}"),
-    }
-}
+use support::{database, sqlite_pool};
 
 async fn bucket(options: KvStoreOptions) -> (NatsServer, async_nats::Client, KvStore) {
     let server = NatsServer::start().await.unwrap();

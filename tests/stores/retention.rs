@@ -1,19 +1,18 @@
 //! Each slot is remembered as long as its own store says, whatever other stores on the table are set to.
 
+use crate::slots::{LEASE, slot};
 use futures::future::join_all;
 use redis::aio::ConnectionManager;
 use sqlx::{Executor, PgPool};
 use std::{sync::Arc, time::Duration};
 use stratt_event_bridge::{
-    Event,
     dedupe::{
         Claim, DedupeStore, PostgresStore, RedisStore, RedisStoreOptions, Slot, SqlStoreOptions, SqliteStore,
     },
     testing::{Redis, conformance},
 };
-use support::{database, eventually, published, sqlite_pool};
+use support::{database, eventually, sqlite_pool};
 
-const LEASE: Duration = Duration::from_mins(1);
 const BRIEF: Duration = Duration::from_millis(500);
 const DAY: Duration = Duration::from_hours(24);
 
@@ -33,10 +32,6 @@ async fn sqlite(retentions: [Duration; 2]) -> [SqliteStore; 2] {
     let stores = retentions.map(|retention| SqliteStore::new(pool.clone(), options(retention)));
     stores[0].migrate().await.unwrap();
     stores
-}
-
-fn slot(number: u64) -> Slot {
-    Slot::new("tests".parse().unwrap(), published("a", number).idempotency_key())
 }
 
 async fn settle(store: &dyn DedupeStore, slot: &Slot) {

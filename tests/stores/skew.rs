@@ -1,15 +1,15 @@
 //! A process whose clock is wrong by minutes: a store in a bucket goes by the server's time.
 
+use crate::slots::{LEASE, slot};
 use std::time::Duration;
 use stratt_event_bridge::{
-    Event, async_nats,
-    dedupe::{Claim, DedupeStore, KvStore, KvStoreOptions, Slot},
+    async_nats,
+    dedupe::{Claim, DedupeStore, KvStore, KvStoreOptions},
     testing::NatsServer,
 };
-use support::{Log, ShiftedTimes, eventually, published};
+use support::{Log, ShiftedTimes, eventually};
 use tokio::time::Instant;
 
-const LEASE: Duration = Duration::from_mins(1);
 const MARGIN: Duration = Duration::from_millis(100);
 const TEN_MINUTES: time::Duration = time::Duration::minutes(10);
 
@@ -34,15 +34,11 @@ impl Pair {
     }
 }
 
-fn slot() -> Slot {
-    Slot::new("tests".parse().unwrap(), published("a", 1).idempotency_key())
-}
-
 #[tokio::test]
 async fn a_clock_that_is_ahead_takes_no_lease_for_over() {
     let Pair { right, wrong, .. } = &Pair::with(TEN_MINUTES).await;
-    right.claim(&slot(), LEASE).await.unwrap();
-    let claim = wrong.claim(&slot(), LEASE).await.unwrap();
+    right.claim(&slot(1), LEASE).await.unwrap();
+    let claim = wrong.claim(&slot(1), LEASE).await.unwrap();
     let Claim::Held { retry_in } = claim else { panic!("taken away: {claim:?}") };
     assert!(retry_in > LEASE / 2 && retry_in <= LEASE + MARGIN, "to be asked again in {retry_in:?}");
 }
@@ -50,9 +46,9 @@ async fn a_clock_that_is_ahead_takes_no_lease_for_over() {
 #[tokio::test]
 async fn a_clock_that_is_behind_takes_over_in_time() {
     let Pair { right, wrong, .. } = &Pair::with(-TEN_MINUTES).await;
-    right.claim(&slot(), Duration::from_millis(500)).await.unwrap();
+    right.claim(&slot(1), Duration::from_millis(500)).await.unwrap();
     let begun = Instant::now();
-    let heir = slot();
+    let heir = slot(1);
     let claim = || async { wrong.claim(&heir, LEASE).await.unwrap() };
     let claim = eventually("claim", claim, |claim| matches!(claim, Claim::Acquired { .. })).await;
     assert!(matches!(claim, Claim::Acquired { attempt: 2, .. }), "{claim:?}");

@@ -1,5 +1,6 @@
 //! Tables that are there already: of the time before their version was written down, and of a newer program.
 
+use crate::slots::LEASE;
 use futures::future::try_join_all;
 use sqlx::{Executor, PgPool, SqlitePool};
 use stratt_event_bridge::{
@@ -8,8 +9,6 @@ use stratt_event_bridge::{
     outbox::{OutboxErrorKind, OutboxOptions, PostgresOutbox, SqliteOutbox},
 };
 use support::{Outbox, Relaying, Stage, database, eventually, published, source, sqlite_pool};
-
-const LEASE: std::time::Duration = std::time::Duration::from_mins(1);
 
 /// As version 0.1 made them.
 pub(super) const ON_POSTGRES: &str = "

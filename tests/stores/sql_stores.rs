@@ -1,5 +1,6 @@
 //! The stores in a database of the host: certified by the conformance suite, and what is particular to them.
 
+use crate::slots::{LEASE, acquire_for, slot};
 use futures::future::{join_all, try_join_all};
 use sqlx::{Connection, Executor, PgConnection, PgPool};
 use std::{
@@ -10,16 +11,12 @@ use std::{
     time::Duration,
 };
 use stratt_event_bridge::{
-    Event,
     dedupe::{
-        Claim, DedupeStore, Fence, PostgresStore, Slot, SqlStoreOptions, SqliteStore, StoreError,
-        StoreErrorKind,
+        Claim, DedupeStore, Fence, PostgresStore, SqlStoreOptions, SqliteStore, StoreError, StoreErrorKind,
     },
     testing::Postgres,
 };
-use support::{database, eventually, published, sqlite_pool};
-
-const LEASE: Duration = Duration::from_mins(1);
+use support::{database, eventually, sqlite_pool};
 
 mod postgres {
     use super::*;
@@ -50,17 +47,6 @@ fn options() -> SqlStoreOptions {
     SqlStoreOptions::default().with_operation_timeout(Duration::from_secs(20))
 }
 
-fn slot(number: u64) -> Slot {
-    Slot::new("tests".parse().unwrap(), published("a", number).idempotency_key())
-}
-
-async fn acquire(store: &dyn DedupeStore, slot: &Slot, lease: Duration) -> Fence {
-    match store.claim(slot, lease).await.unwrap() {
-        Claim::Acquired { fence, .. } => fence,
-        claim => panic!("not granted: {claim:?}"),
-    }
-}
-
 async fn both() -> [Arc<dyn DedupeStore>; 2] {
     [Arc::new(on_postgres().await), Arc::new(on_sqlite().await)]
 }
@@ -69,7 +55,7 @@ async fn both() -> [Arc<dyn DedupeStore>; 2] {
 async fn a_spent_fence_repeats_what_it_did_and_nothing_else() {
     support::needs!(Postgres);
     for store in both().await {
-        let fence = acquire(&*store, &slot(1), LEASE).await;
+        let fence = acquire_for(&*store, &slot(1), LEASE).await;
         store.release(&slot(1), fence).await.unwrap();
         // Were this Ok, the attempts would have to be back to zero.
         assert_eq!(store.forget(&slot(1), fence).await.unwrap_err().kind(), StoreErrorKind::Fenced);
@@ -83,7 +69,7 @@ async fn a_spent_fence_repeats_what_it_did_and_nothing_else() {
 async fn hostile_fences_and_leases_change_nothing_and_do_not_panic() {
     support::needs!(Postgres);
     for store in both().await {
-        let longest = acquire(&*store, &slot(1), Duration::MAX).await;
+        let longest = acquire_for(&*store, &slot(1), Duration::MAX).await;
         assert!(matches!(store.claim(&slot(1), LEASE).await.unwrap(), Claim::Held { .. }));
         for fence in [0, u64::MAX, i64::MAX.unsigned_abs() + 1] {
             let error = store.settle(&slot(1), Fence::new(fence)).await.unwrap_err();
@@ -91,7 +77,7 @@ async fn hostile_fences_and_leases_change_nothing_and_do_not_panic() {
         }
         store.settle(&slot(1), longest).await.unwrap();
         assert_eq!(store.settle(&slot(2), longest).await.unwrap_err().kind(), StoreErrorKind::Fenced);
-        acquire(&*store, &slot(2), Duration::ZERO).await;
+        acquire_for(&*store, &slot(2), Duration::ZERO).await;
     }
 }
 
@@ -143,7 +129,7 @@ async fn several_processes_migrate_at_once_and_again() {
     let stores = (0..8).map(|_| PostgresStore::new(pool.clone(), table.clone()));
     try_join_all(stores.map(|store| async move { store.migrate().await })).await.unwrap();
     let store = PostgresStore::new(pool.clone(), table);
-    acquire(&store, &slot(1), LEASE).await;
+    acquire_for(&store, &slot(1), LEASE).await;
     // Who may use the table, and may not create one.
     pool.execute(
         "CREATE ROLE consumer LOGIN; GRANT USAGE ON SCHEMA events TO consumer;
@@ -156,7 +142,7 @@ async fn several_processes_migrate_at_once_and_again() {
     let pool = PgPool::connect(&url.replace("postgres@", "consumer@")).await.unwrap();
     let store = PostgresStore::new(pool, table);
     store.migrate().await.unwrap();
-    let fence = acquire(&store, &slot(2), LEASE).await;
+    let fence = acquire_for(&store, &slot(2), LEASE).await;
     store.settle(&slot(2), fence).await.unwrap();
     store.purge().await.unwrap();
     let pool = sqlite_pool().await;
@@ -186,7 +172,7 @@ async fn a_transaction_that_locks_a_slot_holds_up_no_other() {
     let store = PostgresStore::new(PgPool::connect(&url).await.unwrap(), options());
     store.migrate().await.unwrap();
     let (locked, other) = (slot(1), slot(2));
-    let fence = acquire(&store, &locked, Duration::from_millis(1)).await;
+    let fence = acquire_for(&store, &locked, Duration::from_millis(1)).await;
     let mut host = PgConnection::connect(&url).await.unwrap();
     let mut tx = host.begin().await.unwrap();
     sqlx::query("UPDATE stratt_dedupe SET state = state").execute(&mut *tx).await.unwrap();
@@ -211,11 +197,11 @@ async fn expired_slots_are_removed_in_batches() {
     let stores: [&dyn DedupeStore; 2] = [&postgres, &sqlite];
     for store in stores {
         join_all((0..SLOTS).map(|number| async move {
-            let fence = acquire(store, &slot(number), Duration::from_millis(1)).await;
+            let fence = acquire_for(store, &slot(number), Duration::from_millis(1)).await;
             store.settle(&slot(number), fence).await.unwrap();
         }))
         .await;
-        acquire(store, &slot(SLOTS), LEASE).await;
+        acquire_for(store, &slot(SLOTS), LEASE).await;
     }
     // Claimed again when it is over, without having been removed.
     for store in stores {
@@ -228,7 +214,7 @@ async fn expired_slots_are_removed_in_batches() {
     for store in stores {
         assert!(matches!(store.claim(&slot(SLOTS), LEASE).await.unwrap(), Claim::Held { .. }));
         assert!(matches!(store.claim(&slot(0), LEASE).await.unwrap(), Claim::Held { .. }));
-        acquire(store, &slot(1), LEASE).await;
+        acquire_for(store, &slot(1), LEASE).await;
     }
 }
 
@@ -254,14 +240,14 @@ async fn it_survives_a_crash_of_the_database() {
     let options = SqlStoreOptions::default().with_operation_timeout(Duration::from_secs(2));
     let store = PostgresStore::new(PgPool::connect(server.url()).await.unwrap(), options);
     store.migrate().await.unwrap();
-    let fence = acquire(&store, &slot(1), LEASE).await;
+    let fence = acquire_for(&store, &slot(1), LEASE).await;
     store.settle(&slot(1), fence).await.unwrap();
-    let held = acquire(&store, &slot(2), LEASE).await;
+    let held = acquire_for(&store, &slot(2), LEASE).await;
     server.kill();
     assert_eq!(store.claim(&slot(1), LEASE).await.unwrap_err().kind(), StoreErrorKind::Unavailable);
     server.restart().await.unwrap();
     let claim = eventually("claim", || async { store.claim(&slot(1), LEASE).await.ok() }, Option::is_some);
     assert_eq!(claim.await, Some(Claim::Settled));
     store.settle(&slot(2), held).await.unwrap();
-    assert!(acquire(&store, &slot(3), LEASE).await > held);
+    assert!(acquire_for(&store, &slot(3), LEASE).await > held);
 }

@@ -1,15 +1,14 @@
 //! Tables by any name: words of SQL, and names that are taken.
 
+use crate::slots::{LEASE, slot};
 use sqlx::{Executor, PgPool};
 use std::{error::Error, time::Duration};
 use stratt_event_bridge::{
-    Envelope, Event, Feed, TableName,
-    dedupe::{Claim, DedupeStore, PostgresStore, Slot, SqlStoreOptions, SqliteStore, StoreErrorKind},
+    Envelope, Feed, TableName,
+    dedupe::{Claim, DedupeStore, PostgresStore, SqlStoreOptions, SqliteStore, StoreErrorKind},
     outbox::{OutboxErrorKind, OutboxOptions, PostgresOutbox, SqliteOutbox},
 };
 use support::{Outbox, Stage, database, eventually, published, source, sqlite_pool};
-
-const LEASE: Duration = Duration::from_mins(1);
 
 fn name(text: &str) -> TableName {
     text.parse().unwrap()
@@ -21,10 +20,6 @@ fn store_in(table: &str) -> SqlStoreOptions {
 
 fn outbox_in(table: &str) -> OutboxOptions {
     OutboxOptions::default().with_table(name(table))
-}
-
-fn slot(number: u64) -> Slot {
-    Slot::new("tests".parse().unwrap(), published("a", number).idempotency_key())
 }
 
 /// Every statement of the store.

@@ -1,15 +1,15 @@
 //! Stores that renew or count lapses wrongly on purpose: these behaviours of the conformance suite are seen to fail.
 
+use crate::must_fail::{Flaw, must_fail};
 use futures::{FutureExt, future::BoxFuture};
 use std::{
     collections::HashMap,
-    future::Future,
     sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
 use stratt_event_bridge::{
     dedupe::{Claim, DedupeStore, Fence, MemoryStore, Slot, StoreError, StoreErrorKind},
-    testing::conformance::{self, Verdict},
+    testing::conformance,
 };
 use uuid::Uuid;
 
@@ -73,11 +73,13 @@ struct Note {
     forgotten: u32,
 }
 
-impl Wrong {
-    fn store(fault: Fault) -> Arc<dyn DedupeStore> {
-        Arc::new(Self { fault, right: MemoryStore::new(), notes: Mutex::default() })
+impl Flaw for Fault {
+    fn store(self) -> Arc<dyn DedupeStore> {
+        Arc::new(Wrong { fault: self, right: MemoryStore::new(), notes: Mutex::default() })
     }
+}
 
+impl Wrong {
     fn note(&self, slot: &Slot) -> Note {
         self.notes.lock().unwrap().get(slot).copied().unwrap_or_default()
     }
@@ -216,13 +218,6 @@ impl DedupeStore for Wrong {
     }
 }
 
-async fn must_fail<F: Future<Output = Verdict>>(
-    behaviour: impl FnOnce(Arc<dyn DedupeStore>) -> F,
-    fault: Fault,
-) {
-    assert!(behaviour(Wrong::store(fault)).await.is_err(), "the suite does not notice {fault:?}");
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_behaviour_of_a_renewal_can_fail() {
     must_fail(conformance::renewal_outlasts_the_lease, Fault::RenewalDoesNothing).await;
@@ -268,6 +263,7 @@ async fn a_renewal_that_never_ends_is_noticed() {
 
 /// So what the suite notices above is the fault, not the wrapper.
 mod without_a_fault {
-    use super::{Fault, Wrong};
-    stratt_event_bridge::testing::dedupe_conformance!(Wrong::store(Fault::Nothing));
+    use super::Fault;
+    use crate::must_fail::Flaw as _;
+    stratt_event_bridge::testing::dedupe_conformance!(Fault::Nothing.store());
 }

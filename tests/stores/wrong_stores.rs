@@ -1,15 +1,15 @@
 //! Stores that are wrong on purpose: every behaviour of the conformance suite is seen to fail.
 
+use crate::must_fail::{Flaw, must_fail};
 use futures::{FutureExt, future::BoxFuture};
 use std::{
     collections::HashMap,
-    future::Future,
     sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
 use stratt_event_bridge::{
     dedupe::{Claim, DedupeStore, Fence, MemoryStore, Slot, StoreError, StoreErrorKind},
-    testing::conformance::{self, Verdict},
+    testing::conformance,
 };
 
 /// A fault of a store.
@@ -56,17 +56,19 @@ struct Wrong {
     defers: Mutex<HashMap<Slot, u32>>,
 }
 
-impl Wrong {
-    fn store(fault: Fault) -> Arc<dyn DedupeStore> {
-        Arc::new(Self {
-            fault,
+impl Flaw for Fault {
+    fn store(self) -> Arc<dyn DedupeStore> {
+        Arc::new(Wrong {
+            fault: self,
             right: MemoryStore::new(),
             newest: Mutex::default(),
             settles: Mutex::default(),
             defers: Mutex::default(),
         })
     }
+}
 
+impl Wrong {
     fn bent(&self, slot: &Slot) -> Slot {
         let fixed = "1".repeat(64).parse().unwrap();
         match self.fault {
@@ -226,13 +228,6 @@ impl DedupeStore for Wrong {
     }
 }
 
-async fn must_fail<F: Future<Output = Verdict>>(
-    behaviour: impl FnOnce(Arc<dyn DedupeStore>) -> F,
-    fault: Fault,
-) {
-    assert!(behaviour(Wrong::store(fault)).await.is_err(), "the suite does not notice {fault:?}");
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_behaviour_can_fail() {
     must_fail(conformance::first_claim_acquires, Fault::NeverGrants).await;
@@ -265,8 +260,9 @@ async fn every_behaviour_can_fail() {
 
 /// So what the suite notices above is the fault, not the wrapper.
 mod without_a_fault {
-    use super::{Fault, Wrong};
-    stratt_event_bridge::testing::dedupe_conformance!(Wrong::store(Fault::Nothing));
+    use super::Fault;
+    use crate::must_fail::Flaw as _;
+    stratt_event_bridge::testing::dedupe_conformance!(Fault::Nothing.store());
 }
 
 /// These two wait out the deadline of the suite.

@@ -1,14 +1,14 @@
 //! The store in Redis: certified by the conformance suite on a real server, and what is particular to it.
 
+use crate::slots::{LEASE, acquire, slot};
 use futures::future::{BoxFuture, join_all};
 use redis::aio::{ConnectionManager, ConnectionManagerConfig};
 use std::{sync::Arc, time::Duration};
 use stratt_event_bridge::{
-    Event,
     dedupe::{Claim, DedupeStore, Fence, RedisStore, RedisStoreOptions, Slot, StoreError, StoreErrorKind},
     testing::Redis,
 };
-use support::{eventually, published};
+use support::eventually;
 
 mod damage;
 mod failover;
@@ -21,8 +21,6 @@ mod conformance {
         OnServer::start().await
     });
 }
-
-const LEASE: Duration = Duration::from_mins(1);
 
 /// A store on a server of its own, which lives as long.
 #[derive(Debug)]
@@ -94,19 +92,8 @@ impl DedupeStore for OnServer {
     }
 }
 
-fn slot(number: u64) -> Slot {
-    Slot::new("tests".parse().unwrap(), published("a", number).idempotency_key())
-}
-
 fn key(slot: &Slot) -> String {
     format!("stratt:dedupe:tests:{}", slot.key())
-}
-
-async fn acquire(store: &dyn DedupeStore, slot: &Slot) -> Fence {
-    match store.claim(slot, LEASE).await.unwrap() {
-        Claim::Acquired { fence, .. } => fence,
-        claim => panic!("not granted: {claim:?}"),
-    }
 }
 
 fn kind<T: std::fmt::Debug>(result: Result<T, StoreError>) -> StoreErrorKind {
