@@ -89,7 +89,8 @@ async fn a_request_lost_with_a_killed_leader_is_made_again() {
     let stream = test.stage.stream(Feed::Strat).await;
     let waiting =
         || async { stream.get_consumer::<pull::Config>("survivor").await.unwrap().cached_info().num_waiting };
-    eventually("open requests", waiting, |waiting| *waiting == 1).await;
+    // Two where the room of the consumer is shared between an older request and a later one.
+    eventually("open requests", waiting, |waiting| *waiting > 0).await;
     let leader = test.stage.server.consumer_leader(EVENT_STREAM, "survivor").await.unwrap();
     test.stage.server.nodes_mut()[leader].kill();
     let after = test.goes_on().await;
