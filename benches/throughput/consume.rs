@@ -5,7 +5,7 @@ use crate::{
     measure::{Sample, Stopwatch},
 };
 use async_nats::jetstream::consumer::{Consumer, pull};
-use futures::StreamExt;
+use futures::{StreamExt, TryStreamExt};
 use serde::Deserialize;
 use std::{
     sync::{
@@ -23,6 +23,14 @@ use uuid::Uuid;
 pub(crate) const RAW: &str = "raw";
 pub(crate) const BRIDGE: &str = "bridge";
 
+/// The load of a consumer: how many handlers at once, and how long each of them waits.
+#[derive(Clone, Copy)]
+pub(crate) struct Load {
+    pub(crate) in_flight: usize,
+    /// The time that each of them waits; none ends at once.
+    pub(crate) waits: Option<Duration>,
+}
+
 /// A consumer that stops when it has handled this many.
 pub(crate) struct Counted {
     consumer: DurableConsumer,
@@ -31,10 +39,14 @@ pub(crate) struct Counted {
 }
 
 impl Bench {
-    pub(crate) async fn raw_consume(&self, count: usize) -> Result<Sample, Failure> {
+    pub(crate) async fn raw_consume(&self, count: usize, load: Load) -> Result<Sample, Failure> {
         let consumer = self.raw_consumer().await?;
         let begun = Stopwatch::start();
-        pull_parse_ack(&consumer, count).await?;
+        if load.waits.is_some() {
+            pull_wait_ack(&consumer, count, load).await?;
+        } else {
+            pull_parse_ack(&consumer, count).await?;
+        }
         let sample = begun.stop(count);
         self.delete(RAW).await?;
         Ok(sample)
@@ -43,12 +55,12 @@ impl Bench {
     pub(crate) async fn bridge_consume(
         &self,
         count: usize,
-        in_flight: usize,
+        load: Load,
         store: Arc<dyn DedupeStore>,
     ) -> Result<Sample, Failure> {
         // A store that remembers the events of another part has them for another consumer.
-        let name = format!("{BRIDGE}-{in_flight}");
-        let consumer = self.counted(&name, count, in_flight, store).await?;
+        let name = format!("{BRIDGE}-{}", load.in_flight);
+        let consumer = self.counted(&name, count, load, store).await?;
         let begun = Stopwatch::start();
         consumer.run().await?;
         let sample = begun.stop(count);
@@ -70,7 +82,7 @@ impl Bench {
         &self,
         name: &str,
         count: usize,
-        in_flight: usize,
+        load: Load,
         store: Arc<dyn DedupeStore>,
     ) -> Result<Counted, Failure> {
         let (handled, expected) = (AtomicU64::new(0), u64::try_from(count)?);
@@ -79,12 +91,17 @@ impl Bench {
         let consumer = self
             .bridge
             .consumer(name, store)
-            .options(ConsumerOptions::default().with_max_in_flight(in_flight))
+            .options(ConsumerOptions::default().with_max_in_flight(load.in_flight))
             .on(move |_: Delivery<UnitPublished>| {
                 if handled.fetch_add(1, Ordering::Relaxed) + 1 == expected {
                     last.cancel();
                 }
-                std::future::ready(Ok(()))
+                async move {
+                    if let Some(time) = load.waits {
+                        tokio::time::sleep(time).await;
+                    }
+                    Ok(())
+                }
             })
             .build()
             .await?;
@@ -117,6 +134,22 @@ pub(crate) async fn pull_parse_ack(consumer: &Consumer<pull::Config>, count: usi
         message.ack().await?;
     }
     Ok(())
+}
+
+/// The same with something to wait for between the parse and the ack, in so many tasks at once.
+async fn pull_wait_ack(consumer: &Consumer<pull::Config>, count: usize, load: Load) -> Result<(), Failure> {
+    let pulls = consumer.stream().max_messages_per_batch(1000).expires(Duration::from_secs(5));
+    let messages = pulls.messages().await?.take(count).map_err(Failure::from);
+    let handled = messages.map_ok(|message| async move {
+        tokio::spawn(async move {
+            let plain: Plain = serde_json::from_slice(&message.payload)?;
+            std::hint::black_box(plain);
+            tokio::time::sleep(load.waits.unwrap_or_default()).await;
+            message.ack().await
+        })
+        .await?
+    });
+    handled.try_buffer_unordered(load.in_flight).try_collect().await
 }
 
 /// The part of an event that raw use would parse.

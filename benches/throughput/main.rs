@@ -9,6 +9,7 @@
 //! - `publish`: one acknowledged publish after the other; `publish_all`: a ring of ack futures
 //! - `batch, synced`: our own `publish_all`
 //! - `consume`: pulls of 1,000, a plain typed parse, a single ack; no dedupe, whatever the store of the bridge
+//! - `consume memory, 1 ms`: the same in a task for each message that waits for 1 ms before the ack, as many at once
 //! - `consume kv`: the store's own two writes for each event, pipelined, and nothing else
 //! - `together`: the ring and the pulls at once
 #![allow(
@@ -111,11 +112,11 @@ async fn consuming(bench: &Bench, events: usize, stores: &Stores, table: &mut Ta
     bench.bridge_pipelined(events, IN_FLIGHT).await?;
     for part in stores.parts() {
         let raw = if part.is_kv() {
-            bench.raw_kv_writes(events, part.in_flight).await?
+            bench.raw_kv_writes(events, part.load.in_flight).await?
         } else {
-            bench.raw_consume(events).await?
+            bench.raw_consume(events, part.load).await?
         };
-        table.add(&part.name, raw, bench.bridge_consume(events, part.in_flight, part.store()).await?);
+        table.add(&part.name, raw, bench.bridge_consume(events, part.load, part.store()).await?);
     }
     Ok(())
 }

@@ -1,12 +1,12 @@
 //! The dedupe stores of the selected parts, on real servers.
 
-use crate::Failure;
+use crate::{Failure, consume::Load};
 use sqlx::{
     SqlitePool,
     postgres::PgPoolOptions,
     sqlite::{SqliteConnectOptions, SqliteJournalMode},
 };
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 use stratt_event_bridge::{
     async_nats::Client,
     dedupe::{
@@ -17,7 +17,15 @@ use stratt_event_bridge::{
 };
 use tempfile::TempDir;
 
-const KINDS: [&str; 5] = ["memory", "kv", "redis", "postgres", "sqlite"];
+/// The stores that are kept in memory or on servers, and the time that each handler waits.
+const KINDS: [(&str, Option<Duration>); 6] = [
+    ("memory", None),
+    ("memory, 1 ms", Some(Duration::from_millis(1))),
+    ("kv", None),
+    ("redis", None),
+    ("postgres", None),
+    ("sqlite", None),
+];
 const IN_FLIGHT: [usize; 2] = [64, 1024];
 
 /// The parts that consume, and what their stores need for as long as they are used.
@@ -32,7 +40,7 @@ pub(crate) struct Stores {
 /// Consuming with one store and so many in flight.
 pub(crate) struct Part {
     pub(crate) name: String,
-    pub(crate) in_flight: usize,
+    pub(crate) load: Load,
     kind: &'static str,
     /// None where each run has a new one.
     store: Option<Arc<dyn DedupeStore>>,
@@ -41,11 +49,16 @@ pub(crate) struct Part {
 impl Stores {
     pub(crate) async fn start(client: &Client, has: impl Fn(&str) -> bool) -> Result<Self, Failure> {
         let mut stores = Self::default();
-        for kind in KINDS {
+        for (kind, waits) in KINDS {
             let parts = IN_FLIGHT.map(|in_flight| (format!("consume {kind} {in_flight}"), in_flight));
             let parts: Vec<_> = parts.into_iter().filter(|(name, _)| has(name)).collect();
             let store = if parts.is_empty() { None } else { stores.open(kind, client).await? };
-            let part = |(name, in_flight)| Part { name, in_flight, kind, store: store.clone() };
+            let part = |(name, in_flight)| Part {
+                name,
+                load: Load { in_flight, waits },
+                kind,
+                store: store.clone(),
+            };
             stores.parts.extend(parts.into_iter().map(part));
         }
         Ok(stores)

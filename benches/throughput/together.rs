@@ -2,7 +2,7 @@
 
 use crate::{
     Bench, Failure, IN_FLIGHT,
-    consume::{BRIDGE, RAW, pull_parse_ack},
+    consume::{BRIDGE, Load, RAW, pull_parse_ack},
     measure::{Sample, Stopwatch},
     publish::{publish_all, publish_in_ring},
 };
@@ -26,7 +26,8 @@ impl Bench {
     pub(crate) async fn bridge_together(&self, count: usize) -> Result<Sample, Failure> {
         self.empty().await?;
         let (envelopes, bridge) = (self.envelopes(count)?, self.bridge_with(IN_FLIGHT));
-        let consumer = self.counted(BRIDGE, count, IN_FLIGHT, Arc::new(MemoryStore::new())).await?;
+        let load = Load { in_flight: IN_FLIGHT, waits: None };
+        let consumer = self.counted(BRIDGE, count, load, Arc::new(MemoryStore::new())).await?;
         let begun = Stopwatch::start();
         let publishing = tokio::spawn(async move { publish_all(&bridge, envelopes).await });
         tokio::try_join!(consumer.run(), joined(publishing))?;
