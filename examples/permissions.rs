@@ -42,8 +42,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let catalogue = ConsumerRole::new(Feed::Strat, "catalogue".parse()?).with_kv_store(BUCKET.parse()?);
     let provisioner = ProvisionerRole::default().with_kv_store(BUCKET.parse()?);
     // Creates the durable that the consumer itself may not create.
-    let deploys =
-        catalogue.clone().creating_durable(domains.clone(), stratt_event_bridge::EventType::ALL.to_vec());
+    let deploys = catalogue.clone().creating_durable();
     let of_events = [
         user(
             "orchestrator",

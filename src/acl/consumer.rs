@@ -3,7 +3,7 @@
 use crate::{
     acl::{Inbox, Permissions, durable::use_of},
     consumer::Order,
-    contract::{consumer_name::ConsumerName, domain::Domain, event::EventType, subject::Feed},
+    contract::{consumer_name::ConsumerName, subject::Feed},
     dedupe::BucketName,
     nats::api::ApiSubject,
     topology::DEAD_LETTER_STREAM,
@@ -13,10 +13,11 @@ use crate::{
 ///
 /// The settings are those of the [`ConsumerBuilder`](crate::ConsumerBuilder), as far as they need permissions.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a permission of its own")]
 pub struct ConsumerRole {
     feed: Feed,
     name: ConsumerName,
-    filters: Vec<String>,
+    creates_durable: bool,
     order: Order,
     checks_streams: bool,
     bucket: Option<BucketName>,
@@ -28,12 +29,11 @@ impl ConsumerRole {
     /// Returns the role of a consumer whose durable others create, with stream checks and without order.
     #[must_use]
     pub fn new(feed: Feed, name: ConsumerName) -> Self {
-        let (filters, order) = (Vec::new(), Order::default());
         Self {
             feed,
             name,
-            filters,
-            order,
+            creates_durable: false,
+            order: Order::default(),
             checks_streams: true,
             bucket: None,
             reads_dead_letters: false,
@@ -41,19 +41,13 @@ impl ConsumerRole {
         }
     }
 
-    /// Allows creating and updating its durable, for these event types in these domains, or in all if none is given.
+    /// Allows creating and updating its durable.
     ///
-    /// One type in one domain, or in all, is pinned: the server refuses any other filter. With several filters it
-    /// cannot be, and the user could read the whole feed. In both cases it may let its durable deliver to any
-    /// subject; a durable that others create is the stricter choice.
+    /// A durable has several filters, which the server cannot limit: the user could read the whole feed, and may let
+    /// its durable deliver to any subject. A durable that others create is the stricter choice.
     #[must_use]
-    pub fn creating_durable(
-        mut self,
-        domains: impl IntoIterator<Item = Domain>,
-        event_types: impl IntoIterator<Item = EventType>,
-    ) -> Self {
-        let event_types: Vec<_> = event_types.into_iter().collect();
-        self.filters = self.feed.filters(domains, &event_types);
+    pub fn creating_durable(mut self) -> Self {
+        self.creates_durable = true;
         self
     }
 
@@ -105,12 +99,10 @@ impl ConsumerRole {
     pub fn permissions(&self, inbox: &Inbox) -> Permissions {
         let Self { feed, name, .. } = self;
         let stream = feed.stream();
-        let create = ApiSubject::durable_create(stream, name.as_str());
-        let mut requests = match self.filters.as_slice() {
-            [] => Vec::new(),
-            [one] => vec![create.below(one)],
-            _ => vec![create],
-        };
+        let mut requests = Vec::new();
+        if self.creates_durable {
+            requests.push(ApiSubject::durable_create(stream, name.as_str()));
+        }
         if self.order == Order::PerUnit {
             requests.push(ApiSubject::durable_unpin(stream, name.as_str()));
         }

@@ -10,8 +10,8 @@ use crate::{
 /// An operator who lists, shows, redrives and discards the [dead letters](crate::dead_letter::DeadLetters) of all
 /// consumers.
 ///
-/// A redrive publishes, in any domain. A payload that was too large for its dead letter is read from the stream of the
-/// event, so an operator can read all events.
+/// A redrive publishes for any consumer, and nothing else. It looks for newer events of the same unit, and reads a
+/// payload that was too large for its dead letter from the stream of the event: an operator can read all events.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct OperatorRole;
 
@@ -19,11 +19,16 @@ impl OperatorRole {
     /// Returns the permissions of the role.
     #[must_use]
     pub fn permissions(self, inbox: &Inbox) -> Permissions {
-        let letters = [ApiSubject::stream_info, ApiSubject::message_get, ApiSubject::message_delete]
-            .map(|request| request(DEAD_LETTER_STREAM));
-        let payloads = [Feed::Strat, Feed::Choco].map(|feed| ApiSubject::message_get(feed.stream()));
-        let requests = letters.into_iter().chain(payloads).map(String::from);
-        let redriven = EventType::ALL.iter().map(|event_type| Feed::Strat.filter(None, *event_type));
+        let feeds = [Feed::Strat, Feed::Choco].map(Feed::stream);
+        let letters = [ApiSubject::stream_info, ApiSubject::message_delete];
+        let letters = letters.map(|request| request(DEAD_LETTER_STREAM));
+        let read = [DEAD_LETTER_STREAM].into_iter().chain(feeds);
+        let read =
+            read.flat_map(|stream| [ApiSubject::message_get(stream), ApiSubject::direct_get_many(stream)]);
+        let consumers = feeds.map(|stream| ApiSubject::durable_info(stream, "*"));
+        let requests = letters.into_iter().chain(read).chain(consumers).map(String::from);
+        let prefix = Feed::Strat.redrive_prefix();
+        let redriven = EventType::ALL.iter().map(|event_type| format!("{prefix}*.*.{event_type}"));
         Permissions::new(requests.chain(redriven), inbox)
     }
 }

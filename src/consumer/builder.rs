@@ -142,9 +142,9 @@ impl ConsumerBuilder {
             Checked::default()
         };
         let requirements =
-            Requirements::new(self.feed, &self.handlers, &self.options).with_replicas(replicas);
+            Requirements::new(self.feed, &name, &self.handlers, &self.options).with_replicas(replicas);
         let durable = Durable::new(&api, stream, &name).await?;
-        let config = durable.ensure(self.filters(), &self.options, &requirements).await?;
+        let config = durable.ensure(self.filters(&name), &self.options, &requirements).await?;
         if self.options.on_mismatch == OnMismatch::Keep {
             self.options.ack_wait = Some(config.ack_wait);
         }
@@ -226,8 +226,8 @@ impl ConsumerBuilder {
         Err(ConsumeError::new(ConsumeErrorKind::UnsupportedServer, message))
     }
 
-    fn filters(&self) -> Vec<String> {
+    fn filters(&self, name: &ConsumerName) -> Vec<String> {
         let types: Vec<_> = self.handlers.types().collect();
-        self.feed.filters(self.domains.iter().cloned(), &types)
+        self.feed.filters(name, self.domains.iter().cloned(), &types)
     }
 }

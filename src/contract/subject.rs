@@ -25,12 +25,25 @@ impl Feed {
         }
     }
 
-    /// Returns the prefix of every subject of this feed.
+    /// Returns the prefix of every subject of an event as it was published.
     pub(crate) const fn prefix(self) -> &'static str {
         match self {
             Self::Strat => "strat.",
             Self::Choco => "choco.strat.",
         }
+    }
+
+    /// Returns the prefix of every subject of a redriven event.
+    pub(crate) const fn redrive_prefix(self) -> &'static str {
+        match self {
+            Self::Strat => "stratt.redrive.",
+            Self::Choco => "choco.redrive.",
+        }
+    }
+
+    /// Returns the patterns that match everything in the stream: events, and redriven events.
+    pub(crate) fn subjects(self) -> [String; 2] {
+        [self.prefix(), self.redrive_prefix()].map(|prefix| format!("{prefix}>"))
     }
 
     /// Returns the subject of an event.
@@ -44,16 +57,33 @@ impl Feed {
         [self.prefix(), domain.map_or("*", Domain::as_str), ".", event_type.as_str()].concat()
     }
 
-    /// Returns the filters that match events of these types in these domains, or in all if there are none.
+    /// Returns the filter that matches events of a type that are redriven for a consumer, as [`filter`](Self::filter).
+    pub(crate) fn redrive_filter(
+        self,
+        consumer: &ConsumerName,
+        domain: Option<&Domain>,
+        event_type: EventType,
+    ) -> String {
+        let domain = domain.map_or("*", Domain::as_str);
+        [self.redrive_prefix(), consumer.as_str(), ".", domain, ".", event_type.as_str()].concat()
+    }
+
+    /// Returns the filters of a consumer: events of these types in these domains, or in all if there are none, and the
+    /// same events where they are redriven for this consumer.
     pub(crate) fn filters(
         self,
+        consumer: &ConsumerName,
         domains: impl IntoIterator<Item = Domain>,
         event_types: &[EventType],
     ) -> Vec<String> {
         let domains: BTreeSet<_> = domains.into_iter().collect();
         let event_types: BTreeSet<_> = event_types.iter().copied().collect();
-        let of = |domain| event_types.iter().map(move |event_type| self.filter(domain, *event_type));
-        if domains.is_empty() { of(None).collect() } else { domains.iter().map(Some).flat_map(of).collect() }
+        let domains: Vec<_> =
+            if domains.is_empty() { vec![None] } else { domains.iter().map(Some).collect() };
+        let each = || domains.iter().flat_map(|domain| event_types.iter().map(|of| (*domain, *of)));
+        let events = each().map(|(domain, event_type)| self.filter(domain, event_type));
+        let redriven = each().map(|(domain, event_type)| self.redrive_filter(consumer, domain, event_type));
+        events.chain(redriven).collect()
     }
 }
 
@@ -77,21 +107,32 @@ impl FromStr for Feed {
 /// The parts of an event subject of either feed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Address<'a> {
+    /// The consumer that the event is redriven for; `None` for an event as it was published.
+    pub(crate) consumer: Option<&'a str>,
     pub(crate) domain: &'a str,
     pub(crate) event_type: &'a str,
 }
 
 impl<'a> Address<'a> {
     pub(crate) fn parse(subject: &'a str) -> Option<Self> {
-        let rest = [Feed::Strat, Feed::Choco].iter().find_map(|feed| subject.strip_prefix(feed.prefix()))?;
+        let feeds = [Feed::Strat, Feed::Choco];
+        let published = feeds.iter().find_map(|feed| subject.strip_prefix(feed.prefix()));
+        let (consumer, rest) = if let Some(rest) = published {
+            (None, rest)
+        } else {
+            let rest = feeds.iter().find_map(|feed| subject.strip_prefix(feed.redrive_prefix()))?;
+            let (consumer, rest) = rest.split_once('.')?;
+            (Some(consumer), rest)
+        };
         let (domain, event_type) = rest.split_once('.')?;
-        Some(Self { domain, event_type })
+        Some(Self { consumer, domain, event_type })
     }
+}
 
-    /// Returns the subject in `STRATT_EVENTS`, where a redriven event is published again.
-    pub(crate) fn strat_subject(&self) -> String {
-        [Feed::Strat.prefix(), self.domain, ".", self.event_type].concat()
-    }
+/// Returns the subject that an event is redriven on, from where the broker forwards it to consumers of
+/// [`Feed::Choco`].
+pub(crate) fn redrive_subject(consumer: &ConsumerName, domain: &Domain, event_type: EventType) -> String {
+    Feed::Strat.redrive_filter(consumer, Some(domain), event_type)
 }
 
 /// The token of a dead-letter subject that replaces an invalid domain or event type.
@@ -142,9 +183,35 @@ mod tests {
         {
             assert_eq!(feed.subject(&domain, EventType::UnitTampered), subject);
             let address = Address::parse(subject).unwrap();
-            assert_eq!((address.domain, address.event_type), ("dev", "unit.tampered"));
-            assert_eq!(address.strat_subject(), "strat.dev.unit.tampered");
+            assert_eq!(address, Address { consumer: None, domain: "dev", event_type: "unit.tampered" });
         }
+    }
+
+    #[test]
+    fn a_redrive_names_its_consumer_on_both_feeds() {
+        let consumer: ConsumerName = "strat".parse().unwrap();
+        let domain: Domain = "dev".parse().unwrap();
+        let subject = redrive_subject(&consumer, &domain, EventType::UnitTampered);
+        assert_eq!(subject, "stratt.redrive.strat.dev.unit.tampered");
+        for subject in [&*subject, "choco.redrive.strat.dev.unit.tampered"] {
+            let redriven = Address { consumer: Some("strat"), domain: "dev", event_type: "unit.tampered" };
+            assert_eq!(Address::parse(subject), Some(redriven));
+        }
+    }
+
+    #[test]
+    fn a_consumer_filters_events_and_its_own_redrives() {
+        let consumer: ConsumerName = "c".parse().unwrap();
+        let types = [EventType::UnitTampered, EventType::UnitPublished];
+        let wanted = [
+            "choco.strat.*.unit.published",
+            "choco.strat.*.unit.tampered",
+            "choco.redrive.c.*.unit.published",
+            "choco.redrive.c.*.unit.tampered",
+        ];
+        assert_eq!(Feed::Choco.filters(&consumer, [], &types), wanted);
+        let wanted = ["strat.dev.unit.tampered", "stratt.redrive.c.dev.unit.tampered"];
+        assert_eq!(Feed::Strat.filters(&consumer, ["dev".parse().unwrap()], &types[..1]), wanted);
     }
 
     #[test]
@@ -154,6 +221,9 @@ mod tests {
             ("c", "choco.strat.dev.unit.published", "stratt.dlq.c.dev.unit.published"),
             ("c", "strat.*.unit.published", "stratt.dlq.c._.unit.published"),
             ("c", "strat.dev.>", "stratt.dlq.c.dev._"),
+            ("c", "stratt.redrive.c.dev.unit.published", "stratt.dlq.c.dev.unit.published"),
+            ("c", "choco.redrive.other.dev.unit.published", "stratt.dlq.c.dev.unit.published"),
+            ("c", "stratt.redrive.c.dev", "stratt.dlq.c._._"),
             ("c", "elsewhere", "stratt.dlq.c._._"),
             ("grün", "strat.dev.unit.published", "stratt.dlq._.dev.unit.published"),
         ] {

@@ -18,8 +18,12 @@ pub struct DeadLetterError {
 pub enum DeadLetterErrorKind {
     /// There is no such dead letter: it never existed, or was redriven, discarded or expired.
     NotFound,
-    /// Its subject is not an event subject, so there is nowhere to redrive it to.
+    /// Its consumer, its stream or its subject is not valid, so it is not known who it is to be redriven for.
     NotRedrivable,
+    /// The consumer would not receive the event: its durable does not exist, or does not filter redriven events.
+    NotReceived,
+    /// Newer events of the same unit were stored since, and this consumer may have handled them.
+    Superseded,
     /// Its payload was not stored with it, and the stream no longer has it: there is no event, or another one, at its
     /// sequence.
     PayloadGone,
@@ -31,7 +35,9 @@ pub enum DeadLetterErrorKind {
 
 kind_words!(DeadLetterErrorKind {
     NotFound => "not_found", "not found";
-    NotRedrivable => "not_redrivable", "its subject is not an event subject";
+    NotRedrivable => "not_redrivable", "its consumer, stream or subject is not valid";
+    NotReceived => "not_received", "its consumer does not receive redriven events";
+    Superseded => "superseded", "newer events of its unit were stored since";
     PayloadGone => "payload_gone", "its payload is gone from the stream";
     Publish => "publish", "event cannot be published again";
     Unavailable => "unavailable", "broker did not answer or refused";

@@ -20,6 +20,8 @@ pub(crate) const PAYLOAD_DIGEST: &str = "Strat-Dead-Letter-Payload-Digest";
 pub(crate) const HEADERS_OMITTED: &str = "Strat-Dead-Letter-Headers-Omitted";
 /// On an event that was redriven: the stream, sequence and consumer of its dead letter.
 pub(crate) const REDRIVEN: &str = "Strat-Dead-Letter-Redriven";
+/// On an event that was redriven, and on its dead letters: its sequence in the stream as it was published.
+pub(crate) const ORIGINAL: &str = "Strat-Dead-Letter-Original";
 
 const PREFIX: &str = "Strat-Dead-Letter-";
 pub(crate) const MAX_TEXT: usize = 1024;

@@ -6,8 +6,9 @@ use crate::{
         subject::Address,
     },
     dead_letter::{DeadLetterReason, header},
+    nats::batch_get::Found,
 };
-use async_nats::{HeaderMap, jetstream::message::StreamMessage};
+use async_nats::HeaderMap;
 use bytes::Bytes;
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
@@ -20,7 +21,7 @@ pub struct DeadLetter {
 }
 
 impl DeadLetter {
-    pub(super) fn new(message: StreamMessage) -> Self {
+    pub(super) fn new(message: Found) -> Self {
         Self { sequence: message.sequence, headers: message.headers, payload: message.payload }
     }
 
@@ -64,6 +65,21 @@ impl DeadLetter {
     #[must_use]
     pub fn stream_sequence(&self) -> u64 {
         self.header(header::SEQUENCE).parse().unwrap_or_default()
+    }
+
+    /// Returns the sequence of the event as it was published; that of [`stream_sequence`](Self::stream_sequence) unless
+    /// it was [redriven](Self::is_redriven) before it was dead-lettered again.
+    #[must_use]
+    pub fn original_sequence(&self) -> u64 {
+        // Publishers of events might set the header too.
+        let original = header::get(&self.headers, header::ORIGINAL).filter(|_| self.is_redriven());
+        original.and_then(|sequence| sequence.parse().ok()).unwrap_or_else(|| self.stream_sequence())
+    }
+
+    /// Returns whether the event had been redriven when it was dead-lettered.
+    #[must_use]
+    pub fn is_redriven(&self) -> bool {
+        Address::parse(self.subject()).is_some_and(|address| address.consumer.is_some())
     }
 
     /// Returns the subject the event was delivered by.

@@ -15,14 +15,17 @@ pub use filter::DeadLetterFilter;
 pub use letter::DeadLetter;
 pub use reason::DeadLetterReason;
 pub(crate) use record::{DeadLetterRecord, Headers};
+pub use redrive::RedriveOptions;
 pub use sweep::{SweepError, SweepErrorKind, SweepSummary, Sweeper};
 
-use crate::{link::Link, publish::Publisher, topology::DEAD_LETTER_STREAM};
-use async_nats::jetstream::{
-    self,
-    stream::{LastRawMessageErrorKind, Stream as JetStream},
+use crate::{
+    link::Link,
+    nats::{batch_get::Messages, stored::Stored},
+    publish::Publisher,
+    topology::DEAD_LETTER_STREAM,
 };
-use futures::{Stream, StreamExt, TryStreamExt, stream};
+use async_nats::jetstream::{self, stream::Stream as JetStream};
+use futures::{Stream, StreamExt, TryStreamExt};
 use std::time::Duration;
 
 /// The time for a read: far longer than one takes. Without a connection watch, a permission violation looks like a
@@ -55,11 +58,13 @@ pub(crate) const DEAD_LETTERED_PREFIX: &str = "dead-lettered: ";
 pub struct DeadLetters {
     context: jetstream::Context,
     publisher: Publisher,
+    redrive_options: RedriveOptions,
 }
 
 impl DeadLetters {
     pub(crate) fn new(link: &Link) -> Self {
-        Self { context: link.context(), publisher: link.publisher.clone() }
+        let (context, publisher) = (link.context(), link.publisher.clone());
+        Self { context, publisher, redrive_options: RedriveOptions::default() }
     }
 
     /// Returns the dead letters that match, oldest first, of those that were stored when this was called.
@@ -81,23 +86,8 @@ impl DeadLetters {
         // Dead letters stored from now on are not part of the list: a redrive of an event that fails again would
         // never end.
         let last = info.state.last_sequence;
-        let subject = filter.subject();
-        let letters = stream::try_unfold(1, move |from| {
-            let (stream, subject) = (stream.clone(), subject.clone());
-            async move {
-                let message =
-                    stream.raw_message_builder().sequence(from).next_by_subject(subject).send().await;
-                match message {
-                    Ok(message) if message.sequence > last => Ok(None),
-                    Ok(message) => {
-                        let next = message.sequence + 1;
-                        Ok(Some((DeadLetter::new(message), next)))
-                    }
-                    Err(error) if is_not_found(&error.kind()) => Ok(None),
-                    Err(error) => Err(unavailable(None, error)),
-                }
-            }
-        });
+        let letters = Messages::of(&self.context, DEAD_LETTER_STREAM, filter.subject(), 1..=last);
+        let letters = letters.map_ok(DeadLetter::new).map_err(|error| unavailable(None, error));
         Ok(letters.try_filter(move |letter| std::future::ready(filter.accepts(letter))).boxed())
     }
 
@@ -112,13 +102,11 @@ impl DeadLetters {
     ///
     /// Only reads: dropping the future has no effect.
     pub async fn get(&self, sequence: u64) -> Result<DeadLetter, DeadLetterError> {
-        match self.stream().await?.get_raw_message(sequence).await {
-            Ok(message) => Ok(DeadLetter::new(message)),
-            Err(error) if is_not_found(&error.kind()) => {
-                Err(DeadLetterError::new(DeadLetterErrorKind::NotFound, Some(sequence)))
-            }
-            Err(error) => Err(unavailable(Some(sequence), error)),
-        }
+        let stored = Stored::at(&self.context, DEAD_LETTER_STREAM, sequence).await;
+        let stored = stored.map_err(|error| unavailable(Some(sequence), error))?;
+        let found =
+            stored.ok_or_else(|| DeadLetterError::new(DeadLetterErrorKind::NotFound, Some(sequence)))?;
+        Ok(DeadLetter::new(found.into()))
     }
 
     /// Removes one dead letter for good, without publishing it again.
@@ -141,10 +129,6 @@ impl DeadLetters {
     async fn stream(&self) -> Result<JetStream<()>, DeadLetterError> {
         self.context.get_stream_no_info(DEAD_LETTER_STREAM).await.map_err(|error| unavailable(None, error))
     }
-}
-
-fn is_not_found(kind: &LastRawMessageErrorKind) -> bool {
-    matches!(kind, LastRawMessageErrorKind::NoMessageFound)
 }
 
 fn unavailable(

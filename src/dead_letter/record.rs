@@ -181,6 +181,11 @@ impl DeadLetterRecord<'_> {
             header::set(&mut headers, header::PAYLOAD_OMITTED, &self.payload.len().to_string());
             header::set(&mut headers, header::PAYLOAD_DIGEST, &header::digest(self.payload));
         }
+        if let Headers::Are(original) = self.headers
+            && let Some(original) = header::get(original, header::ORIGINAL)
+        {
+            header::set(&mut headers, header::ORIGINAL, original);
+        }
         header::set(&mut headers, header::CONSUMER, self.consumer);
         header::set(&mut headers, header::REASON, self.reason.as_str());
         header::set(&mut headers, header::ERROR, self.error);

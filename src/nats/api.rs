@@ -47,14 +47,24 @@ impl ApiSubject {
         Self::new(format_args!("DIRECT.GET.{stream}.{subject}"))
     }
 
+    /// Reads messages of a stream from any replica, many with one request.
+    pub(crate) fn direct_get_many(stream: &str) -> Self {
+        Self::new(format_args!("DIRECT.GET.{stream}"))
+    }
+
     /// Reads the settings and the state of a durable.
     pub(crate) fn durable_info(stream: &str, durable: &str) -> Self {
         Self::new(format_args!("CONSUMER.INFO.{stream}.{durable}"))
     }
 
-    /// Creates or changes a durable with several filters. One with a single filter has it [behind](Self::below) this.
+    /// Creates or changes a durable with several filters.
     pub(crate) fn durable_create(stream: &str, durable: &str) -> Self {
         Self::new(format_args!("CONSUMER.CREATE.{stream}.{durable}"))
+    }
+
+    /// Creates the consumer by which the server copies a stream, with several filters.
+    pub(crate) fn source_create(stream: &str) -> Self {
+        Self::new(format_args!("CONSUMER.CREATE.{stream}"))
     }
 
     /// Ends the pin of a durable's pinned client.
@@ -71,11 +81,6 @@ impl ApiSubject {
     #[cfg(feature = "testing")]
     pub(crate) fn other(request: &str) -> Self {
         Self::new(request)
-    }
-
-    /// Returns the subject with more tokens behind it.
-    pub(crate) fn below(&self, tokens: &str) -> Self {
-        Self(format!("{self}.{tokens}"))
     }
 
     /// Returns the subject without the prefix of the API, which the requests of async-nats add.
@@ -199,7 +204,7 @@ mod tests {
     fn a_request_covers_itself_and_what_is_below_it() {
         let create = ApiSubject::durable_create("S", "c");
         assert!(
-            create.covers("$JS.API.CONSUMER.CREATE.S.c") && create.covers(&create.below("a.*").to_string())
+            create.covers("$JS.API.CONSUMER.CREATE.S.c") && create.covers("$JS.API.CONSUMER.CREATE.S.c.a.*")
         );
         assert!(!create.covers("$JS.API.CONSUMER.CREATE.S.cc"));
         assert_eq!(create.request(), "CONSUMER.CREATE.S.c");

@@ -28,6 +28,11 @@ pub(super) fn of_event() -> Value {
                 json!({ "type": "string", "maxLength": header::MAX_TEXT }),
             ),
             (
+                header::ORIGINAL,
+                "Where it was redriven: its sequence in the stream as it was published.",
+                number(),
+            ),
+            (
                 "Content-Type",
                 "That of an envelope.",
                 json!({ "type": "string", "const": "application/json" }),
@@ -71,7 +76,6 @@ pub(super) fn of_event() -> Value {
 
 /// Returns the headers of a dead letter. All headers of its event except the broker's stay.
 pub(super) fn of_dead_letter() -> Value {
-    let number = || json!({ "type": "string", "pattern": "^[0-9]+$" });
     let required = [
         NATS_MESSAGE_ID.as_ref(),
         header::CONSUMER,
@@ -110,6 +114,7 @@ pub(super) fn of_dead_letter() -> Value {
             ),
             (header::SEQUENCE, "Its sequence in that stream.", number()),
             (header::SUBJECT, "The subject it was read from.", json!({ "type": "string" })),
+            (header::ORIGINAL, "Where it was redriven before: its sequence as it was published.", number()),
             (header::TIME, "When it was dead-lettered.", json!({ "type": "string", "format": "date-time" })),
             (
                 header::PAYLOAD_OMITTED,
@@ -128,6 +133,10 @@ pub(super) fn of_dead_letter() -> Value {
             ),
         ],
     )
+}
+
+fn number() -> Value {
+    json!({ "type": "string", "pattern": "^[0-9]+$" })
 }
 
 fn object<const N: usize>(required: &[&str], headers: [(&str, &str, Value); N]) -> Value {

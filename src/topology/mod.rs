@@ -26,9 +26,9 @@ use crate::contract::subject::Feed;
 use async_nats::jetstream::stream;
 use std::time::Duration;
 
-/// The stream of events, `strat.>`.
+/// The stream of events, `strat.>`, and of redriven events, `stratt.redrive.>`.
 pub const EVENT_STREAM: &str = Feed::Strat.stream();
-/// The stream that the broker forwards events to, `choco.strat.>`.
+/// The stream that the broker forwards both to, as `choco.strat.>` and `choco.redrive.>`.
 pub const CHOCO_STREAM: &str = Feed::Choco.stream();
 /// The stream of dead letters, `stratt.dlq.>`.
 pub const DEAD_LETTER_STREAM: &str = "STRATT_DLQ";
@@ -165,19 +165,20 @@ impl Topology {
 
     /// Returns the streams as they should be in this account, in the order in which they depend on each other.
     fn streams(&self, server_knows_batches: bool) -> Vec<stream::Config> {
+        let (subjects, forwarded) = (Feed::Strat.subjects(), Feed::Choco.subjects());
+        let transforms = subjects.iter().cloned().zip(forwarded);
+        let transforms =
+            transforms.map(|(source, destination)| stream::SubjectTransform { source, destination });
         let forwarded = stream::Source {
             name: EVENT_STREAM.into(),
-            subject_transforms: vec![stream::SubjectTransform {
-                source: "strat.>".into(),
-                destination: "choco.strat.>".into(),
-            }],
+            subject_transforms: transforms.collect(),
             external: match &self.part {
                 Part::OnlyChoco(accounts) => Some(accounts.external()),
                 Part::All | Part::WithoutChoco => None,
             },
             ..stream::Source::default()
         };
-        let events = self.events.config(EVENT_STREAM, &["strat.>"], None);
+        let events = self.events.config(EVENT_STREAM, &subjects.each_ref().map(String::as_str), None);
         let events = stream::Config { allow_atomic_publish: self.batches && server_knows_batches, ..events };
         // No subjects of its own: only the broker writes it.
         let choco = self.forwarded().config(CHOCO_STREAM, &[], Some(vec![forwarded]));

@@ -36,6 +36,7 @@ mod overflow;
 mod postponed;
 mod recreated_letters;
 mod recreation;
+mod redrive;
 mod shutdown;
 mod shutdown_offline;
 mod slow;

@@ -9,8 +9,7 @@ use std::{
     time::Duration,
 };
 use stratt_event_bridge::{
-    ConsumerBuilder, ConsumerOptions, Delivery, EventBridge, EventType, Feed, HandlerError, Order,
-    UnitPublished,
+    ConsumerBuilder, ConsumerOptions, Delivery, EventBridge, Feed, HandlerError, Order, UnitPublished,
     acl::{ConsumerRole, Inbox},
     async_nats,
     dead_letter::{DeadLetter, DeadLetterReason},
@@ -123,8 +122,7 @@ async fn what_waits_for_its_retry_is_left_alone() {
 
 #[tokio::test]
 async fn who_may_not_look_at_events_is_told_where_to_look() {
-    let role =
-        ConsumerRole::new(Feed::Strat, "c".parse().unwrap()).creating_durable([], [EventType::UnitPublished]);
+    let role = ConsumerRole::new(Feed::Strat, "c".parse().unwrap()).creating_durable();
     let inbox = Inbox::of_user("c").unwrap();
     let users = format!(
         "no_auth_user: admin\nauthorization {{ users: [ {{ user: admin, password: pw }}\n\

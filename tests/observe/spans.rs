@@ -233,6 +233,7 @@ async fn a_dead_letter_span_says_why_and_a_redrive_is_a_publish() {
     let within: Vec<_> =
         publishes.iter().map(|span| (span.get("messaging.destination.name"), span.within)).collect();
     let letter = ("stratt.dlq.c.dev.unit.published", Some("dead_letter"));
-    assert_eq!(within, [(PUBLISHED, None), letter, (PUBLISHED, None)]);
+    let redriven = ("stratt.redrive.c.dev.unit.published", None);
+    assert_eq!(within, [(PUBLISHED, None), letter, redriven]);
     assert!(publishes[2].get("messaging.message.id").ends_with(":redrive:1"));
 }

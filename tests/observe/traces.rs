@@ -69,7 +69,8 @@ async fn one_trace_crosses_publish_consume_letter_and_redrive() {
     assert_eq!(attribute_of(publish, "messaging.system"), "nats");
     assert_eq!(publish.status, Status::Unset);
 
-    let process = of("process choco.strat.dev.unit.published");
+    let first = of("process choco.strat.dev.unit.published");
+    let process: Vec<_> = first.into_iter().chain(of("process choco.redrive.c.dev.unit.published")).collect();
     assert_eq!(process.len(), 2);
     for span in &process {
         assert_eq!((&span.span_kind, span.parent_span_id), (&SpanKind::Consumer, publish_id));
@@ -86,7 +87,8 @@ async fn one_trace_crosses_publish_consume_letter_and_redrive() {
 
     // The redrive belongs to the trace of the operator, and links to what it redrives.
     let redrive = traces.of(other_trace);
-    let redrive = redrive.iter().find(|span| span.name == "publish strat.dev.unit.published").unwrap();
+    let redrive =
+        redrive.iter().find(|span| span.name == "publish stratt.redrive.c.dev.unit.published").unwrap();
     assert_eq!(
         redrive.links.iter().map(|link| link.span_context.span_id()).collect::<Vec<_>>(),
         [publish_id]

@@ -32,9 +32,11 @@ async fn config(context: &jetstream::Context, stream: &str) -> Config {
 async fn the_defaults_are_those_of_the_contract() {
     let (_server, bridge, context) = bare().await;
     bridge.provision(&Topology::default()).await.unwrap();
-    for (name, subjects) in
-        [(EVENT_STREAM, vec!["strat.>"]), (CHOCO_STREAM, vec![]), (DEAD_LETTER_STREAM, vec!["stratt.dlq.>"])]
-    {
+    for (name, subjects) in [
+        (EVENT_STREAM, vec!["strat.>", "stratt.redrive.>"]),
+        (CHOCO_STREAM, vec![]),
+        (DEAD_LETTER_STREAM, vec!["stratt.dlq.>"]),
+    ] {
         let config = config(&context, name).await;
         assert_eq!(config.subjects, subjects);
         let window = Duration::from_mins(if name == CHOCO_STREAM { 1 } else { 2 });
@@ -43,8 +45,9 @@ async fn the_defaults_are_those_of_the_contract() {
     }
     let choco = config(&context, CHOCO_STREAM).await.sources.unwrap();
     assert_eq!((choco.len(), choco[0].name.as_str()), (1, EVENT_STREAM));
-    assert_eq!(choco[0].subject_transforms[0].source, "strat.>");
-    assert_eq!(choco[0].subject_transforms[0].destination, "choco.strat.>");
+    let transforms = choco[0].subject_transforms.iter();
+    let transforms: Vec<_> = transforms.map(|one| (&*one.source, &*one.destination)).collect();
+    assert_eq!(transforms, [("strat.>", "choco.strat.>"), ("stratt.redrive.>", "choco.redrive.>")]);
     bridge.verify(&Topology::default()).await.unwrap();
 }
 

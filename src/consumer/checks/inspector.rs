@@ -48,7 +48,7 @@ impl Inspector {
         let shared = Arc::clone(&consumer.shared);
         Self {
             context: consumer.context.clone(),
-            requirements: Requirements::new(consumer.feed, &shared.handlers, &shared.options),
+            requirements: Requirements::new(consumer.feed, &shared.name, &shared.handlers, &shared.options),
             built: consumer.config.clone(),
             warned: HashSet::new(),
             is_paused: false,

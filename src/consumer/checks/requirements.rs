@@ -2,8 +2,8 @@
 
 use crate::{
     consumer::{ConsumerOptions, Order, checks::difference::filters, handler::Handlers},
-    contract::{event::EventType, subject::Feed},
-    nats::config_diff::ConfigDifference,
+    contract::{consumer_name::ConsumerName, event::EventType, subject::Feed},
+    nats::{config_diff::ConfigDifference, subject_filter::overlap},
 };
 use async_nats::jetstream::consumer::{AckPolicy, Config, PriorityPolicy, ReplayPolicy};
 use std::{fmt::Debug, time::Duration};
@@ -19,13 +19,23 @@ pub(crate) struct Requirements {
     /// The subjects of event types that have a handler, and of those that have none.
     handled: Vec<String>,
     unhandled: Vec<String>,
+    /// The subjects of what is redriven for other consumers.
+    others: String,
 }
 
 impl Requirements {
-    pub(crate) fn new(feed: Feed, handlers: &Handlers, options: &ConsumerOptions) -> Self {
+    pub(crate) fn new(
+        feed: Feed,
+        name: &ConsumerName,
+        handlers: &Handlers,
+        options: &ConsumerOptions,
+    ) -> Self {
         let is_handled = |event_type: &&EventType| handlers.get(**event_type).is_some();
         let (handled, unhandled): (Vec<_>, Vec<_>) = EventType::ALL.iter().partition(is_handled);
-        let subjects = |types: Vec<&EventType>| types.into_iter().map(|t| feed.filter(None, *t)).collect();
+        let published = |event_type: &EventType| feed.filter(None, *event_type);
+        let redriven = |event_type: &EventType| feed.redrive_filter(name, None, *event_type);
+        let subjects =
+            |types: Vec<&EventType>| types.into_iter().flat_map(|t| [published(t), redriven(t)]).collect();
         Self {
             lease: options.lease(),
             order: options.order,
@@ -33,6 +43,8 @@ impl Requirements {
             replicas: 0,
             handled: subjects(handled),
             unhandled: subjects(unhandled),
+            // No name has such a token, so only a wildcard matches it.
+            others: format!("{}?.>", feed.redrive_prefix()),
         }
     }
 
@@ -108,7 +120,10 @@ impl Requirements {
                 self.handles(&filters),
                 "filters",
                 &filters,
-                format!("only events that have a handler, {:?}", self.handled),
+                format!(
+                    "only events that have a handler, and are not redriven for others, {:?}",
+                    self.handled
+                ),
             ),
         ]
         .into_iter()
@@ -120,22 +135,10 @@ impl Requirements {
     fn handles(&self, filters: &[String]) -> bool {
         let is_handled = |filter: &String| {
             let meets = |subject: &String| overlap(filter, subject);
-            self.handled.iter().any(meets) && !self.unhandled.iter().any(meets)
+            let is_for_others = meets(&self.others) || self.unhandled.iter().any(meets);
+            self.handled.iter().any(meets) && !is_for_others
         };
         !filters.is_empty() && filters.iter().all(is_handled)
-    }
-}
-
-/// Returns whether a subject can match both patterns.
-fn overlap(one: &str, other: &str) -> bool {
-    let (mut one, mut other) = (one.split('.'), other.split('.'));
-    loop {
-        match (one.next(), other.next()) {
-            (Some(">"), Some(_)) | (Some(_), Some(">")) | (None, None) => return true,
-            (Some("*"), Some(_)) | (Some(_), Some("*")) => {}
-            (Some(a), Some(b)) if a == b => {}
-            _ => return false,
-        }
     }
 }
 
@@ -148,7 +151,7 @@ mod tests {
         let mut handlers = Handlers::default();
         handlers.add(|_: Delivery<UnitPublished>| async { Ok(()) }).unwrap();
         handlers.add(|_: Delivery<UnitDeprecated>| async { Ok(()) }).unwrap();
-        Requirements::new(Feed::Choco, &handlers, &ConsumerOptions::default())
+        Requirements::new(Feed::Choco, &"c".parse().unwrap(), &handlers, &ConsumerOptions::default())
     }
 
     #[test]
@@ -176,6 +179,10 @@ mod tests {
             (vec!["choco.strat.*.unit.published", "choco.strat.*.unit.tampered"], false),
             (vec!["choco.strat.dev.unit.>"], false),
             (vec!["choco.strat.>"], false),
+            (vec!["choco.strat.*.unit.published", "choco.redrive.c.*.unit.published"], true),
+            (vec!["choco.redrive.c.*.unit.tampered"], false),
+            (vec!["choco.redrive.d.*.unit.published"], false),
+            (vec!["choco.redrive.*.*.unit.published"], false),
             (vec!["choco.strat.*.unit"], false),
             (vec!["other.>"], false),
             (vec![], false),

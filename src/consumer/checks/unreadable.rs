@@ -23,6 +23,7 @@ use crate::{
         connection_watch::ConnectionWatch,
         permission_violation::PermissionViolation,
         stored::Stored,
+        subject_filter::matches,
     },
     report::report,
     telemetry::log_limit::limited,
@@ -191,37 +192,5 @@ impl Search {
         let delivery = info.delivered.consumer_sequence;
         let to = ack(stream, consumer.as_str(), losses, sequence, delivery);
         terminate(&shared, to.into(), DeadLetterReason::Invalid.as_str()).await;
-    }
-}
-
-/// Returns whether the server delivers `subject` to a durable with this filter.
-fn matches(filter: &str, subject: &str) -> bool {
-    let (mut wanted, mut tokens) = (filter.split('.'), subject.split('.'));
-    loop {
-        match (wanted.next(), tokens.next()) {
-            (Some(">"), Some(_)) | (None, None) => return true,
-            (Some(wanted), Some(token)) if wanted == "*" || wanted == token => {}
-            _ => return false,
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::matches;
-
-    #[test]
-    fn a_filter_matches_what_the_server_delivers_by_it() {
-        for (filter, subject, wanted) in [
-            ("strat.*.unit.published", "strat.dev.unit.published", true),
-            ("strat.*.unit.published", "strat.dev.unit.published.more", false),
-            ("strat.*.unit.published", "strat.dev.unit", false),
-            ("strat.dev.unit.published", "strat.core.unit.published", false),
-            ("strat.>", "strat.dev.unit.published", true),
-            ("strat.>", "strat", false),
-            (">", "strat", true),
-        ] {
-            assert_eq!(matches(filter, subject), wanted, "{filter} {subject}");
-        }
     }
 }

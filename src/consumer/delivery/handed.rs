@@ -18,6 +18,7 @@ pub struct Delivery<E> {
     pub(crate) attempt: u32,
     pub(crate) sequence: u64,
     pub(crate) feed: Feed,
+    pub(crate) is_redriven: bool,
     pub(crate) slot: Slot,
     pub(crate) fence: Fence,
     /// The end of its processing timeout.
@@ -49,11 +50,24 @@ impl<E: Event> Delivery<E> {
         self.envelope
     }
 
-    /// Returns the subject that the event was delivered on: `strat.{domain}.{event-type}`, or that of
+    /// Returns the subject that the event was delivered on: `strat.{domain}.{event-type}`, or
+    /// `stratt.redrive.{consumer}.{domain}.{event-type}` if it [is redriven](Self::is_redriven), or those of
     /// [`Feed::Choco`](crate::Feed::Choco).
     #[must_use]
     pub fn subject(&self) -> String {
-        self.feed.subject(self.envelope.domain(), self.envelope.event_type())
+        let (domain, event_type) = (self.envelope.domain(), self.envelope.event_type());
+        if self.is_redriven {
+            self.feed.redrive_filter(self.slot.consumer(), Some(domain), event_type)
+        } else {
+            self.feed.subject(domain, event_type)
+        }
+    }
+
+    /// Returns whether the event was dead-lettered by this consumer, and then redriven: its sequence is not that of
+    /// the event as it was published, and events that were published later may have been handled before.
+    #[must_use]
+    pub fn is_redriven(&self) -> bool {
+        self.is_redriven
     }
 
     /// Returns the number of this attempt, counted by the dedupe store; the first is 1.
@@ -94,8 +108,9 @@ impl<E: Event> Delivery<E> {
 
 impl Delivery<AnyEvent> {
     pub(crate) fn narrow<E: Event>(self) -> Option<Delivery<E>> {
-        let Self { envelope, attempt, sequence, feed, slot, fence, ends_at } = self;
-        Some(Delivery { envelope: envelope.narrow()?, attempt, sequence, feed, slot, fence, ends_at })
+        let Self { envelope, attempt, sequence, feed, is_redriven, slot, fence, ends_at } = self;
+        let envelope = envelope.narrow()?;
+        Some(Delivery { envelope, attempt, sequence, feed, is_redriven, slot, fence, ends_at })
     }
 }
 

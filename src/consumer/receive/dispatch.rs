@@ -182,8 +182,8 @@ impl Dispatcher {
         };
         self.shared.state.count(Count::Received);
         let max_bytes = self.shared.options.max_envelope_bytes;
-        let decoded =
-            Envelope::decode_at_most(max_bytes, &received.message.subject, &received.message.payload);
+        let Message { subject, payload, .. } = &received.message;
+        let decoded = Envelope::decode_as(&self.shared.name, max_bytes, subject, payload);
         let (envelope, error): (Option<Envelope>, _) = match decoded {
             Ok(envelope) => (Some(envelope), ENDED_ELSEWHERE.into()),
             Err(error) => (None, report(&error).to_string().into()),

@@ -2,6 +2,7 @@
 
 use crate::{
     contract::{
+        consumer_name::ConsumerName,
         envelope::{Envelope, EventVersion, Meta, timestamp},
         event::{Event, EventType, key::IdempotencyKey},
         source::Source,
@@ -85,6 +86,23 @@ impl<E: Event> Envelope<E> {
         };
         envelope.check(subject, &read.domain, &read.idempotency_key)?;
         Ok(envelope)
+    }
+
+    /// Reads an envelope like [`decode_at_most`](Self::decode_at_most), as the consumer of this name: one that is
+    /// redriven for another consumer is an error.
+    pub(crate) fn decode_as(
+        consumer: &ConsumerName,
+        max_bytes: usize,
+        subject: &str,
+        bytes: &[u8],
+    ) -> Result<Self, DecodeError> {
+        let envelope = Self::decode_at_most(max_bytes, subject, bytes)?;
+        match Address::parse(subject).and_then(|address| address.consumer) {
+            Some(other) if other != consumer.as_str() => {
+                Err(DecodeError::new(DecodeErrorKind::OtherConsumer, DecodeErrorKind::OtherConsumer.words()))
+            }
+            _ => Ok(envelope),
+        }
     }
 
     fn check(&self, subject: &str, domain: &str, key: &str) -> Result<(), DecodeError> {
@@ -187,6 +205,8 @@ pub enum DecodeErrorKind {
     DomainMismatch,
     /// The idempotency key is not that of the event: forged or corrupt.
     KeyMismatch,
+    /// The event is redriven for another consumer than the one that reads it.
+    OtherConsumer,
 }
 
 kind_words!(DecodeErrorKind {
@@ -198,6 +218,7 @@ kind_words!(DecodeErrorKind {
     SubjectMismatch => "subject_mismatch", "subject disagrees with the envelope";
     DomainMismatch => "domain_mismatch", "domain disagrees with the uri in the payload";
     KeyMismatch => "key_mismatch", "idempotency key does not match the event";
+    OtherConsumer => "other_consumer", "event is redriven for another consumer";
 });
 
 impl DecodeError {

@@ -133,6 +133,7 @@ async fn an_origin_elsewhere_is_drift_for_who_wants_it_here() {
     let accounts = TwoAccounts::new("STRATT", "CHOCO").unwrap();
     let error = bridge.verify(&Topology::default().only_choco(&accounts)).await.unwrap_err();
     assert_eq!(error.kind(), TopologyErrorKind::Mismatch);
-    let wanted = "wanted STRATT_EVENTS (strat.> -> choco.strat.>, by STRATT.JS.API to deliver.choco_stratt)";
+    let wanted = "wanted STRATT_EVENTS (strat.> -> choco.strat.>, stratt.redrive.> -> choco.redrive.>, \
+        by STRATT.JS.API to deliver.choco_stratt)";
     assert!(error.to_string().contains(wanted), "{error}");
 }

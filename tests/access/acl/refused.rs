@@ -20,8 +20,10 @@ const ROLES: [&str; 9] =
 /// An action: a request to a subject with a body, and the roles that may make it.
 #[rustfmt::skip]
 const REQUESTS: &[(&str, &str, &str, &[&str])] = &[
-    ("publish an event", "strat.dev.unit.published", "{}", &["publisher", "verifier", "operator"]),
-    ("publish in another domain", "strat.legal.unit.published", "{}", &["operator"]),
+    ("publish an event", "strat.dev.unit.published", "{}", &["publisher", "verifier"]),
+    ("publish in another domain", "strat.legal.unit.published", "{}", NOBODY),
+    ("redrive an event", "stratt.redrive.plain.dev.unit.published", "{}", &["operator"]),
+    ("redrive what is no event", "stratt.redrive.plain.dev.unit.unknown", "{}", NOBODY),
     ("publish what is no event", "strat.dev.unit.unknown", "{}", NOBODY),
     ("publish a wildcard", "strat.dev.>", "{}", NOBODY),
     ("forge a dead letter of `plain`", "stratt.dlq.plain.dev.unit.published", "{}", &["plain"]),
@@ -33,7 +35,7 @@ const REQUESTS: &[(&str, &str, &str, &[&str])] = &[
     ("the same, as if it were one of `reader`", "$JS.ACK.STRATT_EVENTS.audit.CHOCO_STRATT.reader.1.1.1", "+NXT", &["audit"]),
     ("acknowledge for `audit`", "$JS.ACK.STRATT_EVENTS.audit.1.1.1.1.1", "+ACK", &["audit"]),
     ("acknowledge for `reader`", "$JS.ACK.CHOCO_STRATT.reader.1.1.1.1.1", "+ACK", &["reader"]),
-    ("look at a durable", "$JS.API.CONSUMER.INFO.CHOCO_STRATT.plain", "", &["plain"]),
+    ("look at a durable", "$JS.API.CONSUMER.INFO.CHOCO_STRATT.plain", "", &["plain", "operator"]),
     ("unpin a durable", "$JS.API.CONSUMER.UNPIN.CHOCO_STRATT.ordered", r#"{"group":"stratt"}"#, &["ordered"]),
     ("list durables", "$JS.API.CONSUMER.LIST.CHOCO_STRATT", "", NOBODY),
     ("list streams", "$JS.API.STREAM.LIST", "", NOBODY),
@@ -46,9 +48,9 @@ const REQUESTS: &[(&str, &str, &str, &[&str])] = &[
     ("read an event", "$JS.API.STREAM.MSG.GET.STRATT_EVENTS", r#"{"seq":1}"#, &["verifier", "finder", "operator"]),
     ("read an event directly", "$JS.API.DIRECT.GET.STRATT_EVENTS.strat.dev.unit.published", "", NOBODY),
     ("read an event of Choco", "$JS.API.STREAM.MSG.GET.CHOCO_STRATT", r#"{"seq":1}"#, &["operator"]),
-    ("read one directly", "$JS.API.DIRECT.GET.CHOCO_STRATT", r#"{"seq":1}"#, NOBODY),
+    ("read one directly", "$JS.API.DIRECT.GET.CHOCO_STRATT", r#"{"seq":1}"#, &["operator"]),
     ("read a dead letter", "$JS.API.STREAM.MSG.GET.STRATT_DLQ", r#"{"seq":1}"#, &["ordered", "operator"]),
-    ("read one directly", "$JS.API.DIRECT.GET.STRATT_DLQ", r#"{"seq":1}"#, NOBODY),
+    ("read one directly", "$JS.API.DIRECT.GET.STRATT_DLQ", r#"{"seq":1}"#, &["operator"]),
     ("discard a dead letter", "$JS.API.STREAM.MSG.DELETE.STRATT_DLQ", r#"{"seq":1}"#, &["operator"]),
     ("delete an event", "$JS.API.STREAM.MSG.DELETE.STRATT_EVENTS", r#"{"seq":1}"#, NOBODY),
     ("delete one of Choco", "$JS.API.STREAM.MSG.DELETE.CHOCO_STRATT", r#"{"seq":1}"#, NOBODY),

@@ -8,7 +8,7 @@ use async_nats::{
 use futures::{FutureExt, StreamExt, TryStreamExt, future::BoxFuture, stream};
 use std::{sync::Arc, time::Duration};
 use stratt_event_bridge::{
-    BridgeOptions, ConsumerBuilder, ConsumerName, Delivery, Envelope, EventBridge, EventType, Feed,
+    AnyEvent, BridgeOptions, ConsumerBuilder, ConsumerName, Delivery, Envelope, EventBridge, EventType, Feed,
     HandlerError, Order, UnitDeprecated, UnitPublished,
     acl::{ConsumerRole, Inbox, OperatorRole, Permissions, ProvisionerRole, PublisherRole, ReaderRole},
     async_nats,
@@ -40,14 +40,13 @@ pub fn all() -> Vec<Role> {
     let dev = || ["dev".parse().unwrap()];
     let publisher = PublisherRole::of(dev());
     let ordered = ConsumerRole::new(Feed::Choco, name("ordered"))
-        .creating_durable([], [EventType::UnitPublished])
+        .creating_durable()
         .with_order(Order::PerUnit)
         .with_kv_store(BUCKET.parse().unwrap())
         .reading_dead_letters();
-    let audit = ConsumerRole::new(Feed::Strat, name("audit"))
-        .creating_durable(dev(), [EventType::UnitPublished, EventType::UnitDeprecated]);
+    let audit = ConsumerRole::new(Feed::Strat, name("audit")).creating_durable();
     let finder = ConsumerRole::new(Feed::Strat, name("finder"))
-        .creating_durable([], [EventType::UnitPublished])
+        .creating_durable()
         .with_stream_checks(false)
         .finding_unreadable_events();
     let plain = ConsumerRole::new(Feed::Choco, name("plain")).with_stream_checks(false);
@@ -156,41 +155,42 @@ pub fn with_durable(admin: EventBridge) -> BoxFuture<'static, ()> {
     .boxed()
 }
 
-/// Stores a dead letter of every type, and two whose bytes are only in the streams.
+/// Stores events of every type, and for each of them a dead letter of a consumer of each feed. Two have their bytes
+/// only in the streams.
 pub fn with_letters(admin: EventBridge) -> BoxFuture<'static, ()> {
     async move {
         provisioned(admin.clone()).await;
-        let context = jetstream::new(admin.client().clone());
-        for event in one_of_each() {
+        for (index, event) in one_of_each().into_iter().enumerate() {
             let envelope = Envelope::builder(event, source()).build().unwrap();
             admin.publish_envelope(&envelope).await.unwrap();
-            let letter = |stream: Option<&str>| {
-                let mut headers = HeaderMap::new();
-                headers.insert("Strat-Dead-Letter-Subject", envelope.subject());
-                if let Some(stream) = stream {
-                    headers.insert("Strat-Dead-Letter-Payload-Omitted", "1");
-                    headers.insert("Strat-Dead-Letter-Stream", stream);
-                    headers.insert("Strat-Dead-Letter-Sequence", "1");
-                }
-                let subject = format!("stratt.dlq.c.{}", envelope.subject().trim_start_matches("strat."));
-                let payload = envelope.encode().unwrap().into();
-                let context = context.clone();
-                async move {
-                    context.publish_with_headers(subject, headers, payload).await.unwrap().await.unwrap();
-                }
-            };
-            letter(None).await;
-            if envelope.event_type() == EventType::UnitPublished {
-                let forwarded = || async {
-                    context.get_stream("CHOCO_STRATT").await.unwrap().cached_info().state.messages
-                };
-                eventually("forwarded", forwarded, |messages| *messages > 0).await;
-                letter(Some("STRATT_EVENTS")).await;
-                letter(Some("CHOCO_STRATT")).await;
+            for feed in [Feed::Strat, Feed::Choco] {
+                store_letter(&admin, feed, &envelope, index + 1).await;
             }
+        }
+        for feed in [Feed::Strat, Feed::Choco] {
+            let consumer = admin.consumer("c", Arc::new(MemoryStore::new())).feed(feed);
+            drop(consumer.on(|_: Delivery<AnyEvent>| async { Ok(()) }).build().await.unwrap());
         }
     }
     .boxed()
+}
+
+/// Stores a dead letter of the event at a sequence, which it waits for.
+async fn store_letter(admin: &EventBridge, feed: Feed, envelope: &Envelope<AnyEvent>, sequence: usize) {
+    let context = jetstream::new(admin.client().clone());
+    let stored = || async { context.get_stream(feed.stream()).await.unwrap().cached_info().state.messages };
+    eventually("stored", stored, |messages| *messages == sequence as u64).await;
+    let mut headers = HeaderMap::new();
+    headers.insert("Strat-Dead-Letter-Consumer", "c");
+    headers.insert("Strat-Dead-Letter-Subject", feed.subject(envelope.domain(), envelope.event_type()));
+    headers.insert("Strat-Dead-Letter-Stream", feed.stream());
+    headers.insert("Strat-Dead-Letter-Sequence", sequence.to_string());
+    if envelope.event_type() == EventType::UnitPublished {
+        headers.insert("Strat-Dead-Letter-Payload-Omitted", "1");
+    }
+    let subject = format!("stratt.dlq.c.{}", envelope.subject().trim_start_matches("strat."));
+    let letter = context.publish_with_headers(subject, headers, envelope.encode().unwrap().into());
+    letter.await.unwrap().await.unwrap();
 }
 
 async fn publish(bridge: EventBridge) {
@@ -313,7 +313,7 @@ async fn operate(bridge: EventBridge) {
     let dead_letters = bridge.dead_letters();
     let found: Vec<_> =
         dead_letters.list(DeadLetterFilter::default()).await.unwrap().try_collect().await.unwrap();
-    assert_eq!(found.len(), 9);
+    assert_eq!(found.len(), 14);
     for letter in &found {
         let shown = dead_letters.get(letter.sequence()).await.unwrap();
         dead_letters.redrive(shown.sequence()).await.unwrap();

@@ -59,7 +59,7 @@ async fn server(authority: &Authority) -> NatsServer {
     let publisher =
         PublisherRole::of(["dev".parse().unwrap()]).permissions(&Inbox::of_user("publisher").unwrap());
     let consumer = ConsumerRole::new(Feed::Choco, "adapter".parse().unwrap())
-        .creating_durable([], [stratt_event_bridge::EventType::UnitPublished])
+        .creating_durable()
         .permissions(&Inbox::of_user("consumer").unwrap());
     let (certificate, key) = authority.issue("server", &["127.0.0.1"]);
     let quoted = |path: &Path| format!("\"{}\"", path.display());

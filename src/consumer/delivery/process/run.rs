@@ -10,7 +10,7 @@ use crate::{
         },
         handler,
     },
-    contract::{envelope::Envelope, event::EventType},
+    contract::{envelope::Envelope, event::EventType, subject::Address},
     telemetry::log_limit::limited,
 };
 use futures::FutureExt;
@@ -48,6 +48,7 @@ impl InProcess<'_> {
             return Observed::Handled(Outcome::Rejected);
         };
         let time = self.shared.options.processing_timeout();
+        let subject = &self.job.received.message.subject;
         let begun = Instant::now();
         let ends_at = begun + time;
         let delivery = Delivery {
@@ -55,6 +56,7 @@ impl InProcess<'_> {
             attempt: grant.attempt,
             sequence,
             feed: self.shared.feed,
+            is_redriven: Address::parse(subject).is_some_and(|address| address.consumer.is_some()),
             slot,
             fence: grant.fence,
             ends_at,
