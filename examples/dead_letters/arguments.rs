@@ -4,7 +4,7 @@ use crate::connect;
 use clap::{Args, CommandFactory, Parser, Subcommand, error::ErrorKind};
 use stratt_event_bridge::{
     ConsumerName, Domain, EventType,
-    dead_letter::{DeadLetter, DeadLetterFilter, DeadLetterReason},
+    dead_letter::{DeadLetter, DeadLetterFilter, DeadLetterReason, RedriveOptions},
 };
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
@@ -27,7 +27,7 @@ impl Arguments {
     /// Reads the command line; ends the program with 2 when it makes no sense.
     pub(crate) fn read() -> Self {
         let arguments = Self::parse();
-        if let Command::Redrive(chosen) | Command::Discard(chosen) = &arguments.command
+        if let Command::Redrive { chosen, .. } | Command::Discard(chosen) = &arguments.command
             && !chosen.all
             && (chosen.yes || chosen.filter != Filter::default())
         {
@@ -43,8 +43,13 @@ pub(crate) enum Command {
     List(Filter),
     /// Show one with its headers and bytes
     Show { sequence: u64 },
-    /// Publish the events again and remove their dead letters
-    Redrive(Chosen),
+    /// Publish the events again, for the consumer that failed, and remove their dead letters
+    Redrive {
+        #[command(flatten)]
+        chosen: Chosen,
+        #[command(flatten)]
+        checks: Checks,
+    },
     /// Remove dead letters for good
     Discard(Chosen),
 }
@@ -63,6 +68,25 @@ pub(crate) struct Chosen {
     pub(crate) yes: bool,
     #[command(flatten)]
     pub(crate) filter: Filter,
+}
+
+/// The checks of a redrive that are left out.
+#[derive(Debug, Args)]
+pub(crate) struct Checks {
+    /// Also where newer events of the same unit were stored since
+    #[arg(long)]
+    older_than_newest: bool,
+    /// Also where it is not known that the consumer would receive it
+    #[arg(long)]
+    unchecked_consumer: bool,
+}
+
+impl Checks {
+    pub(crate) fn options(&self) -> RedriveOptions {
+        RedriveOptions::default()
+            .with_older_than_newest(self.older_than_newest)
+            .with_unchecked_consumer(self.unchecked_consumer)
+    }
 }
 
 /// Which dead letters are meant: those that match everything that is set.

@@ -75,7 +75,10 @@ async fn obey(dead_letters: &DeadLetters, command: Command, output: &mut Output)
             output.show(&letter)?;
             Ok(true)
         }
-        Command::Redrive(chosen) => bulk::run(dead_letters, &bulk::REDRIVE, chosen, output).await,
+        Command::Redrive { chosen, checks } => {
+            let dead_letters = dead_letters.clone().with_redrive_options(checks.options());
+            bulk::run(&dead_letters, &bulk::REDRIVE, chosen, output).await
+        }
         Command::Discard(chosen) => bulk::run(dead_letters, &bulk::DISCARD, chosen, output).await,
     }
 }

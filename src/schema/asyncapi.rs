@@ -11,7 +11,7 @@ use crate::{
 };
 use serde_json::{Map, Value, json};
 
-/// Returns the AsyncAPI 3.1 document: the three families of subjects, who sends and receives there, and the headers.
+/// Returns the AsyncAPI 3.1 document: the families of subjects, who sends and receives there, and the headers.
 ///
 /// It refers to `envelope.json` and `{event-type}.json` beside it, which hold [`envelope`](super::envelope) and
 /// [`payload`](super::payload).
@@ -34,6 +34,9 @@ pub fn asyncapi() -> Value {
         "channels": {
             "events": feed(Feed::Strat, "What is published."),
             "forwardedEvents": feed(Feed::Choco, "The same messages, forwarded by the broker; nobody else writes here."),
+            "redrivenEvents": redriven(Feed::Strat, "What an operator redrives, for the consumer that failed."),
+            "forwardedRedrivenEvents":
+                redriven(Feed::Choco, "The same messages, forwarded by the broker; nobody else writes here."),
             "deadLetters": dead_letters(),
         },
         "operations": {
@@ -41,6 +44,14 @@ pub fn asyncapi() -> Value {
             "receiveEvent": operation("receive", "events", "Handles events as a durable consumer."),
             "receiveForwardedEvent":
                 operation("receive", "forwardedEvents", "Handles forwarded events as a durable consumer."),
+            "redriveEvent": operation("send", "redrivenEvents", "Publishes the event of a dead letter again."),
+            "receiveRedrivenEvent":
+                operation("receive", "redrivenEvents", "Handles what is redriven for this durable, beside its events."),
+            "receiveForwardedRedrivenEvent": operation(
+                "receive",
+                "forwardedRedrivenEvents",
+                "Handles what is redriven for this durable, beside its forwarded events."
+            ),
             "writeDeadLetter":
                 operation("send", "deadLetters", "Keeps what a consumer gives up on, before it terminates it."),
             "receiveDeadLetter": operation("receive", "deadLetters", "Shows what was given up on."),
@@ -50,9 +61,23 @@ pub fn asyncapi() -> Value {
 }
 
 fn feed(feed: Feed, description: &str) -> Value {
+    channel(feed, feed.prefix(), description)
+}
+
+fn redriven(feed: Feed, description: &str) -> Value {
+    let mut channel = channel(feed, &format!("{}{{consumer}}.", feed.redrive_prefix()), description);
+    if let Some(parameters) = channel.get_mut("parameters").and_then(Value::as_object_mut) {
+        let consumer =
+            json!({ "description": "The durable that failed.", "examples": ["choco-unit-deprecated"] });
+        parameters.insert("consumer".to_owned(), consumer);
+    }
+    channel
+}
+
+fn channel(feed: Feed, prefix: &str, description: &str) -> Value {
     let names = EventType::ALL.iter().map(EventType::as_str);
     json!({
-        "address": format!("{}{{domain}}.{{eventType}}", feed.prefix()),
+        "address": format!("{prefix}{{domain}}.{{eventType}}"),
         "title": format!("stream {}", feed.stream()),
         "description": description,
         "messages": references(names),

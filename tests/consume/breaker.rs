@@ -10,8 +10,7 @@ use std::{
 };
 use stratt_event_bridge::{
     BreakerCause, CircuitBreaker, ConsumerBuilder, ConsumerMonitor, ConsumerOptions, ConsumerPhase, Delivery,
-    Event, EventType, HandlerError, Order, UnitDeprecated, UnitPublished,
-    dead_letter::{DeadLetter, DeadLetterReason},
+    Event, EventType, HandlerError, Order, UnitDeprecated, UnitPublished, dead_letter::DeadLetterReason,
 };
 use support::{Log, Running, Stage, deprecated, eventually, number_of, published, quick};
 use tokio::time::{Instant, interval, sleep};
@@ -167,13 +166,14 @@ async fn an_outage_of_a_dependency_dead_letters_nothing() {
         }
     }
     println!("first success after {:?}, all {sent} handled after {:?}", first - back, back.elapsed());
-    let letters = stage.dead_letters_are(2).await;
-    let mut reasons: Vec<_> = letters.iter().filter_map(DeadLetter::reason).collect();
-    reasons.sort_by_key(DeadLetterReason::as_str);
-    assert_eq!(reasons, [DeadLetterReason::Exhausted, DeadLetterReason::Rejected]);
     assert!(open(&monitor).is_empty());
+    // The bad one has its attempts first, which take 2 h 42 min where the outage took an hour.
+    let exhausted = usize::from(env::var(OUTAGE).is_err());
+    let letters = stage.dead_letters_are(1 + exhausted).await;
+    let has = |wanted| letters.iter().filter(|letter| letter.reason() == Some(wanted)).count();
+    assert_eq!((has(DeadLetterReason::Exhausted), has(DeadLetterReason::Rejected)), (exhausted, 1));
     let summary = running.stop().await;
-    assert_eq!((summary.exhausted, summary.rejected), (1, 1), "{summary:?}");
+    assert_eq!((summary.exhausted, summary.rejected), (exhausted as u64, 1), "{summary:?}");
 }
 
 #[tokio::test]

@@ -89,7 +89,11 @@ async fn a_durable_is_updated_where_asked_for_and_possible() {
     assert_eq!((updated.max_deliver, updated.ack_wait, updated.backoff.len()), (-1, 45 * SECOND, 0));
     assert_eq!((updated.inactive_threshold, updated.max_expires), (Duration::ZERO, Duration::ZERO));
     assert_eq!((updated.max_batch, updated.headers_only), (0, false));
-    assert_eq!(updated.filter_subject, "strat.*.unit.published");
+    let filters = ["strat.*.unit.published", "stratt.redrive.c.*.unit.published"];
+    assert_eq!(
+        (updated.filter_subject.as_str(), &*updated.filter_subjects),
+        ("", &filters.map(String::from)[..])
+    );
     assert_eq!(updated.description.as_deref(), Some("of the operators"));
     drop(consumer(&stage, "c", quick()).build().await.unwrap());
     assert_eq!(found(&stage, "c").await, updated);

@@ -96,7 +96,7 @@ async fn filters_follow_from_handlers_and_domains() {
         }
     };
     drop(with_handler(stage.consumer("one").feed(Feed::Choco)).build().await.unwrap());
-    assert_eq!(filters("one").await, ["choco.strat.*.unit.published"]);
+    assert_eq!(filters("one").await, ["choco.redrive.one.*.unit.published", "choco.strat.*.unit.published"]);
     let two = with_handler(stage.consumer("two").feed(Feed::Choco))
         .on(|_: Delivery<UnitDeprecated>| async { Ok(()) });
     let two =
@@ -105,6 +105,10 @@ async fn filters_follow_from_handlers_and_domains() {
     assert_eq!(
         filters("two").await,
         [
+            "choco.redrive.two.core.unit.deprecated",
+            "choco.redrive.two.core.unit.published",
+            "choco.redrive.two.dev.unit.deprecated",
+            "choco.redrive.two.dev.unit.published",
             "choco.strat.core.unit.deprecated",
             "choco.strat.core.unit.published",
             "choco.strat.dev.unit.deprecated",

@@ -197,6 +197,18 @@ async fn other_languages_handle_repeat_and_dead_letter_what_we_would() {
     headers_are_as_written(&stored, "event");
     headers_are_as_written(&messages(&stage, CHOCO_STREAM).await, "event");
     headers_are_as_written(&letters, "deadLetter");
+
+    for peer in &peers {
+        let durable = format!("{}-peer", peer.name());
+        let subject = format!("stratt.redrive.{durable}.dev.unit.published");
+        let id = format!("{}:redrive:{durable}", envelope.idempotency_key());
+        store(&stage, &subject, &id, &envelope.encode().unwrap()).await;
+        let reported = peer.run(stage.server.url(), &["consume", &durable, "1"]).await;
+        assert_eq!((reported.len(), &reported[0]["outcome"]), (1, &"handled".into()), "{reported:?}");
+        for peer in &peers {
+            stage.all_answered(Feed::Choco, &format!("{}-peer", peer.name())).await;
+        }
+    }
 }
 
 /// Returns the outcomes of these messages with our own reader, and the invalid ones.

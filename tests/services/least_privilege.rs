@@ -110,6 +110,8 @@ async fn two_letters(printed: &Printed) {
     headers.insert("Strat-Dead-Letter-Subject", envelope.subject());
     headers.insert("Strat-Dead-Letter-Consumer", "catalogue");
     headers.insert("Strat-Dead-Letter-Reason", "exhausted");
+    headers.insert("Strat-Dead-Letter-Stream", "STRATT_EVENTS");
+    headers.insert("Strat-Dead-Letter-Sequence", "2");
     let subject = "stratt.dlq.catalogue.dev.unit.published";
     let catalogue = jetstream::new(printed.connect("catalogue").await);
     let written = catalogue.publish_with_headers(subject, headers, envelope.encode().unwrap().into());

@@ -61,12 +61,19 @@ async function publish(connection) {
   }
 }
 
+/** What follows the prefix of a subject; throws if it is neither an event's nor one redriven for this durable. */
+function address(subject, durable) {
+  const prefix = ["choco.strat.", `choco.redrive.${durable}.`].find((prefix) => subject.startsWith(prefix));
+  if (!prefix) throw new Error("subject is not one of an event");
+  return subject.slice(prefix.length);
+}
+
 /** The event type and key of a message; throws if it is not a valid event. */
-function read(message) {
+function read(message, durable) {
   const { eventType, eventVersion, domain, payload, idempotencyKey: key } = message.json();
   if (!eventVersion.startsWith("1.")) throw new Error("unsupported version");
   if (!EVENT_TYPES.has(eventType)) throw new Error("unknown event type");
-  if (message.subject !== `choco.strat.${domain}.${eventType}`) throw new Error("subject disagrees");
+  if (address(message.subject, durable) !== `${domain}.${eventType}`) throw new Error("subject disagrees");
   if (key !== keyOfEvent(eventType, payload)) throw new Error("key mismatch");
   return { eventType, key };
 }
@@ -88,7 +95,7 @@ async function deadLetter(js, message, durable, error) {
   kept.set("Strat-Dead-Letter-Subject", message.subject);
   kept.set("Strat-Dead-Letter-Time", new Date().toISOString());
   // What is not valid must not become part of a subject.
-  const [, domain, eventType] = message.subject.match(/^choco\.strat\.([^.]*)\.(.*)$/) ?? [];
+  const [, domain, eventType] = address(message.subject, durable).match(/^([^.]*)\.(.*)$/) ?? [];
   const safeDomain = /^[a-z0-9][a-z0-9-]{0,62}$/.test(domain) ? domain : "_";
   const safeType = EVENT_TYPES.has(eventType) ? eventType : "_";
   await js.publish(`stratt.dlq.${durable}.${safeDomain}.${safeType}`, message.data, { headers: kept });
@@ -97,13 +104,17 @@ async function deadLetter(js, message, durable, error) {
 async function consume(connection, durable, count) {
   const js = jetstream(connection);
   const manager = await jetstreamManager(connection);
-  await manager.consumers.add("CHOCO_STRATT", { durable_name: durable, ack_policy: AckPolicy.Explicit });
+  await manager.consumers.add("CHOCO_STRATT", {
+    durable_name: durable,
+    ack_policy: AckPolicy.Explicit,
+    filter_subjects: ["choco.strat.>", `choco.redrive.${durable}.>`],
+  });
   const consumer = await js.consumers.get("CHOCO_STRATT", durable);
   const handled = new Set(); // A service keeps this where it keeps its effects.
   for await (const message of await consumer.fetch({ max_messages: Number(count), expires: 30_000 })) {
     let event;
     try {
-      event = read(message);
+      event = read(message, durable);
     } catch (error) {
       await deadLetter(js, message, durable, error);
       message.term();

@@ -16,6 +16,7 @@ import uuid
 from datetime import datetime, timezone
 
 import nats
+from nats.js.api import AckPolicy, ConsumerConfig
 from idempotency import idempotency_key, key_of_event
 
 EVENT_TYPES = {
@@ -68,7 +69,15 @@ async def publish(js):
         report(published=envelope["idempotencyKey"], sequence=stored.seq)
 
 
-def read(message):
+def address(subject, durable):
+    """What follows the prefix of a subject; raises if it is neither an event's nor one redriven for this durable."""
+    for prefix in ("choco.strat.", f"choco.redrive.{durable}."):
+        if subject.startswith(prefix):
+            return subject.removeprefix(prefix)
+    raise ValueError("subject is not one of an event")
+
+
+def read(message, durable):
     """The event type and key of a message; raises if it is not a valid event."""
     envelope = json.loads(message.data)
     event_type, domain, payload = envelope["eventType"], envelope["domain"], envelope["payload"]
@@ -76,7 +85,7 @@ def read(message):
         raise ValueError("unsupported version")
     if event_type not in EVENT_TYPES:
         raise ValueError("unknown event type")
-    if message.subject != f"choco.strat.{domain}.{event_type}":
+    if address(message.subject, durable) != f"{domain}.{event_type}":
         raise ValueError("subject disagrees")
     if envelope["idempotencyKey"] != key_of_event(event_type, payload):
         raise ValueError("key mismatch")
@@ -99,7 +108,7 @@ async def dead_letter(js, message, durable, error):
         "Strat-Dead-Letter-Time": datetime.now(timezone.utc).isoformat(),
     }
     # What is not valid must not become part of a subject.
-    domain, _, event_type = message.subject.removeprefix("choco.strat.").partition(".")
+    domain, _, event_type = address(message.subject, durable).partition(".")
     domain = domain if re.fullmatch("[a-z0-9][a-z0-9-]{0,62}", domain) else "_"
     event_type = event_type if event_type in EVENT_TYPES else "_"
     await js.publish(f"stratt.dlq.{durable}.{domain}.{event_type}", message.data, headers=headers)
@@ -107,11 +116,14 @@ async def dead_letter(js, message, durable, error):
 
 async def consume(js, durable, count):
     handled = set()  # A service keeps this where it keeps its effects.
-    subscription = await js.pull_subscribe("choco.strat.>", durable=durable, stream="CHOCO_STRATT")
+    filters = ["choco.strat.>", f"choco.redrive.{durable}.>"]
+    config = ConsumerConfig(durable_name=durable, ack_policy=AckPolicy.EXPLICIT, filter_subjects=filters)
+    await js.add_consumer("CHOCO_STRATT", config)
+    subscription = await js.pull_subscribe_bind(durable, stream="CHOCO_STRATT")
     for _ in range(int(count)):
         [message] = await subscription.fetch(1, timeout=30)
         try:
-            event_type, key = read(message)
+            event_type, key = read(message, durable)
         except Exception as error:  # Whatever it is, the message is to blame.
             await dead_letter(js, message, durable, error)
             await message.term()
