@@ -11,6 +11,7 @@
 //! - `consume`: pulls of 1,000, a plain typed parse, a single ack; no dedupe, whatever the store of the bridge
 //! - `consume memory, 1 ms`: the same in a task for each message that waits for 1 ms before the ack, as many at once
 //! - `consume kv`: the store's own two writes for each event, pipelined, and nothing else
+//! - `groups`, `redrive a group`: reading dead letters, a request each
 //! - `together`: the ring and the pulls at once
 #![allow(
     clippy::print_stdout,
@@ -22,6 +23,7 @@
 mod bench;
 mod consume;
 mod cpu_time;
+mod dead_letters;
 mod kv_writes;
 mod measure;
 mod publish;
@@ -68,6 +70,13 @@ async fn run() -> Result<(), Failure> {
             table.add("batch, synced", singly, synced.bench.batches(count).await?);
         }
         consuming(&bench, events, &stores, &mut table).await?;
+        if has("groups") {
+            bench.empty().await?;
+            bench.store_letters(bench.envelopes(events)?).await?;
+            let raw = bench.raw_read_letters(events / 10).await?;
+            table.add("groups", raw, bench.bridge_groups(events).await?);
+            table.add("redrive a group", raw, bench.bridge_redrive().await?);
+        }
         if has("together") {
             let raw = bench.raw_together(events).await?;
             table.add("together", raw, bench.bridge_together(events).await?);

@@ -8,6 +8,7 @@ pub(crate) struct Stopwatch {
     cpu: Duration,
 }
 
+#[derive(Clone, Copy)]
 pub(crate) struct Sample {
     pub(crate) per_second: f64,
     /// Microseconds for each event.

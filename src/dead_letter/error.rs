@@ -29,6 +29,12 @@ pub enum DeadLetterErrorKind {
     PayloadGone,
     /// The event could not be published again; the dead letter stays.
     Publish,
+    /// The first event of a group was redriven and dead-lettered again: no other was redriven.
+    CanaryFailed,
+    /// The first event of a group was redriven and not handled in time: no other was redriven.
+    CanaryPending,
+    /// Too many redriven events of a group were dead-lettered again: the others were not redriven.
+    FailedAgain,
     /// The broker did not answer, or refused.
     Unavailable,
 }
@@ -40,6 +46,9 @@ kind_words!(DeadLetterErrorKind {
     Superseded => "superseded", "newer events of its unit were stored since";
     PayloadGone => "payload_gone", "its payload is gone from the stream";
     Publish => "publish", "event cannot be published again";
+    CanaryFailed => "canary_failed", "its event failed again, and no other of the group was redriven";
+    CanaryPending => "canary_pending", "its event was not handled in time, and no other of the group was redriven";
+    FailedAgain => "failed_again", "too many redriven events failed again";
     Unavailable => "unavailable", "broker did not answer or refused";
 });
 

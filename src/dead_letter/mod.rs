@@ -1,7 +1,9 @@
 //! Dead letters: events that a consumer could not handle, kept until an operator decides.
 
 mod error;
+mod error_pattern;
 mod filter;
+mod group;
 pub(crate) mod header;
 mod letter;
 mod meter;
@@ -12,10 +14,11 @@ mod sweep;
 
 pub use error::{DeadLetterError, DeadLetterErrorKind};
 pub use filter::DeadLetterFilter;
+pub use group::DeadLetterGroup;
 pub use letter::DeadLetter;
 pub use reason::DeadLetterReason;
 pub(crate) use record::{DeadLetterRecord, Headers};
-pub use redrive::RedriveOptions;
+pub use redrive::{GroupRedriveOptions, RedriveOptions};
 pub use sweep::{SweepError, SweepErrorKind, SweepSummary, Sweeper};
 
 use crate::{
@@ -81,11 +84,9 @@ impl DeadLetters {
         filter: DeadLetterFilter,
     ) -> Result<impl Stream<Item = Result<DeadLetter, DeadLetterError>> + Send + Unpin + use<>, DeadLetterError>
     {
-        let stream = self.stream().await?;
-        let info = stream.get_info().await.map_err(|error| unavailable(None, error))?;
         // Dead letters stored from now on are not part of the list: a redrive of an event that fails again would
         // never end.
-        let last = info.state.last_sequence;
+        let last = self.last_sequence().await?;
         let letters = Messages::of(&self.context, DEAD_LETTER_STREAM, filter.subject(), 1..=last);
         let letters = letters.map_ok(DeadLetter::new).map_err(|error| unavailable(None, error));
         Ok(letters.try_filter(move |letter| std::future::ready(filter.accepts(letter))).boxed())
@@ -124,6 +125,12 @@ impl DeadLetters {
         // The server has one code for all failures, so look whether there is such a message.
         self.get(sequence).await?;
         Err(unavailable(Some(sequence), error))
+    }
+
+    /// Returns the sequence of the newest dead letter.
+    async fn last_sequence(&self) -> Result<u64, DeadLetterError> {
+        let info = self.stream().await?.get_info().await.map_err(|error| unavailable(None, error))?;
+        Ok(info.state.last_sequence)
     }
 
     async fn stream(&self) -> Result<JetStream<()>, DeadLetterError> {

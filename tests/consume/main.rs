@@ -24,6 +24,7 @@ mod deferred;
 mod drift;
 mod expiry;
 mod gaps;
+mod groups;
 mod handler_errors;
 mod hostile_headers;
 mod invalid;

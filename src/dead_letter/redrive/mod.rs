@@ -1,12 +1,15 @@
 //! Publishing dead-lettered events again, for the consumer that could not handle them.
 
+mod canary;
+mod failures;
+mod group;
 mod newer;
 mod options;
 mod publish;
 mod recipient;
 mod redriver;
 
-pub use options::RedriveOptions;
+pub use options::{GroupRedriveOptions, RedriveOptions};
 
 use crate::{
     dead_letter::{DeadLetterError, DeadLetterFilter, DeadLetters},
@@ -45,7 +48,8 @@ impl DeadLetters {
     pub async fn redrive(&self, sequence: u64) -> Result<PublishReceipt, DeadLetterError> {
         let letter = self.get(sequence).await?;
         let target = Target::of(&letter);
-        Redriver::new(self.clone(), [&target]).redrive_letter(&letter).await
+        let (receipt, _) = Redriver::new(self.clone(), [&target]).redrive_letter(&letter).await?;
+        Ok(receipt)
     }
 
     /// Redrives all that match and were stored when this was called, in the order of their events; yields the outcome
@@ -76,6 +80,6 @@ impl DeadLetters {
                 let redriven = redriver.redrive(left.next()?.sequence).await;
                 Some((redriven, (redriver, left)))
             });
-        Ok(redriven.boxed())
+        Ok(redriven.map_ok(|(receipt, _)| receipt).boxed())
     }
 }

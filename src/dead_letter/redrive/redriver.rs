@@ -53,7 +53,10 @@ impl Redriver {
         Self { dead_letters, newer, checked: HashSet::new() }
     }
 
-    pub(super) async fn redrive(&mut self, sequence: u64) -> Result<PublishReceipt, DeadLetterError> {
+    pub(super) async fn redrive(
+        &mut self,
+        sequence: u64,
+    ) -> Result<(PublishReceipt, Recipient), DeadLetterError> {
         let letter = self.dead_letters.get(sequence).await?;
         self.redrive_letter(&letter).await
     }
@@ -61,7 +64,7 @@ impl Redriver {
     pub(super) async fn redrive_letter(
         &mut self,
         letter: &DeadLetter,
-    ) -> Result<PublishReceipt, DeadLetterError> {
+    ) -> Result<(PublishReceipt, Recipient), DeadLetterError> {
         let (options, sequence) = (self.dead_letters.redrive_options, letter.sequence());
         let recipient = Recipient::of(letter)
             .ok_or_else(|| DeadLetterError::new(DeadLetterErrorKind::NotRedrivable, Some(sequence)))?;
@@ -83,7 +86,7 @@ impl Redriver {
             discarded => discarded?,
         }
         tracing::info!(dead_letter = sequence, subject, "dead letter is redriven");
-        Ok(receipt)
+        Ok((receipt, recipient))
     }
 }
 
