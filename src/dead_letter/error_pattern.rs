@@ -3,8 +3,8 @@
 /// Returns the error with URIs, identifiers and numbers replaced by `<uri>`, `<id>` and `<n>`.
 ///
 /// A word is variable where it has a digit in it: of hexadecimal digits and hyphens only, eight or more, it is an
-/// identifier; in all others, each group of digits with what joins them (`12:30:05`, `10.0.0.1`) is a number. A word with
-/// `://` in it is a URI.
+/// identifier; in all others, each group of digits with what joins them (`12:30:05`, `10.0.0.1`) is a number. A word
+/// with `://` in it is a URI.
 pub(super) fn pattern(error: &str) -> String {
     let mut pattern = String::with_capacity(error.len());
     for part in error.split_inclusive(char::is_whitespace) {

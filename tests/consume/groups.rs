@@ -19,7 +19,7 @@ use stratt_event_bridge::{
 };
 use support::{Running, Stage, eventually, number_of, published, quick};
 
-/// How often each event was handled after it was redriven.
+/// The number of times that each event was handled after it was redriven.
 #[derive(Debug, Default)]
 struct Repaired {
     is_repaired: AtomicBool,

@@ -37,8 +37,8 @@ pub struct GroupRedriveOptions {
 }
 
 impl Default for GroupRedriveOptions {
-    /// Returns the defaults: one redrive in a millisecond at most, a minute for the canary, stop when more than 10 % fail
-    /// again, and nothing twice.
+    /// Returns the defaults: one redrive in a millisecond at most, a minute for the canary, stop when more than 10 %
+    /// fail again, and nothing twice.
     fn default() -> Self {
         Self {
             interval: Duration::from_millis(1),
@@ -64,8 +64,8 @@ impl GroupRedriveOptions {
         self
     }
 
-    /// Sets the share of redriven events, in percent, that may be dead-lettered again; it stops beyond that, once 20 were
-    /// redriven. With 100 it never does.
+    /// Sets the share of redriven events, in percent, that may be dead-lettered again; it stops beyond that, once 20
+    /// were redriven. With 100 it never does.
     #[must_use]
     pub fn with_most_failed(mut self, percent: u8) -> Self {
         self.most_failed = percent;
