@@ -41,11 +41,6 @@ impl Feed {
         }
     }
 
-    /// Returns the patterns that match everything in the stream: events, and redriven events.
-    pub(crate) fn subjects(self) -> [String; 2] {
-        [self.prefix(), self.redrive_prefix()].map(|prefix| format!("{prefix}>"))
-    }
-
     /// Returns the subject of an event.
     #[must_use]
     pub fn subject(self, domain: &Domain, event_type: EventType) -> String {

@@ -32,6 +32,11 @@ impl ApiSubject {
         Self::new(format_args!("STREAM.UPDATE.{stream}"))
     }
 
+    /// Lets another server lead a stream.
+    pub(crate) fn leader_stepdown(stream: &str) -> Self {
+        Self::new(format_args!("STREAM.LEADER.STEPDOWN.{stream}"))
+    }
+
     /// Reads a message of a stream from its leader.
     pub(crate) fn message_get(stream: &str) -> Self {
         Self::new(format_args!("STREAM.MSG.GET.{stream}"))

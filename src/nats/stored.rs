@@ -47,6 +47,24 @@ impl Stored {
         Self::ask(context, stream, json!({ "seq": sequence, "next_by_subj": filter })).await
     }
 
+    /// Returns the last message whose subject matches `filter`; `None` if there is none.
+    ///
+    /// A filter of all subjects, `>`, would find nothing where the last message of the stream was deleted.
+    pub(crate) async fn last(
+        context: &Context,
+        stream: &str,
+        filter: &str,
+    ) -> Result<Option<Self>, Box<dyn Error + Send + Sync>> {
+        Self::ask(context, stream, json!({ "last_by_subj": filter })).await
+    }
+
+    /// Returns the value of a header, the last if there are several, even where async-nats cannot read the headers.
+    pub(crate) fn header_value(&self, name: &str) -> Option<&str> {
+        let lines = self.header.split(|byte| *byte == b'\n').filter_map(|line| str::from_utf8(line).ok());
+        let named = lines.filter_map(|line| line.split_once(':')).filter(|(found, _)| *found == name);
+        named.map(|(_, value)| value.trim()).last()
+    }
+
     /// Requests a message as JSON. A direct get would send the headers as they are, and headers that async-nats
     /// cannot read cut the connection.
     async fn ask(
@@ -73,5 +91,23 @@ impl Stored {
         let subject = subject.clone();
         let headers = StreamMessage::try_from(raw).ok().map(|message| message.headers);
         Ok(Self { sequence, subject, header, headers, payload })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_value_of_a_header_is_read_among_unreadable_ones() {
+        let header = b"NATS/1.0\r\nno colon\r\nA: 1\r\nB:\xff\r\nA:2 3 \r\n\r\n";
+        let stored = Stored {
+            sequence: 1,
+            subject: String::new(),
+            header: Bytes::from_static(header),
+            headers: None,
+            payload: Bytes::new(),
+        };
+        assert_eq!((stored.header_value("A"), stored.header_value("B")), (Some("2 3"), None));
     }
 }

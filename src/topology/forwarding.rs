@@ -1,5 +1,9 @@
 //! The state of the broker's forwarding of events to Choco.
 
+mod forwarded;
+
+pub(super) use forwarded::Forwarded;
+
 use crate::{
     nats::{api::ApiSubject, connection_watch::ConnectionWatch, permission_violation::PermissionViolation},
     topology::{CHOCO_STREAM, EVENT_STREAM, TopologyError, TopologyErrorKind, stream_info::StreamInfo},

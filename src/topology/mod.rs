@@ -3,6 +3,7 @@
 mod advisories;
 mod difference;
 mod error;
+mod first_sequence;
 mod forwarding;
 mod problem;
 mod provision;
@@ -35,6 +36,10 @@ pub const DEAD_LETTER_STREAM: &str = "STRATT_DLQ";
 /// The stream of the server's advisories about events that it gave up, for a [`Sweeper`](crate::dead_letter::Sweeper).
 pub const ADVISORY_STREAM: &str = "STRATT_ADVISORIES";
 
+/// The subjects that the broker forwards to Choco, each with what it becomes there.
+const FORWARDED: [(&str, &str); 2] =
+    [("strat.>", "choco.strat.>"), ("stratt.redrive.>", "choco.redrive.>")];
+
 /// The three streams: events, what the broker forwards of them to Choco, and dead letters.
 ///
 /// ```
@@ -52,6 +57,7 @@ pub struct Topology {
     choco: StreamSettings,
     dead_letters: StreamSettings,
     batches: bool,
+    first_sequence: Option<u64>,
     part: Part,
 }
 
@@ -130,6 +136,18 @@ impl Topology {
         self
     }
 
+    /// Sets the sequence of the first event, for when the stream of events has to be created.
+    ///
+    /// Needed only where Choco has an [account of its own](TwoAccounts), the stream of events was lost and
+    /// `CHOCO_STRATT` was not: one more than the sequence in the header `Nats-Stream-Source` of the newest message
+    /// there. In one account, provisioning reads it. With a lower one, nats-server up to 2.14 forwards no event until
+    /// the sequence of the lost stream is reached.
+    #[must_use]
+    pub fn with_first_sequence(mut self, sequence: u64) -> Self {
+        self.first_sequence = Some(sequence);
+        self
+    }
+
     /// Returns the settings of the stream of events.
     #[must_use]
     pub fn events(&self) -> &StreamSettings {
@@ -154,6 +172,7 @@ impl Topology {
             choco: change(self.choco),
             dead_letters: change(self.dead_letters),
             batches: self.batches,
+            first_sequence: self.first_sequence,
             part: self.part,
         }
     }
@@ -165,21 +184,26 @@ impl Topology {
 
     /// Returns the streams as they should be in this account, in the order in which they depend on each other.
     fn streams(&self, server_knows_batches: bool) -> Vec<stream::Config> {
-        let (subjects, forwarded) = (Feed::Strat.subjects(), Feed::Choco.subjects());
-        let transforms = subjects.iter().cloned().zip(forwarded);
-        let transforms =
-            transforms.map(|(source, destination)| stream::SubjectTransform { source, destination });
         let forwarded = stream::Source {
             name: EVENT_STREAM.into(),
-            subject_transforms: transforms.collect(),
+            subject_transforms: FORWARDED
+                .map(|(source, destination)| stream::SubjectTransform {
+                    source: source.into(),
+                    destination: destination.into(),
+                })
+                .into(),
             external: match &self.part {
                 Part::OnlyChoco(accounts) => Some(accounts.external()),
                 Part::All | Part::WithoutChoco => None,
             },
             ..stream::Source::default()
         };
-        let events = self.events.config(EVENT_STREAM, &subjects.each_ref().map(String::as_str), None);
-        let events = stream::Config { allow_atomic_publish: self.batches && server_knows_batches, ..events };
+        let events = self.events.config(EVENT_STREAM, &FORWARDED.map(|(subject, _)| subject), None);
+        let events = stream::Config {
+            allow_atomic_publish: self.batches && server_knows_batches,
+            first_sequence: self.first_sequence,
+            ..events
+        };
         // No subjects of its own: only the broker writes it.
         let choco = self.forwarded().config(CHOCO_STREAM, &[], Some(vec![forwarded]));
         let dead_letters = self.dead_letters.config(DEAD_LETTER_STREAM, &["stratt.dlq.>"], None);

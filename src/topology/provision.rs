@@ -5,6 +5,7 @@ use crate::{
     topology::{
         Difference, Topology, TopologyError, TopologyErrorKind,
         difference::{differences, merged},
+        first_sequence::follow_lost_origin,
     },
 };
 use async_nats::{
@@ -22,9 +23,10 @@ use std::error::Error;
 impl Topology {
     /// Creates what is missing and changes what differs; see [`EventBridge::provision`](crate::EventBridge::provision).
     pub(crate) async fn provision(&self, client: &Client) -> Result<(), TopologyError> {
-        let (context, wanted, found) = self.look(client).await?;
+        let (context, mut wanted, found) = self.look(client).await?;
         // All streams are checked before any is changed.
         refuse_immutable(wanted.iter().zip(&found))?;
+        follow_lost_origin(&context, &mut wanted, &found).await?;
         for (wanted, found) in wanted.iter().zip(found) {
             make(&context, wanted, found).await?;
         }

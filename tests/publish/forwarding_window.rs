@@ -86,6 +86,8 @@ async fn a_repeat_is_forwarded_although_the_first_was_late() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn forwarding_does_not_stall_on_nats_server_2_11() {
-    a_repeat_is_forwarded(NatsServer::builder().version("2.11.11").start().await.unwrap()).await;
+async fn forwarding_does_not_stall_on_nats_server_2_10_and_2_11() {
+    let on = async |version| NatsServer::builder().version(version).start().await.unwrap();
+    let (oldest, old) = (on("2.10.26").await, on("2.11.11").await);
+    tokio::join!(a_repeat_is_forwarded(oldest), a_repeat_is_forwarded(old));
 }

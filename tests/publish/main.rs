@@ -23,6 +23,7 @@ mod forwarding_window;
 mod full_channel;
 mod pipelined;
 mod publish;
+mod recreated_origin;
 mod startup;
 mod stream_settings;
 mod topology;

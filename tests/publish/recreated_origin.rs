@@ -1,0 +1,91 @@
+//! A stream of events that was lost while Choco's was not: provisioned again, it goes on behind what was forwarded.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicU32, Ordering},
+};
+use stratt_event_bridge::{
+    Delivery, Feed, UnitPublished,
+    testing::NatsServer,
+    topology::{CHOCO_STREAM, EVENT_STREAM, Topology},
+};
+use support::{Running, Stage, eventually, published};
+
+async fn forwarded(stage: &Stage) -> u64 {
+    stage.stream(Feed::Choco).await.cached_info().state.last_sequence
+}
+
+/// Publishes these events, and waits until Choco has them.
+async fn publish(stage: &Stage, numbers: std::ops::RangeInclusive<u64>) {
+    for number in numbers.clone() {
+        let receipt = stage.bridge.publish(published("a", number)).await.unwrap();
+        assert_eq!((receipt.sequence(), receipt.is_duplicate()), (number, false));
+    }
+    eventually("forwarded", || forwarded(stage), |last| last == numbers.end()).await;
+}
+
+async fn lose_origin(stage: &Stage) {
+    stage.context().delete_stream(EVENT_STREAM).await.unwrap();
+    stage.bridge.provision(&Topology::default()).await.unwrap();
+    stage.bridge.verify(&Topology::default()).await.unwrap();
+}
+
+async fn every_new_event_reaches_choco_once(stage: Stage) {
+    let runs = Arc::new(AtomicU32::new(0));
+    let count = Arc::clone(&runs);
+    let consumer = stage.consumer("choco").feed(Feed::Choco).on(move |_: Delivery<UnitPublished>| {
+        count.fetch_add(1, Ordering::SeqCst);
+        async { Ok(()) }
+    });
+    let running = Running::start(consumer.build().await.unwrap());
+    publish(&stage, 1..=3).await;
+    for round in 1..=2 {
+        lose_origin(&stage).await;
+        // Once more provisioning changes nothing.
+        stage.bridge.provision(&Topology::default()).await.unwrap();
+        publish(&stage, 3 * round + 1..=3 * round + 3).await;
+    }
+    stage.all_answered(Feed::Choco, "choco").await;
+    assert_eq!((running.stop().await.handled, runs.load(Ordering::SeqCst)), (9, 9));
+    assert_eq!(stage.stream(Feed::Choco).await.cached_info().state.messages, 9);
+}
+
+async fn on(version: &str) -> Stage {
+    Stage::on(NatsServer::builder().version(version).start().await.unwrap()).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_event_of_a_recreated_origin_is_forwarded() {
+    every_new_event_reaches_choco_once(Stage::new().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_one_is_forwarded_on_older_servers() {
+    let (oldest, old) = (on("2.10.26").await, on("2.12.8").await);
+    tokio::join!(every_new_event_reaches_choco_once(oldest), every_new_event_reaches_choco_once(old));
+}
+
+#[tokio::test]
+async fn a_recreated_origin_follows_what_choco_has_lost() {
+    let stage = Stage::new().await;
+    publish(&stage, 1..=3).await;
+    stage.stream(Feed::Choco).await.delete_message(3).await.unwrap();
+    lose_origin(&stage).await;
+    publish(&stage, 4..=4).await;
+    stage.context().get_stream(CHOCO_STREAM).await.unwrap().purge().await.unwrap();
+    lose_origin(&stage).await;
+    publish(&stage, 5..=5).await;
+}
+
+#[tokio::test]
+async fn the_first_sequence_is_set_where_choco_is_elsewhere() {
+    let stage = Stage::new().await;
+    let topology = Topology::default().without_choco().with_first_sequence(100);
+    // It changes no stream that is there.
+    stage.bridge.provision(&topology).await.unwrap();
+    assert_eq!(stage.bridge.publish(published("a", 1)).await.unwrap().sequence(), 1);
+    stage.context().delete_stream(EVENT_STREAM).await.unwrap();
+    stage.bridge.provision(&topology).await.unwrap();
+    assert_eq!(stage.bridge.publish(published("a", 1)).await.unwrap().sequence(), 100);
+    stage.bridge.verify(&topology).await.unwrap();
+}
