@@ -8,7 +8,10 @@ use crate::{
     link::Link,
     nats::connection_watch::ConnectionWatch,
     publish::{BridgeOptions, EncodedEvent, MAX_BATCH, PublishError, PublishReceipt, pipelined},
-    topology::{Forwarding, Topology, TopologyError, TopologyErrorKind, status::BridgeStatus},
+    topology::{
+        Access, Forwarding, ForwardingOptions, ForwardingWatch, Memory, Topology, TopologyError,
+        TopologyErrorKind, heal, status::BridgeStatus,
+    },
 };
 use async_nats::Client;
 use futures::{Stream, StreamExt};
@@ -43,6 +46,8 @@ struct Inner {
     link: Arc<Link>,
     /// All that holds a claim: an event that may kill the process runs alone.
     company: Arc<Company>,
+    /// What was last seen of forwarding.
+    forwarding: Arc<Memory>,
     source: Source,
     options: BridgeOptions,
 }
@@ -62,7 +67,8 @@ impl EventBridge {
     pub fn with_options(client: Client, source: Source, options: BridgeOptions) -> Self {
         // Observes nothing until it is replaced by the watch of the connection.
         let link = Arc::new(Link::new(client, options, ConnectionWatch::new()));
-        Self { inner: Arc::new(Inner { link, company: Arc::default(), source, options }) }
+        let (company, forwarding) = (Arc::default(), Arc::default());
+        Self { inner: Arc::new(Inner { link, company, forwarding, source, options }) }
     }
 
     /// Returns a bridge that reports missing permissions as such, since `watch` observes its connection.
@@ -70,10 +76,11 @@ impl EventBridge {
     /// Consumers and dead letters of the bridge that is returned have it as well.
     #[must_use]
     pub fn with_connection_watch(self, watch: ConnectionWatch) -> Self {
-        let Inner { link, company, source, options } = &*self.inner;
+        let Inner { link, company, forwarding, source, options } = &*self.inner;
         let link = Arc::new(Link::new(link.client.clone(), *options, watch));
-        let (company, source, options) = (Arc::clone(company), source.clone(), *options);
-        Self { inner: Arc::new(Inner { link, company, source, options }) }
+        let (company, forwarding) = (Arc::clone(company), Arc::clone(forwarding));
+        let (source, options) = (source.clone(), *options);
+        Self { inner: Arc::new(Inner { link, company, forwarding, source, options }) }
     }
 
     /// Returns the connection.
@@ -127,22 +134,65 @@ impl EventBridge {
         topology.verify(&self.inner.link.client).await.map_err(|error| self.explained(error))
     }
 
-    /// Returns the state of the broker's forwarding of events to Choco: its lag, its silence, and the reason.
+    /// Looks at the broker's forwarding of events to Choco: up to where it is proven, how far and for how long it is
+    /// behind, and what the broker says of it.
     ///
     /// For a health check: the broker does not report that forwarding stops, and a consumer of
-    /// [`Feed::Choco`](crate::Feed::Choco) simply receives nothing.
+    /// [`Feed::Choco`](crate::Feed::Choco) simply receives nothing. The bridge and its clones remember what they saw,
+    /// so that looks at any interval find a stall; [`watch_forwarding`](Self::watch_forwarding) looks by itself.
     ///
     /// # Errors
     ///
     /// A [`TopologyError`] when `CHOCO_STRATT` does not exist, is not fed by `STRATT_EVENTS`, or cannot be read
-    /// (`$JS.API.STREAM.INFO.CHOCO_STRATT` must be allowed, and `...STRATT_EVENTS` to see that it was recreated).
+    /// (`$JS.API.STREAM.INFO.CHOCO_STRATT` must be allowed, and what a [`WatcherRole`](crate::acl::WatcherRole) may
+    /// do for a proof).
     ///
     /// # Cancel safety
     ///
     /// Only reads: dropping the future has no effect.
     pub async fn forwarding(&self) -> Result<Forwarding, TopologyError> {
-        let Link { client, watch, .. } = &*self.inner.link;
-        Forwarding::read(client, watch).await.map_err(|error| self.explained(error))
+        let seen = Forwarding::read(&self.inner.forwarding, &self.access(), None).await;
+        seen.map_err(|error| self.explained(error))
+    }
+
+    /// Returns a watch of the forwarding to Choco, for health checks and metrics. It does nothing until
+    /// [`run`](ForwardingWatch::run).
+    #[must_use]
+    pub fn watch_forwarding(&self, options: ForwardingOptions) -> ForwardingWatch {
+        ForwardingWatch::new(self.access(), None, Arc::clone(&self.inner.forwarding), options)
+    }
+
+    /// Returns a watch of the forwarding to Choco in an [account of its own](crate::topology::TwoAccounts): this
+    /// bridge is connected to that account, and `origin` to the one with the events.
+    #[must_use]
+    pub fn watch_forwarding_from(&self, origin: &Self, options: ForwardingOptions) -> ForwardingWatch {
+        let memory = Arc::clone(&self.inner.forwarding);
+        ForwardingWatch::new(self.access(), Some(origin.access()), memory, options)
+    }
+
+    /// Lets another server lead `CHOCO_STRATT`, so that forwarding that is stalled starts anew. First aid: every event
+    /// that is owed is then forwarded, and if it soon stalls again, [flow control is
+    /// missing](Forwarding::lacks_flow_control).
+    ///
+    /// The user needs permission for `$JS.API.STREAM.LEADER.STEPDOWN.CHOCO_STRATT`, which no role has but
+    /// [`WatcherRole::healing`](crate::acl::WatcherRole::healing).
+    ///
+    /// # Errors
+    ///
+    /// A [`TopologyError`] of kind [`TooSoon`](TopologyErrorKind::TooSoon) within five minutes of the last heal by this
+    /// bridge, its clones and its watches, and [`Refused`](TopologyErrorKind::Refused) when the permission is missing
+    /// or the server has no cluster: restart it instead.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future leaves open whether the leader steps down, and does not count as a heal.
+    pub async fn heal_forwarding(&self) -> Result<(), TopologyError> {
+        heal(&self.inner.forwarding, &self.access()).await.map_err(|error| self.explained(error))
+    }
+
+    fn access(&self) -> Access {
+        let Inner { link, .. } = &*self.inner;
+        Access { context: link.context(), watch: link.watch.clone() }
     }
 
     /// Returns the status of the broker, for a health check: the connection, the server, the streams, the forwarding
@@ -151,13 +201,15 @@ impl EventBridge {
     /// Infallible: values that the broker did not report are `None`. Returns within 2 s, and at once while
     /// disconnected. The status of a consumer is in its [`monitor`](crate::DurableConsumer::monitor).
     ///
-    /// The user needs permission for `$JS.API.STREAM.INFO.*`; without it, everything but the connection is unknown.
+    /// The user needs permission for `$JS.API.STREAM.INFO.*`; without it, everything but the connection is unknown. To
+    /// prove the forwarding, it needs what a [`WatcherRole`](crate::acl::WatcherRole) may do.
     ///
     /// # Cancel safety
     ///
     /// Only reads: dropping the future has no effect.
     pub async fn status(&self) -> BridgeStatus {
-        BridgeStatus::ask(&self.inner.link.client, &self.inner.link.watch).await
+        let Inner { link, forwarding, .. } = &*self.inner;
+        BridgeStatus::ask(&link.client, &link.watch, forwarding).await
     }
 
     /// Checks that a publish is not repeated for longer than the broker recognises a repeat.

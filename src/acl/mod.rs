@@ -10,6 +10,7 @@ mod permissions;
 mod provisioner;
 mod publisher;
 mod reader;
+mod watcher;
 
 pub use consumer::ConsumerRole;
 pub use inbox::Inbox;
@@ -18,3 +19,4 @@ pub use permissions::Permissions;
 pub use provisioner::ProvisionerRole;
 pub use publisher::PublisherRole;
 pub use reader::ReaderRole;
+pub use watcher::WatcherRole;

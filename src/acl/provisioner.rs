@@ -8,8 +8,10 @@ use crate::{
 };
 
 /// A provisioner, which creates, updates and verifies the three streams, reads the state of
-/// [forwarding](crate::EventBridge::forwarding), and creates the buckets of dedupe stores. It deletes nothing and
-/// reads no message.
+/// [forwarding](crate::EventBridge::forwarding), and creates the buckets of dedupe stores. It deletes nothing.
+///
+/// It may read events: the newest one of Choco says where a stream of events that was lost has to go on. Whoever sets
+/// the streams could have them sent anywhere.
 ///
 /// A provisioner that also creates durables needs the permissions of their [`ConsumerRole`](crate::acl::ConsumerRole)
 /// as well.
@@ -36,6 +38,7 @@ impl ProvisionerRole {
         let buckets = self.buckets.iter().flat_map(|bucket| {
             [ApiSubject::stream_info, ApiSubject::stream_create].map(|request| request(&bucket.stream()))
         });
-        Permissions::new(streams.chain(buckets).map(String::from), inbox)
+        let newest = [EVENT_STREAM, CHOCO_STREAM].map(ApiSubject::message_get);
+        Permissions::new(streams.chain(buckets).chain(newest).map(String::from), inbox)
     }
 }

@@ -62,7 +62,7 @@ impl Stored {
     pub(crate) fn header_value(&self, name: &str) -> Option<&str> {
         let lines = self.header.split(|byte| *byte == b'\n').filter_map(|line| str::from_utf8(line).ok());
         let named = lines.filter_map(|line| line.split_once(':')).filter(|(found, _)| *found == name);
-        named.map(|(_, value)| value.trim()).last()
+        named.map(|(_, value)| value.trim()).next_back()
     }
 
     /// Requests a message as JSON. A direct get would send the headers as they are, and headers that async-nats

@@ -27,6 +27,10 @@ pub(crate) const PENDING: &str = "stratt_consumer_pending";
 pub(crate) const PAUSED: &str = "stratt_consumer_paused_seconds";
 pub(crate) const BREAKER_OPEN: &str = "stratt_circuit_breaker_open";
 pub(crate) const STORE_UP: &str = "stratt_store_up";
+pub(crate) const FORWARDING_STALLED: &str = "stratt_forwarding_stalled";
+pub(crate) const FORWARDING_BEHIND: &str = "stratt_forwarding_behind";
+pub(crate) const FORWARDING_BEHIND_FOR: &str = "stratt_forwarding_behind_seconds";
+pub(crate) const FORWARDING_HEALS: &str = "stratt_forwarding_heals_total";
 pub(crate) const HANDLER_DURATION: &str = "stratt_handler_duration_seconds";
 #[cfg(all(feature = "metrics", any(feature = "postgres", feature = "sqlite")))]
 pub(crate) const OUTBOX_PENDING: &str = "stratt_outbox_pending";

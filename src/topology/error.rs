@@ -31,6 +31,8 @@ pub enum TopologyErrorKind {
     LimitReached,
     /// The broker refused.
     Refused,
+    /// The same was done a short time ago; the message says when it is possible again.
+    TooSoon,
     /// The broker did not answer.
     Unavailable,
 }
@@ -43,6 +45,7 @@ kind_words!(TopologyErrorKind {
     Mismatch => "mismatch", "streams differ from the settings that are wanted";
     LimitReached => "limit_reached", "limit of the account or the server is reached";
     Refused => "refused", "broker refused";
+    TooSoon => "too_soon", "same was done a short time ago";
     Unavailable => "unavailable", "broker did not answer";
 });
 

@@ -1,8 +1,6 @@
 //! Where the sequences of a stream of events begin that was lost while Choco's was not.
 
-use crate::topology::{
-    CHOCO_STREAM, EVENT_STREAM, StreamInfo, TopologyError, TopologyErrorKind, forwarding::Forwarded,
-};
+use crate::topology::{CHOCO_STREAM, EVENT_STREAM, Forwarded, StreamInfo, TopologyError, TopologyErrorKind};
 use async_nats::jetstream::{Context, response::Response, stream::Config};
 use std::error::Error;
 

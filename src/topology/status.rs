@@ -2,7 +2,7 @@
 
 use crate::{
     nats::connection_watch::{ConnectionWatch, Disconnected},
-    topology::{CHOCO_STREAM, DEAD_LETTER_STREAM, EVENT_STREAM, Forwarding, StreamInfo},
+    topology::{Access, CHOCO_STREAM, DEAD_LETTER_STREAM, EVENT_STREAM, Forwarding, Memory, StreamInfo},
 };
 use async_nats::{
     Client,
@@ -68,7 +68,7 @@ pub struct StreamState {
 }
 
 impl BridgeStatus {
-    pub(crate) async fn ask(client: &Client, watch: &ConnectionWatch) -> Self {
+    pub(crate) async fn ask(client: &Client, watch: &ConnectionWatch, memory: &Memory) -> Self {
         let connection = client.connection_state();
         let server =
             client.try_server_info().map(|info| Server { name: info.server_name, version: info.version });
@@ -86,6 +86,7 @@ impl BridgeStatus {
             };
         }
         let context = jetstream::new(client.clone());
+        let access = Access { context: context.clone(), watch: watch.clone() };
         let deadline = Instant::now() + ANSWER_WITHIN;
         let (reachable, events, (choco, forwarding), dead_letters) = tokio::join!(
             timeout_at(deadline, context.query_account()),
@@ -94,7 +95,7 @@ impl BridgeStatus {
                 let choco = ask(&context, CHOCO_STREAM, deadline).await;
                 let forwarding = match &choco {
                     Some(Response::Ok(info)) => {
-                        timeout_at(deadline, Forwarding::of(info, &context, watch)).await.ok()
+                        timeout_at(deadline, Forwarding::of(info, memory, &access, None)).await.ok()
                     }
                     _ => None,
                 };

@@ -5,7 +5,7 @@
 
 use crate::{nats::api::ApiSubject, topology::status::StreamState};
 use async_nats::jetstream::{Context, context::RequestError, response::Response};
-use serde::Deserialize;
+use serde::{Deserialize, de::IgnoredAny};
 use std::time::Duration;
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
@@ -33,11 +33,19 @@ pub(super) struct Source {
     pub(super) lag: u64,
     pub(super) active: i64,
     pub(super) error: Option<SourceError>,
+    external: Option<IgnoredAny>,
 }
 
 #[derive(Debug, Deserialize)]
 pub(super) struct SourceError {
     pub(super) description: String,
+}
+
+impl Source {
+    /// Returns whether it is in another account or domain.
+    pub(super) fn is_elsewhere(&self) -> bool {
+        self.external.is_some()
+    }
 }
 
 impl StreamInfo {

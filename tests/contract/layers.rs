@@ -16,7 +16,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("contract", &["error_kind"]),
     ("telemetry", &[]),
     ("nats", &["telemetry"]),
-    ("topology", &["contract", "error_kind", "nats"]),
+    ("topology", &["contract", "error_kind", "nats", "report", "telemetry"]),
     ("sql", &["contract"]),
     ("dedupe", &["contract", "error_kind", "jitter", "nats", "report", "sql", "topology"]),
     ("publish", &["contract", "error_kind", "jitter", "nats", "report", "telemetry", "topology"]),

@@ -19,6 +19,7 @@ mod batch;
 mod cloud_events;
 mod foreign_answers;
 mod forwarding;
+mod forwarding_proof;
 mod forwarding_window;
 mod full_channel;
 mod pipelined;
