@@ -165,7 +165,8 @@ fn consumer_limits(config: &Config) -> String {
     if limits.is_empty() { none() } else { limits.join(", ") }
 }
 
-fn sources(config: &Config) -> String {
+/// Returns the sources as text, without where they begin.
+pub(super) fn sources(config: &Config) -> String {
     let sources = config.sources.iter().flatten().map(|source| {
         let transforms = source.subject_transforms.iter().map(transform);
         let filter = source.filter_subject.iter().map(|filter| format!("only {filter}"));

@@ -33,7 +33,7 @@ pub(super) async fn follow_lost_origin(
 /// Returns the sequence that the last forwarded event had in the stream of events; 0 if none was forwarded.
 ///
 /// Where the newest messages of Choco are gone, it is the least that it can have been.
-async fn last_forwarded(context: &Context) -> Result<u64, Box<dyn Error + Send + Sync>> {
+pub(super) async fn last_forwarded(context: &Context) -> Result<u64, Box<dyn Error + Send + Sync>> {
     let ever = match StreamInfo::ask(context, CHOCO_STREAM).await? {
         Response::Ok(info) => info.state.held.last_sequence,
         Response::Err { error } => return Err(error.into()),

@@ -8,6 +8,7 @@ mod forwarding;
 mod problem;
 mod provision;
 mod settings;
+mod source_start;
 pub(crate) mod status;
 mod stream_info;
 mod two_accounts;
@@ -39,8 +40,7 @@ pub const DEAD_LETTER_STREAM: &str = "STRATT_DLQ";
 pub const ADVISORY_STREAM: &str = "STRATT_ADVISORIES";
 
 /// The subjects that the broker forwards to Choco, each with what it becomes there.
-const FORWARDED: [(&str, &str); 2] =
-    [("strat.>", "choco.strat.>"), ("stratt.redrive.>", "choco.redrive.>")];
+const FORWARDED: [(&str, &str); 2] = [("strat.>", "choco.strat.>"), ("stratt.redrive.>", "choco.redrive.>")];
 
 /// The three streams: events, what the broker forwards of them to Choco, and dead letters.
 ///

@@ -6,6 +6,7 @@ use crate::{
         Difference, Topology, TopologyError, TopologyErrorKind,
         difference::{differences, merged},
         first_sequence::follow_lost_origin,
+        source_start::continue_source,
     },
 };
 use async_nats::{
@@ -27,6 +28,7 @@ impl Topology {
         // All streams are checked before any is changed.
         refuse_immutable(wanted.iter().zip(&found))?;
         follow_lost_origin(&context, &mut wanted, &found).await?;
+        continue_source(&context, &mut wanted, &found).await?;
         for (wanted, found) in wanted.iter().zip(found) {
             make(&context, wanted, found).await?;
         }

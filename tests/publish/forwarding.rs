@@ -37,9 +37,9 @@ async fn a_lost_origin_is_seen_and_later_events_are_handled() {
     });
     let running = Running::start(consumer.build().await.unwrap());
     stage.bridge.publish(published("a", 1)).await.unwrap();
-    let healthy = eventually("healthy", || forwarding(&stage), |seen| !seen.is_stalled()).await;
+    let is_active = |seen: &Forwarding| seen.last_activity().is_some() && !seen.is_stalled();
+    let healthy = eventually("healthy", || forwarding(&stage), is_active).await;
     assert_eq!((healthy.lag(), healthy.error()), (0, None));
-    assert!(healthy.last_activity().is_some());
 
     stage.context().delete_stream(EVENT_STREAM).await.unwrap();
     let watch =

@@ -28,3 +28,4 @@ mod recreated_origin;
 mod startup;
 mod stream_settings;
 mod topology;
+mod upgrade;
