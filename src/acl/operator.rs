@@ -20,13 +20,13 @@ impl OperatorRole {
     #[must_use]
     pub fn permissions(self, inbox: &Inbox) -> Permissions {
         let feeds = [Feed::Strat, Feed::Choco].map(Feed::stream);
-        let letters = [ApiSubject::stream_info, ApiSubject::message_delete];
-        let letters = letters.map(|request| request(DEAD_LETTER_STREAM));
-        let read = [DEAD_LETTER_STREAM].into_iter().chain(feeds);
-        let read =
-            read.flat_map(|stream| [ApiSubject::message_get(stream), ApiSubject::direct_get_many(stream)]);
+        let read = [DEAD_LETTER_STREAM].into_iter().chain(feeds).flat_map(|stream| {
+            [ApiSubject::stream_info, ApiSubject::message_get, ApiSubject::direct_get_many]
+                .map(|request| request(stream))
+        });
         let consumers = feeds.map(|stream| ApiSubject::durable_info(stream, "*"));
-        let requests = letters.into_iter().chain(read).chain(consumers).map(String::from);
+        let discard = [ApiSubject::message_delete(DEAD_LETTER_STREAM)];
+        let requests = discard.into_iter().chain(read).chain(consumers).map(String::from);
         let prefix = Feed::Strat.redrive_prefix();
         let redriven = EventType::ALL.iter().map(|event_type| format!("{prefix}*.*.{event_type}"));
         Permissions::new(requests.chain(redriven), inbox)

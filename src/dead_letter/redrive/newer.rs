@@ -10,9 +10,9 @@ use crate::{
         DeadLetter, DeadLetterError, DeadLetterErrorKind, redrive::recipient::Recipient, unavailable,
     },
     nats::batch_get::Messages,
-    topology::DEAD_LETTER_STREAM,
+    topology::{DEAD_LETTER_STREAM, StreamInfo},
 };
-use async_nats::jetstream::Context;
+use async_nats::jetstream::{Context, response::Response};
 use futures::TryStreamExt;
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
@@ -106,11 +106,15 @@ impl Events {
         recipient: &Recipient,
         units: &HashSet<String>,
     ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+        let (stream, read_at) = (recipient.feed.stream(), Instant::now());
+        // Where it ends is known before: the server would look for the next one among all that is redriven meanwhile.
+        let last = match StreamInfo::ask(context, stream).await? {
+            Response::Ok(info) => info.state.held.last_sequence,
+            Response::Err { error } => return Err(error.into()),
+        };
         let filter = format!("{}{}.>", recipient.feed.prefix(), recipient.domain);
-        let read_at = Instant::now();
-        let mut messages = Messages::of(context, recipient.feed.stream(), filter, self.next..=u64::MAX);
+        let mut messages = Messages::of(context, stream, filter, self.next..=last);
         while let Some(message) = messages.try_next().await? {
-            self.next = message.sequence.saturating_add(1);
             // What is not valid is of no unit.
             let Ok(envelope) = <Envelope>::decode(&message.subject, &message.payload) else { continue };
             let unit = envelope.event().unit_uri().as_str();
@@ -119,6 +123,7 @@ impl Events {
                 events.insert(message.sequence, envelope.event_type());
             }
         }
+        self.next = self.next.max(last.saturating_add(1));
         self.read_at = Some(read_at);
         Ok(())
     }
