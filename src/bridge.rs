@@ -15,7 +15,10 @@ use crate::{
 };
 use async_nats::Client;
 use futures::{Stream, StreamExt};
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
+
+/// The time limit of each answer when forwarding is looked at.
+const LOOK_WITHIN: Duration = Duration::from_secs(4);
 
 /// A bridge that publishes typed events to JetStream, and builds durable consumers of them.
 ///
@@ -46,7 +49,7 @@ struct Inner {
     link: Arc<Link>,
     /// All that holds a claim: an event that may kill the process runs alone.
     company: Arc<Company>,
-    /// What was last seen of forwarding.
+    /// The proof of forwarding, as far as it was seen.
     forwarding: Arc<Memory>,
     source: Source,
     options: BridgeOptions,
@@ -170,7 +173,7 @@ impl EventBridge {
         ForwardingWatch::new(self.access(), Some(origin.access()), memory, options)
     }
 
-    /// Lets another server lead `CHOCO_STRATT`, so that forwarding that is stalled starts anew. First aid: every event
+    /// Lets another server lead `CHOCO_STRATT`, so that forwarding that is stalled starts again. First aid: every event
     /// that is owed is then forwarded, and if it soon stalls again, [flow control is
     /// missing](Forwarding::lacks_flow_control).
     ///
@@ -192,7 +195,7 @@ impl EventBridge {
 
     fn access(&self) -> Access {
         let Inner { link, .. } = &*self.inner;
-        Access { context: link.context(), watch: link.watch.clone() }
+        Access { context: link.context(), watch: link.watch.clone(), within: LOOK_WITHIN }
     }
 
     /// Returns the status of the broker, for a health check: the connection, the server, the streams, the forwarding

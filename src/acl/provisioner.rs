@@ -4,20 +4,21 @@ use crate::{
     acl::{Inbox, Permissions},
     dedupe::BucketName,
     nats::api::ApiSubject,
-    topology::{CHOCO_STREAM, DEAD_LETTER_STREAM, EVENT_STREAM},
+    topology::{CHOCO_STREAM, DEAD_LETTER_STREAM, DURABLE_SOURCE, EVENT_STREAM},
 };
 
 /// A provisioner, which creates, updates and verifies the three streams, reads the state of
 /// [forwarding](crate::EventBridge::forwarding), and creates the buckets of dedupe stores. It deletes nothing.
 ///
-/// It may read events: the newest one of Choco says where a stream of events that was lost has to go on. Whoever sets
-/// the streams could have them sent anywhere.
+/// It may read events: the newest one of Choco says where a stream of events that was lost has to go on. A user that
+/// sets up the streams could have them sent anywhere in any case.
 ///
 /// A provisioner that also creates durables needs the permissions of their [`ConsumerRole`](crate::acl::ConsumerRole)
 /// as well.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ProvisionerRole {
     buckets: Vec<BucketName>,
+    durable_source: bool,
 }
 
 impl ProvisionerRole {
@@ -25,6 +26,14 @@ impl ProvisionerRole {
     #[must_use]
     pub fn with_kv_store(mut self, bucket: BucketName) -> Self {
         self.buckets.push(bucket);
+        self
+    }
+
+    /// Allows switching a [durable source](crate::topology::Topology::with_durable_source) on and off, and reading its
+    /// state. No role may subscribe to the subject that its events are delivered on.
+    #[must_use]
+    pub fn with_durable_source(mut self) -> Self {
+        self.durable_source = true;
         self
     }
 
@@ -38,7 +47,10 @@ impl ProvisionerRole {
         let buckets = self.buckets.iter().flat_map(|bucket| {
             [ApiSubject::stream_info, ApiSubject::stream_create].map(|request| request(&bucket.stream()))
         });
+        let durable = [ApiSubject::durable_info, ApiSubject::durable_create, ApiSubject::durable_delete]
+            .map(|request| request(EVENT_STREAM, DURABLE_SOURCE));
+        let durable = durable.into_iter().filter(|_| self.durable_source);
         let newest = [EVENT_STREAM, CHOCO_STREAM].map(ApiSubject::message_get);
-        Permissions::new(streams.chain(buckets).chain(newest).map(String::from), inbox)
+        Permissions::new(streams.chain(buckets).chain(newest).chain(durable).map(String::from), inbox)
     }
 }

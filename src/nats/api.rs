@@ -72,6 +72,11 @@ impl ApiSubject {
         Self::new(format_args!("CONSUMER.CREATE.{stream}"))
     }
 
+    /// Removes a durable.
+    pub(crate) fn durable_delete(stream: &str, durable: &str) -> Self {
+        Self::new(format_args!("CONSUMER.DELETE.{stream}.{durable}"))
+    }
+
     /// Ends the pin of a durable's pinned client.
     pub(crate) fn durable_unpin(stream: &str, durable: &str) -> Self {
         Self::new(format_args!("CONSUMER.UNPIN.{stream}.{durable}"))

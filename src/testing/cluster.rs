@@ -55,20 +55,34 @@ impl NatsCluster {
     ///
     /// Dropping the future leaves no server behind.
     pub async fn start(size: usize) -> Result<Self, ServerError> {
+        Self::start_with(size, "").await
+    }
+
+    /// Starts a cluster of which each node has `config` in its configuration, such as accounts: then with a
+    /// `no_auth_user`, since the cluster connects without a user to see whether it is ready.
+    ///
+    /// # Errors
+    ///
+    /// As for [`start`](Self::start).
+    ///
+    /// # Cancel safety
+    ///
+    /// As for [`start`](Self::start).
+    pub async fn start_with(size: usize, config: &str) -> Result<Self, ServerError> {
         if size < 2 {
             return Err(ServerError::new("a cluster has two nodes or more"));
         }
         let mut starts = 1;
         loop {
             let ports = free_ports(size).map_err(ServerError::new)?;
-            match Self::try_start(&ports).await {
+            match Self::try_start(&ports, config).await {
                 Err(error) if error.is_port_taken() && starts < STARTS => starts += 1,
                 done => return done,
             }
         }
     }
 
-    async fn try_start(ports: &[u16]) -> Result<Self, ServerError> {
+    async fn try_start(ports: &[u16], config: &str) -> Result<Self, ServerError> {
         let routes: Vec<_> = ports.iter().map(|port| format!("nats://127.0.0.1:{port}")).collect();
         let routes = routes.join(", ");
         // The name keeps out a node of another cluster that finds one of these ports.
@@ -77,7 +91,7 @@ impl NatsCluster {
         for (index, port) in ports.iter().enumerate() {
             let block = format!(
                 "server_name: {}\ncluster {{ name: \"ports-{name}\", \
-                 listen: \"127.0.0.1:{port}\", routes: [{routes}] }}",
+                 listen: \"127.0.0.1:{port}\", routes: [{routes}] }}\n{config}",
                 node_name(index)
             );
             nodes.push(NatsServer::builder().config(block).begin().await?);
@@ -276,7 +290,7 @@ mod tests {
         let mut ports = free_ports(2).unwrap();
         let taken = TcpListener::bind("127.0.0.1:0").unwrap();
         ports.push(taken.local_addr().unwrap().port());
-        let error = NatsCluster::try_start(&ports).await.unwrap_err();
+        let error = NatsCluster::try_start(&ports, "").await.unwrap_err();
         assert!(error.is_port_taken(), "{error}");
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::{
     nats::config_diff::{self, ConfigDifference, Setting},
-    topology::DEAD_LETTER_STREAM,
+    topology::{DEAD_LETTER_STREAM, durable_source::is_mark},
 };
 use async_nats::jetstream::stream::{Config, PersistenceMode, SubjectTransform};
 use serde::Serialize;
@@ -165,16 +165,16 @@ fn consumer_limits(config: &Config) -> String {
     if limits.is_empty() { none() } else { limits.join(", ") }
 }
 
-/// Returns the sources as text, without where they begin.
-pub(super) fn sources(config: &Config) -> String {
+fn sources(config: &Config) -> String {
     let sources = config.sources.iter().flatten().map(|source| {
-        let transforms = source.subject_transforms.iter().map(transform);
+        let transforms = source.subject_transforms.iter().filter(|found| !is_mark(found)).map(transform);
         let filter = source.filter_subject.iter().map(|filter| format!("only {filter}"));
         let external = source.external.iter().map(|external| {
             let delivery = external.delivery_prefix.as_deref().unwrap_or_default();
             format!("by {} to {delivery}", external.api_prefix)
         });
-        let parts: Vec<_> = transforms.chain(filter).chain(external).collect();
+        let durable = source.consumer.iter().map(|durable| format!("from durable {}", durable.name));
+        let parts: Vec<_> = transforms.chain(filter).chain(external).chain(durable).collect();
         format!("{} ({})", source.name, parts.join(", "))
     });
     let sources: Vec<_> = sources.collect();

@@ -19,12 +19,7 @@ pub(super) async fn follow_lost_origin(
     let Some((events, _)) = missing.find(|(wanted, _)| wanted.name == EVENT_STREAM && has_choco) else {
         return Ok(());
     };
-    let last = last_forwarded(context).await.map_err(|error| {
-        let message = format!(
-            "newest message of {CHOCO_STREAM}, which the new {EVENT_STREAM} has to follow, could not be read"
-        );
-        TopologyError::new(TopologyErrorKind::Unavailable, message).caused_by(error)
-    })?;
+    let last = last_forwarded(context).await.map_err(unread)?;
     let next = (last > 0).then(|| last.saturating_add(1));
     events.first_sequence = events.first_sequence.max(next);
     Ok(())
@@ -41,4 +36,11 @@ pub(super) async fn last_forwarded(context: &Context) -> Result<u64, Box<dyn Err
     let newest = Forwarded::newest(context).await?;
     let (stored, sequence) = newest.map_or((0, 0), |newest| (newest.stored, newest.sequence));
     Ok(sequence.saturating_add(ever.saturating_sub(stored)))
+}
+
+/// Returns the error of a topology that has to continue behind what was forwarded.
+pub(super) fn unread(error: Box<dyn Error + Send + Sync>) -> TopologyError {
+    let message =
+        format!("newest message of {CHOCO_STREAM} could not be read, which tells what was forwarded last");
+    TopologyError::new(TopologyErrorKind::Unavailable, message).caused_by(error)
 }

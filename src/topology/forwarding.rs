@@ -18,24 +18,27 @@ pub use watch::ForwardingWatch;
 
 use crate::{
     nats::api::flow_control,
-    topology::{CHOCO_STREAM, EVENT_STREAM, TopologyError, TopologyErrorKind, stream_info::StreamInfo},
+    topology::{
+        CHOCO_STREAM, DURABLE_SOURCE, EVENT_STREAM, TopologyError, TopologyErrorKind, stream_info::StreamInfo,
+    },
 };
 use async_nats::jetstream::{ErrorCode, response::Response};
-use look::Origin;
+use look::{Origin, is_durable_missing};
 use memory::Seen;
-use options::BOUND;
+use options::{BOUND, DURABLE_BOUND};
 use proof::Progress;
 use serde::Serialize;
-use std::{fmt, time::Duration};
+use std::{error::Error, fmt, time::Duration};
+use tokio::time::timeout;
 
 /// The longest normal silence: a source sends at least every second, and the server looks for silent ones every 10 s.
 const SILENCE: Duration = Duration::from_secs(5);
 
 /// The state of the broker's forwarding of events from `STRATT_EVENTS` to `CHOCO_STRATT`.
 ///
-/// What the broker reports of it (lag, activity, error) proves nothing: a source may stop for good with a lag of 0, active,
-/// and without an error ([nats-server#8630](https://github.com/nats-io/nats-server/issues/8630)). So the newest event of
-/// the one stream is compared with the origin of the newest in the other, over several looks.
+/// What the broker reports of it (lag, activity, error) proves nothing: a source may stop for good with a lag of
+/// 0, active, and without an error ([nats-server#8630](https://github.com/nats-io/nats-server/issues/8630)). So
+/// the newest event of the one stream is compared with the origin of the newest in the other, over several looks.
 ///
 /// [`Display`](fmt::Display) is one line for a health check.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -46,6 +49,9 @@ pub struct Forwarding {
     error: Option<String>,
     skips_new_origin: Option<bool>,
     progress: Option<Progress>,
+    /// For how long the hints have been bad.
+    bad_for: Option<Duration>,
+    lacks_durable: bool,
     bound: Duration,
 }
 
@@ -98,15 +104,15 @@ impl Forwarding {
         self.progress.map(|progress| progress.behind)
     }
 
-    /// Returns for how long an event that was seen in `STRATT_EVENTS` has not reached Choco; `None` if none is owed, and
-    /// without a proof.
+    /// Returns for how long an event that was seen in `STRATT_EVENTS` has not reached Choco; `None` if none is
+    /// owed, and without a proof.
     #[must_use]
     pub fn behind_for(&self) -> Option<Duration> {
         self.progress?.behind_for
     }
 
-    pub(super) fn stalled_for(&self) -> Option<Duration> {
-        self.progress?.stalled_for
+    fn stalled_for(&self) -> Option<Duration> {
+        self.progress.map_or(self.bad_for, |progress| progress.stalled_for)
     }
 
     /// Returns the time after which forwarding that owes an event and makes no progress is stalled.
@@ -116,25 +122,24 @@ impl Forwarding {
     }
 
     /// Returns whether forwarding is stalled: an event is owed, or `STRATT_EVENTS` does not exist, and nothing was
-    /// forwarded for the [bound](Self::bound), whatever the broker reports. The time in which it did not answer does
+    /// forwarded for the [bound](Self::bound), whatever the broker reports; or the
+    /// [durable is missing](Self::lacks_durable). The time in which it did not answer does
     /// not count.
     ///
     /// A single look cannot know it: ask again, by the same bridge, or hold a [`ForwardingWatch`].
     ///
-    /// Without a [proof](Self::proven_up_to), only the hints are left: the broker reports an error, has not heard from the
-    /// source stream for 5 s, or [skips a new origin](Self::skips_new_origin). That is normal for a moment after the
-    /// streams are created, and for up to half a minute after the leader of the source stream was lost: ask again before
-    /// raising an alarm.
+    /// Without a [proof](Self::proven_up_to), only the hints are left, and have to be bad for the bound as well: the
+    /// broker reports an error, has not heard from the source stream for 5 s, or
+    /// [skips a new origin](Self::skips_new_origin).
     #[must_use]
     pub fn is_stalled(&self) -> bool {
-        match self.progress {
-            Some(progress) => progress.stalled_for.is_some_and(|stalled| stalled >= self.bound),
-            None => {
-                self.error.is_some()
-                    || self.last_activity.is_none_or(|active| active > SILENCE)
-                    || self.skips_new_origin == Some(true)
-            }
-        }
+        self.lacks_durable || self.stalled_for().is_some_and(|stalled| stalled >= self.bound)
+    }
+
+    fn are_hints_bad(&self) -> bool {
+        self.error.is_some()
+            || self.last_activity.is_none_or(|active| active > SILENCE)
+            || self.skips_new_origin == Some(true)
     }
 
     /// Returns whether it is stalled because flow control does not reach the source stream: the broker says so, or
@@ -145,6 +150,13 @@ impl Forwarding {
         self.is_stalled() && (is_told || self.progress.is_some_and(|progress| progress.stops_again))
     }
 
+    /// Returns whether the [durable](crate::topology::Topology::with_durable_source) that the broker forwards from was
+    /// removed: provision the topology again.
+    #[must_use]
+    pub fn lacks_durable(&self) -> bool {
+        self.lacks_durable
+    }
+
     /// Reads the state; see [`EventBridge::forwarding`](crate::EventBridge::forwarding). `origin` is a connection to
     /// the account of the events, if Choco has another.
     pub(crate) async fn read(
@@ -153,9 +165,11 @@ impl Forwarding {
         origin: Option<&Access>,
     ) -> Result<Self, TopologyError> {
         let message = || format!("stream {CHOCO_STREAM} could not be read");
-        let answer = match StreamInfo::ask(&choco.context, CHOCO_STREAM).await {
+        let asked = timeout(choco.within, StreamInfo::ask(&choco.context, CHOCO_STREAM)).await;
+        let answer = match asked.map_err(Box::from).and_then(|answer| answer.map_err(Box::from)) {
             Ok(answer) => answer,
             Err(error) => {
+                let error: Box<dyn Error + Send + Sync> = error;
                 memory.see_nothing().await;
                 return Err(TopologyError::new(TopologyErrorKind::Unavailable, message()).caused_by(error));
             }
@@ -187,6 +201,8 @@ impl Forwarding {
             Some(origin) => memory.look(info, choco, origin).await,
             None => Seen { progress: memory.progress().await, origin: Origin::Unknown },
         };
+        let is_durable = info.has_durable_source();
+        let lacks_durable = is_durable && is_durable_missing(origin.unwrap_or(choco)).await;
         let skips_new_origin = match (info.state.newest(), &seen.origin) {
             // It knows of events that are left, or has forwarded none and cannot remember an older source stream.
             _ if source.lag > 0 => Some(false),
@@ -197,20 +213,30 @@ impl Forwarding {
             }
             (Some(_), _) => None,
         };
-        Ok(Self {
+        let seen = Self {
             skips_new_origin,
             lag: source.lag,
             // A negative time means never.
             last_activity: u64::try_from(source.active).ok().map(Duration::from_nanos),
             error: source.error.as_ref().map(|error| error.description.clone()),
             progress: seen.progress,
-            bound: BOUND,
-        })
+            bad_for: None,
+            lacks_durable,
+            bound: if is_durable { DURABLE_BOUND } else { BOUND },
+        };
+        let bad_for = memory.hints(seen.are_hints_bad()).await;
+        Ok(Self { bad_for, ..seen })
     }
 }
 
 impl fmt::Display for Forwarding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.lacks_durable {
+            return write!(
+                f,
+                "durable {DURABLE_SOURCE} of {EVENT_STREAM} was removed: provision the topology"
+            );
+        }
         let Some(progress) = self.progress else {
             let state = if self.is_stalled() { "seems to be stalled" } else { "seems to work" };
             let error = self.error.as_deref().unwrap_or("no error");
@@ -251,6 +277,7 @@ struct Serialized {
     behind_seconds: Option<f64>,
     is_stalled: bool,
     lacks_flow_control: bool,
+    lacks_durable: bool,
 }
 
 impl From<Forwarding> for Serialized {
@@ -259,6 +286,7 @@ impl From<Forwarding> for Serialized {
         Self {
             is_stalled: forwarding.is_stalled(),
             lacks_flow_control: forwarding.lacks_flow_control(),
+            lacks_durable: forwarding.lacks_durable,
             proven_up_to: forwarding.proven_up_to(),
             behind: forwarding.behind(),
             behind_seconds: seconds(forwarding.behind_for()),

@@ -2,19 +2,20 @@
 
 mod advisories;
 mod difference;
+mod durable_source;
 mod error;
 mod first_sequence;
 mod forwarding;
 mod problem;
 mod provision;
 mod settings;
-mod source_start;
 pub(crate) mod status;
 mod stream_info;
 mod two_accounts;
 
 pub(crate) use advisories::{advisory_subjects, provision_advisories};
 pub use difference::Difference;
+pub(crate) use durable_source::DURABLE_SOURCE;
 pub use error::{TopologyError, TopologyErrorKind};
 use forwarding::Forwarded;
 pub(crate) use forwarding::{Access, Memory, heal};
@@ -60,6 +61,7 @@ pub struct Topology {
     dead_letters: StreamSettings,
     batches: bool,
     first_sequence: Option<u64>,
+    durable_source: bool,
     part: Part,
 }
 
@@ -138,6 +140,18 @@ impl Topology {
         self
     }
 
+    /// Sets whether the broker forwards to Choco from a durable of the stream of events, for nats-server 2.15 or newer.
+    /// Not by default.
+    ///
+    /// It recovers from the loss of all servers within some 11 s instead of 45, and is as fast otherwise. But one was
+    /// seen to stall without a word under load, so hold a [`ForwardingWatch`] as well. Switching it on and off takes
+    /// effect on the streams in place, and repeats no event. Its durable, `CHOCO_STRATT`, must not be removed.
+    #[must_use]
+    pub fn with_durable_source(mut self, durable: bool) -> Self {
+        self.durable_source = durable;
+        self
+    }
+
     /// Sets the sequence of the first event, for when the stream of events has to be created.
     ///
     /// Needed only where Choco has an [account of its own](TwoAccounts), the stream of events was lost and
@@ -175,6 +189,7 @@ impl Topology {
             dead_letters: change(self.dead_letters),
             batches: self.batches,
             first_sequence: self.first_sequence,
+            durable_source: self.durable_source,
             part: self.part,
         }
     }
@@ -198,6 +213,7 @@ impl Topology {
                 Part::OnlyChoco(accounts) => Some(accounts.external()),
                 Part::All | Part::WithoutChoco => None,
             },
+            consumer: self.durable_source.then(durable_source::durable_source),
             ..stream::Source::default()
         };
         let events = self.events.config(EVENT_STREAM, &FORWARDED.map(|(subject, _)| subject), None);

@@ -1,6 +1,6 @@
 //! Settings that contradict each other.
 
-use crate::topology::{CHOCO_STREAM, DEAD_LETTER_STREAM, EVENT_STREAM, Topology};
+use crate::topology::{CHOCO_STREAM, DEAD_LETTER_STREAM, EVENT_STREAM, Part, Topology};
 use std::time::Duration;
 
 /// A dead letter without the bytes and the headers of its event has some 2 KiB, most of it the error.
@@ -19,6 +19,7 @@ impl Topology {
             .find_map(|(name, settings)| settings.problem(name))
             .or_else(|| self.remembers_too_long())
             .or_else(|| self.forgets_first())
+            .or_else(|| self.is_durable_elsewhere())
             .or_else(|| self.stops_forwarding())
             .or_else(|| self.takes_no_dead_letter())
     }
@@ -30,6 +31,12 @@ impl Topology {
             "{CHOCO_STREAM} has a duplicate window of {window:?}, which must be shorter than the {origin:?} of \
              {EVENT_STREAM}: shorten it, or leave it out"
         ))
+    }
+
+    fn is_durable_elsewhere(&self) -> Option<String> {
+        (self.durable_source && self.part != Part::All).then(|| {
+            format!("a durable source needs {EVENT_STREAM} and {CHOCO_STREAM} in one account: switch it off")
+        })
     }
 
     fn forgets_first(&self) -> Option<String> {

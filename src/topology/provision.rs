@@ -3,10 +3,10 @@
 use crate::{
     nats::account_limit,
     topology::{
-        Difference, Topology, TopologyError, TopologyErrorKind,
+        CHOCO_STREAM, Difference, Topology, TopologyError, TopologyErrorKind,
         difference::{differences, merged},
+        durable_source::{self, check_durable_source, is_durable, remove_durable},
         first_sequence::follow_lost_origin,
-        source_start::continue_source,
     },
 };
 use async_nats::{
@@ -28,9 +28,17 @@ impl Topology {
         // All streams are checked before any is changed.
         refuse_immutable(wanted.iter().zip(&found))?;
         follow_lost_origin(&context, &mut wanted, &found).await?;
-        continue_source(&context, &mut wanted, &found).await?;
-        for (wanted, found) in wanted.iter().zip(found) {
+        for (wanted, found) in wanted.iter_mut().zip(found) {
+            if wanted.name != CHOCO_STREAM {
+                make(&context, wanted, found).await?;
+                continue;
+            }
+            durable_source::prepare(&context, wanted, found.as_ref()).await?;
+            let is_left = found.as_ref().is_some_and(is_durable) && !is_durable(wanted);
             make(&context, wanted, found).await?;
+            if is_left {
+                remove_durable(&context).await?;
+            }
         }
         Ok(())
     }
@@ -62,6 +70,9 @@ impl Topology {
             return Err(TopologyError::new(TopologyErrorKind::InvalidSettings, problem));
         }
         check_version(client)?;
+        if self.durable_source {
+            check_durable_source(client)?;
+        }
         let context = jetstream::new(client.clone());
         let wanted = self.streams(client.is_server_compatible(2, 12, 0));
         let mut found = Vec::new();
@@ -152,7 +163,7 @@ async fn create(context: &Context, wanted: &Config) -> Result<Config, TopologyEr
     })
 }
 
-async fn update(context: &Context, wanted: &Config, found: Config) -> Result<(), TopologyError> {
+pub(super) async fn update(context: &Context, wanted: &Config, found: Config) -> Result<(), TopologyError> {
     let config = merged(wanted, found);
     context.update_stream(&config).await.map_err(|error| match error.kind() {
         CreateStreamErrorKind::JetStream(answer) => refused("updated", wanted, answer),

@@ -86,7 +86,9 @@ impl BridgeStatus {
             };
         }
         let context = jetstream::new(client.clone());
-        let access = Access { context: context.clone(), watch: watch.clone() };
+        // Two answers, one after the other.
+        let within = ANSWER_WITHIN * 2 / 5;
+        let access = Access { context: context.clone(), watch: watch.clone(), within };
         let deadline = Instant::now() + ANSWER_WITHIN;
         let (reachable, events, (choco, forwarding), dead_letters) = tokio::join!(
             timeout_at(deadline, context.query_account()),

@@ -17,6 +17,18 @@ pub(crate) struct StreamInfo {
     pub(crate) state: State,
     #[serde(default)]
     pub(super) sources: Vec<Source>,
+    config: Settings,
+}
+
+#[derive(Debug, Deserialize)]
+struct Settings {
+    #[serde(default)]
+    sources: Vec<SourceSettings>,
+}
+
+#[derive(Debug, Deserialize)]
+struct SourceSettings {
+    consumer: Option<IgnoredAny>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -51,6 +63,11 @@ impl Source {
 impl StreamInfo {
     pub(crate) async fn ask(context: &Context, stream: &str) -> Result<Response<Self>, RequestError> {
         context.request(ApiSubject::stream_info(stream).request(), &()).await
+    }
+
+    /// Returns whether the broker forwards to it from a durable.
+    pub(super) fn has_durable_source(&self) -> bool {
+        self.config.sources.iter().any(|source| source.consumer.is_some())
     }
 
     /// Returns what the server took the time for when it answered, since 1970.

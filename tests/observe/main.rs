@@ -15,6 +15,7 @@
 )]
 
 mod connection_error;
+mod forwarding;
 mod frozen;
 mod log_lines;
 mod metrics;

@@ -11,7 +11,8 @@ use std::{
 };
 use stratt_event_bridge::{
     BridgeOptions, CircuitBreaker, Delivery, Envelope, EventBridge, Feed, HandlerError, Order, UnitPublished,
-    outbox::OutboxOptions, topology::Topology,
+    outbox::OutboxOptions,
+    topology::{ForwardingOptions, Topology},
 };
 use support::{Faulty, Metrics, Outbox, Running, Stage, eventually, published, quick, source, sqlite_pool};
 use tokio::{sync::Semaphore, time::sleep};
@@ -210,6 +211,7 @@ async fn the_backlog_of_an_outbox_is_measured() {
 async fn the_documentation_lists_every_metric_with_its_labels() {
     let metrics = Metrics::listen();
     let stage = Stage::new().await;
+    drop(stage.bridge.watch_forwarding(ForwardingOptions::default()));
     let builder = stage.consumer("c").on(|_: Delivery<UnitPublished>| async { Ok(()) });
     let running = Running::start(builder.build().await.unwrap());
     stage.context().publish("strat.dev.unit.published", "[]".into()).await.unwrap().await.unwrap();

@@ -37,8 +37,8 @@ async fn a_lost_origin_is_seen_and_later_events_are_handled() {
     });
     let running = Running::start(consumer.build().await.unwrap());
     stage.bridge.publish(published("a", 1)).await.unwrap();
-    let is_active = |seen: &Forwarding| seen.last_activity().is_some() && !seen.is_stalled();
-    let healthy = eventually("healthy", || forwarding(&stage), is_active).await;
+    let is_healthy = |seen: &Forwarding| !seen.is_stalled() && seen.last_activity().is_some();
+    let healthy = eventually("healthy", || forwarding(&stage), is_healthy).await;
     assert_eq!((healthy.lag(), healthy.error()), (0, None));
 
     stage.context().delete_stream(EVENT_STREAM).await.unwrap();
@@ -114,8 +114,10 @@ async fn what_the_broker_says_of_a_source_that_stalls_is_passed_on() {
     let server = NatsServer::builder().version(NEWEST).config(TWO_ACCOUNTS).start().await.unwrap();
     let (stratt, choco) = (bridge_of(server.url(), "stratt").await, bridge_of(server.url(), "choco").await);
     stall(&stratt, &choco, 1).await;
-    let seen = || async { choco.forwarding().await.unwrap() };
-    let stalled = eventually("error", seen, |seen| seen.error().is_some()).await;
+    let watch = choco.watch_forwarding(ForwardingOptions::default().with_bound(Duration::from_secs(2)));
+    let seen = || async { watch.look().await.unwrap() };
+    let stalled = eventually("error", seen, |seen| seen.error().is_some() && seen.is_stalled()).await;
+    assert!(stalled.lacks_flow_control() && stalled.proven_up_to().is_none(), "{stalled}");
     // The lag proves nothing: the broker may report 0 for a source that stalls.
     assert!(stalled.is_stalled(), "{stalled:?}");
     assert!(stalled.error().unwrap().contains("flow control"), "{stalled:?}");

@@ -1,5 +1,5 @@
-//! Forwarding proved by sequence, on real servers: it is stalled when an event does not arrive, whatever the broker says,
-//! and not when the newest event is gone from either stream.
+//! Forwarding proved by sequence, on real servers: it is stalled when an event does not arrive, whatever the broker
+//! says, and not when the newest event is gone from either stream.
 
 use super::forwarding::{STALLING, TWO_ACCOUNTS, bridge_of, stall};
 use async_nats::{HeaderMap, jetstream::stream::Config};

@@ -17,8 +17,10 @@
 mod account_limits;
 mod batch;
 mod cloud_events;
+mod durable_source;
 mod foreign_answers;
 mod forwarding;
+mod forwarding_heal;
 mod forwarding_proof;
 mod forwarding_window;
 mod full_channel;

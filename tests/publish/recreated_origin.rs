@@ -1,15 +1,20 @@
 //! A stream of events that was lost while Choco's was not: provisioned again, it goes on behind what was forwarded.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU32, Ordering},
+use async_nats::jetstream::stream::SubjectTransform;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::Duration,
 };
 use stratt_event_bridge::{
-    Delivery, Feed, UnitPublished,
+    Delivery, Feed, UnitPublished, async_nats,
     testing::NatsServer,
     topology::{CHOCO_STREAM, EVENT_STREAM, Topology},
 };
 use support::{Running, Stage, eventually, published};
+use tokio::time::sleep;
 
 async fn forwarded(stage: &Stage) -> u64 {
     stage.stream(Feed::Choco).await.cached_info().state.last_sequence
@@ -75,6 +80,34 @@ async fn a_recreated_origin_follows_what_choco_has_lost() {
     stage.context().get_stream(CHOCO_STREAM).await.unwrap().purge().await.unwrap();
     lose_origin(&stage).await;
     publish(&stage, 5..=5).await;
+}
+
+/// A source with other subjects is another one to the server, which begins at the oldest event.
+async fn other_subjects_repeat_nothing(stage: Stage) {
+    publish(&stage, 1..=20).await;
+    let mut choco = stage.stream(Feed::Choco).await.cached_info().config.clone();
+    choco.duplicate_window = Duration::from_millis(100);
+    let mut before = choco.clone();
+    let transforms = &mut before.sources.as_mut().unwrap()[0].subject_transforms;
+    transforms.push(SubjectTransform { source: "more.>".into(), destination: "choco.more.>".into() });
+    // As a version of this crate with other subjects would have made it.
+    stage.context().delete_stream(CHOCO_STREAM).await.unwrap();
+    stage.context().create_stream(before).await.unwrap();
+    eventually("forwarded", || forwarded(&stage), |last| *last == 20).await;
+    sleep(Duration::from_secs(1)).await;
+    for _ in 0..2 {
+        stage.bridge.provision(&Topology::default()).await.unwrap();
+        stage.bridge.verify(&Topology::default()).await.unwrap();
+    }
+    publish(&stage, 21..=25).await;
+    assert_eq!(stage.stream(Feed::Choco).await.cached_info().state.messages, 25);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_source_with_other_subjects_repeats_nothing() {
+    other_subjects_repeat_nothing(Stage::new().await).await;
+    let (oldest, old) = (on("2.10.26").await, on("2.12.8").await);
+    tokio::join!(other_subjects_repeat_nothing(oldest), other_subjects_repeat_nothing(old));
 }
 
 #[tokio::test]

@@ -9,7 +9,7 @@ use async_nats::jetstream::{ErrorCode, response::Response};
 use serde::de::IgnoredAny;
 use std::pin::pin;
 
-/// Lets another server lead `CHOCO_STRATT`, which starts its source anew; see
+/// Lets another server lead `CHOCO_STRATT`, which starts its source again; see
 /// [`EventBridge::heal_forwarding`](crate::EventBridge::heal_forwarding).
 pub(crate) async fn heal(memory: &Memory, choco: &Access) -> Result<(), TopologyError> {
     if let Some(wait) = memory.next_heal().await {

@@ -1,27 +1,36 @@
-//! What both streams held at one moment.
+//! The content of both streams at one moment.
 
 use crate::{
     nats::{
         api::ApiSubject, connection_watch::ConnectionWatch, permission_violation::PermissionViolation,
         stored::Stored,
     },
-    topology::{CHOCO_STREAM, EVENT_STREAM, FORWARDED, Forwarded, StreamInfo},
+    topology::{
+        CHOCO_STREAM, DURABLE_SOURCE, EVENT_STREAM, FORWARDED, Forwarded, StreamInfo,
+        durable_source::NoPayload,
+    },
 };
 use async_nats::jetstream::{Context, ErrorCode, response::Response};
+use serde::de::IgnoredAny;
 use std::{error::Error, pin::pin, time::Duration};
 use time::OffsetDateTime;
 use tokio::time::timeout;
 
-/// The time limit for each of the two streams: a status has 2 s for everything.
-///
-/// Without a connection watch, a permission violation is not reported, and the request times out.
-const ANSWER_WITHIN: Duration = Duration::from_millis(900);
-
-/// A connection, and the watch that observes its permission violations.
+/// A connection, the watch that observes its permission violations, and the time limit of each answer.
 #[derive(Debug, Clone)]
 pub(crate) struct Access {
     pub(crate) context: Context,
     pub(crate) watch: ConnectionWatch,
+    pub(crate) within: Duration,
+}
+
+/// Returned where messages were not read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Unread {
+    /// The user of the connection may not, or it seems so.
+    Refused,
+    /// The broker did not answer, or had no answer.
+    NoAnswer,
 }
 
 /// The newest event of the origin that the broker forwards.
@@ -46,7 +55,7 @@ pub(super) enum Origin {
     Unknown,
 }
 
-/// How far the broker has forwarded.
+/// The place that forwarding has reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Reached {
     Exactly(u64),
@@ -54,7 +63,7 @@ pub(super) enum Reached {
     AtLeast(u64),
 }
 
-/// What is compared of both streams.
+/// The facts of both streams that are compared.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Look {
     pub(super) messages: Messages,
@@ -68,14 +77,14 @@ pub(super) struct Look {
 }
 
 impl Messages {
-    /// Reads both; `None` if the broker does not answer or this user may not read messages.
-    pub(super) async fn read(choco: &Access, origin: &Access) -> Option<Self> {
+    /// Reads both.
+    pub(super) async fn read(choco: &Access, origin: &Access) -> Result<Self, Unread> {
         let newest = origin.answer(ApiSubject::message_get(EVENT_STREAM), Newest::read(&origin.context));
-        let newest = newest.await?.ok()?;
+        let newest = newest.await?.map_err(|_| Unread::NoAnswer)?;
         let forwarded =
             choco.answer(ApiSubject::message_get(CHOCO_STREAM), Forwarded::newest(&choco.context));
-        let forwarded = forwarded.await?.ok()?;
-        Some(Self { newest, forwarded })
+        let forwarded = forwarded.await?.map_err(|_| Unread::NoAnswer)?;
+        Ok(Self { newest, forwarded })
     }
 }
 
@@ -98,8 +107,8 @@ impl Origin {
     pub(super) async fn read(access: &Access) -> Self {
         let info = StreamInfo::ask(&access.context, EVENT_STREAM);
         match access.answer(ApiSubject::stream_info(EVENT_STREAM), info).await {
-            Some(Ok(Response::Ok(info))) => Self::Found(info),
-            Some(Ok(Response::Err { error })) if error.error_code() == ErrorCode::STREAM_NOT_FOUND => {
+            Ok(Ok(Response::Ok(info))) => Self::Found(info),
+            Ok(Ok(Response::Err { error })) if error.error_code() == ErrorCode::STREAM_NOT_FOUND => {
                 Self::Missing
             }
             _ => Self::Unknown,
@@ -107,14 +116,28 @@ impl Origin {
     }
 }
 
+/// Returns whether the durable that the broker forwards from is missing.
+pub(super) async fn is_durable_missing(origin: &Access) -> bool {
+    let subject = ApiSubject::durable_info(EVENT_STREAM, DURABLE_SOURCE);
+    let request = origin.context.request(subject.request(), &NoPayload {});
+    let answer = origin.answer(subject, request).await;
+    let Ok(Ok(Response::<IgnoredAny>::Err { error })) = answer else { return false };
+    error.error_code() == ErrorCode::CONSUMER_NOT_FOUND
+}
+
 impl Access {
-    /// Awaits the answer to requests with this subject; `None` if it does not come in time or they are not permitted.
-    async fn answer<T>(&self, subject: ApiSubject, answer: impl Future<Output = T>) -> Option<T> {
+    /// Awaits the answer to requests with this subject.
+    async fn answer<T>(&self, subject: ApiSubject, answer: impl Future<Output = T>) -> Result<T, Unread> {
         let subject = subject.to_string();
         let inbox = self.context.client().new_inbox();
         let is_ours = |violation: &PermissionViolation| violation.is_of_publish(&subject);
-        let answer = pin!(timeout(ANSWER_WITHIN, answer));
-        self.watch.guard(self.watch.now(), &inbox, is_ours, answer).await.ok()?.ok()
+        let answer = pin!(timeout(self.within, answer));
+        match self.watch.guard(self.watch.now(), &inbox, is_ours, answer).await {
+            Ok(Ok(answer)) => Ok(answer),
+            Ok(Err(_)) if self.watch.is_wired() => Err(Unread::NoAnswer),
+            // Without a connection watch, a permission violation is not reported, and the request times out.
+            Ok(Err(_)) | Err(_) => Err(Unread::Refused),
+        }
     }
 }
 

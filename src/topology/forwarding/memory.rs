@@ -1,7 +1,7 @@
-//! What a bridge remembers of forwarding between two looks.
+//! The memory of a bridge between two looks at forwarding.
 
 use super::{
-    look::{Access, Look, Messages, Origin},
+    look::{Access, Look, Messages, Origin, Unread},
     proof::{Progress, Proof},
 };
 use crate::topology::StreamInfo;
@@ -20,9 +20,11 @@ pub(crate) struct Memory(Mutex<Remembered>);
 struct Remembered {
     proof: Proof,
     unreadable_since: Option<Instant>,
+    /// For lack of a proof: since when the broker reports that something is wrong.
+    bad_since: Option<Instant>,
 }
 
-/// What one look has found.
+/// The result of one look.
 #[derive(Debug)]
 pub(super) struct Seen {
     pub(super) progress: Option<Progress>,
@@ -35,17 +37,17 @@ impl Memory {
         // One look at a time: an older one must not be taken after a newer one.
         let mut remembered = self.0.lock().await;
         let is_refused = remembered.unreadable_since.is_some_and(|since| since.elapsed() < UNREADABLE_FOR);
-        let messages = if is_refused { None } else { Messages::read(choco, origin).await };
+        let messages = if is_refused { Err(Unread::Refused) } else { Messages::read(choco, origin).await };
         // Read last, so that it has every event that Choco may have.
         let origin = Origin::read(origin).await;
         let now = Instant::now();
-        let is_readable = messages.is_some() || remembered.proof.progress(now).is_some();
-        remembered.unreadable_since = match (&origin, remembered.unreadable_since) {
-            (Origin::Found(_), since) if !is_readable => since.filter(|_| is_refused).or(Some(now)),
-            _ => None,
-        };
+        if !is_refused {
+            // What was read once may be read, and only takes longer.
+            let seems_refused = messages == Err(Unread::Refused) && remembered.proof.progress(now).is_none();
+            remembered.unreadable_since = seems_refused.then_some(now);
+        }
         let look = match (&origin, messages) {
-            (Origin::Found(origin), Some(messages)) => Look::of(messages, origin, info),
+            (Origin::Found(origin), Ok(messages)) => Look::of(messages, origin, info),
             _ => None,
         };
         match (look, &origin) {
@@ -56,6 +58,13 @@ impl Memory {
         Seen { progress: remembered.proof.progress(now), origin }
     }
 
+    /// Takes whether the hints of the broker are bad. Returns for how long they have been.
+    pub(super) async fn hints(&self, are_bad: bool) -> Option<Duration> {
+        let (mut remembered, now) = (self.0.lock().await, Instant::now());
+        remembered.bad_since = are_bad.then(|| remembered.bad_since.unwrap_or(now));
+        remembered.bad_since.map(|since| now.saturating_duration_since(since))
+    }
+
     /// Returns what the last look has found, as of now.
     pub(super) async fn progress(&self) -> Option<Progress> {
         self.0.lock().await.proof.progress(Instant::now())
@@ -63,7 +72,9 @@ impl Memory {
 
     /// Notes that the broker did not answer.
     pub(super) async fn see_nothing(&self) {
-        self.0.lock().await.proof.see_nothing(Instant::now());
+        let mut remembered = self.0.lock().await;
+        remembered.proof.see_nothing(Instant::now());
+        remembered.bad_since = None;
     }
 
     pub(super) async fn next_heal(&self) -> Option<Duration> {

@@ -9,7 +9,7 @@ pub(super) const HEAL_EVERY: Duration = Duration::from_secs(5 * 60);
 /// The time within which forwarding stops again after a heal if flow control is missing: it gets one more window.
 const AGAIN_WITHIN: Duration = Duration::from_secs(60);
 
-/// What is known of forwarding, between two looks.
+/// The knowledge of forwarding between two looks.
 ///
 /// An event of the origin is owed until Choco has it or a later one. It is never replaced by a newer one meanwhile, so
 /// that load, however high, is no stall.
@@ -17,7 +17,7 @@ const AGAIN_WITHIN: Duration = Duration::from_secs(60);
 pub(super) struct Proof {
     origin: Option<OffsetDateTime>,
     proven: u64,
-    /// What nobody can say of: all up to here was removed, or may be among what Choco has lost.
+    /// Nothing is owed up to here: it was removed, or may be among the messages that Choco has lost.
     assumed: u64,
     newest: u64,
     owed: Option<Owed>,
@@ -46,10 +46,10 @@ pub(super) struct Progress {
     /// The sequences between what is proven and the newest event.
     pub(super) behind: u64,
     pub(super) behind_for: Option<Duration>,
-    /// How long nothing was forwarded of what is owed.
+    /// The time for which nothing of what is owed was forwarded.
     pub(super) stalled_for: Option<Duration>,
     pub(super) is_origin_missing: bool,
-    /// Whether forwarding stopped again at once when it was healed.
+    /// True if forwarding stopped again at once when it was healed.
     pub(super) stops_again: bool,
 }
 

@@ -195,7 +195,7 @@ fn silence_of_the_broker_is_no_stall_and_a_missing_origin_is() {
 }
 
 #[test]
-fn a_heal_is_allowed_once_in_five_minutes_and_only_while_it_helps() {
+fn a_heal_comes_once_in_five_minutes_while_it_helps() {
     let mut watched = Watched::new();
     watched.sees(&look(2000, 257));
     assert!(watched.proof.is_healing_of_use() && watched.proof.next_heal(watched.now).is_none());

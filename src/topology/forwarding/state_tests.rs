@@ -7,6 +7,8 @@ fn seen(lag: u64, seconds: Option<u64>, error: Option<&str>) -> Forwarding {
         error: error.map(str::to_owned),
         skips_new_origin: None,
         progress: None,
+        bad_for: None,
+        lacks_durable: false,
         bound: BOUND,
     }
 }
@@ -25,12 +27,15 @@ fn progress(behind: u64, seconds: Option<u64>) -> Progress {
 
 #[test]
 fn without_a_proof_hints_are_stalls_a_lag_is_not() {
-    assert!(Forwarding { skips_new_origin: Some(true), ..seen(0, Some(1), None) }.is_stalled());
-    assert!(!Forwarding { skips_new_origin: Some(false), ..seen(0, Some(1), None) }.is_stalled());
-    assert!(!seen(0, Some(1), None).is_stalled() && !seen(9, Some(1), None).is_stalled());
-    assert!(seen(0, Some(6), None).is_stalled() && seen(0, None, None).is_stalled());
+    assert!(Forwarding { skips_new_origin: Some(true), ..seen(0, Some(1), None) }.are_hints_bad());
+    assert!(!Forwarding { skips_new_origin: Some(false), ..seen(0, Some(1), None) }.are_hints_bad());
+    assert!(!seen(0, Some(1), None).are_hints_bad() && !seen(9, Some(1), None).are_hints_bad());
+    assert!(seen(0, Some(6), None).are_hints_bad() && seen(0, None, None).are_hints_bad());
     let told = seen(0, Some(1), Some("stalled on flow control"));
-    assert!(told.is_stalled() && told.lacks_flow_control());
+    assert!(told.are_hints_bad() && !told.is_stalled());
+    let for_long = Forwarding { bad_for: Some(BOUND), ..told.clone() };
+    assert!(for_long.is_stalled() && for_long.lacks_flow_control());
+    assert!(!Forwarding { bad_for: Some(BOUND / 2), ..told }.is_stalled());
 }
 
 #[test]

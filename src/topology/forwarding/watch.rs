@@ -84,10 +84,10 @@ impl ForwardingWatch {
     /// than the bound and three intervals. Does no I/O.
     #[must_use]
     pub fn current(&self) -> Option<Forwarding> {
-        let ForwardingOptions { interval, bound, .. } = self.inner.options;
+        let interval = self.inner.options.interval;
         let last = self.inner.last.lock().unwrap_or_else(PoisonError::into_inner);
         let (at, seen) = last.as_ref()?;
-        (at.elapsed() <= bound + interval * 3).then(|| seen.clone())
+        (at.elapsed() <= seen.bound + interval * 3).then(|| seen.clone())
     }
 
     /// Looks now.
@@ -102,7 +102,7 @@ impl ForwardingWatch {
     pub async fn look(&self) -> Result<Forwarding, TopologyError> {
         let Inner { choco, origin, memory, options, meter, last } = &*self.inner;
         let seen = Forwarding::read(memory, choco, origin.as_ref()).await?;
-        let seen = Forwarding { bound: options.bound, ..seen };
+        let seen = Forwarding { bound: options.bound.unwrap_or(seen.bound), ..seen };
         meter.shows(&seen);
         *last.lock().unwrap_or_else(PoisonError::into_inner) = Some((Instant::now(), seen.clone()));
         Ok(seen)
@@ -152,14 +152,14 @@ impl ForwardingWatch {
 
     /// Returns the time until the next look.
     fn pause(&self, seen: &Forwarding) -> Duration {
-        let ForwardingOptions { interval, bound, .. } = self.inner.options;
-        let due = seen.stalled_for().and_then(|stalled| bound.checked_sub(stalled));
+        let interval = self.inner.options.interval;
+        let due = seen.stalled_for().and_then(|stalled| seen.bound.checked_sub(stalled));
         let due = due.filter(|due| !due.is_zero());
         due.map_or(interval, |due| due.min(interval))
     }
 }
 
-/// What was done about the present stall.
+/// The reactions to the present stall.
 #[derive(Debug, Default)]
 struct Stall {
     is_reported: bool,

@@ -10,13 +10,19 @@ use std::{sync::Arc, time::Duration};
 use stratt_event_bridge::{
     AnyEvent, BridgeOptions, ConsumerBuilder, ConsumerName, Delivery, Envelope, EventBridge, EventType, Feed,
     HandlerError, Order, UnitDeprecated, UnitPublished,
-    acl::{ConsumerRole, Inbox, OperatorRole, Permissions, ProvisionerRole, PublisherRole, ReaderRole},
+    acl::{
+        ConsumerRole, Inbox, OperatorRole, Permissions, ProvisionerRole, PublisherRole, ReaderRole,
+        WatcherRole,
+    },
     async_nats,
     dead_letter::DeadLetterFilter,
     dedupe::{KvStore, KvStoreOptions, MemoryStore},
-    topology::{StreamSettings, Topology},
+    testing::{NatsServer, NatsServerBuilder},
+    topology::{StreamSettings, Topology, TopologyErrorKind},
 };
-use support::{Running, deprecated, eventually, one_of_each, published, quick, raw_publish, short, source};
+use support::{
+    NEWEST, Running, deprecated, eventually, one_of_each, published, quick, raw_publish, short, source,
+};
 
 /// A role with its permissions, and its work, which panics if it cannot be done.
 pub struct Role {
@@ -51,7 +57,7 @@ pub fn all() -> Vec<Role> {
         .finding_unreadable_events();
     let plain = ConsumerRole::new(Feed::Choco, name("plain")).with_stream_checks(false);
     let reader = ReaderRole::new(name("reader"));
-    let provisioner = ProvisionerRole::default().with_kv_store(BUCKET.parse().unwrap());
+    let provisioner = ProvisionerRole::default().with_kv_store(BUCKET.parse().unwrap()).with_durable_source();
     vec![
         Role {
             name: "publisher",
@@ -113,11 +119,24 @@ pub fn all() -> Vec<Role> {
             prepare: |_| async {}.boxed(),
             work: |bridge, _| provision(bridge).boxed(),
         },
+        Role {
+            name: "watcher",
+            permissions: WatcherRole::default()
+                .healing()
+                .with_durable_source()
+                .permissions(&inbox("watcher")),
+            prepare: with_durable_source,
+            work: |bridge, admin| watch(bridge, admin).boxed(),
+        },
     ]
 }
 
 fn provisioned(admin: EventBridge) -> BoxFuture<'static, ()> {
     async move { admin.provision(&Topology::default()).await.unwrap() }.boxed()
+}
+
+fn with_durable_source(admin: EventBridge) -> BoxFuture<'static, ()> {
+    async move { admin.provision(&Topology::default().with_durable_source(true)).await.unwrap() }.boxed()
 }
 
 fn with_bucket(admin: EventBridge) -> BoxFuture<'static, ()> {
@@ -327,6 +346,9 @@ async fn provision(bridge: EventBridge) {
     let changed = Topology::default().with_max_age(Duration::from_hours(1));
     bridge.provision(&changed).await.unwrap();
     bridge.verify(&changed).await.unwrap();
+    for durable in [true, true, false] {
+        bridge.provision(&changed.clone().with_durable_source(durable)).await.unwrap();
+    }
     let longer = StreamSettings::default();
     bridge.provision(&changed.with_dead_letters(longer)).await.unwrap();
     eventually("forwarding", || async { bridge.forwarding().await.unwrap() }, |seen| !seen.is_stalled())
@@ -334,9 +356,26 @@ async fn provision(bridge: EventBridge) {
     KvStore::create(bridge.client().clone(), KvStoreOptions::default()).await.unwrap();
 }
 
+async fn watch(bridge: EventBridge, admin: EventBridge) {
+    let sequence = admin.publish(published("fine", 1)).await.unwrap().sequence();
+    let seen = || async { bridge.forwarding().await.unwrap().proven_up_to() };
+    eventually("proof", seen, |proven| *proven == Some(sequence)).await;
+    let error = bridge.heal_forwarding().await.unwrap_err();
+    assert_eq!(error.kind(), TopologyErrorKind::Refused);
+}
+
 pub async fn stage(role: &Role, permissions: String, more: &str) -> (Guarded, User) {
+    // Durable sources need the newest server.
+    if ["provisioner", "watcher"].contains(&role.name) {
+        let server = NatsServer::builder().config(more).version(NEWEST);
+        return staged(server, role, permissions).await;
+    }
     let is_usual = role.name != "ordered" || !more.is_empty();
     let server = if is_usual { server(more) } else { with_strict_order().await };
+    staged(server, role, permissions).await
+}
+
+async fn staged(server: NatsServerBuilder, role: &Role, permissions: String) -> (Guarded, User) {
     let guarded = Guarded::on(server, &[(role.name, permissions)]).await;
     (role.prepare)(guarded.admin.clone()).await;
     let user = guarded.user(role.name).await;
