@@ -22,6 +22,7 @@ mod foreign_answers;
 mod forwarding;
 mod forwarding_heal;
 mod forwarding_proof;
+mod forwarding_soak;
 mod forwarding_window;
 mod full_channel;
 mod pipelined;
