@@ -80,7 +80,7 @@ impl Redriver {
             self.newer.check(letter, &recipient, &unit).await?;
         }
         let receipt = self.dead_letters.publish(letter, &subject, payload).await?;
-        match self.dead_letters.discard(sequence).await {
+        match self.dead_letters.remove(sequence, false).await {
             // Another process redrove it at the same time, with the same message id.
             Err(error) if error.kind() == DeadLetterErrorKind::NotFound => {}
             discarded => discarded?,

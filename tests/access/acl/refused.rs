@@ -59,7 +59,7 @@ const REQUESTS: &[(&str, &str, &str, &[&str])] = &[
     ("read an event directly", "$JS.API.DIRECT.GET.STRATT_EVENTS.strat.dev.unit.published", "", NOBODY),
     ("read an event of Choco", "$JS.API.STREAM.MSG.GET.CHOCO_STRATT", r#"{"seq":1}"#, &["operator", "provisioner", "watcher"]),
     ("let another server lead the stream of Choco", "$JS.API.STREAM.LEADER.STEPDOWN.CHOCO_STRATT", "", &["watcher"]),
-    ("look at the durable of the source", "$JS.API.CONSUMER.INFO.STRATT_EVENTS.CHOCO_STRATT", "", &["provisioner", "watcher"]),
+    ("look at the durable of the source", "$JS.API.CONSUMER.INFO.STRATT_EVENTS.CHOCO_STRATT", "", &["operator", "provisioner", "watcher"]),
     ("let another server lead the events", "$JS.API.STREAM.LEADER.STEPDOWN.STRATT_EVENTS", "", NOBODY),
     ("read one directly", "$JS.API.DIRECT.GET.CHOCO_STRATT", r#"{"seq":1}"#, &["operator"]),
     ("read a dead letter", "$JS.API.STREAM.MSG.GET.STRATT_DLQ", r#"{"seq":1}"#, &["ordered", "operator"]),
