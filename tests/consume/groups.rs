@@ -69,6 +69,20 @@ async fn only_group(dead_letters: &DeadLetters) -> DeadLetterGroup {
     groups.remove(0)
 }
 
+/// A group of so many events, of which those up to a number are handled from now on.
+async fn repaired_group(
+    stage: &Stage,
+    count: u64,
+    up_to: u64,
+) -> (Running, Arc<Repaired>, DeadLetters, DeadLetterGroup) {
+    let (running, repaired) = rejecting(stage, Feed::Strat, up_to).await;
+    publish(stage, count).await;
+    repaired.is_repaired.store(true, Ordering::SeqCst);
+    let dead_letters = stage.bridge.dead_letters();
+    let group = only_group(&dead_letters).await;
+    (running, repaired, dead_letters, group)
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn letters_of_one_cause_are_one_group() {
     let stage = Stage::new().await;
@@ -144,11 +158,7 @@ async fn a_group_is_redriven_behind_its_canary() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_redrive_that_is_interrupted_goes_on_and_repeats_none() {
     let stage = Stage::new().await;
-    let (running, repaired) = rejecting(&stage, Feed::Strat, 90).await;
-    publish(&stage, 100).await;
-    repaired.is_repaired.store(true, Ordering::SeqCst);
-    let dead_letters = stage.bridge.dead_letters();
-    let group = only_group(&dead_letters).await;
+    let (running, repaired, dead_letters, group) = repaired_group(&stage, 100, 90).await;
     let options = GroupRedriveOptions::default().with_most_failed(100);
     let mut left = 100;
     while left > 0 {
@@ -180,11 +190,7 @@ async fn a_redrive_that_is_interrupted_goes_on_and_repeats_none() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_redrive_stops_when_too_many_fail_again() {
     let stage = Stage::new().await;
-    let (running, repaired) = rejecting(&stage, Feed::Strat, 10).await;
-    publish(&stage, 400).await;
-    repaired.is_repaired.store(true, Ordering::SeqCst);
-    let dead_letters = stage.bridge.dead_letters();
-    let group = only_group(&dead_letters).await;
+    let (running, _, dead_letters, group) = repaired_group(&stage, 400, 10).await;
     let options = GroupRedriveOptions::default().with_interval(Duration::from_millis(10));
     let redriven: Vec<_> = dead_letters.redrive_group(&group, options).await.unwrap().collect().await;
     let error = redriven.last().unwrap().as_ref().unwrap_err();

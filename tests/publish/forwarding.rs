@@ -8,19 +8,13 @@ use async_nats::{
     },
 };
 use futures::StreamExt;
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicU32, Ordering},
-    },
-    time::Duration,
-};
+use std::time::Duration;
 use stratt_event_bridge::{
-    ConnectionWatch, Delivery, Envelope, EventBridge, Feed, UnitPublished, async_nats,
+    ConnectionWatch, Envelope, EventBridge, Feed, async_nats,
     testing::NatsServer,
     topology::{CHOCO_STREAM, EVENT_STREAM, Forwarding, ForwardingOptions, Topology, TopologyErrorKind},
 };
-use support::{NEWEST, Running, Stage, eventually, published, source};
+use support::{Effects, NEWEST, Running, Stage, eventually, published, source};
 
 async fn forwarding(stage: &Stage) -> Forwarding {
     stage.bridge.forwarding().await.unwrap()
@@ -29,14 +23,10 @@ async fn forwarding(stage: &Stage) -> Forwarding {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_lost_origin_is_seen_and_later_events_are_handled() {
     let stage = Stage::on_newest().await;
-    let runs = Arc::new(AtomicU32::new(0));
-    let count = Arc::clone(&runs);
-    let consumer = stage.consumer("choco").feed(Feed::Choco).on(move |_: Delivery<UnitPublished>| {
-        count.fetch_add(1, Ordering::SeqCst);
-        async { Ok(()) }
-    });
+    let effects = Effects::default();
+    let consumer = stage.consumer("choco").feed(Feed::Choco).on(effects.handler());
     let running = Running::start(consumer.build().await.unwrap());
-    stage.bridge.publish(published("a", 1)).await.unwrap();
+    let first = stage.bridge.publish(published("a", 1)).await.unwrap();
     let is_healthy = |seen: &Forwarding| !seen.is_stalled() && seen.last_activity().is_some();
     let healthy = eventually("healthy", || forwarding(&stage), is_healthy).await;
     assert_eq!((healthy.lag(), healthy.error()), (0, None));
@@ -52,9 +42,10 @@ async fn a_lost_origin_is_seen_and_later_events_are_handled() {
     assert_eq!(told.error(), Some("stream not found"));
 
     stage.bridge.provision(&Topology::default()).await.unwrap();
-    assert_eq!(stage.bridge.publish(published("b", 2)).await.unwrap().sequence(), 2);
+    let second = stage.bridge.publish(published("b", 2)).await.unwrap();
+    assert_eq!(second.sequence(), 2);
     eventually("healthy again", looked, |seen| seen.proven_up_to() == Some(2) && !seen.is_stalled()).await;
-    eventually("runs", || async { runs.load(Ordering::SeqCst) }, |runs| *runs == 2).await;
+    effects.are_each_once(&[(1, first), (2, second)]).await;
     stage.all_answered(Feed::Choco, "choco").await;
     assert_eq!(running.stop().await.handled, 2);
 }

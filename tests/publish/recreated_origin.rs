@@ -1,19 +1,13 @@
 //! A stream of events that was lost while Choco's was not: provisioned again, it goes on behind what was forwarded.
 
 use async_nats::jetstream::stream::SubjectTransform;
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicU32, Ordering},
-    },
-    time::Duration,
-};
+use std::time::Duration;
 use stratt_event_bridge::{
-    Delivery, Feed, UnitPublished, async_nats,
+    Feed, PublishReceipt, async_nats,
     testing::NatsServer,
     topology::{CHOCO_STREAM, EVENT_STREAM, Topology},
 };
-use support::{Running, Stage, eventually, published};
+use support::{Effects, Running, Stage, eventually, published};
 use tokio::time::sleep;
 
 async fn forwarded(stage: &Stage) -> u64 {
@@ -21,12 +15,15 @@ async fn forwarded(stage: &Stage) -> u64 {
 }
 
 /// Publishes these events, and waits until Choco has them.
-async fn publish(stage: &Stage, numbers: std::ops::RangeInclusive<u64>) {
+async fn publish(stage: &Stage, numbers: std::ops::RangeInclusive<u64>) -> Vec<(u64, PublishReceipt)> {
+    let mut receipts = Vec::new();
     for number in numbers.clone() {
         let receipt = stage.bridge.publish(published("a", number)).await.unwrap();
         assert_eq!((receipt.sequence(), receipt.is_duplicate()), (number, false));
+        receipts.push((number, receipt));
     }
     eventually("forwarded", || forwarded(stage), |last| last == numbers.end()).await;
+    receipts
 }
 
 async fn lose_origin(stage: &Stage) {
@@ -36,22 +33,19 @@ async fn lose_origin(stage: &Stage) {
 }
 
 async fn every_new_event_reaches_choco_once(stage: Stage) {
-    let runs = Arc::new(AtomicU32::new(0));
-    let count = Arc::clone(&runs);
-    let consumer = stage.consumer("choco").feed(Feed::Choco).on(move |_: Delivery<UnitPublished>| {
-        count.fetch_add(1, Ordering::SeqCst);
-        async { Ok(()) }
-    });
+    let effects = Effects::default();
+    let consumer = stage.consumer("choco").feed(Feed::Choco).on(effects.handler());
     let running = Running::start(consumer.build().await.unwrap());
-    publish(&stage, 1..=3).await;
+    let mut published = publish(&stage, 1..=3).await;
     for round in 1..=2 {
         lose_origin(&stage).await;
         // Once more provisioning changes nothing.
         stage.bridge.provision(&Topology::default()).await.unwrap();
-        publish(&stage, 3 * round + 1..=3 * round + 3).await;
+        published.extend(publish(&stage, 3 * round + 1..=3 * round + 3).await);
     }
     stage.all_answered(Feed::Choco, "choco").await;
-    assert_eq!((running.stop().await.handled, runs.load(Ordering::SeqCst)), (9, 9));
+    effects.are_each_once(&published).await;
+    assert_eq!((running.stop().await.handled, published.len()), (9, 9));
     assert_eq!(stage.stream(Feed::Choco).await.cached_info().state.messages, 9);
 }
 
