@@ -124,6 +124,11 @@ impl<'a> Address<'a> {
     }
 }
 
+/// Returns whether an event that arrived on `subject` is redriven.
+pub(crate) fn is_redriven(subject: &str) -> bool {
+    Address::parse(subject).is_some_and(|address| address.consumer.is_some())
+}
+
 /// Returns the subject that an event is redriven on, from where the broker forwards it to consumers of
 /// [`Feed::Choco`].
 pub(crate) fn redrive_subject(consumer: &ConsumerName, domain: &Domain, event_type: EventType) -> String {

@@ -3,7 +3,7 @@
 use crate::{
     contract::{
         envelope::{DecodeError, Envelope},
-        subject::Address,
+        subject::{Address, is_redriven},
     },
     dead_letter::{DeadLetterReason, header},
     nats::batch_get::Found,
@@ -79,7 +79,7 @@ impl DeadLetter {
     /// Returns whether the event had been redriven when it was dead-lettered.
     #[must_use]
     pub fn is_redriven(&self) -> bool {
-        Address::parse(self.subject()).is_some_and(|address| address.consumer.is_some())
+        is_redriven(self.subject())
     }
 
     /// Returns the subject the event was delivered by.

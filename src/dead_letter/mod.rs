@@ -25,9 +25,9 @@ use crate::{
     link::Link,
     nats::{api::ApiSubject, batch_get::Messages, stored::Stored},
     publish::Publisher,
-    topology::DEAD_LETTER_STREAM,
+    topology::{DEAD_LETTER_STREAM, StreamInfo},
 };
-use async_nats::jetstream::{self, response::Response, stream::Stream as JetStream};
+use async_nats::jetstream::{self, response::Response};
 use futures::{Stream, StreamExt, TryStreamExt};
 use serde::de::IgnoredAny;
 use serde_json::json;
@@ -143,12 +143,8 @@ impl DeadLetters {
 
     /// Returns the sequence of the newest dead letter.
     async fn last_sequence(&self) -> Result<u64, DeadLetterError> {
-        let info = self.stream().await?.get_info().await.map_err(|error| unavailable(None, error))?;
-        Ok(info.state.last_sequence)
-    }
-
-    async fn stream(&self) -> Result<JetStream<()>, DeadLetterError> {
-        self.context.get_stream_no_info(DEAD_LETTER_STREAM).await.map_err(|error| unavailable(None, error))
+        let last = StreamInfo::last_sequence(&self.context, DEAD_LETTER_STREAM).await;
+        last.map_err(|error| unavailable(None, error))
     }
 }
 

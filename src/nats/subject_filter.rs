@@ -1,5 +1,15 @@
 //! The filters of JetStream: which subjects they match.
 
+use async_nats::jetstream::consumer::Config;
+
+/// Returns the filters of a durable, which are in one of two settings.
+pub(crate) fn filters(config: &Config) -> Vec<String> {
+    let mut filters = config.filter_subjects.clone();
+    filters.extend(Some(config.filter_subject.clone()).filter(|filter| !filter.is_empty()));
+    filters.sort();
+    filters
+}
+
 /// Returns whether the server delivers `subject` to a durable with this filter.
 pub(crate) fn matches(filter: &str, subject: &str) -> bool {
     let (mut wanted, mut tokens) = (filter.split('.'), subject.split('.'));

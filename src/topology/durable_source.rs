@@ -30,7 +30,7 @@ const MARK: &str = "stratt.since.";
 
 /// The payload of a request about a durable, `{}`: the server does not take `null` for none.
 #[derive(Debug, Serialize)]
-pub(super) struct NoPayload {}
+struct NoPayload {}
 
 /// Returns the setting of the source that uses the durable.
 pub(super) fn durable_source() -> StreamConsumerSource {
@@ -62,7 +62,8 @@ pub(super) async fn prepare(
     let Some(found) = found else { return if wants { create_durable(context, None).await } else { Ok(()) } };
     let had = is_durable(found);
     let is_same = wants == had && forwarded_subjects(choco) == forwarded_subjects(found);
-    if is_same && !(wants && is_durable_missing(context).await?) {
+    let is_missing = async || is_durable_missing(context).await.map_err(|error| failed("read", error));
+    if is_same && !(wants && is_missing().await?) {
         keep_place(choco, found);
         return Ok(());
     }
@@ -134,12 +135,13 @@ pub(super) fn is_durable(choco: &Config) -> bool {
     choco.sources.iter().flatten().any(|source| source.consumer.is_some())
 }
 
-async fn is_durable_missing(context: &Context) -> Result<bool, TopologyError> {
+/// Returns whether there is no durable.
+pub(super) async fn is_durable_missing(context: &Context) -> Result<bool, Box<dyn Error + Send + Sync>> {
     let request = ApiSubject::durable_info(EVENT_STREAM, DURABLE_SOURCE).request();
-    match context.request(request, &NoPayload {}).await.map_err(|error| failed("read", error))? {
+    match context.request(request, &NoPayload {}).await? {
         Response::Ok(IgnoredAny) => Ok(false),
         Response::Err { error } if error.error_code() == ErrorCode::CONSUMER_NOT_FOUND => Ok(true),
-        Response::Err { error } => Err(failed("read", error)),
+        Response::Err { error } => Err(error.into()),
     }
 }
 

@@ -1,7 +1,7 @@
 //! Where the sequences of a stream of events begin that was lost while Choco's was not.
 
 use crate::topology::{CHOCO_STREAM, EVENT_STREAM, Forwarded, StreamInfo, TopologyError, TopologyErrorKind};
-use async_nats::jetstream::{Context, response::Response, stream::Config};
+use async_nats::jetstream::{Context, stream::Config};
 use std::error::Error;
 
 /// Lets a stream of events that has to be created while Choco's is there begin behind the last event that was
@@ -29,10 +29,7 @@ pub(super) async fn follow_lost_origin(
 ///
 /// Where the newest messages of Choco are gone, it is the least that it can have been.
 pub(super) async fn last_forwarded(context: &Context) -> Result<u64, Box<dyn Error + Send + Sync>> {
-    let ever = match StreamInfo::ask(context, CHOCO_STREAM).await? {
-        Response::Ok(info) => info.state.held.last_sequence,
-        Response::Err { error } => return Err(error.into()),
-    };
+    let ever = StreamInfo::last_sequence(context, CHOCO_STREAM).await?;
     let newest = Forwarded::newest(context).await?;
     let (stored, sequence) = newest.map_or((0, 0), |newest| (newest.stored, newest.sequence));
     Ok(sequence.saturating_add(ever.saturating_sub(stored)))

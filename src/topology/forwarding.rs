@@ -10,6 +10,7 @@ mod proof;
 mod watch;
 
 pub(super) use forwarded::Forwarded;
+pub(crate) use forwarded::forwarded_sequence;
 pub(crate) use heal::heal;
 pub(crate) use look::Access;
 pub(crate) use memory::Memory;
@@ -23,7 +24,7 @@ use crate::{
     },
 };
 use async_nats::jetstream::{ErrorCode, response::Response};
-use look::{Origin, is_durable_missing};
+use look::{Origin, lacks_durable};
 use memory::Seen;
 use options::{BOUND, DURABLE_BOUND};
 use proof::Progress;
@@ -202,7 +203,7 @@ impl Forwarding {
             None => Seen { progress: memory.progress().await, origin: Origin::Unknown },
         };
         let is_durable = info.has_durable_source();
-        let lacks_durable = is_durable && is_durable_missing(origin.unwrap_or(choco)).await;
+        let lacks_durable = is_durable && lacks_durable(origin.unwrap_or(choco)).await;
         let skips_new_origin = match (info.state.newest(), &seen.origin) {
             // It knows of events that are left, or has forwarded none and cannot remember an older source stream.
             _ if source.lag > 0 => Some(false),

@@ -6,7 +6,7 @@
 use crate::{nats::api::ApiSubject, topology::status::StreamState};
 use async_nats::jetstream::{Context, context::RequestError, response::Response};
 use serde::{Deserialize, de::IgnoredAny};
-use std::time::Duration;
+use std::{error::Error, time::Duration};
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 #[derive(Debug, Deserialize)]
@@ -63,6 +63,17 @@ impl Source {
 impl StreamInfo {
     pub(crate) async fn ask(context: &Context, stream: &str) -> Result<Response<Self>, RequestError> {
         context.request(ApiSubject::stream_info(stream).request(), &()).await
+    }
+
+    /// Returns the last sequence that a stream has or had.
+    pub(crate) async fn last_sequence(
+        context: &Context,
+        stream: &str,
+    ) -> Result<u64, Box<dyn Error + Send + Sync>> {
+        match Self::ask(context, stream).await? {
+            Response::Ok(info) => Ok(info.state.held.last_sequence),
+            Response::Err { error } => Err(error.into()),
+        }
     }
 
     /// Returns whether the broker forwards to it from a durable.

@@ -1,6 +1,9 @@
 //! The settings of a durable that are compared.
 
-use crate::nats::config_diff::{self, ConfigDifference, Setting};
+use crate::nats::{
+    config_diff::{self, ConfigDifference, Setting},
+    subject_filter::filters,
+};
 use async_nats::jetstream::consumer::Config;
 use std::fmt::Debug;
 
@@ -25,14 +28,6 @@ pub(crate) fn merged(wanted: &Config, found: Config) -> Config {
         max_expires: wanted.max_expires,
         ..found
     }
-}
-
-/// Returns the filters, which are in one of two settings.
-pub(crate) fn filters(config: &Config) -> Vec<String> {
-    let mut filters = config.filter_subjects.clone();
-    filters.extend(Some(config.filter_subject.clone()).filter(|filter| !filter.is_empty()));
-    filters.sort();
-    filters
 }
 
 /// Returns our fields.

@@ -1,7 +1,8 @@
 //! A look at the durable and its stream.
 
 use crate::{
-    consumer::{checks::difference::filters, receive::arrivals::Arrived, shared::Shared},
+    consumer::{receive::arrivals::Arrived, shared::Shared},
+    nats::subject_filter::filters,
     topology::StreamInfo,
 };
 use async_nats::jetstream::{

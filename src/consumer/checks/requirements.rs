@@ -1,9 +1,12 @@
 //! The settings of a durable that the guarantees depend on, no matter who created it.
 
 use crate::{
-    consumer::{ConsumerOptions, Order, checks::difference::filters, handler::Handlers},
+    consumer::{ConsumerOptions, Order, handler::Handlers},
     contract::{consumer_name::ConsumerName, event::EventType, subject::Feed},
-    nats::{config_diff::ConfigDifference, subject_filter::overlap},
+    nats::{
+        config_diff::ConfigDifference,
+        subject_filter::{filters, overlap},
+    },
 };
 use async_nats::jetstream::consumer::{AckPolicy, Config, PriorityPolicy, ReplayPolicy};
 use std::{fmt::Debug, time::Duration};

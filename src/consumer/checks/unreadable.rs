@@ -12,7 +12,6 @@ mod readable;
 
 use crate::{
     consumer::{
-        checks::difference::filters,
         delivery::{process::DEAD_LETTER_BUDGET, reply::terminate},
         shared::Shared,
     },
@@ -23,7 +22,7 @@ use crate::{
         connection_watch::ConnectionWatch,
         permission_violation::PermissionViolation,
         stored::Stored,
-        subject_filter::matches,
+        subject_filter::{filters, matches},
     },
     report::report,
     telemetry::log_limit::limited,

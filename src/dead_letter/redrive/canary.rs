@@ -9,6 +9,7 @@ use crate::{
     },
     nats::batch_get::Messages,
     publish::PublishReceipt,
+    topology::forwarded_sequence,
 };
 use async_nats::jetstream::Context;
 use futures::TryStreamExt;
@@ -41,10 +42,10 @@ impl Canary {
         within: Duration,
     ) -> Result<(), DeadLetterError> {
         let (deadline, feed) = (Instant::now() + within, self.recipient.feed);
-        let mut delivered_as = None;
+        let (mut delivered_as, mut next) = (None, 1);
         while Instant::now() < deadline {
             if delivered_as.is_none() {
-                delivered_as = self.sequence(context).await?;
+                delivered_as = self.sequence(context, &mut next).await?;
             }
             if let Some(sequence) = delivered_as {
                 // Asked for before the failures: a dead letter is stored before its event is answered.
@@ -64,17 +65,17 @@ impl Canary {
         Err(error.caused_by(pending))
     }
 
-    /// Returns its sequence in the feed of the consumer, once it is there.
-    async fn sequence(&self, context: &Context) -> Result<Option<u64>, DeadLetterError> {
+    /// Returns its sequence in the feed of the consumer, once it is there. `next` is where to look on from.
+    async fn sequence(&self, context: &Context, next: &mut u64) -> Result<Option<u64>, DeadLetterError> {
         if self.recipient.feed == Feed::Strat {
             return Ok(Some(self.published));
         }
         let stream = self.recipient.feed.stream();
-        let mut redriven = Messages::of(context, stream, self.recipient.delivered_on(), 1..=u64::MAX);
+        let mut redriven = Messages::of(context, stream, self.recipient.delivered_on(), *next..=u64::MAX);
         while let Some(message) = redriven.try_next().await.map_err(|error| self.unavailable(error))? {
+            *next = message.sequence.saturating_add(1);
             let source = message.headers.get("Nats-Stream-Source");
-            let origin = source.and_then(|source| source.as_str().split_whitespace().nth(1)?.parse().ok());
-            if origin == Some(self.published) {
+            if source.and_then(|source| forwarded_sequence(source.as_str())) == Some(self.published) {
                 return Ok(Some(message.sequence));
             }
         }

@@ -47,8 +47,7 @@ impl DeadLetters {
     /// Dropping the future may leave the event published and the dead letter in place; redriving again is safe.
     pub async fn redrive(&self, sequence: u64) -> Result<PublishReceipt, DeadLetterError> {
         let letter = self.get(sequence).await?;
-        let target = Target::of(&letter);
-        let (receipt, _) = Redriver::new(self.clone(), [&target]).redrive_letter(&letter).await?;
+        let (receipt, _) = Redriver::new(self.clone(), []).redrive_letter(&letter).await?;
         Ok(receipt)
     }
 

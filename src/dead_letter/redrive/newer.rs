@@ -12,7 +12,7 @@ use crate::{
     nats::batch_get::Messages,
     topology::{DEAD_LETTER_STREAM, StreamInfo},
 };
-use async_nats::jetstream::{Context, response::Response};
+use async_nats::jetstream::Context;
 use futures::TryStreamExt;
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
@@ -63,7 +63,7 @@ impl Newer {
         unit: &str,
     ) -> Result<(), DeadLetterError> {
         if self.units.insert(unit.to_owned()) {
-            // A letter that did not have its event.
+            // Not one of those that were known before, so that what was read is without its events.
             self.feeds.clear();
         }
         let sequence = letter.original_sequence();
@@ -108,10 +108,7 @@ impl Events {
     ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
         let (stream, read_at) = (recipient.feed.stream(), Instant::now());
         // Where it ends is known before: the server would look for the next one among all that is redriven meanwhile.
-        let last = match StreamInfo::ask(context, stream).await? {
-            Response::Ok(info) => info.state.held.last_sequence,
-            Response::Err { error } => return Err(error.into()),
-        };
+        let last = StreamInfo::last_sequence(context, stream).await?;
         let filter = format!("{}{}.>", recipient.feed.prefix(), recipient.domain);
         let mut messages = Messages::of(context, stream, filter, self.next..=last);
         while let Some(message) = messages.try_next().await? {

@@ -1,7 +1,7 @@
 //! Publishing the bytes of a dead letter.
 
 use crate::{
-    contract::envelope::Envelope,
+    contract::event::key::IdempotencyKey,
     dead_letter::{
         DeadLetter, DeadLetterError, DeadLetterErrorKind, DeadLetters, READ_WITHIN, header, unavailable,
     },
@@ -20,11 +20,14 @@ impl DeadLetters {
         letter: &DeadLetter,
         subject: &str,
         payload: Bytes,
+        key: Option<IdempotencyKey>,
     ) -> Result<PublishReceipt, DeadLetterError> {
         let failed = |error| {
             DeadLetterError::new(DeadLetterErrorKind::Publish, Some(letter.sequence())).caused_by(error)
         };
-        let message_id = format!("{}:redrive:{}", key(letter, &payload), letter.sequence());
+        // The digest of the bytes identifies what has no key that could be trusted.
+        let key = key.map_or_else(|| header::digest(&payload), |key| key.to_string());
+        let message_id = format!("{key}:redrive:{}", letter.sequence());
         let first = outgoing(letter, subject, payload.clone(), message_id.clone());
         let receipt = self.publisher.publish(first).await.map_err(failed)?;
         // A dead-letter stream that was recreated counts from one again: the broker may know this message id from the
@@ -71,14 +74,6 @@ impl DeadLetters {
             Some(digest) if digest != header::digest(&payload) => Err(gone()),
             _ => Ok(payload),
         }
-    }
-}
-
-/// Returns what identifies the event: its key, or the digest of its bytes where it has no key that could be trusted.
-fn key(letter: &DeadLetter, payload: &[u8]) -> String {
-    match <Envelope>::decode(letter.subject(), payload) {
-        Ok(envelope) => envelope.idempotency_key().to_string(),
-        Err(_) => header::digest(payload),
     }
 }
 

@@ -8,7 +8,7 @@ use crate::{
         subject::{Address, Feed, redrive_subject},
     },
     dead_letter::{DeadLetter, DeadLetterError, DeadLetterErrorKind, unavailable},
-    nats::subject_filter::matches,
+    nats::subject_filter::{filters, matches},
 };
 use async_nats::jetstream::{
     Context,
@@ -83,14 +83,8 @@ impl Recipient {
     }
 
     fn is_read_by(&self, config: &Config) -> bool {
-        let subject = self.delivered_on();
-        let mut filters = config
-            .filter_subjects
-            .iter()
-            .chain([&config.filter_subject])
-            .filter(|one| !one.is_empty())
-            .peekable();
-        filters.peek().is_none() || filters.any(|filter| matches(filter, &subject))
+        let (filters, subject) = (filters(config), self.delivered_on());
+        filters.is_empty() || filters.iter().any(|filter| matches(filter, &subject))
     }
 
     /// Returns the subject that the event is delivered on.

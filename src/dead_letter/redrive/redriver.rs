@@ -27,7 +27,7 @@ impl Target {
             sequence: letter.sequence(),
             stream: letter.stream().to_owned(),
             original: letter.original_sequence(),
-            unit: unit(letter, letter.payload()),
+            unit: letter.envelope().ok().map(|envelope| envelope.event().unit_uri().to_string()),
         }
     }
 
@@ -74,12 +74,15 @@ impl Redriver {
             recipient.check(&self.dead_letters.context, sequence).await?;
             self.checked.insert(subject.clone());
         }
+        // What is not valid is of no unit.
+        let envelope = <Envelope>::decode(letter.subject(), &payload).ok();
         if !options.takes_back
-            && let Some(unit) = unit(letter, &payload)
+            && let Some(envelope) = &envelope
         {
-            self.newer.check(letter, &recipient, &unit).await?;
+            self.newer.check(letter, &recipient, envelope.event().unit_uri().as_str()).await?;
         }
-        let receipt = self.dead_letters.publish(letter, &subject, payload).await?;
+        let key = envelope.map(|envelope| envelope.idempotency_key());
+        let receipt = self.dead_letters.publish(letter, &subject, payload, key).await?;
         match self.dead_letters.remove(sequence, false).await {
             // Another process redrove it at the same time, with the same message id.
             Err(error) if error.kind() == DeadLetterErrorKind::NotFound => {}
@@ -88,10 +91,4 @@ impl Redriver {
         tracing::info!(dead_letter = sequence, subject, "dead letter is redriven");
         Ok((receipt, recipient))
     }
-}
-
-/// Returns the unit of an event; `None` if it is not valid.
-fn unit(letter: &DeadLetter, payload: &[u8]) -> Option<String> {
-    let envelope = <Envelope>::decode(letter.subject(), payload).ok()?;
-    Some(envelope.event().unit_uri().to_string())
 }

@@ -31,17 +31,18 @@ impl Forwarded {
     fn of(stored: &Stored) -> Option<Self> {
         Some(Self {
             stored: stored.sequence,
-            sequence: sequence(stored.header_value("Nats-Stream-Source")?)?,
+            sequence: forwarded_sequence(stored.header_value("Nats-Stream-Source")?)?,
             id: stored.header_value("Nats-Msg-Id").map(str::to_owned),
         })
     }
 }
 
-/// Returns the sequence in the stream of events; `None` if the message came from elsewhere.
+/// Returns the sequence in the stream of events that a header `Nats-Stream-Source` names; `None` if the message came
+/// from elsewhere.
 ///
 /// The first word is the name of the stream, with the path to it behind a colon where it is in another account or
 /// domain, or has a durable. Newer servers add words at the end.
-fn sequence(header: &str) -> Option<u64> {
+pub(crate) fn forwarded_sequence(header: &str) -> Option<u64> {
     let mut words = header.split_ascii_whitespace();
     let name = words.next()?.split(':').next()?;
     words.next().filter(|_| name == EVENT_STREAM)?.parse().ok()
@@ -64,7 +65,7 @@ mod tests {
             ("STRATT_EVENTS", None),
             ("", None),
         ] {
-            assert_eq!(sequence(header), wanted, "{header}");
+            assert_eq!(forwarded_sequence(header), wanted, "{header}");
         }
     }
 }

@@ -7,11 +7,10 @@ use crate::{
     },
     topology::{
         CHOCO_STREAM, DURABLE_SOURCE, EVENT_STREAM, FORWARDED, Forwarded, StreamInfo,
-        durable_source::NoPayload,
+        durable_source::is_durable_missing,
     },
 };
 use async_nats::jetstream::{Context, ErrorCode, response::Response};
-use serde::de::IgnoredAny;
 use std::{error::Error, pin::pin, time::Duration};
 use time::OffsetDateTime;
 use tokio::time::timeout;
@@ -116,13 +115,10 @@ impl Origin {
     }
 }
 
-/// Returns whether the durable that the broker forwards from is missing.
-pub(super) async fn is_durable_missing(origin: &Access) -> bool {
+/// Returns whether it is known that the durable that the broker forwards from is missing.
+pub(super) async fn lacks_durable(origin: &Access) -> bool {
     let subject = ApiSubject::durable_info(EVENT_STREAM, DURABLE_SOURCE);
-    let request = origin.context.request(subject.request(), &NoPayload {});
-    let answer = origin.answer(subject, request).await;
-    let Ok(Ok(Response::<IgnoredAny>::Err { error })) = answer else { return false };
-    error.error_code() == ErrorCode::CONSUMER_NOT_FOUND
+    matches!(origin.answer(subject, is_durable_missing(&origin.context)).await, Ok(Ok(true)))
 }
 
 impl Access {

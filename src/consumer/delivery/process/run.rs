@@ -10,7 +10,7 @@ use crate::{
         },
         handler,
     },
-    contract::{envelope::Envelope, event::EventType, subject::Address},
+    contract::{envelope::Envelope, event::EventType, subject::is_redriven},
     telemetry::log_limit::limited,
 };
 use futures::FutureExt;
@@ -56,7 +56,7 @@ impl InProcess<'_> {
             attempt: grant.attempt,
             sequence,
             feed: self.shared.feed,
-            is_redriven: Address::parse(subject).is_some_and(|address| address.consumer.is_some()),
+            is_redriven: is_redriven(subject),
             slot,
             fence: grant.fence,
             ends_at,
