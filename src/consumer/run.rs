@@ -182,15 +182,14 @@ impl Running {
         shared.state.begin_drain();
         shared.drain.cancel();
         let puller = self.dispatcher.lock().drain();
-        // Given back only once nothing is requested any more: else it would come back here.
-        if let Some(puller) = puller {
-            let is_pinned = puller.is_pinned();
-            let last_arrivals = puller.close().await;
-            self.dispatcher.lock().nak_undispatched(&last_arrivals);
-            if is_pinned {
-                pinned::unpin(&self.consumer).await;
-            }
+        let mut last_arrivals = Vec::new();
+        if let Some(mut puller) = puller {
+            self.unpin(&mut puller).await;
+            last_arrivals = puller.close().await;
+            // A request from before the pin may have pinned it again.
+            self.unpin(&mut puller).await;
         }
+        self.dispatcher.lock().give_back(&last_arrivals);
         // All that follows is bounded in time: a lost connection must not keep the service from ending.
         if timeout(FLUSH_TIMEOUT, self.flush()).await.is_err() {
             tracing::warn!("events could not be given back; they are redelivered after the ack wait");
@@ -210,6 +209,13 @@ impl Running {
         }
         shared.state.update_gauges();
         shared.state.counts()
+    }
+
+    async fn unpin(&self, puller: &mut Puller) {
+        if puller.is_pinned() {
+            puller.unpinned();
+            pinned::unpin(&self.consumer).await;
+        }
     }
 
     /// Waits until all that has begun has ended, and sends the answers.

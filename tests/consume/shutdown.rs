@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 use stratt_event_bridge::{
-    ConsumerBuilder, Delivery, EventBridge, Feed, UnitPublished, async_nats,
+    ConsumerBuilder, Delivery, EventBridge, Feed, Order, UnitPublished, async_nats,
     dedupe::{KvStore, KvStoreOptions},
 };
 use support::{Load, Running, Stage, eventually, published, quick, source, test_process};
@@ -80,6 +80,41 @@ async fn sigterm_under_load_hands_over_the_rest_at_once() {
     assert!(effects.lock().unwrap().values().all(|effects| *effects == 1));
     // Nothing that was handled was delivered again.
     assert_eq!((heir.duplicates, heir.abandoned), (0, 0));
+}
+
+/// Lets consumers take over from each other while events are published, and checks that none waits for the ack wait.
+async fn hand_over_again_and_again(stage: &Stage, order: Order) {
+    let handled = Arc::new(AtomicU32::new(0));
+    let consumer = || {
+        let handled = Arc::clone(&handled);
+        let options = quick().with_order(order).with_ack_wait(Duration::from_mins(5));
+        stage.consumer("leaving").options(options).on(move |_: Delivery<UnitPublished>| {
+            handled.fetch_add(1, Ordering::SeqCst);
+            async { Ok(()) }
+        })
+    };
+    let mut load = Load::start(&stage.bridge, 8);
+    let mut running = Running::start(consumer().build().await.unwrap());
+    for _ in 0..20 {
+        let heir = Running::start(consumer().build().await.unwrap());
+        let enough = handled.load(Ordering::SeqCst) + 20;
+        eventually("handled", || async { handled.load(Ordering::SeqCst) }, |handled| *handled > enough).await;
+        std::mem::replace(&mut running, heir).stop().await;
+    }
+    let stored = load.stop().await.len();
+    stage.all_answered(Feed::Strat, "leaving").await;
+    running.stop().await;
+    assert_eq!(handled.load(Ordering::SeqCst) as usize, stored);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_is_lost_on_its_way_to_one_that_shuts_down() {
+    hand_over_again_and_again(&Stage::new().await, Order::Relaxed).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_is_lost_on_its_way_to_a_pinned_one_that_shuts_down() {
+    hand_over_again_and_again(&Stage::since(11).await, Order::PerUnit).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -329,21 +329,22 @@ impl Dispatcher {
         worker
     }
 
-    /// Lets nothing more begin: gives back what has not, and returns the puller to be closed.
+    /// Lets nothing more begin, and returns the puller to be closed.
     pub(crate) fn drain(&mut self) -> Option<Puller> {
         self.replace_worker();
         self.lanes.close();
+        self.puller.take()
+    }
+
+    /// Gives back what has not begun, and the messages that arrived while the puller was closed: earlier, they would
+    /// come back here.
+    pub(crate) fn give_back(&mut self, last_arrivals: &[Message]) {
         let mut not_begun = self.lanes.take_waiting();
         not_begun.extend(self.ready.drain(..));
         for job in not_begun {
             self.nak(&job, Ending::Returned);
         }
-        self.puller.take()
-    }
-
-    /// Gives back messages that arrived while the subscription was closed.
-    pub(crate) fn nak_undispatched(&mut self, messages: &[Message]) {
-        for reply in messages.iter().filter_map(|message| message.reply.as_ref()) {
+        for reply in last_arrivals.iter().filter_map(|message| message.reply.as_ref()) {
             self.shared.state.count(Count::Received);
             self.shared.state.count(Ending::Returned);
             self.outgoing.extend(answer(reply, Ending::Returned));

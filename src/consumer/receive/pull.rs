@@ -21,6 +21,7 @@ use async_nats::{
 use futures::StreamExt;
 use serde::Serialize;
 use std::{
+    future::poll_fn,
     sync::Arc,
     task::{Context, Poll, ready},
     time::Duration,
@@ -35,7 +36,9 @@ const HEARTBEATS: u32 = 5;
 const SILENCE: Duration = Duration::from_secs(5);
 /// The pause before a request that had no responder is repeated.
 const PAUSE: Duration = Duration::from_millis(250);
-/// The time that messages on their way have to arrive after the subscription is closed.
+/// The time without an arrival after which one is unlikely just when the subscription is closed.
+const QUIET: Duration = Duration::from_millis(20);
+/// The time that messages on their way have to arrive.
 const DRAIN: Duration = Duration::from_secs(2);
 
 /// The open requests and the subscription that their messages arrive on.
@@ -299,10 +302,16 @@ impl Puller {
         self.pin.as_ref().is_some_and(|pin| pin.id.is_some())
     }
 
+    /// Takes this process to be unpinned, as it has asked the server for.
+    pub(crate) fn unpinned(&mut self) {
+        self.pin = Some(Pin::default());
+    }
+
     /// Closes the subscription, so that nothing is delivered here any more, and returns what was on its way.
-    pub(crate) async fn close(mut self) -> Vec<Message> {
+    pub(crate) async fn close(&mut self) -> Vec<Message> {
         let mut last = Vec::new();
         let drained = async {
+            self.use_up(&mut last).await;
             // It has to wait for room in the client's command channel, which is not emptied while disconnected.
             if let Err(error) = self.arrivals.drain().await {
                 tracing::warn!(%error, "subscription could not be drained");
@@ -310,6 +319,7 @@ impl Puller {
             }
             while let Some(message) = self.arrivals.next().await {
                 if is_event(&message) {
+                    self.pins_with(&message);
                     last.push(message);
                 }
             }
@@ -320,6 +330,19 @@ impl Puller {
             );
         }
         last
+    }
+
+    /// Takes what arrives until the open requests are used up, or nothing arrives for a while. async-nats forgets a
+    /// subscription that it drains before the server does, and drops what arrives in between.
+    async fn use_up(&mut self, last: &mut Vec<Message>) {
+        while self.open.is_some() {
+            let next = poll_fn(|cx| self.poll_next(cx, Instant::now()));
+            match timeout(QUIET, next).await {
+                Ok(Arrival::Message(message) | Arrival::Pinned(message)) => last.push(message),
+                Ok(Arrival::Closed) | Err(_) => return,
+                Ok(_) => {}
+            }
+        }
     }
 }
 
