@@ -60,9 +60,10 @@ async fn serve() -> Result<(), Failure> {
     let options = async_nats::ConnectOptions::new().name(&durable).event_callback(watch.callback());
     let client = connect::connect(&servers, options).await?;
 
-    let store = store(&client).await?;
-    let bridge =
-        EventBridge::new(client, "choco-adapter:catalogue:0.1.0".parse()?).with_connection_watch(watch);
+    let source = "choco-adapter:catalogue:0.1.0".parse()?;
+    let bridge = EventBridge::with_options(client, source, connect::bridge_options()?);
+    let bridge = bridge.with_connection_watch(watch);
+    let store = store(&bridge).await?;
     let consumer = bridge
         .consumer(&durable, Arc::new(store))
         .feed(feed)
@@ -95,13 +96,13 @@ async fn serve() -> Result<(), Failure> {
 
 /// Opens the bucket, and creates it only where it cannot be opened: the user of a consumer may not create
 /// any.
-async fn store(client: &async_nats::Client) -> Result<KvStore, Failure> {
-    match KvStore::open(client.clone(), KvStoreOptions::default()).await {
+async fn store(bridge: &EventBridge) -> Result<KvStore, Failure> {
+    match bridge.open_kv_store(KvStoreOptions::default()).await {
         Err(error) if error.kind() == StoreErrorKind::Unavailable => {
             let cause =
                 |error: &StoreError| error.source().map_or_else(|| error.to_string(), ToString::to_string);
             let opening = cause(&error);
-            let created = KvStore::create(client.clone(), KvStoreOptions::default()).await;
+            let created = bridge.create_kv_store(KvStoreOptions::default()).await;
             Ok(created.map_err(|error| {
                 format!("no dedupe store: it cannot be opened ({opening}), nor created ({})", cause(&error))
             })?)

@@ -23,12 +23,8 @@ use std::{
 use stratt_event_bridge::{
     AnyEvent, ChainGateFired, ChainGateResolved, ConnectionWatch, ConsumeSummary, ConsumerOptions, Delivery,
     EventBridge, Feed, GateOutcome, HandlerError, StartAt, UnitDeprecated, UnitFingerprintVerified,
-    UnitImportResolved, UnitPublished, UnitTampered,
-    async_nats::{self, ConnectOptions},
-    dead_letter::DeadLetterFilter,
-    dedupe::MemoryStore,
-    testing::NatsServer,
-    topology::Topology,
+    UnitImportResolved, UnitPublished, UnitTampered, async_nats::ConnectOptions,
+    dead_letter::DeadLetterFilter, dedupe::MemoryStore, testing::NatsServer, topology::Topology,
 };
 use tokio::{sync::oneshot, time::sleep};
 use uuid::Uuid;
@@ -52,8 +48,9 @@ async fn main() -> Result<ExitCode, Failure> {
     let options = ConnectOptions::new().event_callback(watch.callback());
     let client = connect::connect(&servers, options).await?;
     say(format!("connected to {servers}, nats-server {}", client.server_info().version));
-    let bridge =
-        EventBridge::new(client, "orchestrator-http:quickstart:0.1.0".parse()?).with_connection_watch(watch);
+    let source = "orchestrator-http:quickstart:0.1.0".parse()?;
+    let bridge = EventBridge::with_options(client, source, connect::bridge_options()?);
+    let bridge = bridge.with_connection_watch(watch);
     bridge.provision(&Topology::default()).await?;
     say("provisioned STRATT_EVENTS -> CHOCO_STRATT and STRATT_DLQ".into());
 
@@ -80,7 +77,7 @@ async fn main() -> Result<ExitCode, Failure> {
     wait_until(|| Box::pin(async { Ok(adapter.handled.load(Ordering::SeqCst) == 7) })).await?;
     let _already_ended = stop.send(());
     let summary = running.await??;
-    let stream = async_nats::jetstream::new(bridge.client().clone()).get_stream(Feed::Choco.stream()).await?;
+    let stream = bridge.jetstream().get_stream(Feed::Choco.stream()).await?;
     stream.delete_consumer(&name).await?;
     say(format!("stopped: {summary:?}"));
     let is_right = counts.check(&summary);

@@ -4,16 +4,16 @@ use crate::{
     consumer::{Company, ConsumerBuilder},
     contract::{envelope::Envelope, event::Event, source::Source, subject::Feed},
     dead_letter::{DeadLetters, Sweeper},
-    dedupe::DedupeStore,
+    dedupe::{DedupeStore, KvStore, KvStoreOptions, StoreError},
     link::Link,
-    nats::connection_watch::ConnectionWatch,
+    nats::{api_context::ApiContext, connection_watch::ConnectionWatch},
     publish::{BridgeOptions, EncodedEvent, MAX_BATCH, PublishError, PublishReceipt, pipelined},
     topology::{
         Access, Forwarding, ForwardingOptions, ForwardingWatch, Memory, Topology, TopologyError,
         TopologyErrorKind, heal, status::BridgeStatus,
     },
 };
-use async_nats::Client;
+use async_nats::{Client, jetstream};
 use futures::{Stream, StreamExt};
 use std::{sync::Arc, time::Duration};
 
@@ -68,8 +68,9 @@ impl EventBridge {
     /// Returns a bridge with these options.
     #[must_use]
     pub fn with_options(client: Client, source: Source, options: BridgeOptions) -> Self {
+        let context = ApiContext::new(client, options.api_prefix());
         // Observes nothing until it is replaced by the watch of the connection.
-        let link = Arc::new(Link::new(client, options, ConnectionWatch::new()));
+        let link = Arc::new(Link::new(context, options, ConnectionWatch::new()));
         let (company, forwarding) = (Arc::default(), Arc::default());
         Self { inner: Arc::new(Inner { link, company, forwarding, source, options }) }
     }
@@ -80,7 +81,7 @@ impl EventBridge {
     #[must_use]
     pub fn with_connection_watch(self, watch: ConnectionWatch) -> Self {
         let Inner { link, company, forwarding, source, options } = &*self.inner;
-        let link = Arc::new(Link::new(link.client.clone(), *options, watch));
+        let link = Arc::new(Link::new(link.context.clone(), *options, watch));
         let (company, forwarding) = (Arc::clone(company), Arc::clone(forwarding));
         let (source, options) = (source.clone(), *options);
         Self { inner: Arc::new(Inner { link, company, forwarding, source, options }) }
@@ -90,6 +91,19 @@ impl EventBridge {
     #[must_use]
     pub fn client(&self) -> &Client {
         &self.inner.link.client
+    }
+
+    /// Returns JetStream as this bridge reaches it, in its [domain](BridgeOptions::with_jetstream_domain) or behind its
+    /// [prefix](BridgeOptions::with_api_prefix).
+    #[must_use]
+    pub fn jetstream(&self) -> &jetstream::Context {
+        &self.inner.link.context
+    }
+
+    /// Returns the options.
+    #[must_use]
+    pub fn options(&self) -> &BridgeOptions {
+        &self.inner.options
     }
 
     /// Returns the author of the events that are announced.
@@ -120,7 +134,7 @@ impl EventBridge {
     /// Dropping the future may leave some of the streams done; provisioning again does the rest.
     pub async fn provision(&self, topology: &Topology) -> Result<(), TopologyError> {
         self.check_budget(topology)?;
-        topology.provision(&self.inner.link.client).await.map_err(|error| self.explained(error))
+        topology.provision(&self.inner.link.context).await.map_err(|error| self.explained(error))
     }
 
     /// Checks that the streams are as `topology` describes them, and changes nothing.
@@ -134,7 +148,7 @@ impl EventBridge {
     /// Only reads: dropping the future has no effect.
     pub async fn verify(&self, topology: &Topology) -> Result<(), TopologyError> {
         self.check_budget(topology)?;
-        topology.verify(&self.inner.link.client).await.map_err(|error| self.explained(error))
+        topology.verify(&self.inner.link.context).await.map_err(|error| self.explained(error))
     }
 
     /// Looks at the broker's forwarding of events to Choco: up to where it is proven, how far and for how long it is
@@ -195,7 +209,7 @@ impl EventBridge {
 
     fn access(&self) -> Access {
         let Inner { link, .. } = &*self.inner;
-        Access { context: link.context(), watch: link.watch.clone(), within: LOOK_WITHIN }
+        Access { context: link.context.clone(), watch: link.watch.clone(), within: LOOK_WITHIN }
     }
 
     /// Returns the status of the broker, for a health check: the connection, the server, the streams, the forwarding
@@ -212,7 +226,7 @@ impl EventBridge {
     /// Only reads: dropping the future has no effect.
     pub async fn status(&self) -> BridgeStatus {
         let Inner { link, forwarding, .. } = &*self.inner;
-        BridgeStatus::ask(&link.client, &link.watch, forwarding).await
+        BridgeStatus::ask(&link.context, &link.watch, forwarding).await
     }
 
     /// Checks that a publish is not repeated for longer than the broker recognises a repeat.
@@ -226,6 +240,34 @@ impl EventBridge {
             "retry budget {budget:?} is not below the duplicate window {window:?}: shorten the one or lengthen the other"
         );
         Err(TopologyError::new(TopologyErrorKind::InvalidSettings, message))
+    }
+
+    /// Opens a dedupe store in the JetStream of this bridge, and creates its bucket if it does not exist: as
+    /// [`KvStore::create`], with the domain or prefix of the bridge.
+    ///
+    /// # Errors
+    ///
+    /// As for [`KvStore::create`].
+    ///
+    /// # Cancel safety
+    ///
+    /// As for [`KvStore::create`].
+    pub async fn create_kv_store(&self, options: KvStoreOptions) -> Result<KvStore, StoreError> {
+        KvStore::create_in(&self.inner.link.context, options).await
+    }
+
+    /// Opens an existing dedupe store in the JetStream of this bridge: as [`KvStore::open`], with the domain or prefix
+    /// of the bridge.
+    ///
+    /// # Errors
+    ///
+    /// As for [`KvStore::open`].
+    ///
+    /// # Cancel safety
+    ///
+    /// As for [`KvStore::open`].
+    pub async fn open_kv_store(&self, options: KvStoreOptions) -> Result<KvStore, StoreError> {
+        KvStore::open_in(&self.inner.link.context, options).await
     }
 
     /// Returns a builder of a durable consumer named `name`: a [`ConsumerName`](crate::ConsumerName), or text that

@@ -52,6 +52,7 @@ pub use contract::source::Source;
 pub use contract::subject::Feed;
 pub use contract::uri::{ResourceUri, UnitUri};
 pub use contract::value::ParseError;
+pub use nats::api::{ApiPrefix, JetStreamDomain};
 pub use nats::connection_watch::ConnectionWatch;
 pub use publish::{BridgeOptions, PublishError, PublishErrorKind, PublishReceipt};
 #[cfg(any(feature = "postgres", feature = "sqlite"))]

@@ -63,7 +63,8 @@ async fn connected() -> Result<DeadLetters, Failure> {
     let options = ConnectOptions::new().name("dead-letters").event_callback(watch.callback());
     let client = connect::connect(&connect::servers_or("nats://127.0.0.1:4222")?, options).await?;
     let source: Source = "dead-letters:tool:0.1.0".parse()?;
-    Ok(EventBridge::new(client, source).with_connection_watch(watch).dead_letters())
+    let bridge = EventBridge::with_options(client, source, connect::bridge_options()?);
+    Ok(bridge.with_connection_watch(watch).dead_letters())
 }
 
 /// Carries out a command, and returns whether all of it succeeded.

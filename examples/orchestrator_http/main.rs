@@ -108,7 +108,8 @@ async fn serve() -> Result<(), Failure> {
     let options = ConnectOptions::new().name("orchestrator-http").event_callback(watch.callback());
     let client = connect::connect(&servers, options).await?;
     let source: Source = format!("orchestrator-http:publisher:{}", env!("CARGO_PKG_VERSION")).parse()?;
-    let bridge = EventBridge::new(client, source).with_connection_watch(watch);
+    let bridge = EventBridge::with_options(client, source, connect::bridge_options()?);
+    let bridge = bridge.with_connection_watch(watch);
     streams.set_up(&bridge).await?;
     let listener = TcpListener::bind(&http_addr).await;
     let listener = listener.map_err(|error| format!("cannot listen on {http_addr}: {error}"))?;

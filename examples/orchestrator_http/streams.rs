@@ -3,7 +3,6 @@
 use crate::Failure;
 use stratt_event_bridge::{
     EventBridge,
-    async_nats::jetstream,
     topology::{EVENT_STREAM, Topology, TopologyErrorKind},
 };
 
@@ -36,7 +35,7 @@ impl Streams {
         match self {
             Self::Provisioned(topology) => bridge.verify(topology).await.map_err(|error| error.to_string()),
             Self::Checked => {
-                let found = jetstream::new(bridge.client().clone()).get_stream(EVENT_STREAM).await;
+                let found = bridge.jetstream().get_stream(EVENT_STREAM).await;
                 found.map(drop).map_err(|error| format!("stream {EVENT_STREAM}: {error}"))
             }
         }

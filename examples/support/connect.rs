@@ -7,7 +7,10 @@ mod servers;
 
 use servers::{NoServers, Servers};
 use std::{env, error::Error, fmt, fs, time::Duration};
-use stratt_event_bridge::async_nats::{Client, ConnectError, ConnectOptions};
+use stratt_event_bridge::{
+    BridgeOptions, JetStreamDomain, ParseError,
+    async_nats::{Client, ConnectError, ConnectOptions},
+};
 
 /// The variables, for the help of a program.
 pub(crate) const VARIABLES: &str = "\
@@ -19,7 +22,10 @@ Connects as the command `nats` does:
   NATS_NKEY           file with the seed of an nkey
   NATS_CA             file with the authorities to trust; asks for TLS
   NATS_CERT NATS_KEY  files with the certificate and key of the client; ask for TLS
-  NATS_INBOX_PREFIX   where answers are received, by default _INBOX";
+  NATS_INBOX_PREFIX   where answers are received, by default _INBOX
+and finds JetStream as it does with `--js-domain` or `--js-api-prefix`:
+  NATS_JS_DOMAIN      domain, by default that of the server
+  NATS_JS_API_PREFIX  prefix of its requests, by default $JS.API; goes before the domain";
 
 /// The time limit of the answer of one server.
 const ANSWER_WITHIN: Duration = Duration::from_secs(5);
@@ -45,6 +51,23 @@ pub(crate) async fn connect(servers: &Servers, options: ConnectOptions) -> Resul
     }
     let connecting = options.connect(servers.addresses()).await;
     connecting.map_err(|error| NotConnected::Connecting { servers: servers.to_string(), error })
+}
+
+/// Returns options of a bridge that finds JetStream where the environment says.
+pub(crate) fn bridge_options() -> Result<BridgeOptions, NotConnected> {
+    let mut options = BridgeOptions::default();
+    if let Some(domain) = variable("NATS_JS_DOMAIN")? {
+        let domain: Result<JetStreamDomain, ParseError> = domain.parse();
+        options = options
+            .with_jetstream_domain(domain.map_err(|error| wrong("NATS_JS_DOMAIN", error.to_string()))?);
+    }
+    if let Some(prefix) = variable("NATS_JS_API_PREFIX")? {
+        let prefix = prefix.parse();
+        options = options.with_api_prefix(
+            prefix.map_err(|error: ParseError| wrong("NATS_JS_API_PREFIX", error.to_string()))?,
+        );
+    }
+    Ok(options)
 }
 
 fn with_user(servers: &Servers, options: ConnectOptions) -> Result<ConnectOptions, NotConnected> {

@@ -122,6 +122,6 @@ impl ConsumerRole {
         if self.finds_unreadable_events {
             requests.push(ApiSubject::message_get(stream));
         }
-        Permissions::new(publish.into_iter().chain(requests.into_iter().map(String::from)), inbox)
+        Permissions::new(publish.into_iter().chain(requests.into_iter().map(ApiSubject::local)), inbox)
     }
 }

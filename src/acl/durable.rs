@@ -9,5 +9,5 @@ use crate::{
 pub(super) fn use_of(feed: Feed, name: &ConsumerName) -> impl Iterator<Item = String> {
     let (stream, durable) = (feed.stream(), name.as_str());
     let requests = [ApiSubject::durable_info(stream, durable), ApiSubject::next_messages(stream, durable)];
-    requests.map(String::from).into_iter().chain(acks(stream, durable))
+    requests.map(ApiSubject::local).into_iter().chain(acks(stream, durable))
 }

@@ -26,7 +26,7 @@ impl OperatorRole {
         });
         let consumers = feeds.map(|stream| ApiSubject::durable_info(stream, "*"));
         let discard = [ApiSubject::message_delete(DEAD_LETTER_STREAM)];
-        let requests = discard.into_iter().chain(read).chain(consumers).map(String::from);
+        let requests = discard.into_iter().chain(read).chain(consumers).map(ApiSubject::local);
         let prefix = Feed::Strat.redrive_prefix();
         let redriven = EventType::ALL.iter().map(|event_type| format!("{prefix}*.*.{event_type}"));
         Permissions::new(requests.chain(redriven), inbox)

@@ -1,6 +1,9 @@
 //! The permissions of one user, as nats-server reads them.
 
-use crate::acl::Inbox;
+use crate::{
+    acl::Inbox,
+    nats::api::{ApiPrefix, ApiSubject, JetStreamDomain},
+};
 use std::{collections::BTreeSet, fmt};
 
 /// The subjects that one user may publish and subscribe to; all others are refused.
@@ -22,6 +25,8 @@ use std::{collections::BTreeSet, fmt};
 pub struct Permissions {
     publish: BTreeSet<String>,
     subscribe: BTreeSet<String>,
+    /// Requests to the JetStream of the connection itself, which are made where that of the role is elsewhere.
+    beside: BTreeSet<String>,
 }
 
 impl Permissions {
@@ -29,7 +34,34 @@ impl Permissions {
         Self {
             publish: publish.into_iter().collect(),
             subscribe: BTreeSet::from([format!("{}.>", inbox.prefix())]),
+            beside: BTreeSet::new(),
         }
+    }
+
+    /// Adds a request to the JetStream of the connection itself, which is made where that of the role is elsewhere.
+    pub(super) fn asking_beside(mut self, request: ApiSubject) -> Self {
+        self.beside.insert(request.local());
+        self
+    }
+
+    /// Returns the permissions of a user of a bridge with a
+    /// [JetStream domain](crate::BridgeOptions::with_jetstream_domain), on the servers of other domains, such as a leaf
+    /// node. A server of the domain itself checks the subjects without it.
+    #[must_use]
+    pub fn with_jetstream_domain(self, domain: JetStreamDomain) -> Self {
+        self.with_api_prefix(domain.into())
+    }
+
+    /// Returns the permissions of a user of a bridge with an [API prefix](crate::BridgeOptions::with_api_prefix):
+    /// requests to JetStream and writes to buckets have it, and all other subjects stay as they are.
+    #[must_use]
+    pub fn with_api_prefix(mut self, prefix: ApiPrefix) -> Self {
+        if prefix.is_local() {
+            return self;
+        }
+        self.publish = self.publish.into_iter().map(move |subject| prefix.moved(subject)).collect();
+        self.publish.append(&mut self.beside);
+        self
     }
 
     /// Returns the permissions of both, for a user with several roles.
@@ -37,6 +69,7 @@ impl Permissions {
     pub fn and(mut self, other: Self) -> Self {
         self.publish.extend(other.publish);
         self.subscribe.extend(other.subscribe);
+        self.beside.extend(other.beside);
         self
     }
 

@@ -51,6 +51,8 @@ impl ProvisionerRole {
             .map(|request| request(EVENT_STREAM, DURABLE_SOURCE));
         let durable = durable.into_iter().filter(|_| self.durable_source);
         let newest = [EVENT_STREAM, CHOCO_STREAM].map(ApiSubject::message_get);
-        Permissions::new(streams.chain(buckets).chain(newest).chain(durable).map(String::from), inbox)
+        let requests = streams.chain(buckets).chain(newest).chain(durable).map(ApiSubject::local);
+        // A second stream for the same subjects would store each event as well.
+        Permissions::new(requests, inbox).asking_beside(ApiSubject::stream_names())
     }
 }

@@ -47,6 +47,6 @@ impl PublisherRole {
         let stream = Feed::Strat.stream();
         let reads = self.verifies_duplicates.then(|| ApiSubject::message_get(stream));
         let checks = self.checks_stream.then(|| ApiSubject::stream_info(stream));
-        Permissions::new(events.chain(reads.into_iter().chain(checks).map(String::from)), inbox)
+        Permissions::new(events.chain(reads.into_iter().chain(checks).map(ApiSubject::local)), inbox)
     }
 }

@@ -40,6 +40,6 @@ impl WatcherRole {
         let heals = self.heals.then(|| ApiSubject::leader_stepdown(CHOCO_STREAM));
         let durable = self.durable.then(|| ApiSubject::durable_info(EVENT_STREAM, DURABLE_SOURCE));
         let requests = states.into_iter().chain(newest).chain(heals).chain(durable);
-        Permissions::new(requests.map(String::from), inbox)
+        Permissions::new(requests.map(ApiSubject::local), inbox)
     }
 }

@@ -34,7 +34,7 @@ use crate::{
     nats::server_clock::ServerClock,
     telemetry::log_limit::LogLimit,
 };
-use async_nats::{Client, jetstream};
+use async_nats::Client;
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
@@ -131,7 +131,7 @@ impl ConsumerBuilder {
         let name = self.check()?;
         let client = self.link.client.clone();
         self.check_version(&client)?;
-        let context = jetstream::new(client.clone());
+        let context = self.link.context.clone();
         let (watch, stream) = (self.link.watch.clone(), self.feed.stream());
         let api = ApiRequest { context: context.clone(), client: client.clone(), watch: watch.clone() };
         let Checked { max_age, replicas } = if self.options.checks_streams {

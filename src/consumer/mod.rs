@@ -34,9 +34,9 @@ pub use summary::ConsumeSummary;
 
 use crate::{
     contract::{consumer_name::ConsumerName, subject::Feed},
-    nats::connection_watch::ConnectionWatch,
+    nats::{api_context::ApiContext, connection_watch::ConnectionWatch},
 };
-use async_nats::jetstream::{self, consumer::Config};
+use async_nats::jetstream::consumer::Config;
 use std::sync::Arc;
 
 /// A durable consumer that is ready to run: its options are checked and its durable exists on the server.
@@ -45,7 +45,7 @@ use std::sync::Arc;
 #[derive(Debug)]
 #[must_use = "a consumer does nothing until it runs"]
 pub struct DurableConsumer {
-    context: jetstream::Context,
+    context: ApiContext,
     feed: Feed,
     watch: ConnectionWatch,
     /// The durable as it was when this was built.

@@ -80,7 +80,8 @@ impl DurableConsumer {
         let _ended_when_dropped = shared.state.begin();
         let inspect = Arc::new(Notify::new());
         let mut verdicts = JoinSet::new();
-        verdicts.spawn(permission_denied(self.watch.clone(), self.watch.now(), Arc::clone(&shared)));
+        let (context, watch) = (self.context.clone(), self.watch.clone());
+        verdicts.spawn(permission_denied(context, watch, self.watch.now(), Arc::clone(&shared)));
         verdicts.spawn(Inspector::new(&self).inspect(Arc::clone(&inspect)));
         // What is pending is known soon after the start.
         inspect.notify_one();
@@ -88,7 +89,7 @@ impl DurableConsumer {
         let puller = tokio::select! {
             // While the connection is away it may take as long as that.
             () = &mut shutdown => return Ok(ConsumeSummary::default()),
-            opened = Puller::open(Arc::clone(&shared)) => {
+            opened = Puller::open(&self.context, Arc::clone(&shared)) => {
                 opened.map_err(|error| {
                     ConsumeError::new(ConsumeErrorKind::Unavailable, "inbox cannot be subscribed")
                         .caused_by(error)

@@ -23,11 +23,11 @@ pub use sweep::{SweepError, SweepErrorKind, SweepSummary, Sweeper};
 
 use crate::{
     link::Link,
-    nats::{api::ApiSubject, batch_get::Messages, stored::Stored},
+    nats::{api::ApiSubject, api_context::ApiContext, batch_get::Messages, stored::Stored},
     publish::Publisher,
     topology::{DEAD_LETTER_STREAM, StreamInfo},
 };
-use async_nats::jetstream::{self, response::Response};
+use async_nats::jetstream::response::Response;
 use futures::{Stream, StreamExt, TryStreamExt};
 use serde::de::IgnoredAny;
 use serde_json::json;
@@ -61,14 +61,14 @@ pub(crate) const DEAD_LETTERED_PREFIX: &str = "dead-lettered: ";
 /// ```
 #[derive(Debug, Clone)]
 pub struct DeadLetters {
-    context: jetstream::Context,
+    context: ApiContext,
     publisher: Publisher,
     redrive_options: RedriveOptions,
 }
 
 impl DeadLetters {
     pub(crate) fn new(link: &Link) -> Self {
-        let (context, publisher) = (link.context(), link.publisher.clone());
+        let (context, publisher) = (link.context.clone(), link.publisher.clone());
         Self { context, publisher, redrive_options: RedriveOptions::default() }
     }
 

@@ -2,24 +2,34 @@
 //!
 //! No other file writes one by hand, so that a user who is granted these subjects may do what this crate asks for.
 
+mod jetstream_domain;
+mod prefix;
+
+pub use jetstream_domain::JetStreamDomain;
+pub use prefix::ApiPrefix;
+
 use std::fmt;
 
-/// The subject of a request to JetStream.
+/// The subject of a request to JetStream, without the [prefix](ApiPrefix) that says which JetStream.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct ApiSubject(String);
 
-const API_PREFIX: &str = "$JS.API.";
 const ACK_PREFIX: &str = "$JS.ACK.";
 const CONSUMER_ADVISORY_PREFIX: &str = "$JS.EVENT.ADVISORY.CONSUMER.";
 
 impl ApiSubject {
     fn new(request: impl fmt::Display) -> Self {
-        Self(format!("{API_PREFIX}{request}"))
+        Self(request.to_string())
     }
 
     /// Reads the settings and the state of a stream.
     pub(crate) fn stream_info(stream: &str) -> Self {
         Self::new(format_args!("STREAM.INFO.{stream}"))
+    }
+
+    /// Lists the streams, or those that take the messages of a subject.
+    pub(crate) fn stream_names() -> Self {
+        Self::new("STREAM.NAMES")
     }
 
     /// Creates a stream.
@@ -93,14 +103,14 @@ impl ApiSubject {
         Self::new(request)
     }
 
-    /// Returns the subject without the prefix of the API, which the requests of async-nats add.
-    pub(crate) fn request(&self) -> String {
-        self.0.strip_prefix(API_PREFIX).unwrap_or(&self.0).to_owned()
+    /// Returns the request as async-nats makes it, which adds the prefix.
+    pub(crate) fn request(self) -> String {
+        self.0
     }
 
-    /// Returns whether `subject` is this one or below it.
-    pub(crate) fn covers(&self, subject: &str) -> bool {
-        subject.strip_prefix(self.0.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+    /// Returns the subject of the request to the JetStream of the connection itself.
+    pub(crate) fn local(self) -> String {
+        ApiPrefix::default().subject(&self)
     }
 }
 
@@ -110,16 +120,9 @@ impl fmt::Display for ApiSubject {
     }
 }
 
-impl PartialEq<str> for ApiSubject {
-    fn eq(&self, subject: &str) -> bool {
-        self.0 == subject
-    }
-}
-
-impl From<ApiSubject> for String {
-    fn from(subject: ApiSubject) -> Self {
-        subject.0
-    }
+/// Returns whether `subject` is `wanted` or below it.
+pub(crate) fn covers(wanted: &str, subject: &str) -> bool {
+    subject.strip_prefix(wanted).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
 }
 
 /// Returns the subject that acknowledges a delivery, for one whose reply subject is not known. The server goes by the
@@ -189,7 +192,9 @@ mod tests {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
         each_source(&root, &mut |path, text| {
             // Tests may spell out what they expect.
-            let is_exempt = path.ends_with("nats/api.rs") || path.to_string_lossy().ends_with("_tests.rs");
+            let is_exempt = path.starts_with(root.join("nats/api"))
+                || path.ends_with("nats/api.rs")
+                || path.to_string_lossy().ends_with("_tests.rs");
             let code = text.split("#[cfg(test)]\nmod tests").next().unwrap_or_default();
             for line in code.lines().filter(|line| !line.trim_start().starts_with("//")) {
                 assert!(is_exempt || !line.contains("$JS."), "{}: {line}", path.display());
@@ -213,10 +218,12 @@ mod tests {
     #[test]
     fn a_request_covers_itself_and_what_is_below_it() {
         let create = ApiSubject::durable_create("S", "c");
+        let local = create.clone().local();
         assert!(
-            create.covers("$JS.API.CONSUMER.CREATE.S.c") && create.covers("$JS.API.CONSUMER.CREATE.S.c.a.*")
+            covers(&local, "$JS.API.CONSUMER.CREATE.S.c")
+                && covers(&local, "$JS.API.CONSUMER.CREATE.S.c.a.*")
         );
-        assert!(!create.covers("$JS.API.CONSUMER.CREATE.S.cc"));
+        assert!(!covers(&local, "$JS.API.CONSUMER.CREATE.S.cc"));
         assert_eq!(create.request(), "CONSUMER.CREATE.S.c");
     }
 }

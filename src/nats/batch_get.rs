@@ -1,10 +1,7 @@
 //! Reading many messages of a stream with one request.
 
-use crate::nats::{api::ApiSubject, connection_log::connects, stored::Stored};
-use async_nats::{
-    Client, HeaderMap,
-    jetstream::{Context, message::StreamMessage},
-};
+use crate::nats::{api::ApiSubject, api_context::ApiContext, connection_log::connects, stored::Stored};
+use async_nats::{Client, HeaderMap, jetstream::message::StreamMessage};
 use bytes::Bytes;
 use futures::{Stream, StreamExt, stream};
 use serde_json::json;
@@ -41,7 +38,7 @@ type Failure = Box<dyn Error + Send + Sync>;
 /// Messages of a stream by their subject, in the order of their sequences.
 #[derive(Debug)]
 pub(crate) struct Messages {
-    context: Context,
+    context: ApiContext,
     name: String,
     filter: String,
     /// The sequence that is read next.
@@ -60,7 +57,7 @@ impl Messages {
     /// of the leader. Headers that the client cannot read end the connection when they arrive in such an answer; the
     /// leader sends them as text, so what a failed request asked for is read again one by one.
     pub(crate) fn of(
-        context: &Context,
+        context: &ApiContext,
         name: &str,
         filter: String,
         sequences: std::ops::RangeInclusive<u64>,
@@ -87,7 +84,7 @@ impl Messages {
             let connects_before = connects(&client);
             let answered = self.read_batch(&client).await?;
             if answered.is_none() && connects(&client) == connects_before {
-                let subject = ApiSubject::direct_get_many(&self.name);
+                let subject = self.context.subject(&ApiSubject::direct_get_many(&self.name));
                 return Err(
                     format!("no answer from {subject}: is this user allowed to publish to it?").into()
                 );
@@ -118,7 +115,7 @@ impl Messages {
         let inbox = client.new_inbox();
         let mut answers = client.subscribe(inbox.clone()).await?;
         let body = json!({ "seq": self.from, "next_by_subj": self.filter, "batch": BATCH });
-        let subject = String::from(ApiSubject::direct_get_many(&self.name));
+        let subject = self.context.subject(&ApiSubject::direct_get_many(&self.name));
         client.publish_with_reply(subject, inbox, body.to_string().into()).await?;
         loop {
             let Ok(Some(answer)) = timeout(ANSWER_WITHIN, answers.next()).await else { return Ok(None) };

@@ -3,6 +3,7 @@
 pub(crate) mod account_limit;
 pub(crate) mod ack_subject;
 pub(crate) mod api;
+pub(crate) mod api_context;
 pub(crate) mod batch_get;
 pub(crate) mod config_diff;
 pub(crate) mod connection_log;

@@ -153,7 +153,8 @@ impl Publisher {
             if number == events.len() {
                 headers.insert(HeaderName::from_static("Nats-Batch-Commit"), "1");
                 let answer = self.ask(event.with(headers), until, is_final).await?;
-                return committed(&answer, events.len());
+                let receipts = committed(&answer, events.len())?.into_iter();
+                return Ok(receipts.map(|receipt| self.in_domain(receipt)).collect::<Result<_, _>>()?);
             }
             if number == 1 {
                 // A server with batches stores nothing yet. A stream leader without, behind the server of this
@@ -211,7 +212,7 @@ impl Publisher {
         let answer = self.ask(event.with(headers), until, is_final).await?;
         match Answer::read(&answer) {
             Answer::Refused(error) if error.error_code().0 == ROLLUP_FAILED => Ok(None),
-            answer => Ok(Some(answer.receipt()?)),
+            answer => Ok(Some(self.in_domain(answer.receipt()?)?)),
         }
     }
 
@@ -232,7 +233,7 @@ impl Publisher {
 
 /// Returns the receipts of a commit: a batch is stored in one piece.
 fn committed(answer: &Message, size: usize) -> Result<Vec<PublishReceipt>, BatchFailure> {
-    let Stored { stream, sequence: last, count, .. } = match Answer::read(answer) {
+    let Stored { stream, sequence: last, count, domain, .. } = match Answer::read(answer) {
         Answer::Stored(stored) => stored,
         answer => return Err(refused(answer)),
     };
@@ -242,10 +243,10 @@ fn committed(answer: &Message, size: usize) -> Result<Vec<PublishReceipt>, Batch
     let Some(before) = first else {
         return Err(unsupported("stream leader did not store a batch", true));
     };
-    let stream: Arc<str> = (*stream).into();
-    Ok((before + 1..=last)
-        .map(|sequence| PublishReceipt::new(Arc::clone(&stream), sequence, false))
-        .collect())
+    let (stream, domain): (Arc<str>, _) = ((*stream).into(), domain.as_deref().map(Arc::<str>::from));
+    let receipt =
+        |sequence| PublishReceipt::new(Arc::clone(&stream), sequence, false).with_domain(domain.clone());
+    Ok((before + 1..=last).map(receipt).collect())
 }
 
 fn refused(answer: Answer<'_>) -> BatchFailure {

@@ -49,6 +49,10 @@ pub enum PublishErrorKind {
     /// stored first. Reported only where duplicates are [verified](crate::BridgeOptions::with_verify_duplicates). The
     /// event is not stored, and can be once the duplicate window has passed.
     Suppressed,
+    /// A stream of another [JetStream domain](crate::BridgeOptions::with_jetstream_domain) than the one of the bridge
+    /// has acknowledged it; the source names both. Two streams take this subject, or the options name the wrong
+    /// domain. Final.
+    WrongDomain,
     /// The server does not support [batches](crate::EventBridge::publish_batch), or the stream does not allow them.
     /// Final.
     Unsupported,
@@ -66,6 +70,7 @@ kind_words!(PublishErrorKind {
     Refused => "refused", "broker refused the message";
     PermissionDenied => "permission_denied", "permission is denied";
     Suppressed => "suppressed", "something else is stored under the message id";
+    WrongDomain => "wrong_domain", "stream of another JetStream domain has it";
     Unsupported => "unsupported", "batches are not enabled on the server or the stream";
 });
 

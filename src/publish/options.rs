@@ -1,11 +1,12 @@
 //! The options of a bridge.
 
+use crate::nats::api::{ApiPrefix, JetStreamDomain};
 use std::time::Duration;
 
 /// The longest time: sums of longer ones could overflow.
 const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// The options of a bridge: timeouts, the number of publishes in flight, and what is sent.
+/// The options of a bridge: timeouts, the number of publishes in flight, what is sent, and where JetStream is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BridgeOptions {
     attempt_timeout: Duration,
@@ -13,6 +14,7 @@ pub struct BridgeOptions {
     max_in_flight: usize,
     verify_duplicates: bool,
     cloud_events: bool,
+    api_prefix: ApiPrefix,
 }
 
 impl Default for BridgeOptions {
@@ -25,6 +27,7 @@ impl Default for BridgeOptions {
             max_in_flight: 256,
             verify_duplicates: false,
             cloud_events: false,
+            api_prefix: ApiPrefix::default(),
         }
     }
 }
@@ -84,6 +87,29 @@ impl BridgeOptions {
         self
     }
 
+    /// Sets the JetStream domain that has the streams, such as that of the hub for a service on a leaf node. Replaces
+    /// an [API prefix](Self::with_api_prefix).
+    ///
+    /// Publishing, consuming, provisioning and dead letters then go to that domain, and a publish that a stream of
+    /// another domain has acknowledged fails with [`WrongDomain`](crate::PublishErrorKind::WrongDomain). A
+    /// [`KvStore`](crate::dedupe::KvStore) has an option of its own, which
+    /// [`create_kv_store`](crate::EventBridge::create_kv_store) sets. Unless set, JetStream is where the server of the
+    /// connection looks for it. See [`docs::operating`](crate::docs::operating#leaf-nodes-and-imported-jetstream).
+    #[must_use]
+    pub fn with_jetstream_domain(self, domain: JetStreamDomain) -> Self {
+        self.with_api_prefix(domain.into())
+    }
+
+    /// Sets the prefix of requests to JetStream, for an account that imports JetStream of another account. Replaces a
+    /// [domain](Self::with_jetstream_domain). `$JS.API` unless set.
+    ///
+    /// Events, dead letters and acknowledgements have the same subjects with any prefix.
+    #[must_use]
+    pub fn with_api_prefix(mut self, prefix: ApiPrefix) -> Self {
+        self.api_prefix = prefix;
+        self
+    }
+
     /// See [`with_attempt_timeout`](Self::with_attempt_timeout).
     #[must_use]
     pub fn attempt_timeout(&self) -> Duration {
@@ -112,5 +138,11 @@ impl BridgeOptions {
     #[must_use]
     pub fn cloud_events(&self) -> bool {
         self.cloud_events
+    }
+
+    /// See [`with_api_prefix`](Self::with_api_prefix) and [`with_jetstream_domain`](Self::with_jetstream_domain).
+    #[must_use]
+    pub fn api_prefix(&self) -> ApiPrefix {
+        self.api_prefix
     }
 }

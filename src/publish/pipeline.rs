@@ -65,8 +65,9 @@ struct Pipeline<S> {
     waiting: FuturesUnordered<BoxFuture<'static, Waited>>,
     slow_path: FuturesUnordered<BoxFuture<'static, (u64, Outcome)>>,
     sweep_timer: Pin<Box<Sleep>>,
-    /// The stream of the last receipt, shared with the next ones.
+    /// The stream and the domain of the last receipt, shared with the next ones.
     stream: Arc<str>,
+    domain: Option<Arc<str>>,
 }
 
 type Outcome = Result<PublishReceipt, PublishError>;
@@ -99,6 +100,7 @@ impl<S: Stream<Item = Result<EncodedEvent, PublishError>> + Send> Pipeline<S> {
             slow_path: FuturesUnordered::new(),
             sweep_timer: Box::pin(sleep_until(Instant::now() + SWEEP_EVERY)),
             stream: "".into(),
+            domain: None,
         }
     }
 
@@ -215,11 +217,20 @@ impl<S: Stream<Item = Result<EncodedEvent, PublishError>> + Send> Pipeline<S> {
     }
 
     fn stored(&mut self, number: u64, stored: &Stored<'_>) {
-        let Some(Sent { event, publish_span, deadline, .. }) = self.flight.take(number) else { return };
+        let Some(sent) = self.flight.take(number) else { return };
         if *self.stream != *stored.stream {
             self.stream = (*stored.stream).into();
         }
-        let receipt = PublishReceipt::new(Arc::clone(&self.stream), stored.sequence, stored.is_duplicate);
+        if self.domain.as_deref() != stored.domain.as_deref() {
+            self.domain = stored.domain.as_deref().map(Arc::from);
+        }
+        let receipt = PublishReceipt::new(Arc::clone(&self.stream), stored.sequence, stored.is_duplicate)
+            .with_domain(self.domain.clone());
+        let receipt = match self.publisher.in_domain(receipt) {
+            Ok(receipt) => receipt,
+            Err(failure) => return self.repeat(number, sent, failure),
+        };
+        let Sent { event, publish_span, deadline, .. } = sent;
         if stored.is_duplicate && self.publisher.options.verify_duplicates() {
             let Publisher { context, meter, .. } = self.publisher.clone();
             let verify = async move {

@@ -3,6 +3,7 @@
 use crate::{
     nats::{
         api::ApiSubject,
+        api_context::ApiContext,
         connection_watch::{ConnectionWatch, Mark},
         permission_violation::PermissionViolation,
     },
@@ -19,14 +20,10 @@ use crate::{
     },
     report::report,
 };
-use async_nats::{
-    Client,
-    jetstream::{
-        self,
-        context::{self, ContextBuilder, PublishAckFuture},
-        message::{PublishMessage, StreamMessage},
-        publish::PublishAck,
-    },
+use async_nats::jetstream::{
+    context::{self, PublishAckFuture},
+    message::{PublishMessage, StreamMessage},
+    publish::PublishAck,
 };
 use std::{error::Error, future::IntoFuture, pin::pin, sync::Arc};
 use tokio::time::{Instant, timeout_at};
@@ -35,7 +32,7 @@ use tracing::Instrument;
 /// A publisher of messages that have their own message id, so that a repeat is stored once.
 #[derive(Debug, Clone)]
 pub(crate) struct Publisher {
-    pub(super) context: jetstream::Context,
+    pub(super) context: ApiContext,
     pub(super) options: BridgeOptions,
     pub(super) watch: ConnectionWatch,
     /// An inbox like those that acknowledgements go to.
@@ -50,9 +47,9 @@ pub(super) struct Sent {
 }
 
 impl Publisher {
-    pub(crate) fn new(client: Client, options: BridgeOptions, watch: ConnectionWatch) -> Self {
-        let inbox = client.new_inbox().into();
-        let context = ContextBuilder::new().timeout(options.attempt_timeout()).build(client);
+    pub(crate) fn new(context: &ApiContext, options: BridgeOptions, watch: ConnectionWatch) -> Self {
+        let inbox = context.client().new_inbox().into();
+        let context = context.with_timeout(options.attempt_timeout());
         Self { context, options, watch, inbox, meter: PublisherMeter::new() }
     }
 
@@ -156,8 +153,8 @@ impl Publisher {
         receipt: &PublishReceipt,
         deadline: Instant,
     ) -> Result<Option<StreamMessage>, PublishError> {
-        let subject = ApiSubject::message_get(receipt.stream()).to_string();
-        let is_ours = |violation: &PermissionViolation| violation.is_of_publish(&subject);
+        let request = ApiSubject::message_get(receipt.stream());
+        let is_ours = |violation: &PermissionViolation| self.context.is_refused(&request, violation);
         let read = pin!(timeout_at(deadline, verify_duplicate::read(&self.context, receipt)));
         match self.watch.guard(self.watch.now(), &self.inbox, is_ours, read).await {
             Ok(Ok(read)) => read,
@@ -201,7 +198,7 @@ impl Publisher {
     ) -> Result<PublishReceipt, Failure> {
         match timeout_at(deadline, acknowledgement.into_future()).await {
             Err(_elapsed) => Err(Failure::unanswered()),
-            Ok(Ok(acknowledged)) => stored(acknowledged),
+            Ok(Ok(acknowledged)) => self.in_domain(stored(acknowledged)?),
             Ok(Err(error)) if is_foreign(&error) => {
                 // Another subscriber answered first, and the answer of JetStream is lost: publish again.
                 let sent =
@@ -209,9 +206,21 @@ impl Publisher {
                 let until = deadline.min(Instant::now() + self.options.attempt_timeout());
                 let answer = self.ask(sent, until, is_final).await;
                 let stored = answer.and_then(|answer| Answer::read(&answer).receipt());
+                let stored = stored.and_then(|receipt| self.in_domain(receipt));
                 stored.map_err(Failure::of_unknown_outcome)
             }
             Ok(Err(error)) => Err(error.into()),
+        }
+    }
+}
+
+impl Publisher {
+    /// Checks that a message is stored in the domain of the bridge, if that is set. Another one may have a stream for
+    /// the same subjects, and the first of both to acknowledge is heard.
+    pub(super) fn in_domain(&self, receipt: PublishReceipt) -> Result<PublishReceipt, Failure> {
+        match self.context.prefix().domain() {
+            Some(wanted) if receipt.domain() != Some(wanted) => Err(Failure::in_domain(&receipt, wanted)),
+            _ => Ok(receipt),
         }
     }
 }

@@ -10,11 +10,17 @@ pub struct PublishReceipt {
     stream: Arc<str>,
     sequence: u64,
     is_duplicate: bool,
+    domain: Option<Arc<str>>,
 }
 
 impl PublishReceipt {
     pub(super) fn new(stream: Arc<str>, sequence: u64, is_duplicate: bool) -> Self {
-        Self { stream, sequence, is_duplicate }
+        Self { stream, sequence, is_duplicate, domain: None }
+    }
+
+    /// Returns the receipt of a stream in this domain.
+    pub(super) fn with_domain(self, domain: Option<Arc<str>>) -> Self {
+        Self { domain, ..self }
     }
 
     /// Turns it into the receipt of a repeated publish of the same fact.
@@ -40,17 +46,25 @@ impl PublishReceipt {
     pub fn is_duplicate(&self) -> bool {
         self.is_duplicate
     }
+
+    /// Returns the JetStream domain of the stream; `None` if its server has none.
+    #[must_use]
+    pub fn domain(&self) -> Option<&str> {
+        self.domain.as_deref()
+    }
 }
 
 impl From<PublishAck> for PublishReceipt {
     fn from(ack: PublishAck) -> Self {
-        Self { stream: ack.stream.into(), sequence: ack.sequence, is_duplicate: ack.duplicate }
+        let domain = (!ack.domain.is_empty()).then(|| ack.domain.into());
+        Self::new(ack.stream.into(), ack.sequence, ack.duplicate).with_domain(domain)
     }
 }
 
 impl From<Stored<'_>> for PublishReceipt {
     fn from(stored: Stored<'_>) -> Self {
-        Self::new((*stored.stream).into(), stored.sequence, stored.is_duplicate)
+        let domain = stored.domain.as_deref().map(Arc::from);
+        Self::new((*stored.stream).into(), stored.sequence, stored.is_duplicate).with_domain(domain)
     }
 }
 

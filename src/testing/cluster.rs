@@ -226,10 +226,8 @@ impl NatsCluster {
 
     async fn look(&self, subject: &str) -> Result<Info, ServerError> {
         let client = self.connect().await?;
-        let answer = client
-            .request(ApiSubject::other(subject).to_string(), "".into())
-            .await
-            .map_err(ServerError::new)?;
+        let answer =
+            client.request(ApiSubject::other(subject).local(), "".into()).await.map_err(ServerError::new)?;
         serde_json::from_slice(&answer.payload).map_err(ServerError::new)
     }
 }
@@ -276,7 +274,7 @@ fn node_name(index: usize) -> String {
 }
 
 /// Returns ports that are free now. All are held until all are found, so that none is found twice.
-fn free_ports(count: usize) -> std::io::Result<Vec<u16>> {
+pub(super) fn free_ports(count: usize) -> std::io::Result<Vec<u16>> {
     let held: Vec<_> = (0..count).map(|_| TcpListener::bind("127.0.0.1:0")).collect::<Result<_, _>>()?;
     held.iter().map(|listener| Ok(listener.local_addr()?.port())).collect()
 }

@@ -1,10 +1,14 @@
 //! A real nats-server for one test.
 
-use crate::testing::{
-    Program,
-    process::{Process, Server},
+mod builder;
+
+pub use builder::NatsServerBuilder;
+
+use crate::{
+    nats::{api::ApiPrefix, api_context::ApiContext},
+    testing::process::{Process, Server},
 };
-use async_nats::{Client, ConnectOptions, jetstream};
+use async_nats::{Client, ConnectOptions};
 use serde::Deserialize;
 use std::{
     error::Error as _,
@@ -14,22 +18,16 @@ use std::{
     time::Duration,
 };
 use tempfile::TempDir;
-use tokio::{
-    task::spawn_blocking,
-    time::{Instant, sleep},
-};
+use tokio::time::{Instant, sleep};
 
 /// The time limit until JetStream answers; it usually takes some 10 ms, in a cluster some seconds.
 pub(super) const READY_WITHIN: Duration = Duration::from_secs(30);
 /// The time limit for a lame duck to disconnect its last client.
 const GONE_WITHIN: Duration = Duration::from_secs(60);
-/// The settings of a lame duck: by default it waits 10 s before it disconnects the first client, too long for a test.
-const LAME_DUCK: &str = "lame_duck_grace_period: \"500ms\"\nlame_duck_duration: \"30s\"";
-
 /// A real nats-server with JetStream, on a free port of the loopback interface, with a directory of its own.
 ///
-/// [`Program`] documents where the program is looked for. Dropping it kills the process and removes its
-/// directory; so does the end of the test process, also by a kill.
+/// [`Program`](crate::testing::Program) documents where the program is looked for. Dropping it kills the process and
+/// removes its directory; so does the end of the test process, also by a kill.
 ///
 /// ```
 /// use stratt_event_bridge::testing::NatsServer;
@@ -50,84 +48,13 @@ pub struct NatsServer {
     config: PathBuf,
     url: String,
     port: u16,
+    /// The port for leaf nodes, if it accepts them, and the prefix of its own JetStream for them.
+    leaf_port: Option<u16>,
+    domain: ApiPrefix,
+    /// The JetStream that it must reach to be ready: its own, and that of its hub.
+    reaches: Vec<ApiPrefix>,
     process: Option<Process>,
     folder: TempDir,
-}
-
-/// A builder of a [`NatsServer`] with more configuration.
-#[derive(Debug, Clone, Default)]
-pub struct NatsServerBuilder {
-    config: String,
-    program: Option<PathBuf>,
-    version: Option<String>,
-}
-
-impl NatsServerBuilder {
-    /// Adds lines to the server's configuration, such as accounts and permissions.
-    #[must_use]
-    pub fn config(mut self, lines: impl AsRef<str>) -> Self {
-        self.config.push_str(lines.as_ref());
-        self.config.push('\n');
-        self
-    }
-
-    /// Sets the program; otherwise it is looked up.
-    #[must_use]
-    pub fn program(mut self, program: impl Into<PathBuf>) -> Self {
-        self.program = Some(program.into());
-        self
-    }
-
-    /// Sets the version, such as `2.10.26`, which is fetched like the usual one, unless a program is set. It must be
-    /// one of those whose hashes are [known](Program).
-    #[must_use]
-    pub fn version(mut self, version: impl Into<String>) -> Self {
-        self.version = Some(version.into());
-        self
-    }
-
-    /// Starts the server and waits until it is ready.
-    ///
-    /// # Errors
-    ///
-    /// When there is no program, with the ways to get one, or when it does not become ready, with the end of its log.
-    ///
-    /// # Cancel safety
-    ///
-    /// Dropping the future leaves no server behind.
-    pub async fn start(self) -> Result<NatsServer, ServerError> {
-        let mut server = self.begin().await?;
-        server.wait_until_ready().await?;
-        Ok(server)
-    }
-
-    /// Starts the server and waits until its port is known; it may not be ready.
-    pub(super) async fn begin(self) -> Result<NatsServer, ServerError> {
-        let program = match (self.program, self.version) {
-            (Some(program), _) => program,
-            // Fetching the program may take a while.
-            (None, Some(version)) => spawn_blocking(move || Program::NatsServer.fetched(&version))
-                .await
-                .map_err(ServerError::new)??,
-            (None, None) => {
-                spawn_blocking(|| Program::NatsServer.find()).await.map_err(ServerError::new)??
-            }
-        };
-        let folder = tempfile::tempdir().map_err(ServerError::new)?;
-        let config = folder.path().join("nats-server.conf");
-        let store = folder.path().join("data");
-        let store = store.display();
-        let text = format!(
-            "listen: \"127.0.0.1:0\"\njetstream {{ store_dir: \"{store}\" }}\n{LAME_DUCK}\n{}",
-            self.config
-        );
-        fs::write(&config, text).map_err(ServerError::new)?;
-        let mut server = NatsServer { program, config, url: String::new(), port: 0, process: None, folder };
-        server.launch(-1)?;
-        server.port = server.port_from_file().await?;
-        server.url = format!("nats://127.0.0.1:{}", server.port);
-        Ok(server)
-    }
 }
 
 impl NatsServer {
@@ -308,12 +235,20 @@ impl Server for NatsServer {
         fs::read_to_string(self.log_file()).unwrap_or_default()
     }
 
-    /// Checks that JetStream answers; a server that asks for credentials or certificates is ready when its port is
-    /// open.
+    /// Checks that JetStream answers, its own and that of its hub; a server that asks for credentials or certificates
+    /// is ready when its port is open.
     async fn answers(&self) -> bool {
         use async_nats::ConnectErrorKind::{Authentication, AuthorizationViolation};
         match async_nats::connect(&self.url).await {
-            Ok(client) => jetstream::new(client).query_account().await.is_ok(),
+            Ok(client) => {
+                for prefix in &self.reaches {
+                    let context = ApiContext::new(client.clone(), *prefix);
+                    if context.query_account().await.is_err() {
+                        return false;
+                    }
+                }
+                true
+            }
             Err(error) => {
                 matches!(error.kind(), Authentication | AuthorizationViolation) || is_of_tls(&error)
             }

@@ -2,19 +2,13 @@
 
 use crate::{
     contract::subject::Feed,
-    nats::api::consumer_advisory,
+    nats::{api::consumer_advisory, api_context::ApiContext},
     topology::{
         ADVISORY_STREAM, StreamSettings, TopologyError, TopologyErrorKind,
         provision::{check_version, make, read, refuse_immutable},
     },
 };
-use async_nats::{
-    Client,
-    jetstream::{
-        self,
-        stream::{Config, RetentionPolicy},
-    },
-};
+use async_nats::jetstream::stream::{Config, RetentionPolicy};
 
 /// Returns the subjects of advisories that the server will not deliver an event again, for all consumers of a stream.
 pub(crate) fn advisory_subjects(feed: Feed) -> [String; 2] {
@@ -23,20 +17,19 @@ pub(crate) fn advisory_subjects(feed: Feed) -> [String; 2] {
 
 /// Creates the stream, or changes what differs.
 pub(crate) async fn provision_advisories(
-    client: &Client,
+    context: &ApiContext,
     settings: &StreamSettings,
 ) -> Result<(), TopologyError> {
     if let Some(problem) = settings.problem(ADVISORY_STREAM) {
         return Err(TopologyError::new(TopologyErrorKind::InvalidSettings, problem));
     }
-    check_version(client)?;
+    check_version(&context.client())?;
     let subjects: Vec<_> = [Feed::Strat, Feed::Choco].into_iter().flat_map(advisory_subjects).collect();
     let subjects: Vec<_> = subjects.iter().map(String::as_str).collect();
     // Swept advisories leave the stream, so that a recreated durable does not sweep them again.
     let wanted =
         Config { retention: RetentionPolicy::WorkQueue, ..settings.config(ADVISORY_STREAM, &subjects, None) };
-    let context = jetstream::new(client.clone());
-    let found = read(&context, &wanted).await?;
+    let found = read(context, &wanted).await?;
     refuse_immutable([(&wanted, &found)])?;
-    make(&context, &wanted, found).await
+    make(context, &wanted, found).await
 }

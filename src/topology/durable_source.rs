@@ -1,7 +1,7 @@
 //! A durable of the events from which the broker forwards to Choco.
 
 use crate::{
-    nats::api::ApiSubject,
+    nats::{api::ApiSubject, api_context::ApiContext},
     topology::{
         EVENT_STREAM, FORWARDED, TopologyError, TopologyErrorKind,
         first_sequence::{last_forwarded, unread},
@@ -11,7 +11,7 @@ use crate::{
 use async_nats::{
     Client,
     jetstream::{
-        Context, ErrorCode,
+        ErrorCode,
         consumer::{AckPolicy, DeliverPolicy, push},
         response::Response,
         stream::{Config, StreamConsumerSource, SubjectTransform},
@@ -54,7 +54,7 @@ pub(super) fn check_durable_source(client: &Client) -> Result<(), TopologyError>
 /// It begins behind the last event that was forwarded. What is forwarded while the sources are exchanged is dropped by
 /// Choco's duplicate window.
 pub(super) async fn prepare(
-    context: &Context,
+    context: &ApiContext,
     choco: &mut Config,
     found: Option<&Config>,
 ) -> Result<(), TopologyError> {
@@ -121,7 +121,7 @@ fn keep_place(choco: &mut Config, found: &Config) {
 }
 
 /// Removes the durable, if there is one.
-pub(super) async fn remove_durable(context: &Context) -> Result<(), TopologyError> {
+pub(super) async fn remove_durable(context: &ApiContext) -> Result<(), TopologyError> {
     let request = ApiSubject::durable_delete(EVENT_STREAM, DURABLE_SOURCE).request();
     match context.request(request, &NoPayload {}).await.map_err(|error| failed("removed", error))? {
         Response::Ok(IgnoredAny) => Ok(()),
@@ -136,7 +136,7 @@ pub(super) fn is_durable(choco: &Config) -> bool {
 }
 
 /// Returns whether there is no durable.
-pub(super) async fn is_durable_missing(context: &Context) -> Result<bool, Box<dyn Error + Send + Sync>> {
+pub(super) async fn is_durable_missing(context: &ApiContext) -> Result<bool, Box<dyn Error + Send + Sync>> {
     let request = ApiSubject::durable_info(EVENT_STREAM, DURABLE_SOURCE).request();
     match context.request(request, &NoPayload {}).await? {
         Response::Ok(IgnoredAny) => Ok(false),
@@ -145,7 +145,7 @@ pub(super) async fn is_durable_missing(context: &Context) -> Result<bool, Box<dy
     }
 }
 
-async fn create_durable(context: &Context, next: Option<u64>) -> Result<(), TopologyError> {
+async fn create_durable(context: &ApiContext, next: Option<u64>) -> Result<(), TopologyError> {
     let config = push::Config {
         durable_name: Some(DURABLE_SOURCE.to_owned()),
         deliver_subject: DELIVERY.to_owned(),

@@ -27,6 +27,10 @@ pub enum TopologyErrorKind {
     Conflict,
     /// Streams differ from what they should be.
     Mismatch,
+    /// The JetStream of the connection itself has a stream for the same subjects as one behind the
+    /// [domain](crate::BridgeOptions::with_jetstream_domain) or [prefix](crate::BridgeOptions::with_api_prefix) of the
+    /// bridge. Nothing was touched.
+    StoredTwice,
     /// A limit of streams or storage, of the account or the server, is reached; the source says which.
     LimitReached,
     /// The broker refused.
@@ -43,6 +47,7 @@ kind_words!(TopologyErrorKind {
     NotFound => "not_found", "stream does not exist";
     Conflict => "conflict", "stream has settings that cannot be changed";
     Mismatch => "mismatch", "streams differ from the settings that are wanted";
+    StoredTwice => "stored_twice", "two streams would store each message";
     LimitReached => "limit_reached", "limit of the account or the server is reached";
     Refused => "refused", "broker refused";
     TooSoon => "too_soon", "same was done a short time ago";

@@ -1,7 +1,8 @@
 //! Where the sequences of a stream of events begin that was lost while Choco's was not.
 
+use crate::nats::api_context::ApiContext;
 use crate::topology::{CHOCO_STREAM, EVENT_STREAM, Forwarded, StreamInfo, TopologyError, TopologyErrorKind};
-use async_nats::jetstream::{Context, stream::Config};
+use async_nats::jetstream::stream::Config;
 use std::error::Error;
 
 /// Lets a stream of events that has to be created while Choco's is there begin behind the last event that was
@@ -10,7 +11,7 @@ use std::error::Error;
 /// The broker forwards what follows that event's sequence. In a stream that begins at 1, it would skip all before it:
 /// nats-server up to 2.14 for good, later ones for some 20 s.
 pub(super) async fn follow_lost_origin(
-    context: &Context,
+    context: &ApiContext,
     wanted: &mut [Config],
     found: &[Option<Config>],
 ) -> Result<(), TopologyError> {
@@ -28,7 +29,7 @@ pub(super) async fn follow_lost_origin(
 /// Returns the sequence that the last forwarded event had in the stream of events; 0 if none was forwarded.
 ///
 /// Where the newest messages of Choco are gone, it is the least that it can have been.
-pub(super) async fn last_forwarded(context: &Context) -> Result<u64, Box<dyn Error + Send + Sync>> {
+pub(super) async fn last_forwarded(context: &ApiContext) -> Result<u64, Box<dyn Error + Send + Sync>> {
     let ever = StreamInfo::last_sequence(context, CHOCO_STREAM).await?;
     let newest = Forwarded::newest(context).await?;
     let (stored, sequence) = newest.map_or((0, 0), |newest| (newest.stored, newest.sequence));

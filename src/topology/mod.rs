@@ -10,6 +10,7 @@ mod problem;
 mod provision;
 mod settings;
 pub(crate) mod status;
+mod stored_twice;
 mod stream_info;
 mod two_accounts;
 

@@ -1,18 +1,19 @@
 //! Making the streams what they should be, or checking that they are.
 
 use crate::{
-    nats::account_limit,
+    nats::{account_limit, api_context::ApiContext},
     topology::{
         CHOCO_STREAM, Difference, Topology, TopologyError, TopologyErrorKind,
         difference::{differences, merged},
         durable_source::{self, check_durable_source, is_durable, remove_durable},
         first_sequence::follow_lost_origin,
+        stored_twice::must_be_stored_once,
     },
 };
 use async_nats::{
     Client,
     jetstream::{
-        self, Context, ErrorCode,
+        self, ErrorCode,
         context::{
             CreateStreamErrorKind, GetStreamError, GetStreamErrorKind, RequestError, RequestErrorKind,
         },
@@ -23,29 +24,29 @@ use std::error::Error;
 
 impl Topology {
     /// Creates what is missing and changes what differs; see [`EventBridge::provision`](crate::EventBridge::provision).
-    pub(crate) async fn provision(&self, client: &Client) -> Result<(), TopologyError> {
-        let (context, mut wanted, found) = self.look(client).await?;
+    pub(crate) async fn provision(&self, context: &ApiContext) -> Result<(), TopologyError> {
+        let (mut wanted, found) = self.look(context).await?;
         // All streams are checked before any is changed.
         refuse_immutable(wanted.iter().zip(&found))?;
-        follow_lost_origin(&context, &mut wanted, &found).await?;
+        follow_lost_origin(context, &mut wanted, &found).await?;
         for (wanted, found) in wanted.iter_mut().zip(found) {
             if wanted.name != CHOCO_STREAM {
-                make(&context, wanted, found).await?;
+                make(context, wanted, found).await?;
                 continue;
             }
-            durable_source::prepare(&context, wanted, found.as_ref()).await?;
+            durable_source::prepare(context, wanted, found.as_ref()).await?;
             let is_left = found.as_ref().is_some_and(is_durable) && !is_durable(wanted);
-            make(&context, wanted, found).await?;
+            make(context, wanted, found).await?;
             if is_left {
-                remove_durable(&context).await?;
+                remove_durable(context).await?;
             }
         }
         Ok(())
     }
 
     /// Checks the streams without changing them; see [`EventBridge::verify`](crate::EventBridge::verify).
-    pub(crate) async fn verify(&self, client: &Client) -> Result<(), TopologyError> {
-        let (_, wanted, found) = self.look(client).await?;
+    pub(crate) async fn verify(&self, context: &ApiContext) -> Result<(), TopologyError> {
+        let (wanted, found) = self.look(context).await?;
         let mut drift = Vec::new();
         for (wanted, found) in wanted.iter().zip(found) {
             let missing = || {
@@ -62,24 +63,22 @@ impl Topology {
     }
 
     /// Checks the settings and the server, and reads the streams as they are.
-    async fn look(
-        &self,
-        client: &Client,
-    ) -> Result<(Context, Vec<Config>, Vec<Option<Config>>), TopologyError> {
+    async fn look(&self, context: &ApiContext) -> Result<(Vec<Config>, Vec<Option<Config>>), TopologyError> {
         if let Some(problem) = self.problem() {
             return Err(TopologyError::new(TopologyErrorKind::InvalidSettings, problem));
         }
-        check_version(client)?;
+        let client = context.client();
+        check_version(&client)?;
         if self.durable_source {
-            check_durable_source(client)?;
+            check_durable_source(&client)?;
         }
-        let context = jetstream::new(client.clone());
         let wanted = self.streams(client.is_server_compatible(2, 12, 0));
+        must_be_stored_once(context, &wanted).await?;
         let mut found = Vec::new();
         for wanted in &wanted {
-            found.push(read(&context, wanted).await?);
+            found.push(read(context, wanted).await?);
         }
-        Ok((context, wanted, found))
+        Ok((wanted, found))
     }
 }
 
@@ -98,7 +97,7 @@ pub(super) fn refuse_immutable<'a>(
 
 /// Creates a stream, or changes what differs.
 pub(super) async fn make(
-    context: &Context,
+    context: &ApiContext,
     wanted: &Config,
     found: Option<Config>,
 ) -> Result<(), TopologyError> {
@@ -122,7 +121,7 @@ pub(crate) fn check_version(client: &Client) -> Result<(), TopologyError> {
     Err(TopologyError::new(TopologyErrorKind::UnsupportedServer, message))
 }
 
-pub(super) async fn read(context: &Context, wanted: &Config) -> Result<Option<Config>, TopologyError> {
+pub(super) async fn read(context: &ApiContext, wanted: &Config) -> Result<Option<Config>, TopologyError> {
     match context.get_stream(&wanted.name).await {
         Ok(stream) => Ok(Some(stream.cached_info().config.clone())),
         Err(error) => match error.kind() {
@@ -131,7 +130,12 @@ pub(super) async fn read(context: &Context, wanted: &Config) -> Result<Option<Co
             }
             GetStreamErrorKind::JetStream(answer) => Err(refused("read", wanted, answer)),
             _ if has_no_responder(&error) => {
-                let message = "server has no JetStream: start nats-server with `-js`";
+                let message = match context.prefix() {
+                    prefix if prefix.is_local() => {
+                        "server has no JetStream: start nats-server with `-js`".to_owned()
+                    }
+                    prefix => format!("no JetStream answers behind {prefix}: is that its domain or prefix?"),
+                };
                 Err(TopologyError::new(TopologyErrorKind::Unavailable, message).caused_by(error))
             }
             _ => Err(failed(TopologyErrorKind::Unavailable, "read", wanted, error)),
@@ -145,7 +149,7 @@ fn has_no_responder(error: &GetStreamError) -> bool {
     request.is_some_and(|request| request.kind() == RequestErrorKind::NoResponders)
 }
 
-async fn create(context: &Context, wanted: &Config) -> Result<Config, TopologyError> {
+async fn create(context: &ApiContext, wanted: &Config) -> Result<Config, TopologyError> {
     match context.create_stream(wanted).await {
         Ok(_) => {}
         Err(error) => match error.kind() {
@@ -163,7 +167,11 @@ async fn create(context: &Context, wanted: &Config) -> Result<Config, TopologyEr
     })
 }
 
-pub(super) async fn update(context: &Context, wanted: &Config, found: Config) -> Result<(), TopologyError> {
+pub(super) async fn update(
+    context: &ApiContext,
+    wanted: &Config,
+    found: Config,
+) -> Result<(), TopologyError> {
     let config = merged(wanted, found);
     context.update_stream(&config).await.map_err(|error| match error.kind() {
         CreateStreamErrorKind::JetStream(answer) => refused("updated", wanted, answer),

@@ -1,13 +1,15 @@
 //! The status of the broker, as far as this crate depends on it.
 
 use crate::{
-    nats::connection_watch::{ConnectionWatch, Disconnected},
+    nats::{
+        api_context::ApiContext,
+        connection_watch::{ConnectionWatch, Disconnected},
+    },
     topology::{Access, CHOCO_STREAM, DEAD_LETTER_STREAM, EVENT_STREAM, Forwarding, Memory, StreamInfo},
 };
 use async_nats::{
-    Client,
     connection::State,
-    jetstream::{self, Context, ErrorCode, response::Response},
+    jetstream::{Context, ErrorCode, response::Response},
 };
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
@@ -68,7 +70,8 @@ pub struct StreamState {
 }
 
 impl BridgeStatus {
-    pub(crate) async fn ask(client: &Client, watch: &ConnectionWatch, memory: &Memory) -> Self {
+    pub(crate) async fn ask(context: &ApiContext, watch: &ConnectionWatch, memory: &Memory) -> Self {
+        let client = context.client();
         let connection = client.connection_state();
         let server =
             client.try_server_info().map(|info| Server { name: info.server_name, version: info.version });
@@ -78,23 +81,22 @@ impl BridgeStatus {
             let streams = names.map(|name| StreamStatus { name, found: Found::Unknown });
             return Self {
                 connection,
-                disconnected: watch.disconnected(client),
+                disconnected: watch.disconnected(&client),
                 server,
                 is_jetstream_reachable: false,
                 streams: streams.into(),
                 forwarding: None,
             };
         }
-        let context = jetstream::new(client.clone());
         // Two answers, one after the other.
         let within = ANSWER_WITHIN * 2 / 5;
         let access = Access { context: context.clone(), watch: watch.clone(), within };
         let deadline = Instant::now() + ANSWER_WITHIN;
         let (reachable, events, (choco, forwarding), dead_letters) = tokio::join!(
             timeout_at(deadline, context.query_account()),
-            ask(&context, EVENT_STREAM, deadline),
+            ask(context, EVENT_STREAM, deadline),
             async {
-                let choco = ask(&context, CHOCO_STREAM, deadline).await;
+                let choco = ask(context, CHOCO_STREAM, deadline).await;
                 let forwarding = match &choco {
                     Some(Response::Ok(info)) => {
                         timeout_at(deadline, Forwarding::of(info, memory, &access, None)).await.ok()
@@ -103,7 +105,7 @@ impl BridgeStatus {
                 };
                 (choco, forwarding.and_then(Result::ok))
             },
-            ask(&context, DEAD_LETTER_STREAM, deadline),
+            ask(context, DEAD_LETTER_STREAM, deadline),
         );
         let streams: Vec<_> =
             names.into_iter().zip([events, choco, dead_letters]).map(StreamStatus::of).collect();
@@ -111,7 +113,7 @@ impl BridgeStatus {
         let is_answered = streams.iter().any(|stream| !matches!(stream.found, Found::Unknown));
         Self {
             connection: client.connection_state(),
-            disconnected: watch.disconnected(client),
+            disconnected: watch.disconnected(&client),
             server,
             is_jetstream_reachable: is_answered || matches!(reachable, Ok(Ok(_))),
             streams,

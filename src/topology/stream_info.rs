@@ -14,6 +14,9 @@ pub(crate) struct StreamInfo {
     created: String,
     /// The server's time.
     ts: Option<String>,
+    /// The JetStream domain of the stream.
+    #[serde(default)]
+    pub(crate) domain: Option<String>,
     pub(crate) state: State,
     #[serde(default)]
     pub(super) sources: Vec<Source>,

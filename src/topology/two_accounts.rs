@@ -55,10 +55,10 @@ impl TwoAccounts {
     #[must_use]
     pub fn exports(&self) -> String {
         let choco = &self.choco;
-        let mut lines: Vec<_> = [source().into()]
+        let mut lines: Vec<_> = [source().local()]
             .into_iter()
             .chain(flow_control(EVENT_STREAM))
-            .map(|service: String| format!("  {{ service: \"{service}\", accounts: [\"{choco}\"] }}"))
+            .map(|service| format!("  {{ service: \"{service}\", accounts: [\"{choco}\"] }}"))
             .collect();
         lines.push(format!("  {{ stream: \"{DELIVERY}.>\", accounts: [\"{choco}\"] }}"));
         format!("[\n{}\n]", lines.join("\n"))
@@ -72,7 +72,7 @@ impl TwoAccounts {
         let [flow, domain_flow] = flow_control(EVENT_STREAM);
         let to = format!("{}.{}", self.api_prefix(), source().request());
         let lines = [
-            format!("  {{ service: {}, to: \"{to}\" }}", of_stratt(&source().to_string())),
+            format!("  {{ service: {}, to: \"{to}\" }}", of_stratt(&source().local())),
             format!("  {{ service: {} }}", of_stratt(&flow)),
             format!("  {{ service: {} }}", of_stratt(&domain_flow)),
             format!("  {{ stream: {} }}", of_stratt(&format!("{DELIVERY}.>"))),

@@ -15,4 +15,5 @@
 )]
 
 mod acl;
+mod domains;
 mod permissions;

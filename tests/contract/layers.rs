@@ -15,7 +15,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("report", &[]),
     ("contract", &["error_kind"]),
     ("telemetry", &[]),
-    ("nats", &["telemetry"]),
+    ("nats", &["contract", "telemetry"]),
     ("topology", &["contract", "error_kind", "nats", "report", "telemetry"]),
     ("sql", &["contract"]),
     ("dedupe", &["contract", "error_kind", "jitter", "nats", "report", "sql", "topology"]),

@@ -2,7 +2,7 @@
 
 use std::process::Stdio;
 use stratt_event_bridge::{EventBridge, async_nats::ConnectOptions, testing::NatsServer, topology::Topology};
-use support::{Orchestrator, eventually, example, source, without_settings};
+use support::{HubAndLeaf, LeafStage, Orchestrator, eventually, example, source, without_settings};
 use tokio::io::{AsyncBufReadExt, BufReader};
 
 /// Starts a server with the three streams that accepts connections with `user`.
@@ -93,6 +93,29 @@ async fn a_seed_and_an_inbox_come_from_the_environment() {
     for wrong in ["_INBOX desk", "a..b", ">", "a.*"] {
         let (code, complaint) = tool(&[("NATS_URL", server.url()), ("NATS_INBOX_PREFIX", wrong)]).await;
         assert!(code == 3 && complaint.contains("NATS_INBOX_PREFIX: "), "{wrong}: {complaint}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn all_find_jetstream_in_the_hub_of_a_leaf_node() {
+    let stage = LeafStage::on_leaf(HubAndLeaf::start().await).await;
+    let url = stage.server.leaf.url();
+    let quickstart = |domain: &'static str| {
+        let mut quickstart = without_settings(example("quickstart"));
+        quickstart.env("NATS_URL", url).env("NATS_JS_DOMAIN", domain);
+        async move { quickstart.output().await.unwrap() }
+    };
+    assert!(quickstart("hub").await.status.success());
+    assert!(stage.bridge.status().await.stream("STRATT_EVENTS").unwrap().messages >= 7);
+    // Two streams would store each event.
+    let twice = EventBridge::new(stage.client.clone(), source());
+    twice.provision(&Topology::default()).await.unwrap();
+    assert!(!quickstart("hub").await.status.success());
+
+    assert_eq!(tool(&[("NATS_URL", url), ("NATS_JS_API_PREFIX", "$JS.hub.API")]).await, (0, String::new()));
+    for (variable, value) in [("NATS_JS_DOMAIN", "a.b"), ("NATS_JS_API_PREFIX", "a.>")] {
+        let (code, complaint) = tool(&[("NATS_URL", url), (variable, value)]).await;
+        assert!(code == 3 && complaint.contains(&format!("{variable}: invalid")), "{complaint}");
     }
 }
 

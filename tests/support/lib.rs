@@ -57,7 +57,7 @@ pub use schemas::{validator, validator_of};
 pub use seed::Seed;
 pub use shifted::ShiftedTimes;
 pub use spans::Spans;
-pub use stage::{ClusterStage, NEWEST, Stage, quick, short};
+pub use stage::{ClusterStage, HubAndLeaf, LeafStage, NEWEST, Stage, hub_domain, quick, short};
 pub use stratt_event_bridge::testing::Program;
 pub use traces::{Traces, attribute_of};
 

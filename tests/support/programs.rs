@@ -2,7 +2,7 @@ use std::{ffi::OsStr, process::Stdio};
 use tokio::process::Command;
 
 /// The variables that the programs of the repository read, beside `PATH` and the like.
-const VARIABLES: [&str; 17] = [
+const VARIABLES: [&str; 19] = [
     "DATABASE_URL",
     "DURABLE",
     "HTTP_ADDR",
@@ -11,6 +11,8 @@ const VARIABLES: [&str; 17] = [
     "NATS_CERT",
     "NATS_CREDS",
     "NATS_INBOX_PREFIX",
+    "NATS_JS_API_PREFIX",
+    "NATS_JS_DOMAIN",
     "NATS_KEY",
     "NATS_NKEY",
     "NATS_PASSWORD",

@@ -10,11 +10,11 @@ use async_nats::{
 use futures::TryStreamExt;
 use std::{collections::HashMap, sync::Arc, time::Duration};
 use stratt_event_bridge::{
-    BridgeOptions, ConsumerBuilder, ConsumerOptions, Envelope, Event, EventBridge, Feed, PublishReceipt,
-    async_nats,
+    BridgeOptions, ConsumerBuilder, ConsumerOptions, Envelope, Event, EventBridge, Feed, JetStreamDomain,
+    PublishReceipt, async_nats,
     dead_letter::{DeadLetter, DeadLetterFilter},
     dedupe::{DedupeStore, MemoryStore},
-    testing::{FaultProxy, NatsCluster, NatsServer},
+    testing::{FaultProxy, NatsCluster, NatsServer, NatsServerBuilder},
     topology::{CHOCO_STREAM, DEAD_LETTER_STREAM, EVENT_STREAM, Topology},
 };
 use tokio::time::timeout;
@@ -68,6 +68,44 @@ impl Stage {
     }
 }
 
+/// A hub with the JetStream domain `hub`, and a leaf node of it.
+pub struct HubAndLeaf {
+    pub hub: NatsServer,
+    pub leaf: NatsServer,
+}
+
+impl HubAndLeaf {
+    /// Starts both; the leaf node has a JetStream of its own, in the domain `leaf`.
+    pub async fn start() -> Self {
+        let leaf = NatsServer::builder().jetstream_domain("leaf".parse().unwrap());
+        Self::of(NatsServer::builder(), leaf).await
+    }
+
+    /// Starts both with more configuration.
+    pub async fn of(hub: NatsServerBuilder, leaf: NatsServerBuilder) -> Self {
+        let hub = hub.jetstream_domain(hub_domain()).accepting_leaf_nodes().start().await.unwrap();
+        let leaf = leaf.leaf_of(&hub).start().await.unwrap();
+        Self { hub, leaf }
+    }
+}
+
+pub fn hub_domain() -> JetStreamDomain {
+    "hub".parse().unwrap()
+}
+
+/// A leaf node whose bridge uses the JetStream of the hub.
+pub type LeafStage = Stage<HubAndLeaf>;
+
+impl LeafStage {
+    pub async fn on_leaf(server: HubAndLeaf) -> Self {
+        let client = server.leaf.connect().await.unwrap();
+        let options = BridgeOptions::default().with_jetstream_domain(hub_domain());
+        let bridge = EventBridge::with_options(client.clone(), source(), options);
+        bridge.provision(&Topology::default()).await.unwrap();
+        Self { server, client, bridge, store: Arc::new(MemoryStore::new()) }
+    }
+}
+
 /// A cluster of three, whose streams have three replicas.
 pub type ClusterStage = Stage<NatsCluster>;
 
@@ -93,7 +131,7 @@ impl<S> Stage<S> {
     }
 
     pub fn context(&self) -> jetstream::Context {
-        jetstream::new(self.client.clone())
+        self.bridge.jetstream().clone()
     }
 
     pub async fn stream(&self, feed: Feed) -> stream::Stream {

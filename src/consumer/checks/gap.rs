@@ -1,9 +1,12 @@
 //! The detection of events that were removed before the consumer had handled them, and of a durable ahead of its
 //! stream.
 
-use crate::consumer::{
-    ConsumeError, ConsumeErrorKind, checks::look::Look, receive::arrivals::Arrived, shared::Shared,
-    summary::Count,
+use crate::{
+    consumer::{
+        ConsumeError, ConsumeErrorKind, checks::look::Look, receive::arrivals::Arrived, shared::Shared,
+        summary::Count,
+    },
+    nats::api_context::ApiContext,
 };
 use async_nats::jetstream::Context;
 use std::{ops::Range, sync::Arc, time::Duration};
@@ -28,7 +31,7 @@ pub(crate) async fn check_end(context: &Context, shared: &Shared) -> Result<(), 
 /// Looks at the durable and its stream again and again, often enough to notice events that are stored and removed
 /// between two looks. Returns why the consumer has to stop, if it ever has to. Without the permission to read the
 /// stream it sees nothing.
-pub(crate) async fn watch(context: Context, shared: Arc<Shared>) -> ConsumeError {
+pub(crate) async fn watch(context: ApiContext, shared: Arc<Shared>) -> ConsumeError {
     if !shared.options.checks_streams {
         return std::future::pending().await;
     }

@@ -8,6 +8,7 @@ use crate::{
     },
     nats::{
         api::{ApiSubject, is_ack_of},
+        api_context::ApiContext,
         connection_watch::{ConnectionWatch, Mark},
         permission_violation::PermissionViolation,
     },
@@ -15,7 +16,7 @@ use crate::{
 use async_nats::{
     connection::State,
     jetstream::{
-        Context, ErrorCode,
+        ErrorCode,
         consumer::{Config, Consumer, pull},
         stream::{ConsumerError, ConsumerErrorKind},
     },
@@ -32,7 +33,7 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(2);
 /// An inspector, which reads the durable again and again, and ends when the consumer can no longer use it.
 #[derive(Debug)]
 pub(crate) struct Inspector {
-    context: Context,
+    context: ApiContext,
     shared: Arc<Shared>,
     requirements: Requirements,
     /// The durable when the consumer was built.
@@ -137,6 +138,7 @@ impl Inspector {
 
 /// Waits for the violation of a permission that a consumer needs: for its requests, its acknowledgements or its inbox.
 pub(crate) async fn permission_denied(
+    context: ApiContext,
     watch: ConnectionWatch,
     since: Mark,
     shared: Arc<Shared>,
@@ -144,7 +146,8 @@ pub(crate) async fn permission_denied(
     let (stream, durable) = (shared.stream, shared.name.as_str());
     let next = ApiSubject::next_messages(stream, durable);
     let is_ours = |violation: &PermissionViolation| {
-        violation.published().is_some_and(|to| next == *to || is_ack_of(to, stream, durable))
+        context.is_refused(&next, violation)
+            || violation.published().is_some_and(|to| is_ack_of(to, stream, durable))
     };
     denied(&watch.violation(since, &shared.client.new_inbox(), is_ours).await)
 }

@@ -2,15 +2,18 @@
 
 use crate::{
     consumer::{ConsumeError, ConsumeErrorKind},
-    nats::{api::ApiSubject, connection_watch::ConnectionWatch, permission_violation::PermissionViolation},
+    nats::{
+        api::ApiSubject, api_context::ApiContext, connection_watch::ConnectionWatch,
+        permission_violation::PermissionViolation,
+    },
 };
-use async_nats::{Client, jetstream::Context};
+use async_nats::Client;
 use std::pin::pin;
 
 /// The means to make requests for a consumer.
 #[derive(Debug)]
 pub(crate) struct ApiRequest {
-    pub(crate) context: Context,
+    pub(crate) context: ApiContext,
     pub(crate) client: Client,
     pub(crate) watch: ConnectionWatch,
 }
@@ -23,8 +26,7 @@ impl ApiRequest {
         request: impl Future<Output = T>,
     ) -> Result<T, ConsumeError> {
         let inbox = self.client.new_inbox();
-        let is_ours =
-            |violation: &PermissionViolation| violation.published().is_some_and(|to| subject.covers(to));
+        let is_ours = |violation: &PermissionViolation| self.context.is_refused(subject, violation);
         let answer = self.watch.guard(self.watch.now(), &inbox, is_ours, pin!(request)).await;
         answer.map_err(|violation| denied(&violation))
     }

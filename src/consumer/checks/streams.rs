@@ -63,6 +63,7 @@ async fn find(api: &ApiRequest, name: &ConsumerName, stream: &str) -> Result<Con
     let answer = tokio::select! {
         answer = answer => answer.map_err(|error| error.advised("build with `with_stream_checks(false)`"))?,
         () = answers_only_others(api, name, stream) => {
+            let subject = api.context.subject(&subject);
             let message = format!(
                 "server answers, but not to {subject}: allow this user to publish to it or build with \
                  `with_stream_checks(false)`; or {stream} has no leader"

@@ -18,6 +18,7 @@ use crate::{
     dead_letter::{DeadLetterReason, DeadLetterRecord, Headers},
     nats::{
         api::{ApiSubject, ack},
+        api_context::ApiContext,
         connection_log::connects,
         connection_watch::ConnectionWatch,
         permission_violation::PermissionViolation,
@@ -29,10 +30,7 @@ use crate::{
 };
 use async_nats::{
     connection::State,
-    jetstream::{
-        Context,
-        consumer::{Info, pull},
-    },
+    jetstream::consumer::{Info, pull},
 };
 use losses::Losses;
 use std::{collections::BTreeSet, error::Error, pin::pin, sync::Arc, time::Duration};
@@ -45,7 +43,7 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(2);
 const READS: usize = 256;
 
 /// Searches for unreadable events for as long as the consumer runs.
-pub(crate) async fn watch(context: Context, watch: ConnectionWatch, shared: Arc<Shared>) {
+pub(crate) async fn watch(context: ApiContext, watch: ConnectionWatch, shared: Arc<Shared>) {
     let mut losses = Losses::new(connects(&shared.client), shared.options.ack_wait());
     let mut search = Search { context, watch, shared, dead_lettered: BTreeSet::new() };
     // The sequence at which the search continues; `None` while there is no search.
@@ -64,7 +62,7 @@ pub(crate) async fn watch(context: Context, watch: ConnectionWatch, shared: Arc<
 }
 
 struct Search {
-    context: Context,
+    context: ApiContext,
     watch: ConnectionWatch,
     shared: Arc<Shared>,
     /// The events whose dead letter is stored and that are still to be terminated.
@@ -133,9 +131,9 @@ impl Search {
     }
 
     async fn read(&self, from: u64, filter: &str) -> Result<Option<Stored>, Box<dyn Error + Send + Sync>> {
-        let subject = ApiSubject::message_get(self.shared.stream).to_string();
+        let request = ApiSubject::message_get(self.shared.stream);
         let inbox = self.shared.client.new_inbox();
-        let is_ours = |violation: &PermissionViolation| violation.is_of_publish(&subject);
+        let is_ours = |violation: &PermissionViolation| self.context.is_refused(&request, violation);
         let read =
             pin!(timeout(ANSWER_WITHIN, Stored::next(&self.context, self.shared.stream, from, filter)));
         match self.watch.guard(self.watch.now(), &inbox, is_ours, read).await {
@@ -151,7 +149,7 @@ impl Search {
             "connection is lost repeatedly, perhaps by an event that the client library cannot read, and events cannot \
              be read to find it: let this user publish to the subject, or find the event among these sequences and \
              remove it with `nats stream rmm`",
-            %consumer, stream, from, to, subject = %ApiSubject::message_get(stream), %error
+            %consumer, stream, from, to, subject = self.context.subject(&ApiSubject::message_get(stream)), %error
         );
     }
 

@@ -10,6 +10,7 @@ use crate::{
     consumer::{Order, checks::overflow::Silent, receive::pinned::PRIORITY_GROUP, shared::Shared},
     nats::{
         api::{ApiSubject, of_ack},
+        api_context::ApiContext,
         connection_log::connects,
     },
     telemetry::log_limit::limited,
@@ -108,11 +109,15 @@ struct Body<'a> {
 }
 
 impl Puller {
-    pub(crate) async fn open(shared: Arc<Shared>) -> Result<Self, async_nats::SubscribeError> {
+    pub(crate) async fn open(
+        context: &ApiContext,
+        shared: Arc<Shared>,
+    ) -> Result<Self, async_nats::SubscribeError> {
         let (client, options) = (shared.client.clone(), &shared.options);
         let inbox = client.new_inbox();
         let arrivals = client.subscribe(format!("{inbox}.*")).await?;
-        let subject = String::from(ApiSubject::next_messages(shared.stream, shared.name.as_str())).into();
+        let next = ApiSubject::next_messages(shared.stream, shared.name.as_str());
+        let subject = context.subject(&next).into();
         let connects = connects(&client);
         let not_before = Instant::now();
         // The requests of the pinned client are its heartbeat.

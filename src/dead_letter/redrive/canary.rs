@@ -7,11 +7,10 @@ use crate::{
         redrive::{failures::Failures, recipient::Recipient},
         unavailable,
     },
-    nats::batch_get::Messages,
+    nats::{api_context::ApiContext, batch_get::Messages},
     publish::PublishReceipt,
     topology::forwarded_sequence,
 };
-use async_nats::jetstream::Context;
 use futures::TryStreamExt;
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
@@ -37,7 +36,7 @@ impl Canary {
     /// Waits until the event is handled; fails if it is dead-lettered again, or not handled in time.
     pub(super) async fn passes(
         &self,
-        context: &Context,
+        context: &ApiContext,
         failures: &mut Failures,
         within: Duration,
     ) -> Result<(), DeadLetterError> {
@@ -66,7 +65,7 @@ impl Canary {
     }
 
     /// Returns its sequence in the feed of the consumer, once it is there. `next` is where to look on from.
-    async fn sequence(&self, context: &Context, next: &mut u64) -> Result<Option<u64>, DeadLetterError> {
+    async fn sequence(&self, context: &ApiContext, next: &mut u64) -> Result<Option<u64>, DeadLetterError> {
         if self.recipient.feed == Feed::Strat {
             return Ok(Some(self.published));
         }
@@ -83,7 +82,7 @@ impl Canary {
     }
 
     /// Returns whether the durable has an answer to this event and to all that it was delivered before.
-    async fn is_answered(&self, context: &Context, sequence: u64) -> Result<bool, DeadLetterError> {
+    async fn is_answered(&self, context: &ApiContext, sequence: u64) -> Result<bool, DeadLetterError> {
         let info = self.recipient.durable(context).await.map_err(|error| self.unavailable(error))?;
         Ok(info.is_ok_and(|info| info.ack_floor.stream_sequence >= sequence))
     }

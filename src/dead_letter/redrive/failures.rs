@@ -3,10 +3,9 @@
 use crate::{
     contract::subject::Feed,
     dead_letter::{DeadLetter, DeadLetterError, DeadLetterFilter, DeadLetters, unavailable},
-    nats::batch_get::Messages,
+    nats::{api_context::ApiContext, batch_get::Messages},
     topology::DEAD_LETTER_STREAM,
 };
-use async_nats::jetstream::Context;
 use futures::TryStreamExt;
 use std::{collections::HashSet, time::Duration};
 use tokio::time::Instant;
@@ -17,7 +16,7 @@ const FRESH: Duration = Duration::from_millis(250);
 /// The dead letters that are stored from now on, of events that had been redriven.
 #[derive(Debug)]
 pub(super) struct Failures {
-    context: Context,
+    context: ApiContext,
     filter: String,
     next: u64,
     read_at: Instant,

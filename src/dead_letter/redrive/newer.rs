@@ -9,10 +9,9 @@ use crate::{
     dead_letter::{
         DeadLetter, DeadLetterError, DeadLetterErrorKind, redrive::recipient::Recipient, unavailable,
     },
-    nats::batch_get::Messages,
+    nats::{api_context::ApiContext, batch_get::Messages},
     topology::{DEAD_LETTER_STREAM, StreamInfo},
 };
-use async_nats::jetstream::Context;
 use futures::TryStreamExt;
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
@@ -29,7 +28,7 @@ const NAMED: usize = 3;
 /// The events that are newer than those of some dead letters, of the same units.
 #[derive(Debug)]
 pub(super) struct Newer {
-    context: Context,
+    context: ApiContext,
     units: HashSet<String>,
     /// By feed and domain.
     feeds: HashMap<(Feed, String), Events>,
@@ -48,7 +47,7 @@ struct Events {
 
 impl Newer {
     /// Returns the events of these units, to be read when they are asked for.
-    pub(super) fn of(context: Context, units: impl IntoIterator<Item = String>) -> Self {
+    pub(super) fn of(context: ApiContext, units: impl IntoIterator<Item = String>) -> Self {
         let units = units.into_iter().collect();
         Self { context, units, feeds: HashMap::new(), dead_lettered: HashMap::new() }
     }
@@ -102,7 +101,7 @@ impl Events {
     /// Reads what was stored since they were last read.
     async fn read(
         &mut self,
-        context: &Context,
+        context: &ApiContext,
         recipient: &Recipient,
         units: &HashSet<String>,
     ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
@@ -128,7 +127,7 @@ impl Events {
 
 /// Returns the events in the feed and domain of `recipient` that are among the dead letters of a consumer.
 async fn dead_lettered(
-    context: &Context,
+    context: &ApiContext,
     recipient: &Recipient,
     consumer: &str,
 ) -> Result<HashSet<u64>, Box<dyn std::error::Error + Send + Sync>> {

@@ -8,10 +8,12 @@ use crate::{
         subject::{Address, Feed, redrive_subject},
     },
     dead_letter::{DeadLetter, DeadLetterError, DeadLetterErrorKind, unavailable},
-    nats::subject_filter::{filters, matches},
+    nats::{
+        api_context::ApiContext,
+        subject_filter::{filters, matches},
+    },
 };
 use async_nats::jetstream::{
-    Context,
     consumer::{Config, Info},
     context::ConsumerInfoErrorKind,
 };
@@ -49,7 +51,7 @@ impl Recipient {
 
     /// Checks that its durable would deliver the event. Published on a subject that is not read, it would be lost once
     /// its dead letter is removed.
-    pub(super) async fn check(&self, context: &Context, sequence: u64) -> Result<(), DeadLetterError> {
+    pub(super) async fn check(&self, context: &ApiContext, sequence: u64) -> Result<(), DeadLetterError> {
         let found = self.durable(context).await.map_err(|error| unavailable(Some(sequence), error))?;
         let problem = match found {
             Ok(Info { config, .. }) if self.is_read_by(&config) => return Ok(()),
@@ -69,7 +71,7 @@ impl Recipient {
     /// Returns the state of its durable.
     pub(super) async fn durable(
         &self,
-        context: &Context,
+        context: &ApiContext,
     ) -> Result<Result<Info, Missing>, Box<dyn Error + Send + Sync>> {
         // A handle only: the name says all that is needed.
         let stream = context.get_stream_no_info(self.feed.stream()).await?;

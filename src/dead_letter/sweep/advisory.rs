@@ -17,6 +17,9 @@ pub(super) struct Advisory {
     pub(super) deliveries: u64,
     #[serde(rename = "timestamp", with = "rfc3339")]
     pub(super) time: OffsetDateTime,
+    /// The JetStream domain of the stream.
+    #[serde(default)]
+    pub(super) domain: Option<String>,
     /// The consumer's reason for terminating the event.
     reason: Option<String>,
     #[serde(skip)]

@@ -12,6 +12,7 @@ use crate::{
     contract::subject::Feed,
     dead_letter::{DeadLetterReason, DeadLetterRecord, Headers},
     link::Link,
+    nats::api_context::ApiContext,
     publish::Publisher,
     report::report,
     telemetry::log_limit::{LogLimit, limited},
@@ -24,13 +25,14 @@ use advisory::Advisory;
 use async_nats::{
     Client,
     jetstream::{
-        self, AckKind, ErrorCode, Message,
+        AckKind, ErrorCode, Message,
         consumer::{AckPolicy, Consumer, pull},
         stream::ConsumerErrorKind,
     },
 };
 use futures::StreamExt;
 use std::{error::Error, sync::Arc, time::Duration};
+use stored_event::Found;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
@@ -71,7 +73,7 @@ const POSTPONE: Duration = Duration::from_secs(5);
 #[derive(Debug, Clone)]
 pub struct Sweeper {
     client: Client,
-    context: jetstream::Context,
+    context: ApiContext,
     publisher: Publisher,
     feed: Feed,
     lines: Arc<LogLimit>,
@@ -79,7 +81,7 @@ pub struct Sweeper {
 
 impl Sweeper {
     pub(crate) fn new(link: &Link, feed: Feed) -> Self {
-        let (client, context) = (link.client.clone(), link.context());
+        let (client, context) = (link.client.clone(), link.context.clone());
         let lines = Arc::new(LogLimit::new(format!("sweeper of {}", feed.stream())));
         Self { client, context, publisher: link.publisher.clone(), feed, lines }
     }
@@ -95,7 +97,7 @@ impl Sweeper {
     ///
     /// Dropping the future may leave the stream created; provisioning again is harmless.
     pub async fn provision(&self, settings: &StreamSettings) -> Result<(), TopologyError> {
-        provision_advisories(&self.client, settings).await
+        provision_advisories(&self.context, settings).await
     }
 
     /// Stores dead letters until `shutdown` resolves. Continues after an outage of the broker. Returns within 2 s of
@@ -210,11 +212,12 @@ impl Sweeper {
             None => (AckKind::Term, &mut summary.ignored),
             Some(advisory) if advisory.is_stored() => (AckKind::Ack, &mut summary.already_stored),
             Some(advisory) => match self.store(&advisory).await {
-                Ok(true) if advisory.verdict() == DeadLetterReason::Exhausted => {
+                Ok(Swept::Stored) if advisory.verdict() == DeadLetterReason::Exhausted => {
                     (AckKind::Ack, &mut summary.exhausted)
                 }
-                Ok(true) => (AckKind::Ack, &mut summary.rejected),
-                Ok(false) => (AckKind::Ack, &mut summary.gone),
+                Ok(Swept::Stored) => (AckKind::Ack, &mut summary.rejected),
+                Ok(Swept::Gone) => (AckKind::Ack, &mut summary.gone),
+                Ok(Swept::Foreign) => (AckKind::Term, &mut summary.ignored),
                 Err(error) => {
                     let (consumer, sequence) = (advisory.consumer, advisory.sequence);
                     limited!(self.lines, error, "dead letter could not be stored", consumer, sequence, error = %report(&*error));
@@ -228,21 +231,25 @@ impl Sweeper {
         }
     }
 
-    /// Stores the dead letter; `false` if the event is gone.
-    async fn store(&self, advisory: &Advisory) -> Result<bool, Box<dyn Error + Send + Sync>> {
+    /// Stores the dead letter, if there is an event.
+    async fn store(&self, advisory: &Advisory) -> Result<Swept, Box<dyn Error + Send + Sync>> {
         let (stream, consumer) = (self.feed.stream(), advisory.consumer.as_str());
-        let Some(event) = stored_event::read(&self.context, stream, advisory).await? else {
-            let (sequence, reason) = (advisory.sequence, advisory.error());
-            limited!(
-                self.lines,
-                error,
-                "event was given up and is gone from its stream",
-                consumer,
-                stream,
-                sequence,
-                reason
-            );
-            return Ok(false);
+        let event = match stored_event::read(&self.context, stream, advisory).await? {
+            Found::Event(event) => event,
+            Found::Foreign => return Ok(Swept::Foreign),
+            Found::Gone => {
+                let (sequence, reason) = (advisory.sequence, advisory.error());
+                limited!(
+                    self.lines,
+                    error,
+                    "event was given up and is gone from its stream",
+                    consumer,
+                    stream,
+                    sequence,
+                    reason
+                );
+                return Ok(Swept::Gone);
+            }
         };
         let record = DeadLetterRecord {
             consumer,
@@ -260,8 +267,17 @@ impl Sweeper {
             lines: &self.lines,
         };
         record.store(&self.publisher, Instant::now() + STORE_WITHIN).await?;
-        Ok(true)
+        Ok(Swept::Stored)
     }
+}
+
+/// The result of an advisory.
+enum Swept {
+    Stored,
+    /// The event is gone.
+    Gone,
+    /// It is about a stream of the same name in another JetStream domain.
+    Foreign,
 }
 
 /// Pulls one advisory; `None` if there is none soon. One at a time, so that none waits here while its ack wait runs.

@@ -14,6 +14,6 @@ pub struct SweepSummary {
     pub gone: u64,
     /// Dead letters that could not be stored, or events that could not be read; they are retried.
     pub postponed: u64,
-    /// Messages that were no advisories of the server.
+    /// Messages that were no advisories of the server, or were about a stream of another JetStream domain.
     pub ignored: u64,
 }

@@ -10,14 +10,14 @@ use crate::{
             server_time::{Asked, ServerTime},
         },
     },
-    nats::{account_limit, api::ApiSubject},
+    nats::{account_limit, api::ApiSubject, api_context::ApiContext},
 };
 use async_nats::{
     Client, HeaderMap, HeaderValue, StatusCode,
     connection::State,
     jetstream::{
         self,
-        context::{ContextBuilder, CreateStreamError, CreateStreamErrorKind},
+        context::{CreateStreamError, CreateStreamErrorKind},
         message::PublishMessage,
         response::Response,
         stream,
@@ -121,7 +121,7 @@ pub(super) struct Bucket {
     name: BucketName,
     stream: String,
     client: Client,
-    context: jetstream::Context,
+    context: ApiContext,
     timeout: Duration,
     time: ServerTime,
 }
@@ -143,9 +143,9 @@ pub(super) enum WriteError {
 }
 
 impl Bucket {
-    pub(super) fn new(client: Client, options: &KvStoreOptions, time: ServerTime) -> Self {
+    pub(super) fn new(context: &ApiContext, options: &KvStoreOptions, time: ServerTime) -> Self {
         let timeout = options.operation_timeout;
-        let context = ContextBuilder::new().timeout(timeout).build(client.clone());
+        let (client, context) = (context.client(), context.with_timeout(timeout));
         let (name, stream) = (options.bucket.clone(), options.bucket.stream());
         Self { name, stream, client, context, timeout, time }
     }
@@ -181,13 +181,14 @@ impl Bucket {
     pub(super) async fn write(&self, key: &str, record: &Record, expected: u64) -> Result<u64, WriteError> {
         let value = record.encode().map_err(|error| WriteError::Store(unavailable(error)))?;
         let message = PublishMessage::build().payload(value.into()).expected_last_subject_sequence(expected);
-        let stored = async { self.context.send_publish(self.name.subject(key), message).await?.await };
+        let subject = self.context.prefix().subject_of_key(self.name.subject(key));
+        let stored = async { self.context.send_publish(subject, message).await?.await };
         Ok(stored.await.map_err(rejected)?.sequence)
     }
 
     /// Reads the key by a direct get. On a cluster the value may be outdated: decide by compare-and-set.
     pub(super) async fn read(&self, key: &str) -> Result<Option<Entry>, StoreError> {
-        let request = ApiSubject::direct_get(&self.stream, &self.name.subject(key)).to_string();
+        let request = self.context.subject(&ApiSubject::direct_get(&self.stream, &self.name.subject(key)));
         let message = self.client.request(request, "".into()).await.map_err(unavailable)?;
         match message.status {
             None => {}

@@ -11,7 +11,8 @@ pub use bucket_name::BucketName;
 pub use options::KvStoreOptions;
 
 use crate::dedupe::{Claim, DedupeStore, Fence, Slot, StoreError, StoreErrorKind};
-use async_nats::{Client, jetstream};
+use crate::nats::api_context::ApiContext;
+use async_nats::Client;
 use bucket::{Bucket, Entry, Found, WriteError};
 use futures::{FutureExt, future::BoxFuture};
 use record::{Counts, Record};
@@ -66,15 +67,19 @@ impl KvStore {
     ///
     /// Dropping the future may leave the bucket created; creating it again is harmless.
     pub async fn create(client: Client, options: KvStoreOptions) -> Result<Self, StoreError> {
-        let context = jetstream::new(client.clone());
-        let found = bucket::create(&context, &options).await?;
+        Self::create_in(&ApiContext::new(client, options.api_prefix), options).await
+    }
+
+    /// Does so in the JetStream of `context`.
+    pub(crate) async fn create_in(context: &ApiContext, options: KvStoreOptions) -> Result<Self, StoreError> {
+        let found = bucket::create(context, &options).await?;
         options.check(&found.config)?;
-        Ok(Self::over(client, &options, found))
+        Ok(Self::over(context, &options, found))
     }
 
     /// Opens an existing bucket with any age, size, storage and replicas: its maximum age is the retention.
     ///
-    /// Only the bucket's name, the skew margin and the operation timeout of the options apply.
+    /// Only the bucket's name, its JetStream, the skew margin and the operation timeout of the options apply.
     ///
     /// # Errors
     ///
@@ -86,15 +91,19 @@ impl KvStore {
     ///
     /// Only reads: dropping the future has no effect.
     pub async fn open(client: Client, options: KvStoreOptions) -> Result<Self, StoreError> {
-        let context = jetstream::new(client.clone());
-        let found = bucket::find(&context, &options).await?;
-        Ok(Self::over(client, &options, found))
+        Self::open_in(&ApiContext::new(client, options.api_prefix), options).await
     }
 
-    fn over(client: Client, options: &KvStoreOptions, Found { config, time }: Found) -> Self {
+    /// Does so in the JetStream of `context`.
+    pub(crate) async fn open_in(context: &ApiContext, options: KvStoreOptions) -> Result<Self, StoreError> {
+        let found = bucket::find(context, &options).await?;
+        Ok(Self::over(context, &options, found))
+    }
+
+    fn over(context: &ApiContext, options: &KvStoreOptions, Found { config, time }: Found) -> Self {
         let max_age = config.max_age;
         Self {
-            bucket: Bucket::new(client, options, time),
+            bucket: Bucket::new(context, options, time),
             // A maximum age of zero means no limit.
             retention: (!max_age.is_zero()).then_some(max_age),
             skew_margin: options.skew_margin,

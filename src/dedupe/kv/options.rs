@@ -2,7 +2,10 @@
 
 use crate::{
     dedupe::{BucketName, StoreError, StoreErrorKind},
-    nats::config_diff::ConfigDifference,
+    nats::{
+        api::{ApiPrefix, JetStreamDomain},
+        config_diff::ConfigDifference,
+    },
     topology::Storage,
 };
 use async_nats::jetstream::stream::{self, StorageType};
@@ -18,6 +21,7 @@ pub struct KvStoreOptions {
     pub(super) max_bytes: Option<i64>,
     pub(super) skew_margin: Duration,
     pub(super) operation_timeout: Duration,
+    pub(super) api_prefix: ApiPrefix,
 }
 
 impl Default for KvStoreOptions {
@@ -32,6 +36,7 @@ impl Default for KvStoreOptions {
             max_bytes: None,
             skew_margin: Duration::from_secs(2),
             operation_timeout: Duration::from_secs(2),
+            api_prefix: ApiPrefix::default(),
         }
     }
 }
@@ -85,6 +90,23 @@ impl KvStoreOptions {
     #[must_use]
     pub fn with_operation_timeout(mut self, timeout: Duration) -> Self {
         self.operation_timeout = timeout;
+        self
+    }
+
+    /// Sets the JetStream domain of the bucket, as
+    /// [`BridgeOptions::with_jetstream_domain`](crate::BridgeOptions::with_jetstream_domain) does. Stores that a bridge
+    /// [creates](crate::EventBridge::create_kv_store) or [opens](crate::EventBridge::open_kv_store) are in its domain,
+    /// whatever is set here.
+    #[must_use]
+    pub fn with_jetstream_domain(self, domain: JetStreamDomain) -> Self {
+        self.with_api_prefix(domain.into())
+    }
+
+    /// Sets the prefix of requests to JetStream, as
+    /// [`BridgeOptions::with_api_prefix`](crate::BridgeOptions::with_api_prefix) does.
+    #[must_use]
+    pub fn with_api_prefix(mut self, prefix: ApiPrefix) -> Self {
+        self.api_prefix = prefix;
         self
     }
 

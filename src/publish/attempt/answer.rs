@@ -27,6 +27,9 @@ pub(crate) struct Stored<'a> {
     pub(crate) sequence: u64,
     #[serde(default, rename = "duplicate")]
     pub(crate) is_duplicate: bool,
+    /// The JetStream domain of the stream.
+    #[serde(default, borrow)]
+    pub(crate) domain: Option<Cow<'a, str>>,
     /// The number of messages of a batch.
     #[serde(default)]
     pub(crate) count: Option<u64>,

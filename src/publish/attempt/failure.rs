@@ -2,7 +2,7 @@
 
 use crate::{
     nats::{account_limit, permission_violation::PermissionViolation},
-    publish::{PublishError, PublishErrorKind},
+    publish::{PublishError, PublishErrorKind, PublishReceipt},
 };
 use async_nats::{
     client,
@@ -49,6 +49,19 @@ impl Failure {
         let cause = format!("this user may not {violation}");
         let error = PublishError::caused(PublishErrorKind::PermissionDenied, cause);
         Self { error: error.with_outcome_unknown(outcome_unknown), try_again: false }
+    }
+
+    /// Returns the failure of a message that is stored in a domain other than the one `wanted`. That one may have it as
+    /// well.
+    pub(crate) fn in_domain(receipt: &PublishReceipt, wanted: &str) -> Self {
+        let (stream, sequence) = (receipt.stream(), receipt.sequence());
+        let found = receipt.domain().map_or("no domain".to_owned(), |domain| format!("domain {domain}"));
+        let cause = format!(
+            "{stream} of {found} has it as {sequence}, but the bridge is for domain {wanted}: delete the stream there, or \
+             set that domain"
+        );
+        let error = PublishError::caused(PublishErrorKind::WrongDomain, cause);
+        Self { error: error.with_outcome_unknown(true), try_again: false }
     }
 
     pub(crate) fn without_stream() -> Self {

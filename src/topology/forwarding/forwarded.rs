@@ -1,10 +1,9 @@
 //! The newest event in Choco, and where the broker took it from.
 
 use crate::{
-    nats::stored::Stored,
+    nats::{api_context::ApiContext, stored::Stored},
     topology::{CHOCO_STREAM, EVENT_STREAM},
 };
-use async_nats::jetstream::Context;
 use std::error::Error;
 
 /// All subjects of Choco's stream.
@@ -23,7 +22,7 @@ pub(in crate::topology) struct Forwarded {
 impl Forwarded {
     /// Returns the newest message of Choco; `None` if there is none that names its origin.
     pub(in crate::topology) async fn newest(
-        context: &Context,
+        context: &ApiContext,
     ) -> Result<Option<Self>, Box<dyn Error + Send + Sync>> {
         Ok(Stored::last(context, CHOCO_STREAM, ALL).await?.and_then(|stored| Self::of(&stored)))
     }

@@ -44,10 +44,9 @@ type Answer = Result<Response<IgnoredAny>, async_nats::jetstream::context::Reque
 /// Sends the request; fails if it is not permitted.
 async fn step_down(choco: &Access) -> Result<Answer, TopologyError> {
     let request = ApiSubject::leader_stepdown(CHOCO_STREAM);
-    let subject = request.to_string();
     let inbox = choco.context.client().new_inbox();
-    let is_ours = |violation: &PermissionViolation| violation.is_of_publish(&subject);
-    let answer = pin!(choco.context.request(request.request(), &()));
+    let is_ours = |violation: &PermissionViolation| choco.context.is_refused(&request, violation);
+    let answer = pin!(choco.context.request(request.clone().request(), &()));
     choco.watch.guard(choco.watch.now(), &inbox, is_ours, answer).await.map_err(|violation| {
         TopologyError::new(TopologyErrorKind::Refused, format!("no permission to {violation}: allow it"))
     })

@@ -2,15 +2,15 @@
 
 use crate::{
     nats::{
-        api::ApiSubject, connection_watch::ConnectionWatch, permission_violation::PermissionViolation,
-        stored::Stored,
+        api::ApiSubject, api_context::ApiContext, connection_watch::ConnectionWatch,
+        permission_violation::PermissionViolation, stored::Stored,
     },
     topology::{
         CHOCO_STREAM, DURABLE_SOURCE, EVENT_STREAM, FORWARDED, Forwarded, StreamInfo,
         durable_source::is_durable_missing,
     },
 };
-use async_nats::jetstream::{Context, ErrorCode, response::Response};
+use async_nats::jetstream::{ErrorCode, response::Response};
 use std::{error::Error, pin::pin, time::Duration};
 use time::OffsetDateTime;
 use tokio::time::timeout;
@@ -18,7 +18,7 @@ use tokio::time::timeout;
 /// A connection, the watch that observes its permission violations, and the time limit of each answer.
 #[derive(Debug, Clone)]
 pub(crate) struct Access {
-    pub(crate) context: Context,
+    pub(crate) context: ApiContext,
     pub(crate) watch: ConnectionWatch,
     pub(crate) within: Duration,
 }
@@ -88,7 +88,7 @@ impl Messages {
 }
 
 impl Newest {
-    async fn read(context: &Context) -> Result<Option<Self>, Box<dyn Error + Send + Sync>> {
+    async fn read(context: &ApiContext) -> Result<Option<Self>, Box<dyn Error + Send + Sync>> {
         let mut newest: Option<Self> = None;
         for (subjects, _) in FORWARDED {
             if let Some(stored) = Stored::last(context, EVENT_STREAM, subjects).await?
@@ -124,9 +124,8 @@ pub(super) async fn lacks_durable(origin: &Access) -> bool {
 impl Access {
     /// Awaits the answer to requests with this subject.
     async fn answer<T>(&self, subject: ApiSubject, answer: impl Future<Output = T>) -> Result<T, Unread> {
-        let subject = subject.to_string();
         let inbox = self.context.client().new_inbox();
-        let is_ours = |violation: &PermissionViolation| violation.is_of_publish(&subject);
+        let is_ours = |violation: &PermissionViolation| self.context.is_refused(&subject, violation);
         let answer = pin!(timeout(self.within, answer));
         match self.watch.guard(self.watch.now(), &inbox, is_ours, answer).await {
             Ok(Ok(answer)) => Ok(answer),

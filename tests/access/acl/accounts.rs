@@ -1,17 +1,17 @@
 //! Choco in an account of its own: everything that is published arrives there, and nothing else can be reached from
 //! there.
 
-use super::guarded::{NEW_ACKS, connect, server};
+use super::guarded::{NEW_ACKS, connect_with, server};
 use futures::StreamExt;
 use std::time::Duration;
 use stratt_event_bridge::{
-    Envelope, Event, EventBridge, Feed,
+    BridgeOptions, Envelope, Event, EventBridge, Feed,
     acl::{Inbox, ReaderRole},
-    async_nats::{self, jetstream},
-    testing::NatsServer,
+    async_nats::jetstream,
+    testing::{NatsServer, NatsServerBuilder},
     topology::{CHOCO_STREAM, Topology, TopologyErrorKind, TwoAccounts},
 };
-use support::{eventually, published, source};
+use support::{eventually, hub_domain, published, source};
 use tokio::time::timeout;
 
 const EVENTS: u64 = 500;
@@ -39,16 +39,16 @@ async fn publish(bridge: &EventBridge, from: u64) {
     assert_eq!(stored, usize::try_from(EVENTS).unwrap());
 }
 
-async fn messages(client: &async_nats::Client) -> u64 {
-    let stream = jetstream::new(client.clone()).get_stream(CHOCO_STREAM).await.unwrap();
+async fn messages(choco: &EventBridge) -> u64 {
+    let stream = choco.jetstream().get_stream(CHOCO_STREAM).await.unwrap();
     stream.cached_info().state.messages
 }
 
-async fn all_arrives_and_nothing_else_is_reached(more: &str) {
+async fn all_arrives_and_nothing_else_is_reached(server: NatsServerBuilder, options: BridgeOptions) {
     let accounts = TwoAccounts::new("STRATT", "CHOCO").unwrap();
-    let server = server(more).config(config(&accounts)).start().await.unwrap();
-    let stratt = connect(server.url(), "stratt").await.bridge;
-    let choco = connect(server.url(), "choco").await.bridge;
+    let server = server.config(config(&accounts)).start().await.unwrap();
+    let stratt = connect_with(server.url(), "stratt", options).await.bridge;
+    let choco = connect_with(server.url(), "choco", options).await.bridge;
     let topology = Topology::default();
     let only_choco = topology.clone().only_choco(&accounts);
     stratt.provision(&topology.clone().without_choco()).await.unwrap();
@@ -61,22 +61,20 @@ async fn all_arrives_and_nothing_else_is_reached(more: &str) {
     assert_eq!(choco.verify(&topology).await.unwrap_err().kind(), TopologyErrorKind::NotFound);
 
     publish(&stratt, 1).await;
-    eventually("arrived", || messages(choco.client()), |arrived| *arrived == EVENTS).await;
+    eventually("arrived", || messages(&choco), |arrived| *arrived == EVENTS).await;
     let seen =
         eventually("forwarding", || async { choco.forwarding().await.unwrap() }, |seen| !seen.is_stalled());
     assert_eq!(seen.await.error(), None);
 
-    let context = jetstream::new(choco.client().clone());
+    let context = choco.jetstream();
     let durable = jetstream::consumer::pull::Config {
         durable_name: Some("reader".into()),
         ..jetstream::consumer::pull::Config::default()
     };
     context.create_consumer_on_stream(durable, CHOCO_STREAM).await.unwrap();
-    let reader = connect(server.url(), "reader").await;
-    let durable: jetstream::consumer::PullConsumer = jetstream::new(reader.bridge.client().clone())
-        .get_consumer_from_stream("reader", Feed::Choco.stream())
-        .await
-        .unwrap();
+    let reader = connect_with(server.url(), "reader", options).await;
+    let durable: jetstream::consumer::PullConsumer =
+        reader.bridge.jetstream().get_consumer_from_stream("reader", Feed::Choco.stream()).await.unwrap();
     let pulled = durable
         .batch()
         .max_messages(usize::try_from(EVENTS).unwrap())
@@ -97,32 +95,39 @@ async fn all_arrives_and_nothing_else_is_reached(more: &str) {
     assert_eq!(heard.next().await.unwrap().payload, "forged");
     let before = stratt.publish(published("last", 9999)).await.unwrap().sequence();
     assert_eq!(before, EVENTS + 1);
+    let domain = options.api_prefix();
     for subject in [
         "STREAM.INFO.STRATT_EVENTS",
         "STREAM.INFO.STRATT_DLQ",
         "STREAM.MSG.GET.STRATT_EVENTS",
         "STREAM.PURGE.STRATT_EVENTS",
     ] {
-        for prefix in ["$JS.API", "STRATT.JS.API"] {
+        for prefix in ["$JS.API", domain.as_str(), "STRATT.JS.API"] {
             let answer = choco.client().request(format!("{prefix}.{subject}"), "".into()).await;
             let refused = answer.is_err()
                 || answer.is_ok_and(|answer| String::from_utf8_lossy(&answer.payload).contains("\"error\":"));
             assert!(refused, "{prefix}.{subject}");
         }
     }
-    eventually("arrived", || messages(choco.client()), |arrived| *arrived == EVENTS + 1).await;
+    eventually("arrived", || messages(&choco), |arrived| *arrived == EVENTS + 1).await;
     let silent = timeout(Duration::from_millis(200), heard.next()).await;
     assert!(silent.is_err(), "{silent:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn more_than_the_flow_control_window_arrives_in_choco() {
-    all_arrives_and_nothing_else_is_reached("").await;
+    all_arrives_and_nothing_else_is_reached(server(""), BridgeOptions::default()).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn it_does_so_where_flow_control_names_the_domain() {
-    all_arrives_and_nothing_else_is_reached(NEW_ACKS).await;
+    all_arrives_and_nothing_else_is_reached(server(NEW_ACKS), BridgeOptions::default()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn it_does_so_where_jetstream_is_asked_for_by_its_domain() {
+    let options = BridgeOptions::default().with_jetstream_domain(hub_domain());
+    all_arrives_and_nothing_else_is_reached(server("").jetstream_domain(hub_domain()), options).await;
 }
 
 #[tokio::test]

@@ -1,19 +1,22 @@
 //! A server whose users may do what is allowed by name, and its refusals.
 
+use crate::domains::imported::{accounts, imported};
 use std::sync::{Arc, Mutex};
 use stratt_event_bridge::{
-    ConnectionWatch, EventBridge,
+    BridgeOptions, ConnectionWatch, EventBridge,
     acl::Inbox,
     async_nats::{ConnectOptions, Event},
     testing::{NatsServer, NatsServerBuilder},
 };
-use support::{NEWEST, source};
+use support::{HubAndLeaf, NEWEST, eventually, hub_domain, source};
 use tokio::sync::Notify;
 
 /// A server with an administrator and the users of a test.
 pub struct Guarded {
     pub server: NatsServer,
     pub admin: EventBridge,
+    options: BridgeOptions,
+    _hub: Option<NatsServer>,
 }
 
 /// A user of the server, with everything that the server has refused it.
@@ -81,26 +84,63 @@ impl Guarded {
     }
 
     pub async fn on(server: NatsServerBuilder, users: &[(&str, String)]) -> Self {
-        let users: Vec<_> = users
-            .iter()
-            .map(|(user, permissions)| {
-                format!("{{ user: \"{user}\", password: pw, permissions: {permissions} }}")
-            })
-            .collect();
-        let config =
-            format!("authorization {{ users: [\n{{ user: admin, password: pw }}\n{}\n] }}", users.join("\n"));
-        let server = server.config(config).start().await.unwrap();
-        let admin = connect(server.url(), "admin").await.bridge;
-        Self { server, admin }
+        let server = server.config(authorization(users)).start().await.unwrap();
+        Self::over(server, BridgeOptions::default(), None).await
+    }
+
+    /// Starts a leaf node with these users, whose bridges use the JetStream of its hub.
+    pub async fn on_leaf(server: NatsServerBuilder, users: &[(&str, String)]) -> Self {
+        let leaf = server.clone().jetstream_domain("leaf".parse().unwrap()).config(authorization(users));
+        let HubAndLeaf { hub, leaf } = HubAndLeaf::of(server, leaf).await;
+        let options = BridgeOptions::default().with_jetstream_domain(hub_domain());
+        let guarded = Self::over(leaf, options, Some(hub)).await;
+        let context = guarded.admin.jetstream();
+        eventually("leaf node", || context.query_account(), Result::is_ok).await.unwrap();
+        guarded
+    }
+
+    /// Starts a server in a domain, by which bridges look for JetStream.
+    pub async fn in_domain(server: NatsServerBuilder, users: &[(&str, String)]) -> Self {
+        let server =
+            server.jetstream_domain(hub_domain()).config(authorization(users)).start().await.unwrap();
+        Self::over(server, BridgeOptions::default().with_jetstream_domain(hub_domain()), None).await
+    }
+
+    /// Starts a server with these users in an account that imports the JetStream of another one.
+    pub async fn on_import(server: NatsServerBuilder, users: &[(&str, String)]) -> Self {
+        let server = server.config(accounts(&list(users))).start().await.unwrap();
+        Self::over(server, imported(), None).await
+    }
+
+    async fn over(server: NatsServer, options: BridgeOptions, hub: Option<NatsServer>) -> Self {
+        let admin = connect_with(server.url(), "admin", options).await.bridge;
+        Self { server, admin, options, _hub: hub }
     }
 
     pub async fn user(&self, name: &str) -> User {
-        connect(self.server.url(), name).await
+        connect_with(self.server.url(), name, self.options).await
     }
+}
+
+fn authorization(users: &[(&str, String)]) -> String {
+    format!("authorization {{ users: [\n{}\n] }}", list(users))
+}
+
+fn list(users: &[(&str, String)]) -> String {
+    let users = users.iter().map(|(user, permissions)| {
+        format!("{{ user: \"{user}\", password: pw, permissions: {permissions} }}")
+    });
+    let users = users.collect::<Vec<_>>().join("\n");
+    format!("{{ user: admin, password: pw }}\n{users}")
 }
 
 /// Connects as a service would, with an inbox of its own.
 pub async fn connect(url: &str, user: &str) -> User {
+    connect_with(url, user, BridgeOptions::default()).await
+}
+
+/// Does so with these options of the bridge.
+pub async fn connect_with(url: &str, user: &str, options: BridgeOptions) -> User {
     let (watch, refusals) = (ConnectionWatch::new(), Refusals::default());
     let (observed, heard) = (watch.clone(), refusals.clone());
     let client = ConnectOptions::with_user_and_password(user.into(), "pw".into())
@@ -113,5 +153,6 @@ pub async fn connect(url: &str, user: &str) -> User {
         .connect(url)
         .await
         .unwrap();
-    User { bridge: EventBridge::new(client, source()).with_connection_watch(watch), refusals }
+    let bridge = EventBridge::with_options(client, source(), options);
+    User { bridge: bridge.with_connection_watch(watch), refusals }
 }

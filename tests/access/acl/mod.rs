@@ -1,9 +1,10 @@
 //! Least privilege: every role does its whole work with its permissions, and nothing else.
 
 mod accounts;
-mod guarded;
+pub mod guarded;
 mod inbox;
 mod needed;
+mod place;
 mod refused;
 mod rendered;
 mod replies;

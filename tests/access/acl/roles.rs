@@ -1,6 +1,9 @@
 //! The work of every role, as a service does it; an administrator does what others would do.
 
-use super::guarded::{Guarded, User, server, with_strict_order};
+use super::{
+    guarded::{Guarded, User, server, with_strict_order},
+    place::Place,
+};
 use async_nats::{
     HeaderMap,
     jetstream::{self, consumer::pull},
@@ -8,16 +11,16 @@ use async_nats::{
 use futures::{FutureExt, StreamExt, TryStreamExt, future::BoxFuture, stream};
 use std::{sync::Arc, time::Duration};
 use stratt_event_bridge::{
-    AnyEvent, BridgeOptions, ConsumerBuilder, ConsumerName, Delivery, Envelope, EventBridge, EventType, Feed,
-    HandlerError, Order, UnitDeprecated, UnitPublished,
+    AnyEvent, ConsumerBuilder, ConsumerName, Delivery, Envelope, EventBridge, EventType, Feed, HandlerError,
+    Order, UnitDeprecated, UnitPublished,
     acl::{
         ConsumerRole, Inbox, OperatorRole, Permissions, ProvisionerRole, PublisherRole, ReaderRole,
         WatcherRole,
     },
     async_nats,
     dead_letter::DeadLetterFilter,
-    dedupe::{KvStore, KvStoreOptions, MemoryStore},
-    testing::{NatsServer, NatsServerBuilder},
+    dedupe::{KvStoreOptions, MemoryStore},
+    testing::NatsServer,
     topology::{StreamSettings, Topology, TopologyErrorKind},
 };
 use support::{
@@ -142,7 +145,7 @@ fn with_durable_source(admin: EventBridge) -> BoxFuture<'static, ()> {
 fn with_bucket(admin: EventBridge) -> BoxFuture<'static, ()> {
     async move {
         provisioned(admin.clone()).await;
-        KvStore::create(admin.client().clone(), KvStoreOptions::default()).await.unwrap();
+        admin.create_kv_store(KvStoreOptions::default()).await.unwrap();
     }
     .boxed()
 }
@@ -168,7 +171,7 @@ pub fn with_durable(admin: EventBridge) -> BoxFuture<'static, ()> {
             filter_subject: "choco.strat.dev.unit.published".into(),
             ..pull::Config::default()
         };
-        let context = jetstream::new(admin.client().clone());
+        let context = admin.jetstream().clone();
         context.create_consumer_on_stream(config, Feed::Choco.stream()).await.unwrap();
     }
     .boxed()
@@ -196,7 +199,7 @@ pub fn with_letters(admin: EventBridge) -> BoxFuture<'static, ()> {
 
 /// Stores a dead letter of the event at a sequence, which it waits for.
 async fn store_letter(admin: &EventBridge, feed: Feed, envelope: &Envelope<AnyEvent>, sequence: usize) {
-    let context = jetstream::new(admin.client().clone());
+    let context = admin.jetstream().clone();
     let stored = || async { context.get_stream(feed.stream()).await.unwrap().cached_info().state.messages };
     eventually("stored", stored, |messages| *messages == sequence as u64).await;
     let mut headers = HeaderMap::new();
@@ -221,13 +224,13 @@ async fn publish(bridge: EventBridge) {
 }
 
 async fn publish_when_ready(bridge: EventBridge) {
-    jetstream::new(bridge.client().clone()).get_stream(Feed::Strat.stream()).await.unwrap();
+    bridge.jetstream().clone().get_stream(Feed::Strat.stream()).await.unwrap();
     publish(bridge).await;
 }
 
 async fn publish_verified(bridge: EventBridge) {
     publish(bridge.clone()).await;
-    let options = BridgeOptions::default().with_verify_duplicates(true);
+    let options = bridge.options().with_verify_duplicates(true);
     let verifying = EventBridge::with_options(bridge.client().clone(), source(), options);
     assert!(verifying.publish(published("again", 9)).await.unwrap().is_duplicate());
 }
@@ -279,8 +282,8 @@ async fn find(bridge: EventBridge, admin: EventBridge) {
 
 /// Does everything that a consumer needs a permission for: see the permissions of `ordered`.
 async fn consume_in_order(bridge: EventBridge, admin: EventBridge) {
-    let store = Arc::new(KvStore::open(bridge.client().clone(), KvStoreOptions::default()).await.unwrap());
-    let context = jetstream::new(admin.client().clone());
+    let store = Arc::new(bridge.open_kv_store(KvStoreOptions::default()).await.unwrap());
+    let context = admin.jetstream().clone();
     let builder = || bridge.consumer("ordered", store.clone()).feed(Feed::Choco);
     let ordered = || builder().on(handle).options(quick().with_order(Order::PerUnit));
     let running = Running::start(ordered().build().await.unwrap());
@@ -307,7 +310,7 @@ async fn consume_in_order(bridge: EventBridge, admin: EventBridge) {
 }
 
 async fn all_answered(admin: &EventBridge, feed: Feed, durable: &str, sequence: u64) {
-    let stream = jetstream::new(admin.client().clone()).get_stream(feed.stream()).await.unwrap();
+    let stream = admin.jetstream().clone().get_stream(feed.stream()).await.unwrap();
     let left = || async {
         let info = stream.consumer_info(durable).await.unwrap();
         (info.delivered.stream_sequence >= sequence, info.num_pending, info.num_ack_pending)
@@ -318,7 +321,7 @@ async fn all_answered(admin: &EventBridge, feed: Feed, durable: &str, sequence: 
 /// Reads with a client that knows nothing of this crate.
 async fn read(bridge: EventBridge, admin: EventBridge) {
     admin.publish(published("fine", 1)).await.unwrap();
-    let context = jetstream::new(bridge.client().clone());
+    let context = bridge.jetstream().clone();
     let durable: jetstream::consumer::PullConsumer =
         context.get_consumer_from_stream("reader", Feed::Choco.stream()).await.unwrap();
     let mut messages =
@@ -353,7 +356,7 @@ async fn provision(bridge: EventBridge) {
     bridge.provision(&changed.with_dead_letters(longer)).await.unwrap();
     eventually("forwarding", || async { bridge.forwarding().await.unwrap() }, |seen| !seen.is_stalled())
         .await;
-    KvStore::create(bridge.client().clone(), KvStoreOptions::default()).await.unwrap();
+    bridge.create_kv_store(KvStoreOptions::default()).await.unwrap();
 }
 
 async fn watch(bridge: EventBridge, admin: EventBridge) {
@@ -364,19 +367,14 @@ async fn watch(bridge: EventBridge, admin: EventBridge) {
     assert_eq!(error.kind(), TopologyErrorKind::Refused);
 }
 
-pub async fn stage(role: &Role, permissions: String, more: &str) -> (Guarded, User) {
+pub async fn stage(role: &Role, place: Place, permissions: String, more: &str) -> (Guarded, User) {
     // Durable sources need the newest server.
-    if ["provisioner", "watcher"].contains(&role.name) {
-        let server = NatsServer::builder().config(more).version(NEWEST);
-        return staged(server, role, permissions).await;
-    }
-    let is_usual = role.name != "ordered" || !more.is_empty();
-    let server = if is_usual { server(more) } else { with_strict_order().await };
-    staged(server, role, permissions).await
-}
-
-async fn staged(server: NatsServerBuilder, role: &Role, permissions: String) -> (Guarded, User) {
-    let guarded = Guarded::on(server, &[(role.name, permissions)]).await;
+    let server = match role.name {
+        "provisioner" | "watcher" => NatsServer::builder().config(more).version(NEWEST),
+        "ordered" if more.is_empty() => with_strict_order().await,
+        _ => server(more),
+    };
+    let guarded = place.guarded(server, &[(role.name, permissions)]).await;
     (role.prepare)(guarded.admin.clone()).await;
     let user = guarded.user(role.name).await;
     (guarded, user)
