@@ -8,6 +8,7 @@ use async_nats::jetstream::consumer::{Consumer, pull};
 use futures::{StreamExt, TryStreamExt};
 use serde::Deserialize;
 use std::{
+    collections::HashSet,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -122,15 +123,18 @@ impl Counted {
     }
 }
 
-/// Consumes by pulls of 1000, a plain typed parse and a single ack.
+/// Consumes by pulls of 1000, a plain typed parse, a set of the keys seen, and a single ack.
 pub(crate) async fn pull_parse_ack(consumer: &Consumer<pull::Config>, count: usize) -> Result<(), Failure> {
     // The client may stall until a pull expires.
     let pulls = consumer.stream().max_messages_per_batch(1000).expires(Duration::from_secs(5));
     let mut messages = pulls.messages().await?.take(count);
+    let mut seen = HashSet::new();
     while let Some(message) = messages.next().await {
         let message = message?;
         let plain: Plain = serde_json::from_slice(&message.payload)?;
-        std::hint::black_box(plain);
+        if seen.insert(plain.idempotency_key.clone()) {
+            std::hint::black_box(plain);
+        }
         message.ack().await?;
     }
     Ok(())

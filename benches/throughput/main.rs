@@ -8,7 +8,8 @@
 //! What stands on the raw side:
 //! - `publish`: one acknowledged publish after the other; `publish_all`: a ring of ack futures
 //! - `batch, synced`: our own `publish_all`
-//! - `consume`: pulls of 1,000, a plain typed parse, a single ack; no dedupe, whatever the store of the bridge
+//! - `consume`: pulls of 1,000, a plain typed parse, a single ack; its dedupe is a set of the keys in memory, whatever
+//!   the store of the bridge
 //! - `consume memory, 1 ms`: the same in a task for each message that waits for 1 ms before the ack, as many at once
 //! - `consume kv`: the store's own two writes for each event, pipelined, and nothing else
 //! - `groups`, `redrive a group`: reading dead letters, a request each

@@ -23,6 +23,7 @@ pub(crate) struct ConsumerMeter {
     expired: Counter,
     retries: Counter,
     in_flight: Gauge,
+    held: Gauge,
     store_up: Gauge,
     pending: Gauge,
     paused: Gauge,
@@ -72,9 +73,10 @@ impl ConsumerMeter {
             retries: counter(instrument::RETRIES, "Attempts that failed and are repeated.", &consumer),
             in_flight: gauge(
                 instrument::IN_FLIGHT,
-                "Messages in flight: waiting, running or being answered.",
+                "Messages in flight: claimed, running or being answered.",
                 &consumer,
             ),
+            held: gauge(instrument::HELD, "Messages that are held: in flight or waiting for it.", &consumer),
             store_up: gauge(instrument::STORE_UP, "1 while the dedupe store answers, else 0.", &consumer),
             pending: gauge(instrument::PENDING, "Events that the server has not delivered yet.", &consumer),
             paused: gauge_in_seconds(
@@ -108,14 +110,15 @@ impl ConsumerMeter {
         self.retries.add(1);
     }
 
-    pub(crate) fn gauges(&self, in_flight: usize, is_store_up: bool) {
+    pub(crate) fn gauges(&self, in_flight: usize, held: usize, is_store_up: bool) {
         self.in_flight.set(u64::try_from(in_flight).unwrap_or(u64::MAX));
+        self.held.set(u64::try_from(held).unwrap_or(u64::MAX));
         self.store_up.set(u64::from(is_store_up));
     }
 
     /// Sets the gauges of a consumer that has ended.
     pub(crate) fn ended(&self, is_store_up: bool) {
-        self.gauges(0, is_store_up);
+        self.gauges(0, 0, is_store_up);
         self.paused(Duration::ZERO);
         for (_, breaker) in &self.breakers {
             breaker.set(0);

@@ -113,10 +113,16 @@ impl ConsumerStatus {
         self.snapshot.is_store_up
     }
 
-    /// Returns the number of messages in flight: waiting, running, or about to be answered.
+    /// Returns the number of messages in flight: claimed, with a handler that runs, or about to be answered.
     #[must_use]
     pub fn in_flight(&self) -> usize {
         self.snapshot.in_flight
+    }
+
+    /// Returns the number of messages that are held here: those in flight and those that wait for their turn.
+    #[must_use]
+    pub fn held(&self) -> usize {
+        self.snapshot.held
     }
 
     /// Returns the counts so far.
@@ -170,6 +176,7 @@ mod tests {
                 phase,
                 counts,
                 in_flight: 0,
+                held: 0,
                 is_store_up: true,
                 breakers: OpenBreakers::default(),
                 server_info: Some(told),

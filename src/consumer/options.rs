@@ -27,6 +27,7 @@ pub struct ConsumerOptions {
     pub(super) retry_delays: Vec<Duration>,
     pub(super) circuit_breaker: Option<CircuitBreaker>,
     pub(super) max_in_flight: usize,
+    pub(super) max_prefetch: usize,
     pub(super) shutdown_grace: Duration,
     pub(super) start_at: StartAt,
     pub(super) max_envelope_bytes: usize,
@@ -48,6 +49,7 @@ impl Default for ConsumerOptions {
             retry_delays: [1, 5, 30, 2 * 60, 10 * 60, 30 * 60, 2 * 60 * 60].map(Duration::from_secs).to_vec(),
             circuit_breaker: Some(CircuitBreaker::default()),
             max_in_flight: 64,
+            max_prefetch: 1_024,
             shutdown_grace: Duration::from_secs(30),
             start_at: StartAt::default(),
             max_envelope_bytes: Envelope::MAX_BYTES,
@@ -116,11 +118,23 @@ impl ConsumerOptions {
         self
     }
 
-    /// Sets how many messages may be in flight here at once, waiting or running. The server is asked for no more.
-    /// Default: 64.
+    /// Sets how many messages may be in flight here at once: claimed, with a handler that runs, or about to be
+    /// answered. Default: 64.
     #[must_use]
     pub fn with_max_in_flight(mut self, max_in_flight: usize) -> Self {
         self.max_in_flight = max_in_flight;
+        self
+    }
+
+    /// Sets how many messages may be held here, those in flight among them. Default: 1,024.
+    ///
+    /// As many are asked for as will begin within 100 ms at the rate seen lately, at least
+    /// [`max_in_flight`](Self::with_max_in_flight) and beyond that at most 16 MiB: handlers that take longer hold no
+    /// more than run, and leave the rest to other processes. What waits costs no attempt. A number up to
+    /// `max_in_flight` switches it off, and [`Order::PerUnit`] does.
+    #[must_use]
+    pub fn with_max_prefetch(mut self, messages: usize) -> Self {
+        self.max_prefetch = messages;
         self
     }
 

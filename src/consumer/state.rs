@@ -54,6 +54,7 @@ pub(super) struct Snapshot {
     pub(super) phase: ConsumerPhase,
     pub(super) counts: ConsumeSummary,
     pub(super) in_flight: usize,
+    pub(super) held: usize,
     pub(super) is_store_up: bool,
     pub(super) breakers: OpenBreakers,
     pub(super) server_info: Option<ServerInfo>,
@@ -138,11 +139,9 @@ impl ConsumerState {
         self.is_store_up.load(Ordering::Relaxed)
     }
 
-    /// Sets the gauges to the current values; returns how many messages are in flight.
-    pub(super) fn update_gauges(&self) -> usize {
-        let in_flight = self.in_progress.len();
-        self.meter.gauges(in_flight, self.is_store_up());
-        in_flight
+    /// Sets the gauges to the current values.
+    pub(super) fn update_gauges(&self) {
+        self.meter.gauges(self.in_progress.begun(), self.in_progress.len(), self.is_store_up());
     }
 
     pub(super) fn set_server_info(&self, pending: u64, unanswered: usize, pause: Option<Duration>) {
@@ -159,10 +158,12 @@ impl ConsumerState {
 
     pub(super) fn snapshot(&self) -> Snapshot {
         let phase = *lock(&self.phase);
+        let has_ended = phase == ConsumerPhase::Ended;
         Snapshot {
             phase,
             counts: self.counts(),
-            in_flight: if phase == ConsumerPhase::Ended { 0 } else { self.in_progress.len() },
+            in_flight: if has_ended { 0 } else { self.in_progress.begun() },
+            held: if has_ended { 0 } else { self.in_progress.len() },
             is_store_up: self.is_store_up(),
             breakers: self.breakers.open(),
             server_info: *lock(&self.server_info),

@@ -23,6 +23,7 @@ pub(crate) const RETRIES: &str = "stratt_retries_total";
 pub(crate) const DEAD_LETTERS: &str = "stratt_dead_letters_total";
 pub(crate) const UNSETTLED: &str = "stratt_unsettled_total";
 pub(crate) const IN_FLIGHT: &str = "stratt_in_flight";
+pub(crate) const HELD: &str = "stratt_held";
 pub(crate) const PENDING: &str = "stratt_consumer_pending";
 pub(crate) const PAUSED: &str = "stratt_consumer_paused_seconds";
 pub(crate) const BREAKER_OPEN: &str = "stratt_circuit_breaker_open";

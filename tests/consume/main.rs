@@ -35,6 +35,7 @@ mod order;
 mod outage;
 mod overflow;
 mod postponed;
+mod prefetch;
 mod recreated_letters;
 mod recreation;
 mod redrive;

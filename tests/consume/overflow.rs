@@ -28,7 +28,7 @@ async fn told_with(capacity: usize, order: Order) -> usize {
     eventually("handled", || async { monitor.status().counts().handled }, |handled| *handled == EVENTS).await;
     stage.all_answered(Feed::Strat, "narrow").await;
     running.stop().await;
-    let told = log.count_all(&[LINE, "narrow", "max_in_flight=64", "ConnectOptions::subscription_capacity"]);
+    let told = log.count_all(&[LINE, "narrow", "max_prefetch=1024", "ConnectOptions::subscription_capacity"]);
     assert_eq!(log.count(LINE), told);
     told
 }

@@ -96,10 +96,10 @@ impl Judge {
         }
         self.warned_at = Some(now);
         tracing::warn!(
-            consumer = %shared.name, dropped, max_in_flight = shared.options.max_in_flight,
+            consumer = %shared.name, dropped, max_prefetch = shared.options.max_prefetch,
             "deliveries have not arrived and are redelivered after the ack wait: the client drops messages that a \
-             subscription has no room for. Set ConnectOptions::subscription_capacity to more than max_in_flight, or \
-             lower max_in_flight"
+             subscription has no room for. Set ConnectOptions::subscription_capacity to more than max_prefetch and \
+             max_in_flight, or lower them"
         );
     }
 

@@ -6,7 +6,7 @@ use std::{
     collections::HashSet,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -24,6 +24,8 @@ pub(crate) struct InProgressSet {
     /// The instant that the times of messages are counted from.
     epoch: Instant,
     registry: Mutex<Registry>,
+    /// The number of messages of which the delivery has begun.
+    begun: AtomicUsize,
     /// Wakes those that wait for their message to become uncertain.
     became_uncertain: Notify,
     lines: Arc<LogLimit>,
@@ -59,6 +61,7 @@ impl InProgressSet {
             every,
             epoch: Instant::now(),
             registry: Mutex::default(),
+            begun: AtomicUsize::new(0),
             became_uncertain: Notify::new(),
             lines,
         })
@@ -74,10 +77,15 @@ impl InProgressSet {
             is_uncertain: AtomicBool::new(false),
         });
         let index = self.registry().insert(Arc::clone(&tracked));
-        InProgress { index, tracked, set: Arc::clone(self) }
+        InProgress { index, tracked, has_begun: false, set: Arc::clone(self) }
     }
 
-    /// Returns the number of messages in flight.
+    /// Returns the number of messages of which the delivery has begun.
+    pub(crate) fn begun(&self) -> usize {
+        self.begun.load(Ordering::Relaxed)
+    }
+
+    /// Returns the number of messages held: waiting or begun.
     pub(crate) fn len(&self) -> usize {
         let registry = self.registry();
         registry.entries.len() - registry.free.len()
@@ -170,6 +178,7 @@ impl Registry {
 pub(crate) struct InProgress {
     index: usize,
     tracked: Arc<Tracked>,
+    has_begun: bool,
     set: Arc<InProgressSet>,
 }
 
@@ -177,6 +186,13 @@ impl InProgress {
     /// Returns its index in the registry, which no other message has as long as this value lives.
     pub(crate) fn index(&self) -> usize {
         self.index
+    }
+
+    /// Notes that the delivery begins.
+    pub(crate) fn begin(&mut self) {
+        if !std::mem::replace(&mut self.has_begun, true) {
+            self.set.begun.fetch_add(1, Ordering::Relaxed);
+        }
     }
 
     /// Notes a claim, or its renewal, whose lease expires at `lease_end`.
@@ -222,5 +238,8 @@ impl InProgress {
 impl Drop for InProgress {
     fn drop(&mut self) {
         self.set.registry().remove(self.index);
+        if self.has_begun {
+            self.set.begun.fetch_sub(1, Ordering::Relaxed);
+        }
     }
 }

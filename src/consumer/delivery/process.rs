@@ -34,6 +34,7 @@ const NOT_RUN: &str = "no_attempt_ended";
 impl Job {
     /// Processes it.
     pub(crate) fn begin(mut self: Box<Self>, shared: Arc<Shared>) -> BoxFuture<'static, Finished> {
+        self.received.in_progress.begin();
         let span = self.received.span(&shared, self.envelope.as_ref());
         let begun = async move {
             // Handlers are caught where they run; this catches a store that panics.

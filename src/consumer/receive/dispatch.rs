@@ -13,8 +13,9 @@ use crate::{
         },
         receive::{
             barrier::Barrier,
-            lanes::{Entered, UnitLanes},
+            lanes::{Entered, Lane, UnitLanes},
             poll_budget::{PollBudget, TURN},
+            prefetch::Prefetch,
             pull::{Arrival, Puller},
         },
         shared::Shared,
@@ -49,6 +50,7 @@ pub(crate) struct Dispatcher {
     lanes: UnitLanes<Box<Job>>,
     barrier: Barrier,
     pub(crate) budget: PollBudget,
+    prefetch: Prefetch,
     /// Deliveries that may begin.
     ready: VecDeque<Box<Job>>,
     /// Deliveries that have begun and have a task of their own.
@@ -77,12 +79,14 @@ impl SharedDispatcher {
         inspect: Arc<Notify>,
         check_barrier: Arc<Notify>,
     ) -> Self {
+        let prefetch = Prefetch::new(&shared.options, Instant::now());
         Self(Arc::new(Mutex::new(Dispatcher {
             barrier: Barrier::new(shared.options.order, check_barrier),
             shared,
             puller: Some(puller),
             lanes: UnitLanes::new(),
             budget: PollBudget::default(),
+            prefetch,
             ready: VecDeque::new(),
             tasks: JoinSet::new(),
             outgoing: Vec::new(),
@@ -109,12 +113,12 @@ impl Dispatcher {
         while let Poll::Ready(Some(finished)) = self.tasks.poll_join_next(cx) {
             self.joined(finished);
         }
-        let in_flight = self.shared.state.update_gauges();
-        self.request_more(in_flight, now);
+        self.shared.state.update_gauges();
+        self.request_more(now);
         if self.is_closed {
             return Poll::Ready(Turn::Over);
         }
-        if !self.ready.is_empty() || !self.outgoing.is_empty() {
+        if self.may_begin() > 0 || !self.outgoing.is_empty() {
             return Poll::Ready(Turn::Work);
         }
         self.waker = Some(cx.waker().clone());
@@ -136,8 +140,15 @@ impl Dispatcher {
         false
     }
 
-    fn request_more(&mut self, in_flight: usize, now: Instant) {
-        let mut room = self.shared.options.max_in_flight.saturating_sub(in_flight);
+    /// Returns how many of the deliveries that are ready may begin now.
+    fn may_begin(&self) -> usize {
+        let free = self.shared.options.max_in_flight.saturating_sub(self.shared.in_progress.begun());
+        self.ready.len().min(free)
+    }
+
+    fn request_more(&mut self, now: Instant) {
+        let target = self.prefetch.target(now);
+        let mut room = target.saturating_sub(self.shared.in_progress.len());
         match self.shared.state.breakers.demand() {
             Demand::All => {}
             Demand::Probe => room = room.min(1),
@@ -153,7 +164,7 @@ impl Dispatcher {
             // are taken. The server delivers nothing then: the durable allows no more unanswered messages than places.
             room = room.max(1);
         }
-        let request = self.puller.as_mut().and_then(|puller| puller.request(room, now));
+        let request = self.puller.as_mut().and_then(|puller| puller.request(room, target, now));
         self.outgoing.extend(request);
     }
 
@@ -181,6 +192,7 @@ impl Dispatcher {
             return;
         };
         self.shared.state.count(Count::Received);
+        self.prefetch.arrived(received.message.length);
         let max_bytes = self.shared.options.max_envelope_bytes;
         let Message { subject, payload, .. } = &received.message;
         let decoded = Envelope::decode_as(&self.shared.name, max_bytes, subject, payload);
@@ -220,7 +232,7 @@ impl Dispatcher {
         if let Some(finished) = finished {
             self.finished(finished);
         }
-        if !self.budget.has_polls_left(worker) || self.spawns() {
+        if !self.budget.has_polls_left(worker) || self.may_begin() == 0 || self.spawns() {
             return None;
         }
         let job = self.ready.pop_front()?;
@@ -231,7 +243,7 @@ impl Dispatcher {
     /// Gives tasks to the deliveries that are to have one. It ends the turn if it does: the newest task waits for this
     /// thread and no other takes it, so nothing that might block may be polled before.
     fn spawns(&mut self) -> bool {
-        let count = self.budget.take_spawns(self.ready.len());
+        let count = self.budget.take_spawns(self.may_begin());
         for job in self.ready.drain(..count) {
             self.tasks.spawn(job.begin(Arc::clone(&self.shared)));
         }
@@ -253,13 +265,19 @@ impl Dispatcher {
 
     fn finished(&mut self, finished: Finished) {
         let Finished { job, ending } = finished;
+        self.prefetch.ended();
         self.shared.state.count(ending);
         self.outgoing.extend(answer(&job.received.reply, ending));
         if ending == Ending::Abandoned && self.shared.options.order == Order::PerUnit {
             // It comes again, and what follows it must wait for that.
             self.barrier.raise(&mut self.lanes);
         }
-        let next = job.lane.and_then(|lane| self.lanes.leave(lane));
+        self.leave(job.lane);
+    }
+
+    /// Lets the next delivery of the lane begin.
+    fn leave(&mut self, lane: Option<Lane>) {
+        let next = lane.and_then(|lane| self.lanes.leave(lane));
         self.ready.extend(next);
     }
 
@@ -292,6 +310,7 @@ impl Dispatcher {
         }
         if self.shared.options.order == Order::Relaxed {
             self.nak_behind_stalled();
+            self.nak_surplus();
         }
         self.wake();
     }
@@ -306,6 +325,14 @@ impl Dispatcher {
         let later = Ending::BehindStalled(self.shared.options.ack_wait());
         for job in waiting {
             self.nak(&job, later);
+        }
+    }
+
+    /// Gives back what waits for handlers that have become slow. As long as requests from before are open, which are
+    /// ten seconds at most, the server shares it between them and those of idle processes.
+    fn nak_surplus(&mut self) {
+        if self.prefetch.holds_too_many(self.shared.in_progress.len(), Instant::now()) {
+            self.nak_not_begun();
         }
     }
 
@@ -339,15 +366,19 @@ impl Dispatcher {
     /// Gives back what has not begun, and the messages that arrived while the puller was closed: earlier, they would
     /// come back here.
     pub(crate) fn give_back(&mut self, last_arrivals: &[Message]) {
-        let mut not_begun = self.lanes.take_waiting();
-        not_begun.extend(self.ready.drain(..));
-        for job in not_begun {
-            self.nak(&job, Ending::Returned);
-        }
+        self.nak_not_begun();
         for reply in last_arrivals.iter().filter_map(|message| message.reply.as_ref()) {
             self.shared.state.count(Count::Received);
             self.shared.state.count(Ending::Returned);
             self.outgoing.extend(answer(reply, Ending::Returned));
+        }
+    }
+
+    fn nak_not_begun(&mut self) {
+        let waiting = self.lanes.take_waiting();
+        for job in std::mem::take(&mut self.ready).into_iter().chain(waiting) {
+            self.nak(&job, Ending::Returned);
+            self.leave(job.lane);
         }
     }
 

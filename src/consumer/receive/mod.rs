@@ -6,5 +6,6 @@ pub(super) mod dispatch;
 pub(super) mod lanes;
 pub(super) mod pinned;
 mod poll_budget;
+mod prefetch;
 pub(super) mod pull;
 pub(super) mod worker;

@@ -139,14 +139,14 @@ impl Puller {
         })
     }
 
-    /// Returns a request for more messages to be sent, unless enough are requested already. `room` is the free room.
-    pub(crate) fn request(&mut self, room: usize, now: Instant) -> Option<OutboundMessage> {
+    /// Returns a request for more messages to be sent, unless enough are requested already. `room` is the free room of
+    /// `all`.
+    pub(crate) fn request(&mut self, room: usize, all: usize, now: Instant) -> Option<OutboundMessage> {
         let outstanding = self.open.as_ref().map_or(0, |open| open.outstanding);
         let batch = room.saturating_sub(outstanding);
         // The server knows the pinned client by the id in its requests, and a second request might be sent before this
         // process has the id.
-        let is_due = outstanding == 0
-            || (self.pin.is_none() && batch >= self.shared.options.max_in_flight.div_ceil(2));
+        let is_due = outstanding == 0 || (self.pin.is_none() && batch >= all.div_ceil(2));
         if batch == 0 || !is_due || now < self.not_before || !self.is_connected() {
             return None;
         }
