@@ -9,9 +9,10 @@ use crate::{
     nats::{api_context::ApiContext, connection_watch::ConnectionWatch},
     publish::{BridgeOptions, EncodedEvent, MAX_BATCH, PublishError, PublishReceipt, pipelined},
     topology::{
-        Access, Forwarding, ForwardingOptions, ForwardingWatch, Memory, Topology, TopologyError,
-        TopologyErrorKind, heal, status::BridgeStatus,
+        Access, Forwarding, ForwardingOptions, ForwardingWatch, Memory, Topology, TopologyError, heal,
+        status::BridgeStatus,
     },
+    watch::WatchBuilder,
 };
 use async_nats::{Client, jetstream};
 use futures::{Stream, StreamExt};
@@ -133,7 +134,7 @@ impl EventBridge {
     ///
     /// Dropping the future may leave some of the streams done; provisioning again does the rest.
     pub async fn provision(&self, topology: &Topology) -> Result<(), TopologyError> {
-        self.check_budget(topology)?;
+        topology.check_budget(self.inner.options.retry_budget())?;
         topology.provision(&self.inner.link.context).await.map_err(|error| self.explained(error))
     }
 
@@ -147,7 +148,7 @@ impl EventBridge {
     ///
     /// Only reads: dropping the future has no effect.
     pub async fn verify(&self, topology: &Topology) -> Result<(), TopologyError> {
-        self.check_budget(topology)?;
+        topology.check_budget(self.inner.options.retry_budget())?;
         topology.verify(&self.inner.link.context).await.map_err(|error| self.explained(error))
     }
 
@@ -196,9 +197,11 @@ impl EventBridge {
     ///
     /// # Errors
     ///
-    /// A [`TopologyError`] of kind [`TooSoon`](TopologyErrorKind::TooSoon) within five minutes of the last heal by this
-    /// bridge, its clones and its watches, and [`Refused`](TopologyErrorKind::Refused) when the permission is missing
-    /// or the server has no cluster: restart it instead.
+    /// A [`TopologyError`] of kind [`TooSoon`] within five minutes of the last heal by this bridge, its clones and its
+    /// watches, and [`Refused`] when the permission is missing or the server has no cluster: restart it instead.
+    ///
+    /// [`TooSoon`]: crate::topology::TopologyErrorKind::TooSoon
+    /// [`Refused`]: crate::topology::TopologyErrorKind::Refused
     ///
     /// # Cancel safety
     ///
@@ -227,19 +230,6 @@ impl EventBridge {
     pub async fn status(&self) -> BridgeStatus {
         let Inner { link, forwarding, .. } = &*self.inner;
         BridgeStatus::ask(&link.context, &link.watch, forwarding).await
-    }
-
-    /// Checks that a publish is not repeated for longer than the broker recognises a repeat.
-    fn check_budget(&self, topology: &Topology) -> Result<(), TopologyError> {
-        let budget = self.inner.options.retry_budget();
-        let window = topology.events().window().min(topology.dead_letters().window());
-        if budget < window {
-            return Ok(());
-        }
-        let message = format!(
-            "retry budget {budget:?} is not below the duplicate window {window:?}: shorten the one or lengthen the other"
-        );
-        Err(TopologyError::new(TopologyErrorKind::InvalidSettings, message))
     }
 
     /// Opens a dedupe store in the JetStream of this bridge, and creates its bucket if it does not exist: as
@@ -277,6 +267,12 @@ impl EventBridge {
     pub fn consumer(&self, name: impl AsRef<str>, store: Arc<dyn DedupeStore>) -> ConsumerBuilder {
         let Inner { link, company, .. } = &*self.inner;
         ConsumerBuilder::new(Arc::clone(link), Arc::clone(company), name.as_ref(), store)
+    }
+
+    /// Returns a builder of a [`Watch`](crate::watch::Watch): live events in the order of the stream, for caches in
+    /// every replica and for tools, without a durable and without dedupe.
+    pub fn watch(&self, feed: Feed) -> WatchBuilder {
+        WatchBuilder::new(&self.inner.link, feed)
     }
 
     /// Returns the dead letters of the broker that this bridge is connected to, to list, show, redrive and discard.

@@ -47,6 +47,7 @@ pub(crate) mod tests {
         dead_letter::{DeadLetterErrorKind, SweepErrorKind},
         dedupe::StoreErrorKind,
         topology::TopologyErrorKind,
+        watch::WatchErrorKind,
     };
     use std::{
         collections::HashSet,
@@ -93,5 +94,6 @@ pub(crate) mod tests {
         check::<StoreErrorKind>();
         check::<SweepErrorKind>();
         check::<TopologyErrorKind>();
+        check::<WatchErrorKind>();
     }
 }

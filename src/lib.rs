@@ -19,6 +19,7 @@ mod bridge;
 mod consumer;
 pub mod dead_letter;
 mod link;
+pub mod watch;
 
 pub mod acl;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]

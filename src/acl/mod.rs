@@ -5,6 +5,7 @@
 mod consumer;
 mod durable;
 mod inbox;
+mod live_reader;
 mod operator;
 mod permissions;
 mod provisioner;
@@ -14,6 +15,7 @@ mod watcher;
 
 pub use consumer::ConsumerRole;
 pub use inbox::Inbox;
+pub use live_reader::LiveReaderRole;
 pub use operator::OperatorRole;
 pub use permissions::Permissions;
 pub use provisioner::ProvisionerRole;

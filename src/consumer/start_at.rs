@@ -23,7 +23,7 @@ pub enum StartAt {
 
 impl StartAt {
     /// Returns the setting of the durable; `None` if the server could not read it.
-    pub(super) fn deliver_policy(self) -> Option<DeliverPolicy> {
+    pub(crate) fn deliver_policy(self) -> Option<DeliverPolicy> {
         match self {
             Self::All => Some(DeliverPolicy::All),
             Self::New => Some(DeliverPolicy::New),

@@ -9,6 +9,7 @@ pub(crate) mod config_diff;
 pub(crate) mod connection_log;
 pub(crate) mod connection_watch;
 pub(crate) mod permission_violation;
+pub(crate) mod readable;
 pub(crate) mod server_clock;
 pub(crate) mod stored;
 pub(crate) mod subject_filter;

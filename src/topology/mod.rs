@@ -232,4 +232,17 @@ impl Topology {
             Part::OnlyChoco(_) => vec![choco],
         }
     }
+
+    /// Checks that a publish is not repeated for longer than the broker recognises a repeat.
+    pub(crate) fn check_budget(&self, retry_budget: Duration) -> Result<(), TopologyError> {
+        let window = self.events().window().min(self.dead_letters().window());
+        if retry_budget < window {
+            return Ok(());
+        }
+        let message = format!(
+            "retry budget {retry_budget:?} is not below the duplicate window {window:?}: shorten the one or lengthen \
+             the other"
+        );
+        Err(TopologyError::new(TopologyErrorKind::InvalidSettings, message))
+    }
 }

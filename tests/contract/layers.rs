@@ -75,8 +75,15 @@ const ROOMS: &[(&str, &[&str])] = &[
             "telemetry",
         ],
     ),
-    ("bridge", &["consumer", "contract", "dead_letter", "dedupe", "link", "nats", "publish", "topology"]),
-    ("acl", &["consumer", "contract", "dedupe", "nats", "topology"]),
+    (
+        "watch",
+        &["consumer", "contract", "error_kind", "jitter", "link", "nats", "report", "telemetry", "topology"],
+    ),
+    (
+        "bridge",
+        &["consumer", "contract", "dead_letter", "dedupe", "link", "nats", "publish", "topology", "watch"],
+    ),
+    ("acl", &["consumer", "contract", "dedupe", "nats", "topology", "watch"]),
     (
         "outbox",
         &["bridge", "contract", "error_kind", "jitter", "nats", "publish", "report", "sql", "telemetry"],

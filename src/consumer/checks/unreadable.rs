@@ -8,10 +8,10 @@
 //! that is verified to be unreadable is dead-lettered, and no other is touched.
 
 mod losses;
-mod readable;
 
 use crate::{
     consumer::{
+        Order,
         delivery::{process::DEAD_LETTER_BUDGET, reply::terminate},
         shared::Shared,
     },
@@ -22,6 +22,7 @@ use crate::{
         connection_log::connects,
         connection_watch::ConnectionWatch,
         permission_violation::PermissionViolation,
+        readable::fault,
         stored::Stored,
         subject_filter::{filters, matches},
     },
@@ -106,7 +107,7 @@ impl Search {
             if !is_due || held.contains(&stored.sequence) {
                 continue;
             }
-            let why = match readable::fault(&stored, shared.options.order) {
+            let why = match fault(&stored, shared.options.order == Order::PerUnit) {
                 None if self.has_another_subject(&stored).await => Some("subject is not UTF-8"),
                 why => why,
             };

@@ -14,14 +14,15 @@ use stratt_event_bridge::{
     AnyEvent, ConsumerBuilder, ConsumerName, Delivery, Envelope, EventBridge, EventType, Feed, HandlerError,
     Order, UnitDeprecated, UnitPublished,
     acl::{
-        ConsumerRole, Inbox, OperatorRole, Permissions, ProvisionerRole, PublisherRole, ReaderRole,
-        WatcherRole,
+        ConsumerRole, Inbox, LiveReaderRole, OperatorRole, Permissions, ProvisionerRole, PublisherRole,
+        ReaderRole, WatcherRole,
     },
     async_nats,
     dead_letter::DeadLetterFilter,
     dedupe::{KvStoreOptions, MemoryStore},
     testing::NatsServer,
     topology::{StreamSettings, Topology, TopologyErrorKind},
+    watch::{WatchErrorKind, WatchFrom, WatchOptions},
 };
 use support::{
     NEWEST, Running, deprecated, eventually, one_of_each, published, quick, raw_publish, short, source,
@@ -121,6 +122,12 @@ pub fn all() -> Vec<Role> {
             permissions: provisioner.permissions(&inbox("provisioner")),
             prepare: |_| async {}.boxed(),
             work: |bridge, _| provision(bridge).boxed(),
+        },
+        Role {
+            name: "live-reader",
+            permissions: LiveReaderRole::new(Feed::Strat, name("cache")).permissions(&inbox("live-reader")),
+            prepare: with_unreadable_event,
+            work: |bridge, admin| read_live(bridge, admin).boxed(),
         },
         Role {
             name: "watcher",
@@ -365,6 +372,15 @@ async fn watch(bridge: EventBridge, admin: EventBridge) {
     eventually("proof", seen, |proven| *proven == Some(sequence)).await;
     let error = bridge.heal_forwarding().await.unwrap_err();
     assert_eq!(error.kind(), TopologyErrorKind::Refused);
+}
+
+async fn read_live(bridge: EventBridge, admin: EventBridge) {
+    let options = WatchOptions::default().with_name(name("cache")).with_from(WatchFrom::Oldest);
+    let mut live = bridge.watch(Feed::Strat).options(options).open().await.unwrap();
+    let error = live.next().await.unwrap().unwrap_err();
+    assert_eq!(error.kind(), WatchErrorKind::Unreadable);
+    admin.publish(published("fine", 1)).await.unwrap();
+    live.next().await.unwrap().unwrap();
 }
 
 pub async fn stage(role: &Role, place: Place, permissions: String, more: &str) -> (Guarded, User) {
