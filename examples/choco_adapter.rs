@@ -6,9 +6,9 @@
 //! ```
 //!
 //! `--help` lists the variables that it reads. Where it may not create its durable and its bucket, as the
-//! user `catalogue` of the example `permissions`, it uses those that are there.
+//! user `catalogue` of `strattctl permissions`, it uses those that are there.
 
-#[path = "support/connect.rs"]
+#[path = "../src/bin/strattctl/connect/mod.rs"]
 mod connect;
 
 use clap::Parser;

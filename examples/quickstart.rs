@@ -7,7 +7,7 @@
 //! one is not as it must be.
 #![allow(clippy::print_stdout, reason = "an example is there to be read")]
 
-#[path = "support/connect.rs"]
+#[path = "../src/bin/strattctl/connect/mod.rs"]
 mod connect;
 
 use futures::{StreamExt, TryStreamExt, future::BoxFuture};

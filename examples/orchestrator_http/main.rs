@@ -6,7 +6,7 @@
 //!
 //! It keeps units in a file of SQLite and starts a broker of its own, unless the environment names others;
 //! `--help` lists the variables that it reads. As a user who may not create streams, such as `orchestrator`
-//! of the example `permissions`, set `STREAMS=check`.
+//! of `strattctl permissions`, set `STREAMS=check`.
 //!
 //! In another terminal (`--json` needs curl 7.82):
 //!
@@ -46,7 +46,7 @@
 //! Left to what stands before it: TLS, who may do what, and how many may connect.
 
 mod api;
-#[path = "../support/connect.rs"]
+#[path = "../../src/bin/strattctl/connect/mod.rs"]
 mod connect;
 mod content;
 mod database;

@@ -1,7 +1,7 @@
 //! The wire contract for programs in other languages: JSON Schema 2020-12, and AsyncAPI 3.1.
 //!
 //! Names, patterns and limits come from the types of this crate. Every value and event of the contract implements
-//! [`JsonSchema`], so that a host can use them in types of its own. `cargo run -p examples --example contract -- DIR`
+//! [`JsonSchema`], so that a host can use them in types of its own. `strattctl contract DIR`
 //! writes the documents; those of this version are in `tests/golden/schema` of the repository.
 //!
 //! A schema cannot say all that a reader checks: see [the wire contract](crate::docs::wire).

@@ -9,9 +9,9 @@ use stratt_event_bridge::{
     ParseError, ResourceUri, Source, UnitUri,
     schema::{self, JsonSchema, schemars},
 };
-use support::{example, validator, validator_of};
+use support::{strattctl, validator, validator_of};
 
-const REGENERATE: &str = "cargo run -p examples --example contract -- tests/golden/schema";
+const REGENERATE: &str = "cargo run --features cli --bin strattctl -- contract tests/golden/schema";
 
 fn golden(name: &str) -> String {
     let path = support::root().join("tests/golden").join(name);
@@ -38,7 +38,7 @@ fn the_written_contract_is_current() {
 #[test]
 fn the_command_writes_the_contract() {
     let folder = tempfile::tempdir().unwrap();
-    assert!(Command::new(example("contract")).arg(folder.path()).status().unwrap().success());
+    assert!(Command::new(strattctl()).arg("contract").arg(folder.path()).status().unwrap().success());
     let names = |folder: &Path| {
         let names = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name());
         names.collect::<BTreeSet<_>>()

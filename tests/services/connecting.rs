@@ -2,7 +2,9 @@
 
 use std::process::Stdio;
 use stratt_event_bridge::{EventBridge, async_nats::ConnectOptions, testing::NatsServer, topology::Topology};
-use support::{HubAndLeaf, LeafStage, Orchestrator, eventually, example, source, without_settings};
+use support::{
+    HubAndLeaf, LeafStage, Orchestrator, eventually, example, source, strattctl, without_settings,
+};
 use tokio::io::{AsyncBufReadExt, BufReader};
 
 /// Starts a server with the three streams that accepts connections with `user`.
@@ -16,8 +18,8 @@ async fn guarded(authorization: &str, options: ConnectOptions) -> NatsServer {
 
 /// Runs the tool, and returns its exit code and its error output.
 async fn tool(settings: &[(&str, &str)]) -> (i32, String) {
-    let mut tool = without_settings(example("dead_letters"));
-    let output = tool.arg("list").envs(settings.iter().copied()).output().await.unwrap();
+    let mut tool = without_settings(strattctl());
+    let output = tool.args(["dead-letters", "list"]).envs(settings.iter().copied()).output().await.unwrap();
     (output.status.code().unwrap(), String::from_utf8(output.stderr).unwrap())
 }
 

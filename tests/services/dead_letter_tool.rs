@@ -1,5 +1,5 @@
-//! The example `dead_letters` as operators and their scripts use it: run as a program, judged by its output and its
-//! exit code.
+//! `strattctl dead-letters` as operators and their scripts use it: run as a program, judged by its output and its exit
+//! code.
 
 use async_nats::{ConnectOptions, HeaderMap};
 use rcgen::{CertificateParams, Issuer, KeyPair};
@@ -13,12 +13,12 @@ use stratt_event_bridge::{
     Delivery, EventBridge, Feed, HandlerError, UnitDeprecated, UnitPublished, UnitUri, async_nats,
     testing::NatsServer, topology::Topology,
 };
-use support::{Running, Stage, deprecated, example, published, without_settings};
+use support::{Running, Stage, deprecated, published, strattctl, without_settings};
 use tokio::process::Command;
 
 fn tool(url: &str, arguments: &str) -> Command {
-    let mut command = without_settings(example("dead_letters"));
-    command.env("NATS_URL", url).args(arguments.split_whitespace());
+    let mut command = without_settings(strattctl());
+    command.env("NATS_URL", url).arg("dead-letters").args(arguments.split_whitespace());
     command
 }
 
@@ -125,7 +125,7 @@ async fn letters_are_listed_by_what_is_known_of_them_and_shown() {
         "{text}"
     );
     let (code, _, complaint) = run(url, "show 99").await;
-    assert_eq!((code, complaint.trim_end()), (1, "dead_letters: dead letter 99: not found"));
+    assert_eq!((code, complaint.trim_end()), (1, "strattctl: dead letter 99: not found"));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -137,7 +137,7 @@ async fn many_are_redriven_only_when_it_is_confirmed() {
     assert_eq!((code, plan.len()), (0, 2));
     assert!(plan.iter().all(|line| line["outcome"] == "would be redriven"), "{plan:?}");
     let (code, _, complaint) = run(url, "redrive --all").await;
-    let told = "dead_letters: 3 would be redriven; nothing is done without --yes";
+    let told = "strattctl: 3 would be redriven; nothing is done without --yes";
     assert_eq!((code, complaint.trim_end()), (0, told));
     assert_eq!((stored().await, stage.dead_letters().await.len()), (3, 3));
 
@@ -150,13 +150,13 @@ async fn many_are_redriven_only_when_it_is_confirmed() {
     }
     assert_eq!((stored().await, sequences(url, "list").await), (5, vec![2]));
     // One of them exists and one does not: the first is redriven, and the exit code shows that not all were.
-    let (code, some) = json(url, "redrive 2 99").await;
+    let (code, some) = json(url, "redrive 2 99 --yes").await;
     assert_eq!(code, 1);
     assert_eq!((&some[0]["outcome"], &some[1]["outcome"]), (&"redriven".into(), &"failed".into()));
     assert_eq!(some[1]["error"], "dead letter 99: not found");
     assert_eq!((stored().await, sequences(url, "list").await), (6, vec![]));
     let (code, _, complaint) = run(url, "redrive --all --yes").await;
-    assert_eq!((code, complaint.trim_end()), (0, "dead_letters: 0 redriven"));
+    assert_eq!((code, complaint.trim_end()), (0, "strattctl: 0 redriven"));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -168,10 +168,10 @@ async fn many_are_discarded_only_when_it_is_confirmed() {
     assert_eq!(sequences(url, "list").await, [1, 2, 3]);
     let (code, done, complaint) = run(url, "discard --all --domain dev --yes").await;
     assert_eq!((code, done.as_str()), (0, "1 discarded\n2 discarded\n"));
-    assert_eq!(complaint, "dead_letters: 2 discarded\n");
+    assert_eq!(complaint, "strattctl: 2 discarded\n");
     assert_eq!(sequences(url, "list").await, [3]);
-    let (code, _, complaint) = run(url, "discard 2 3").await;
-    assert_eq!((code, complaint.as_str()), (1, "dead_letters: 1 discarded, 1 failed\n"));
+    let (code, _, complaint) = run(url, "discard 2 3 --yes").await;
+    assert_eq!((code, complaint.as_str()), (1, "strattctl: 1 discarded, 1 failed\n"));
     assert!(sequences(url, "list").await.is_empty());
     assert_eq!(stage.stream(Feed::Strat).await.cached_info().state.messages, 3);
 }
@@ -184,7 +184,7 @@ async fn hostile_text_never_drives_the_terminal() {
     hostile_letter(&stage, evil, format!("{evil}\n1 redriven").as_bytes()).await;
     hostile_letter(&stage, evil, b"\xff\x1b[2J").await;
     for arguments in
-        ["list", "show 1", "show 2", "redrive 1 2", "--json list", "--json show 1", "--json show 2"]
+        ["list", "show 1", "show 2", "redrive 1 2 --yes", "--json list", "--json show 1", "--json show 2"]
     {
         let (code, text, complaint) = run(url, arguments).await;
         assert_eq!(code, i32::from(arguments.starts_with("redrive")), "{arguments}: {complaint}");
@@ -210,7 +210,10 @@ async fn wrong_usage_ends_with_2_before_anything_is_asked() {
         "discard",
         "redrive 1 --all",
         "redrive 1 --domain dev",
-        "discard 1 --yes",
+        "discard --group a --all",
+        "redrive 1 --interval 5ms",
+        "redrive --group a --interval 5",
+        "groups --before 2026-01-01T00:00:00Z",
         "redrive one",
         "show",
         "list --reason bored",

@@ -5,11 +5,11 @@ use std::{
     path::{Path, PathBuf},
     process::Output,
 };
-use support::{example, orchestrator_http, without_settings};
+use support::{example, orchestrator_http, strattctl, without_settings};
 
 fn programs() -> Vec<PathBuf> {
-    let examples = ["choco_adapter", "contract", "dead_letters", "permissions", "soak"];
-    examples.into_iter().map(example).chain([orchestrator_http()]).collect()
+    let examples = ["choco_adapter", "soak"];
+    examples.into_iter().map(example).chain([orchestrator_http(), strattctl().to_owned()]).collect()
 }
 
 /// Runs it in a folder that must stay empty.
@@ -28,7 +28,7 @@ async fn help_is_printed_and_nothing_is_done() {
         let output = run(&program, "--help").await;
         let said = String::from_utf8(output.stdout).unwrap();
         assert!(output.status.success() && said.contains("Usage: "), "{}: {said}", program.display());
-        let connects = ["choco_adapter", "dead_letters", "orchestrator-http"];
+        let connects = ["choco_adapter", "strattctl", "orchestrator-http"];
         if connects.iter().any(|name| program.ends_with(name)) {
             assert!(said.contains("NATS_INBOX_PREFIX"), "{}: {said}", program.display());
         }

@@ -1,4 +1,4 @@
-//! Each example and tool, run as the user that the example `permissions` prints for it.
+//! Each example and tool, run as the user that `strattctl permissions` prints for it.
 
 use async_nats::{Client, ConnectOptions, HeaderMap, jetstream};
 use serde_json::{Value, json};
@@ -10,7 +10,7 @@ use stratt_event_bridge::{
     testing::NatsServer,
     topology::{Topology, TwoAccounts},
 };
-use support::{Orchestrator, eventually, example, published, source, without_settings};
+use support::{Orchestrator, eventually, example, published, source, strattctl, without_settings};
 use tokio::{
     io::{AsyncBufReadExt, BufReader, Lines},
     process::{Child, ChildStdout},
@@ -18,7 +18,7 @@ use tokio::{
 
 const USERS: [&str; 6] = ["orchestrator", "catalogue", "desk", "deploy", "choco-admin", "choco-reader"];
 
-/// A server that was started with the output of the example.
+/// A server that was started with what is printed.
 struct Printed {
     server: NatsServer,
     text: String,
@@ -26,7 +26,7 @@ struct Printed {
 
 impl Printed {
     async fn start() -> Self {
-        let output = without_settings(example("permissions")).output().await.unwrap();
+        let output = without_settings(strattctl()).arg("permissions").output().await.unwrap();
         let text = String::from_utf8(output.stdout).unwrap();
         let variable = |user: &str| user.to_uppercase().replace('-', "_");
         let passwords = USERS.map(|user| format!("{}_PASSWORD: pw\n", variable(user))).concat();
@@ -140,10 +140,16 @@ async fn each_program_works_as_the_user_that_is_printed_for_it() {
     assert_eq!(service.stop().await, "orchestrator has drained");
 
     two_letters(&printed).await;
-    let settings = printed.settings("dead_letters", "desk");
+    let settings = printed.settings("strattctl", "desk");
     let tool = async |arguments: &str| {
-        let mut tool = without_settings(example("dead_letters"));
-        let output = tool.envs(settings.clone()).args(arguments.split(' ')).output().await.unwrap();
+        let mut tool = without_settings(strattctl());
+        let output = tool
+            .envs(settings.clone())
+            .arg("dead-letters")
+            .args(arguments.split(' '))
+            .output()
+            .await
+            .unwrap();
         let text = |bytes| String::from_utf8(bytes).unwrap();
         assert!(output.status.success(), "{arguments}: {}", text(output.stderr));
         text(output.stdout)
@@ -157,8 +163,8 @@ async fn each_program_works_as_the_user_that_is_printed_for_it() {
     tool("redrive --all").await;
     let invalid = of("invalid").await;
     tool(&format!("show {invalid}")).await;
-    tool(&format!("discard {invalid}")).await;
-    tool(&format!("redrive {}", of("exhausted").await)).await;
+    tool(&format!("discard {invalid} --yes")).await;
+    tool(&format!("redrive {} --yes", of("exhausted").await)).await;
     assert_eq!(adapter.until("listed").await["uri"], "strat://dev/rule/b@1.0.0");
     adapter.stop().await;
     assert_eq!(printed.refused(), [""; 0]);

@@ -23,4 +23,5 @@ mod least_privilege;
 mod orchestrator;
 mod orchestrator_limits;
 mod orchestrator_refuses;
+mod strattctl;
 mod unspoken;

@@ -2,7 +2,7 @@
 
 use futures::future::join_all;
 use std::{ffi::OsStr, os::unix::ffi::OsStrExt};
-use support::{example, orchestrator_http, without_settings};
+use support::{example, orchestrator_http, strattctl, without_settings};
 use tokio::process::Command;
 
 /// A part of every secret below.
@@ -68,15 +68,15 @@ async fn keeps_quiet(mut program: Command, settings: &[(&str, &[u8])]) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_part_of_a_credential_is_written() {
-    let (tool, adapter, service) = (example("dead_letters"), example("choco_adapter"), orchestrator_http());
+    let (tool, adapter, service) = (strattctl(), example("choco_adapter"), orchestrator_http());
     let folder = tempfile::tempdir().unwrap();
     let database = format!("sqlite:{}", folder.path().join("orchestrator.db").display());
     let seed = b"SUAqzxqzx".as_slice();
     let brokers = SERVERS.iter().map(|url| vec![("NATS_URL", *url)]);
     let files = FILES.iter().map(|name| vec![("NATS_URL", b"nats://127.0.0.1:1".as_slice()), (*name, seed)]);
     for settings in brokers.chain(files) {
-        let mut tool = without_settings(&tool);
-        tool.arg("list");
+        let mut tool = without_settings(tool);
+        tool.args(["dead-letters", "list"]);
         let mut service = without_settings(&service);
         service.env("HTTP_ADDR", "127.0.0.1:0").env("DATABASE_URL", &database);
         let programs = [tool, without_settings(&adapter), service];

@@ -67,6 +67,7 @@ use std::{
     future::Future,
     path::{Path, PathBuf},
     process::Command,
+    sync::OnceLock,
     time::Duration,
 };
 use tokio::time::{Instant, sleep};
@@ -94,6 +95,12 @@ pub fn example(name: &str) -> PathBuf {
 /// Returns the service `orchestrator-http`, built from the present sources.
 pub fn orchestrator_http() -> PathBuf {
     program(&["--bin", "orchestrator-http"], "orchestrator-http")
+}
+
+/// Returns the operators' tool, built from the present sources.
+pub fn strattctl() -> &'static Path {
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    BUILT.get_or_init(|| program(&["--bin", "strattctl"], "strattctl"))
 }
 
 fn program(target: &[&str], path: &str) -> PathBuf {

@@ -1,14 +1,17 @@
 //! Prints the accounts and users of a typical set-up, as they stand in the configuration of nats-server.
 //!
 //! ```sh
-//! cargo run -p examples --example permissions > accounts.conf   # then, in nats-server.conf: include accounts.conf
+//! strattctl permissions > accounts.conf   # then, in nats-server.conf: include accounts.conf
 //! ```
 //!
 //! Passwords are variables of the configuration or of the server's environment, and never part of what is
 //! printed. The comments say by which variables each example and tool connects as its user.
 
-use clap::Parser;
-use std::io::{self, Write};
+use crate::{failure::Failure, output::Output};
+use std::{
+    error::Error,
+    fmt::{self, Write},
+};
 use stratt_event_bridge::{
     Domain, Feed,
     acl::{ConsumerRole, Inbox, OperatorRole, Permissions, ProvisionerRole, PublisherRole, ReaderRole},
@@ -22,7 +25,7 @@ const PROGRAMS: [(&str, &str, &str); 4] = [
     ("orchestrator-http", "orchestrator", "STREAMS=check"),
     ("choco_adapter", "deploy", "DURABLE=catalogue STREAM=STRATT_EVENTS"),
     ("choco_adapter", "catalogue", "DURABLE=catalogue STREAM=STRATT_EVENTS"),
-    ("dead_letters", "desk", ""),
+    ("strattctl", "desk", ""),
 ];
 
 const COMMENT: &str = "\
@@ -31,12 +34,15 @@ const COMMENT: &str = "\
 # its bucket.";
 
 /// Prints the accounts and users of a typical set-up, to be included in the configuration of nats-server.
-#[derive(Debug, Parser)]
-#[command(name = "permissions")]
-struct Arguments {}
+pub(crate) fn print(output: &mut Output) -> Result<(), Failure> {
+    let text = rendered().map_err(Failure::new)?;
+    if output.is_json() {
+        return Ok(output.json(&serde_json::json!({ "config": text }))?);
+    }
+    Ok(output.raw(text.as_bytes())?)
+}
 
-fn main() -> Result<(), Box<dyn std::error::Error>> {
-    Arguments::parse();
+fn rendered() -> Result<String, Box<dyn Error + Send + Sync>> {
     let inbox = Inbox::of_user;
     let domains = [Domain::try_from("dev")?, Domain::try_from("core")?];
     let catalogue = ConsumerRole::new(Feed::Strat, "catalogue".parse()?).with_kv_store(BUCKET.parse()?);
@@ -61,7 +67,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         user("choco-reader", &ReaderRole::new("rag".parse()?).permissions(&inbox("choco-reader")?)),
     ];
     let accounts = TwoAccounts::new("STRATT", "CHOCO")?;
-    let mut out = io::stdout().lock();
+    let mut out = String::new();
     writeln!(out, "{COMMENT}")?;
     for (program, user, settings) in PROGRAMS {
         let prefix = inbox(user)?;
@@ -72,7 +78,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     account(&mut out, "STRATT", "exports", &accounts.exports(), &of_events)?;
     account(&mut out, "CHOCO", "imports", &accounts.imports(), &of_choco)?;
     writeln!(out, "}}")?;
-    Ok(())
+    Ok(out)
 }
 
 fn user(name: &str, permissions: &Permissions) -> String {
@@ -80,7 +86,7 @@ fn user(name: &str, permissions: &Permissions) -> String {
     format!("{{ user: \"{name}\", password: ${password}_PASSWORD, permissions: {permissions} }}")
 }
 
-fn account(out: &mut impl Write, name: &str, verb: &str, list: &str, users: &[String]) -> io::Result<()> {
+fn account(out: &mut impl Write, name: &str, verb: &str, list: &str, users: &[String]) -> fmt::Result {
     writeln!(out, "{name} {{\njetstream: enabled\n{verb}: {list}")?;
     writeln!(out, "users: [\n{}\n]\n}}", users.join("\n"))
 }

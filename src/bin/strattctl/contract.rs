@@ -1,10 +1,11 @@
 //! Writes the wire contract for other languages into a folder: JSON Schemas and an AsyncAPI document.
 //!
 //! ```sh
-//! cargo run -p examples --example contract -- tests/golden/schema
+//! strattctl contract tests/golden/schema
 //! ```
 
-use clap::Parser;
+use crate::failure::Failure;
+use clap::Args;
 use std::{
     fs,
     io::{self, BufWriter, Write},
@@ -12,24 +13,24 @@ use std::{
 };
 use stratt_event_bridge::{EventType, schema};
 
-/// Writes the wire contract for other languages: JSON Schemas and an `AsyncAPI` document.
-#[derive(Debug, Parser)]
-#[command(name = "contract")]
-struct Arguments {
+#[derive(Debug, Args)]
+pub(crate) struct ContractCommand {
     /// Folder to write to; created if it does not exist
     #[arg(value_name = "DIR")]
-    folder: PathBuf,
+    pub(crate) folder: PathBuf,
 }
 
-fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let Arguments { folder } = Arguments::parse();
-    fs::create_dir_all(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
-    write(&folder, "envelope", &schema::envelope())?;
+pub(crate) fn write_to(folder: &Path) -> Result<(), Failure> {
+    write_all(folder).map_err(|error| Failure::new(format!("{}: {error}", folder.display())))
+}
+
+fn write_all(folder: &Path) -> io::Result<()> {
+    fs::create_dir_all(folder)?;
+    write(folder, "envelope", &schema::envelope())?;
     for event_type in EventType::ALL {
-        write(&folder, event_type.as_str(), &schema::payload(*event_type))?;
+        write(folder, event_type.as_str(), &schema::payload(*event_type))?;
     }
-    write(&folder, "asyncapi", &schema::asyncapi())?;
-    Ok(())
+    write(folder, "asyncapi", &schema::asyncapi())
 }
 
 fn write(folder: &Path, name: &str, document: &impl serde::Serialize) -> io::Result<()> {

@@ -1,6 +1,7 @@
-//! Text that others wrote, made safe for a terminal.
+//! Text that others wrote, made safe for a terminal; and times as text.
 
-use std::fmt::Write;
+use std::{fmt::Write, time::Duration};
+use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 /// Control characters drive a terminal, and characters that change the direction of writing make it lie.
 fn is_hostile(character: char) -> bool {
@@ -37,4 +38,28 @@ pub(crate) fn escaped_json(json: &str) -> String {
         }
     }
     safe
+}
+
+pub(crate) fn rfc3339(time: OffsetDateTime) -> Option<String> {
+    time.format(&Rfc3339).ok()
+}
+
+pub(crate) fn time(text: &str) -> Result<OffsetDateTime, time::error::Parse> {
+    OffsetDateTime::parse(text, &Rfc3339)
+}
+
+/// Reads a time span such as `20ms`, `5s`, `10m` or `2h`.
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
+    let unit_at = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(unit_at);
+    let milliseconds = match unit {
+        "ms" => 1,
+        "s" => 1000,
+        "m" => 60 * 1000,
+        "h" => 60 * 60 * 1000,
+        "d" => 24 * 60 * 60 * 1000,
+        _ => return Err("must be a number with ms, s, m, h or d, such as 10m".to_owned()),
+    };
+    let number = number.parse::<u64>().map_err(|error| error.to_string())?;
+    number.checked_mul(milliseconds).map(Duration::from_millis).ok_or_else(|| "is too long".to_owned())
 }

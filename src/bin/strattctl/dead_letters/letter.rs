@@ -1,15 +1,15 @@
 //! A dead letter as an object of JSON.
 
+use crate::text::rfc3339;
 use base64::{Engine, engine::general_purpose::STANDARD};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use stratt_event_bridge::dead_letter::DeadLetter;
-use time::format_description::well_known::Rfc3339;
 
 /// The names are stable: scripts rely on them.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub(crate) struct Shown<'a> {
+pub(super) struct Shown<'a> {
     sequence: u64,
     consumer: &'a str,
     /// `null` if the record was not written by this contract, like `time`.
@@ -47,7 +47,7 @@ impl<'a> From<&'a DeadLetter> for Shown<'a> {
             subject: letter.subject(),
             domain: letter.domain(),
             event_type: letter.event_type(),
-            time: letter.time().and_then(|time| time.format(&Rfc3339).ok()),
+            time: letter.time().and_then(rfc3339),
             headers: headers(letter),
             payload_encoding,
             payload,
@@ -64,7 +64,7 @@ fn headers(letter: &DeadLetter) -> BTreeMap<String, Vec<String>> {
 
 impl Shown<'_> {
     /// Returns sequence, time, reason, consumer, subject, deliveries and error.
-    pub(crate) fn line(&self) -> String {
+    pub(super) fn line(&self) -> String {
         let time = self.time.as_deref().unwrap_or("-");
         let reason = self.reason.unwrap_or("-");
         let Self { sequence, consumer, subject, deliveries, error, .. } = self;
@@ -72,7 +72,7 @@ impl Shown<'_> {
     }
 
     /// Returns a line for each header, then the bytes.
-    pub(crate) fn lines(&self) -> Vec<String> {
+    pub(super) fn lines(&self) -> Vec<String> {
         let mut lines = vec![format!("sequence: {}", self.sequence)];
         for (name, values) in &self.headers {
             lines.extend(values.iter().map(|value| format!("{name}: {value}")));

@@ -1,0 +1,95 @@
+//! The command line.
+
+use crate::{
+    connect,
+    consumer::ConsumerCommand,
+    contract::ContractCommand,
+    dead_letters::{self, DeadLettersCommand},
+    explain::ExplainCommand,
+    streams::TopologyArguments,
+    tail::TailCommand,
+};
+use clap::{CommandFactory, Parser, Subcommand, error::ErrorKind};
+use stratt_event_bridge::Feed;
+
+const CODES: &str = "\
+Ends with 0 when all is done and well, 1 when something failed or is not as it should be, 2 when it was asked wrongly,
+3 when there is no broker.";
+
+/// Shows and repairs the STRATT event bridge
+#[derive(Debug, Parser)]
+#[command(name = "strattctl", version, after_help = format!("{}\n\n{CODES}", connect::VARIABLES))]
+pub(crate) struct Arguments {
+    /// Write one JSON object a line
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Show the connection, the streams, forwarding to Choco, and every durable
+    Status,
+    /// Print events as they are stored
+    Tail(TailCommand),
+    /// Tell what became of one event
+    Explain(ExplainCommand),
+    /// List, show, redrive and discard events that failed for good
+    DeadLetters {
+        #[command(subcommand)]
+        command: DeadLettersCommand,
+    },
+    /// Pause and resume durables
+    Consumer {
+        #[command(subcommand)]
+        command: ConsumerCommand,
+    },
+    /// Create the streams, or change what differs from the settings; only says what differs, without --yes
+    Provision {
+        #[command(flatten)]
+        topology: TopologyArguments,
+        /// Do it
+        #[arg(long)]
+        yes: bool,
+    },
+    /// Say what of the streams differs from the settings
+    Verify {
+        #[command(flatten)]
+        topology: TopologyArguments,
+    },
+    /// Let another server lead `CHOCO_STRATT`, so that stalled forwarding starts again
+    Heal {
+        /// Do it; without, only say whether forwarding is stalled
+        #[arg(long)]
+        yes: bool,
+    },
+    /// Print the accounts and users of a typical set-up, to be included in the configuration of nats-server
+    Permissions,
+    /// Write the wire contract for other languages: JSON Schemas and an `AsyncAPI` document
+    Contract(ContractCommand),
+    /// Print the completions for a shell
+    Completions { shell: clap_complete::Shell },
+}
+
+impl Arguments {
+    /// Reads the command line; ends the program with 2 when it makes no sense.
+    pub(crate) fn read() -> Self {
+        let arguments = Self::parse();
+        if let Command::DeadLetters { command } = &arguments.command
+            && let Some(why) = dead_letters::contradiction(command)
+        {
+            Self::command().error(ErrorKind::ArgumentConflict, why).exit();
+        }
+        arguments
+    }
+}
+
+/// Reads a feed by the name of its stream, or by its short name.
+pub(crate) fn feed(text: &str) -> Result<Feed, String> {
+    match text {
+        "strat" => Ok(Feed::Strat),
+        "choco" => Ok(Feed::Choco),
+        _ => text.parse().map_err(|_| "must be strat or choco".to_owned()),
+    }
+}

@@ -1,0 +1,80 @@
+//! The status of everything.
+
+use crate::{
+    durables::{self, Durable},
+    failure::{Failure, complain},
+    output::Output,
+};
+use serde::Serialize;
+use stratt_event_bridge::{BridgeStatus, EventBridge, Feed, StreamStatus};
+
+#[derive(Debug, Serialize)]
+struct Shown<'a> {
+    #[serde(flatten)]
+    bridge: &'a BridgeStatus,
+    /// `null` if they cannot be listed.
+    durables: Option<Vec<Durable>>,
+}
+
+/// Shows the status, and returns whether all is well.
+pub(crate) async fn show(bridge: &EventBridge, output: &mut Output) -> Result<bool, Failure> {
+    let status = bridge.status().await;
+    if !status.is_jetstream_reachable() {
+        let why = status.connection_error().unwrap_or("does not answer, or this user may not ask it");
+        return Err(Failure::no_broker(format!("JetStream: {why}")));
+    }
+    let durables = match all(bridge).await {
+        Ok(durables) => Some(durables),
+        Err(failure) => {
+            complain(&failure.to_string());
+            None
+        }
+    };
+    let is_missing = status.streams().iter().any(StreamStatus::is_missing);
+    let is_stalled = status.forwarding().is_some_and(stratt_event_bridge::topology::Forwarding::is_stalled);
+    let shown = Shown { bridge: &status, durables };
+    if output.is_json() {
+        output.json(&shown)?;
+    } else {
+        write(&shown, output)?;
+    }
+    Ok(!is_missing && !is_stalled)
+}
+
+async fn all(bridge: &EventBridge) -> Result<Vec<Durable>, Failure> {
+    let mut all = Vec::new();
+    for feed in [Feed::Strat, Feed::Choco] {
+        all.extend(durables::of(bridge, feed).await?.unwrap_or_default());
+    }
+    Ok(all)
+}
+
+fn write(Shown { bridge, durables }: &Shown<'_>, output: &mut Output) -> Result<(), Failure> {
+    let (name, version) = (bridge.server_name(), bridge.server_version());
+    let server = format!("{} ({})", name.unwrap_or("unknown"), version.unwrap_or("unknown"));
+    output.line(&format!("server      {server}"))?;
+    for stream in bridge.streams() {
+        let name = stream.name();
+        let line = match stream.state() {
+            Some(state) => format!(
+                "{} messages, {} bytes, sequences {} to {}",
+                state.messages, state.bytes, state.first_sequence, state.last_sequence
+            ),
+            None if stream.is_missing() => "missing: `strattctl provision --yes` creates it".to_owned(),
+            None => "not known: may this user look it up?".to_owned(),
+        };
+        output.line(&format!("stream      {name:<16} {line}"))?;
+    }
+    let forwarding = bridge.forwarding().map_or_else(|| "not known".to_owned(), ToString::to_string);
+    output.line(&format!("forwarding  {forwarding}"))?;
+    for durable in durables.iter().flatten() {
+        let Durable { stream, name, pending, unanswered, redelivered, waiting, .. } = durable;
+        let paused = durable.paused_seconds.map_or_else(String::new, |left| format!(", paused for {left} s"));
+        let idle = if *waiting == 0 { ", no process asks for events" } else { "" };
+        output.line(&format!(
+            "durable     {stream:<16} {name}: {pending} pending, {unanswered} unanswered, {redelivered} redelivered\
+             {paused}{idle}"
+        ))?;
+    }
+    Ok(())
+}
