@@ -143,29 +143,25 @@ async fn each_program_works_as_the_user_that_is_printed_for_it() {
     let settings = printed.settings("strattctl", "desk");
     let tool = async |arguments: &str| {
         let mut tool = without_settings(strattctl());
-        let output = tool
-            .envs(settings.clone())
-            .arg("dead-letters")
-            .args(arguments.split(' '))
-            .output()
-            .await
-            .unwrap();
+        let output = tool.envs(settings.clone()).args(arguments.split(' ')).output().await.unwrap();
         let text = |bytes| String::from_utf8(bytes).unwrap();
         assert!(output.status.success(), "{arguments}: {}", text(output.stderr));
         text(output.stdout)
     };
-    let listed = async || tool("list").await.lines().count();
+    let listed = async || tool("dead-letters list").await.lines().count();
     eventually("dead letters", listed, |count| *count == 2).await;
     let of = async |reason: &str| {
-        let line = tool(&format!("list --reason {reason}")).await;
+        let line = tool(&format!("dead-letters list --reason {reason}")).await;
         line.split_whitespace().next().unwrap().to_owned()
     };
-    tool("redrive --all").await;
+    tool("dead-letters redrive --all").await;
     let invalid = of("invalid").await;
-    tool(&format!("show {invalid}")).await;
-    tool(&format!("discard {invalid} --yes")).await;
-    tool(&format!("redrive {} --yes", of("exhausted").await)).await;
+    tool(&format!("dead-letters show {invalid}")).await;
+    tool(&format!("dead-letters discard {invalid} --yes")).await;
+    tool(&format!("dead-letters redrive {} --yes", of("exhausted").await)).await;
     assert_eq!(adapter.until("listed").await["uri"], "strat://dev/rule/b@1.0.0");
+    let followed = tool("tail --name desk --from oldest --count 2").await;
+    assert_eq!(followed.lines().count(), 2, "{followed}");
     adapter.stop().await;
     assert_eq!(printed.refused(), [""; 0]);
 }

@@ -5,16 +5,15 @@ use crate::{
     failure::Failure,
     output::Output,
     raw,
+    tail::WatchName,
     text::{rfc3339, time},
 };
 use clap::Args;
 use futures::{StreamExt, TryStreamExt};
 use serde::Serialize;
 use stratt_event_bridge::{
-    Domain, EventBridge, EventType, Feed, IdempotencyKey,
-    dead_letter::DeadLetterFilter,
-    dedupe::BucketName,
-    watch::{WatchFrom, WatchOptions},
+    Domain, EventBridge, EventType, Feed, IdempotencyKey, dead_letter::DeadLetterFilter, dedupe::BucketName,
+    watch::WatchFrom,
 };
 use time::OffsetDateTime;
 
@@ -25,6 +24,8 @@ pub(crate) struct ExplainCommand {
     /// Search events since this time only (RFC 3339); all are read by default
     #[arg(long, value_name = "TIME", value_parser = time)]
     since: Option<OffsetDateTime>,
+    #[command(flatten)]
+    name: WatchName,
     /// The bucket of the dedupe store, if it is one of JetStream
     #[arg(long, default_value = "STRATT_DEDUPE")]
     bucket: BucketName,
@@ -115,7 +116,7 @@ async fn places(bridge: &EventBridge, feed: Feed, command: &ExplainCommand) -> R
         return Ok(Vec::new());
     }
     let from = command.since.map_or(WatchFrom::Oldest, WatchFrom::Time);
-    let options = WatchOptions::default().with_from(from);
+    let options = command.name.options(from);
     let mut events = bridge.watch(feed).options(options).open().await?;
     let mut places = Vec::new();
     while let Some(next) = events.next().await {

@@ -14,7 +14,10 @@ use std::{
 };
 use stratt_event_bridge::{
     Domain, Feed,
-    acl::{ConsumerRole, Inbox, OperatorRole, Permissions, ProvisionerRole, PublisherRole, ReaderRole},
+    acl::{
+        ConsumerRole, Inbox, LiveReaderRole, OperatorRole, Permissions, ProvisionerRole, PublisherRole,
+        ReaderRole,
+    },
     topology::TwoAccounts,
 };
 
@@ -31,7 +34,7 @@ const PROGRAMS: [(&str, &str, &str); 4] = [
 const COMMENT: &str = "\
 # `deploy` and `choco-admin` provision the streams of their accounts. Then each program connects as its user by
 # NATS_URL, NATS_PASSWORD and these variables; `choco_adapter` once as `deploy`, which creates its durable and
-# its bucket.";
+# its bucket. `strattctl tail` is given `--name desk`.";
 
 /// Prints the accounts and users of a typical set-up, to be included in the configuration of nats-server.
 pub(crate) fn print(output: &mut Output) -> Result<(), Failure> {
@@ -55,7 +58,12 @@ fn rendered() -> Result<String, Box<dyn Error + Send + Sync>> {
             &PublisherRole::of(domains).checking_stream().permissions(&inbox("orchestrator")?),
         ),
         user("catalogue", &catalogue.permissions(&inbox("catalogue")?)),
-        user("desk", &OperatorRole.permissions(&inbox("desk")?)),
+        user(
+            "desk",
+            &OperatorRole
+                .permissions(&inbox("desk")?)
+                .and(LiveReaderRole::new(Feed::Strat, "desk".parse()?).permissions(&inbox("desk")?)),
+        ),
         user(
             "deploy",
             &provisioner.permissions(&inbox("deploy")?).and(deploys.permissions(&inbox("deploy")?)),

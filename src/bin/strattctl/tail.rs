@@ -11,7 +11,7 @@ use futures::StreamExt;
 use serde::Serialize;
 use serde_json::value::RawValue;
 use stratt_event_bridge::{
-    Domain, EventBridge, EventType, Feed,
+    ConsumerName, Domain, EventBridge, EventType, Feed,
     watch::{WatchError, WatchErrorKind, WatchFrom, WatchOptions, WatchedEvent},
 };
 
@@ -29,9 +29,30 @@ pub(crate) struct TailCommand {
     /// Only this domain; may be repeated
     #[arg(long = "domain", value_name = "DOMAIN")]
     domains: Vec<Domain>,
+    #[command(flatten)]
+    name: WatchName,
     /// End after so many events
     #[arg(long, value_name = "COUNT")]
     count: Option<u64>,
+}
+
+/// The name of the watch, for users whose permissions name it.
+#[derive(Debug, Args)]
+pub(crate) struct WatchName {
+    /// Name of the watch, for a user whose permissions name it, as `strattctl permissions` has it
+    #[arg(long, value_name = "NAME")]
+    name: Option<ConsumerName>,
+}
+
+impl WatchName {
+    /// Returns the options of a watch of this name.
+    pub(crate) fn options(&self, from: WatchFrom) -> WatchOptions {
+        let options = WatchOptions::default().with_from(from);
+        match &self.name {
+            Some(name) => options.with_name(name.clone()),
+            None => options,
+        }
+    }
 }
 
 fn from(text: &str) -> Result<WatchFrom, String> {
@@ -66,8 +87,9 @@ pub(crate) async fn follow(
     command: &TailCommand,
     output: &mut Output,
 ) -> Result<bool, Failure> {
-    let options = WatchOptions::default()
-        .with_from(command.from)
+    let options = command
+        .name
+        .options(command.from)
         .with_event_types(command.event_types.iter().copied())
         .with_domains(command.domains.iter().cloned());
     let mut events = bridge.watch(command.feed).options(options).open().await?;
