@@ -3,7 +3,7 @@
 use crate::{
     acl::{Inbox, Permissions, durable::use_of},
     consumer::Order,
-    contract::{consumer_name::ConsumerName, subject::Feed},
+    contract::{consumer_name::ConsumerName, event::EventType, subject::Feed},
     dedupe::BucketName,
     nats::api::ApiSubject,
     topology::DEAD_LETTER_STREAM,
@@ -19,6 +19,7 @@ pub struct ConsumerRole {
     name: ConsumerName,
     creates_durable: bool,
     order: Order,
+    parks: bool,
     checks_streams: bool,
     bucket: Option<BucketName>,
     reads_dead_letters: bool,
@@ -34,6 +35,7 @@ impl ConsumerRole {
             name,
             creates_durable: false,
             order: Order::default(),
+            parks: false,
             checks_streams: true,
             bucket: None,
             reads_dead_letters: false,
@@ -55,6 +57,14 @@ impl ConsumerRole {
     #[must_use]
     pub fn with_order(mut self, order: Order) -> Self {
         self.order = order;
+        self
+    }
+
+    /// Allows [parking](crate::ConsumerOptions::with_parking): redriving for itself, and reading and removing dead
+    /// letters, which the server cannot limit to its own.
+    #[must_use]
+    pub fn parking(mut self) -> Self {
+        self.parks = true;
         self
     }
 
@@ -116,7 +126,14 @@ impl ConsumerRole {
             requests.extend([ApiSubject::stream_info(&stream), ApiSubject::direct_get(&stream, &keys)]);
             publish.push(keys);
         }
-        if self.reads_dead_letters {
+        if self.parks {
+            let prefix = Feed::Strat.redrive_prefix();
+            publish.extend(EventType::ALL.iter().map(|event_type| format!("{prefix}{name}.*.{event_type}")));
+            requests.extend(
+                [ApiSubject::direct_get_many, ApiSubject::message_delete].map(|of| of(DEAD_LETTER_STREAM)),
+            );
+        }
+        if self.reads_dead_letters || self.parks {
             requests.push(ApiSubject::message_get(DEAD_LETTER_STREAM));
         }
         if self.finds_unreadable_events {

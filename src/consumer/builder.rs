@@ -30,6 +30,7 @@ use crate::{
         subject::Feed,
         value::ParseError,
     },
+    dead_letter::Parking,
     dedupe::DedupeStore,
     link::Link,
     nats::server_clock::ServerClock,
@@ -181,6 +182,7 @@ impl ConsumerBuilder {
         let meter = ConsumerMeter::new(name.as_str(), self.handlers.types());
         let breakers = Breakers::new(self.options.circuit_breaker, self.handlers.types());
         let state = ConsumerState::new(meter, breakers, Arc::clone(&in_progress));
+        let parks = self.options.parks.then(|| Parking::new(&self.link, name.clone(), stream));
         let shared = Shared {
             name,
             feed: self.feed,
@@ -198,6 +200,7 @@ impl ConsumerBuilder {
             client,
             options: self.options,
             postponed: Postponed::default(),
+            parking: parks.map(Arc::new),
             max_age,
             clock: ServerClock::default(),
             arrivals: Arrivals::default(),

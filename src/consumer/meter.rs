@@ -101,7 +101,7 @@ impl ConsumerMeter {
             Count::Returned => self.returned.add(added),
             Count::Abandoned => self.abandoned.add(added),
             Count::Expired => self.expired.add(added),
-            Count::Retried | Count::Exhausted | Count::Rejected | Count::Invalid => {}
+            Count::Retried | Count::Exhausted | Count::Rejected | Count::Invalid | Count::Parked => {}
         }
     }
 

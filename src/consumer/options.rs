@@ -33,6 +33,7 @@ pub struct ConsumerOptions {
     pub(super) max_envelope_bytes: usize,
     pub(super) allows_short_store_retention: bool,
     pub(super) order: Order,
+    pub(super) parks: bool,
     pub(super) on_mismatch: OnMismatch,
     pub(super) checks_streams: bool,
 }
@@ -55,6 +56,7 @@ impl Default for ConsumerOptions {
             max_envelope_bytes: Envelope::MAX_BYTES,
             allows_short_store_retention: false,
             order: Order::default(),
+            parks: false,
             on_mismatch: OnMismatch::default(),
             checks_streams: true,
         }
@@ -167,6 +169,23 @@ impl ConsumerOptions {
         self
     }
 
+    /// Sets whether events are parked behind a dead letter of their unit. Default: `false`; it needs
+    /// [`Order::PerUnit`].
+    ///
+    /// A parked event is dead-lettered unhandled, with the reason
+    /// [`Parked`](crate::dead_letter::DeadLetterReason::Parked), and costs no attempt. Once the first dead letter of the
+    /// unit was redriven and handled, or was discarded, the next one follows by itself, and so on, so that the unit's
+    /// events are handled in stream order all the same. Other units are not held up. The user needs further
+    /// [permissions](crate::acl::ConsumerRole::parking).
+    ///
+    /// All processes of a durable need the same setting. Before it is switched off, its dead letters are to be redriven
+    /// or discarded: a consumer without it leaves them in place.
+    #[must_use]
+    pub fn with_parking(mut self, park: bool) -> Self {
+        self.parks = park;
+        self
+    }
+
     /// Sets whether the dedupe store may forget sooner than the stream does. Default: `false`, and `build()` fails
     /// then.
     ///
@@ -238,6 +257,8 @@ impl ConsumerOptions {
             Some("retry delays are empty: give at least one".into())
         } else if let Some(problem) = self.circuit_breaker.as_ref().and_then(CircuitBreaker::problem) {
             Some(problem)
+        } else if self.parks && self.order != Order::PerUnit {
+            Some("parking needs strict order: set `Order::PerUnit` or leave out `with_parking`".into())
         } else if self.max_in_flight == 0 {
             Some("max in flight is zero: allow at least one".into())
         } else if self.max_envelope_bytes == 0 {

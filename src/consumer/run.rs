@@ -103,6 +103,10 @@ impl DurableConsumer {
         let check_barrier = Arc::new(Notify::new());
         let dispatcher =
             SharedDispatcher::new(Arc::clone(&shared), puller, inspect, Arc::clone(&check_barrier));
+        if let Some(parking) = &shared.parking {
+            let (loaded, lines) = (Arc::clone(&check_barrier), Arc::clone(&shared.lines));
+            beside.spawn(Arc::clone(parking).keep_loaded(loaded, lines));
+        }
         let connection = ConnectionLog::new(shared.client.clone());
         let workers = JoinSet::new();
         let mut running =
@@ -172,6 +176,7 @@ impl Running {
     async fn begin_if_caught_up(&mut self) {
         let barrier = self.dispatcher.lock().barrier();
         if let Some(barrier) = barrier
+            && self.shared.parking.as_ref().is_none_or(|parking| parking.is_loaded())
             && pinned::is_caught_up(&self.consumer).await
         {
             self.dispatcher.lock().caught_up(barrier);

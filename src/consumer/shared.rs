@@ -10,6 +10,7 @@ use crate::{
         state::ConsumerState,
     },
     contract::{consumer_name::ConsumerName, subject::Feed},
+    dead_letter::Parking,
     dedupe::DedupeStore,
     nats::server_clock::ServerClock,
     publish::Publisher,
@@ -36,6 +37,8 @@ pub(crate) struct Shared {
     pub(crate) company: Arc<Company>,
     /// The decisions to dead-letter an event whose dead letter could not be stored yet.
     pub(crate) postponed: Postponed,
+    /// The dead letters that events are parked behind, if they are.
+    pub(crate) parking: Option<Arc<Parking>>,
     /// The age at which the stream removes events, if that is limited and known.
     pub(crate) max_age: Option<Duration>,
     pub(crate) clock: ServerClock,

@@ -25,6 +25,8 @@ pub struct ConsumeSummary {
     /// Messages dead-lettered because they were not valid. Those that async-nats cannot read are never received and not
     /// counted here.
     pub invalid: u64,
+    /// Events that were [parked](crate::ConsumerOptions::with_parking) behind a dead letter of their unit.
+    pub parked: u64,
     /// Deliveries whose dead letter could not be stored; the server was asked to deliver them again.
     pub postponed: u64,
     /// Deliveries given back unhandled: at shutdown, after a fail-over, when their lease was lost, or from behind a
@@ -49,6 +51,7 @@ pub(super) enum Count {
     Exhausted,
     Rejected,
     Invalid,
+    Parked,
     Postponed,
     Returned,
     Abandoned,
@@ -66,6 +69,7 @@ impl From<Ending> for Count {
             Ending::DeadLettered(DeadLetterReason::Exhausted) => Self::Exhausted,
             Ending::DeadLettered(DeadLetterReason::Rejected) => Self::Rejected,
             Ending::DeadLettered(DeadLetterReason::Invalid) => Self::Invalid,
+            Ending::DeadLettered(DeadLetterReason::Parked) => Self::Parked,
             Ending::Returned | Ending::BehindStalled(_) => Self::Returned,
             Ending::Abandoned => Self::Abandoned,
         }

@@ -24,6 +24,8 @@ pub enum DeadLetterErrorKind {
     NotReceived,
     /// Newer events of the same unit were stored since, and this consumer may have handled them.
     Superseded,
+    /// An earlier event of its unit is dead-lettered, which is to be redriven or discarded first.
+    Parked,
     /// Its payload was not stored with it, and the stream no longer has it: there is no event, or another one, at its
     /// sequence.
     PayloadGone,
@@ -44,6 +46,7 @@ kind_words!(DeadLetterErrorKind {
     NotRedrivable => "not_redrivable", "its consumer, stream or subject is not valid";
     NotReceived => "not_received", "its consumer does not receive redriven events";
     Superseded => "superseded", "newer events of its unit were stored since";
+    Parked => "parked", "an earlier event of its unit is to be redriven or discarded first";
     PayloadGone => "payload_gone", "its payload is gone from the stream";
     Publish => "publish", "event cannot be published again";
     CanaryFailed => "canary_failed", "its event failed again, and no other of the group was redriven";

@@ -22,6 +22,10 @@ pub(crate) const HEADERS_OMITTED: &str = "Strat-Dead-Letter-Headers-Omitted";
 pub(crate) const REDRIVEN: &str = "Strat-Dead-Letter-Redriven";
 /// On an event that was redriven, and on its dead letters: its sequence in the stream as it was published.
 pub(crate) const ORIGINAL: &str = "Strat-Dead-Letter-Original";
+/// On a dead letter of a consumer that parks: the unit of its event, whose later events are parked behind it.
+pub(crate) const UNIT: &str = "Strat-Dead-Letter-Unit";
+/// On an event that was redriven and whose dead letter stays until it is handled: the sequence of that dead letter.
+pub(crate) const LETTER: &str = "Strat-Dead-Letter-Letter";
 
 const PREFIX: &str = "Strat-Dead-Letter-";
 pub(crate) const MAX_TEXT: usize = 1024;

@@ -82,6 +82,13 @@ impl DeadLetter {
         is_redriven(self.subject())
     }
 
+    /// Returns the unit whose later events are parked behind this one; `None` if its consumer does not
+    /// [park](crate::ConsumerOptions::with_parking).
+    #[must_use]
+    pub fn unit(&self) -> Option<&str> {
+        header::get(&self.headers, header::UNIT)
+    }
+
     /// Returns the subject the event was delivered by.
     #[must_use]
     pub fn subject(&self) -> &str {

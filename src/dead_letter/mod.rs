@@ -7,15 +7,18 @@ mod group;
 pub(crate) mod header;
 mod letter;
 mod meter;
+mod parking;
 mod reason;
 mod record;
 mod redrive;
 mod sweep;
+mod unit_letters;
 
 pub use error::{DeadLetterError, DeadLetterErrorKind};
 pub use filter::DeadLetterFilter;
 pub use group::DeadLetterGroup;
 pub use letter::DeadLetter;
+pub(crate) use parking::{Parking, PlaceInUnit};
 pub use reason::DeadLetterReason;
 pub(crate) use record::{DeadLetterRecord, Headers};
 pub use redrive::{GroupRedriveOptions, RedriveOptions};
@@ -105,25 +108,38 @@ impl DeadLetters {
     ///
     /// Only reads: dropping the future has no effect.
     pub async fn get(&self, sequence: u64) -> Result<DeadLetter, DeadLetterError> {
+        let found = self.find(sequence).await?;
+        found.ok_or_else(|| DeadLetterError::new(DeadLetterErrorKind::NotFound, Some(sequence)))
+    }
+
+    /// Returns one dead letter, as the leader has it; `None` if it is gone.
+    async fn find(&self, sequence: u64) -> Result<Option<DeadLetter>, DeadLetterError> {
         let stored = Stored::at(&self.context, DEAD_LETTER_STREAM, sequence).await;
         let stored = stored.map_err(|error| unavailable(Some(sequence), error))?;
-        let found =
-            stored.ok_or_else(|| DeadLetterError::new(DeadLetterErrorKind::NotFound, Some(sequence)))?;
-        Ok(DeadLetter::new(found.into()))
+        Ok(stored.map(|found| DeadLetter::new(found.into())))
     }
 
     /// Removes one dead letter for good, and erases it from the disk, without publishing it again.
     ///
+    /// If events are [parked](crate::ConsumerOptions::with_parking) behind it, the first of them is redriven.
+    ///
     /// # Errors
     ///
-    /// As for [`get`](Self::get).
+    /// As for [`get`](Self::get), and as for [`redrive`](Self::redrive) where events are parked behind it.
     ///
     /// # Cancel safety
     ///
     /// Dropping the future leaves open whether it was removed; discarding it again then answers
-    /// [`NotFound`](DeadLetterErrorKind::NotFound).
+    /// [`NotFound`](DeadLetterErrorKind::NotFound). What is parked behind it may then wait until the next event of the
+    /// unit, or until it is redriven.
     pub async fn discard(&self, sequence: u64) -> Result<(), DeadLetterError> {
-        self.remove(sequence, true).await
+        let letter = self.get(sequence).await?;
+        let next = self.parked_behind(&letter).await?;
+        self.remove(sequence, true).await?;
+        if let Some(next) = next {
+            self.release(&next, Some(sequence)).await?;
+        }
+        Ok(())
     }
 
     /// Removes one dead letter. Erasing what was stored as well rewrites the file that it was stored in, which takes

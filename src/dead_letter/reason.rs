@@ -13,10 +13,13 @@ pub enum DeadLetterReason {
     Rejected,
     /// It is not a valid envelope; no handler saw it.
     Invalid,
+    /// An earlier event of its unit is dead-lettered, and the consumer [parks](crate::ConsumerOptions::with_parking) what
+    /// follows one; no handler saw it.
+    Parked,
 }
 
 impl DeadLetterReason {
-    pub(crate) const ALL: [Self; 3] = [Self::Exhausted, Self::Rejected, Self::Invalid];
+    pub(crate) const ALL: [Self; 4] = [Self::Exhausted, Self::Rejected, Self::Invalid, Self::Parked];
 
     /// Returns the word on the wire.
     #[must_use]
@@ -25,6 +28,7 @@ impl DeadLetterReason {
             Self::Exhausted => "exhausted",
             Self::Rejected => "rejected",
             Self::Invalid => "invalid",
+            Self::Parked => "parked",
         }
     }
 }
@@ -34,7 +38,7 @@ impl FromStr for DeadLetterReason {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         Self::ALL.into_iter().find(|reason| reason.as_str() == text).ok_or_else(|| {
-            ParseError::new("dead-letter reason", "must be exhausted, rejected or invalid", text)
+            ParseError::new("dead-letter reason", "must be exhausted, rejected, invalid or parked", text)
         })
     }
 }

@@ -34,6 +34,8 @@ pub(crate) struct DeadLetterRecord<'a> {
     pub(crate) subject: &'a str,
     pub(crate) headers: Headers<'a>,
     pub(crate) payload: &'a Bytes,
+    /// The unit whose later events are parked behind this one, if the consumer parks.
+    pub(crate) unit: Option<&'a str>,
     /// Where it is logged.
     pub(crate) lines: &'a LogLimit,
 }
@@ -85,7 +87,7 @@ impl LeftOut {
 
 impl DeadLetterRecord<'_> {
     /// Stores the dead letter. Repeats within the duplicate window are dropped by the broker.
-    pub(crate) async fn store(&self, publisher: &Publisher, deadline: Instant) -> Result<(), PublishError> {
+    pub(crate) async fn store(&self, publisher: &Publisher, deadline: Instant) -> Result<PublishReceipt, PublishError> {
         let consumer = header::printable(self.consumer);
         let message_id = format!("{}:{}:{consumer}", self.stream, self.sequence);
         let destination = dead_letter_subject(self.consumer, self.subject);
@@ -108,7 +110,7 @@ impl DeadLetterRecord<'_> {
             dead_letter = receipt.sequence(),
             error
         );
-        Ok(())
+        Ok(receipt)
     }
 
     async fn store_by_id(
@@ -185,6 +187,9 @@ impl DeadLetterRecord<'_> {
             && let Some(original) = header::get(original, header::ORIGINAL)
         {
             header::set(&mut headers, header::ORIGINAL, original);
+        }
+        if let Some(unit) = self.unit {
+            header::set(&mut headers, header::UNIT, unit);
         }
         header::set(&mut headers, header::CONSUMER, self.consumer);
         header::set(&mut headers, header::REASON, self.reason.as_str());

@@ -115,6 +115,11 @@ pub(super) fn of_dead_letter() -> Value {
             (header::SEQUENCE, "Its sequence in that stream.", number()),
             (header::SUBJECT, "The subject it was read from.", json!({ "type": "string" })),
             (header::ORIGINAL, "Where it was redriven before: its sequence as it was published.", number()),
+            (
+                header::UNIT,
+                "Where later events of its unit are parked behind it: the unit.",
+                json!({ "type": "string", "format": "uri" }),
+            ),
             (header::TIME, "When it was dead-lettered.", json!({ "type": "string", "format": "date-time" })),
             (
                 header::PAYLOAD_OMITTED,

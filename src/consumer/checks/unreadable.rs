@@ -177,6 +177,7 @@ impl Search {
                 subject: &stored.subject,
                 headers: Headers::Unreadable { bytes: stored.header.len() },
                 payload: &stored.payload,
+                unit: None,
                 lines: &shared.lines,
             };
             if let Err(error) = record.store(&shared.publisher, Instant::now() + DEAD_LETTER_BUDGET).await {

@@ -3,6 +3,7 @@
 mod claim;
 mod dead_letter;
 mod lease;
+mod parking;
 mod run;
 
 use crate::{
@@ -15,11 +16,15 @@ use crate::{
         },
         shared::Shared,
     },
-    contract::{envelope::Envelope, event::EventType},
-    dead_letter::{DeadLetterReason, header::printable},
+    contract::{
+        envelope::Envelope,
+        event::{Event, EventType},
+    },
+    dead_letter::{DeadLetterReason, PlaceInUnit, header::printable},
     dedupe::{Fence, Slot, StoreError, StoreErrorKind},
     telemetry::{log_limit::limited, span},
 };
+use async_nats::Message;
 use futures::{FutureExt, future::BoxFuture, poll};
 use std::{panic::AssertUnwindSafe, sync::Arc, task::Poll, time::Duration};
 use tokio::time::{Instant, error::Elapsed, sleep, timeout_at};
@@ -84,6 +89,7 @@ pub(crate) async fn process(shared: &Shared, job: &mut Job) -> Ending {
             delivery.start_over(what);
         }
     };
+    let ending = delivery.let_next_follow(ending).await;
     if matches!(ending, Ending::DeadLettered(_) | Ending::Duplicate) {
         delivery.drop_decision();
     }
@@ -122,6 +128,10 @@ struct InProcess<'a> {
     /// The pause that the circuit breaker asked for when it was last found open.
     pause: Option<Duration>,
     failed_claims: u32,
+    /// Its place in its unit, if the consumer parks.
+    place: Option<PlaceInUnit>,
+    /// It is to be parked and has a dead letter.
+    has_letter: bool,
     /// The reason to dead-letter it, if that could not be done yet.
     postponed: Option<DeadLetterReason>,
     /// The failure of the event in one word, for spans.
@@ -149,6 +159,11 @@ impl<'a> InProcess<'a> {
         let key = job.envelope.as_ref().map(Envelope::idempotency_key);
         let slot = key.map(|key| Slot::new(shared.name.clone(), key));
         let failure = if slot.is_some() { NOT_RUN } else { "invalid" };
+        let place = shared.parking.as_ref().zip(job.envelope.as_ref()).map(|(_, envelope)| {
+            let Message { subject, headers, .. } = &job.received.message;
+            let unit = envelope.event().unit_uri().as_str();
+            PlaceInUnit::of(unit, job.received.sequence, subject, headers.as_ref())
+        });
         Self {
             shared,
             job,
@@ -159,6 +174,8 @@ impl<'a> InProcess<'a> {
             is_probe: false,
             pause: None,
             failed_claims: 0,
+            place,
+            has_letter: false,
             postponed: None,
             failure,
         }

@@ -289,6 +289,9 @@ impl Dispatcher {
     /// Reacts to a re-pinned consumer, perhaps to this process. The previous one may have answered anything since, so
     /// nothing in flight here is certain: what has not begun is given back and comes again to the pinned client.
     fn on_repinned(&mut self) {
+        if let Some(parking) = &self.shared.parking {
+            parking.make_stale();
+        }
         self.barrier.raise(&mut self.lanes);
         self.barrier.forget_last_delivery();
         self.shared.in_progress.mark_all_uncertain();

@@ -8,6 +8,7 @@ mod options;
 mod publish;
 mod recipient;
 mod redriver;
+mod release;
 
 pub use options::{GroupRedriveOptions, RedriveOptions};
 
@@ -37,6 +38,10 @@ impl DeadLetters {
     /// ([`NotReceived`](crate::dead_letter::DeadLetterErrorKind::NotReceived)), and where newer events of the same unit
     /// were stored since, unless they are among the dead letters of this consumer as well
     /// ([`Superseded`](crate::dead_letter::DeadLetterErrorKind::Superseded)). [`RedriveOptions`] allow both.
+    ///
+    /// The dead letter of a consumer that [parks](crate::ConsumerOptions::with_parking) stays until its event is
+    /// handled, and only the first one of its unit is redriven
+    /// ([`Parked`](crate::dead_letter::DeadLetterErrorKind::Parked)): the others follow by themselves.
     ///
     /// # Errors
     ///

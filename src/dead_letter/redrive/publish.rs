@@ -14,20 +14,22 @@ use bytes::Bytes;
 use tokio::time::Instant;
 
 impl DeadLetters {
-    /// Publishes the event of `letter`. Repeats within the duplicate window are dropped by the broker.
+    /// Publishes the event of `letter`, `after` that of another one of its unit. Repeats within the duplicate window are dropped by the broker.
     pub(super) async fn publish(
         &self,
         letter: &DeadLetter,
         subject: &str,
         payload: Bytes,
         key: Option<IdempotencyKey>,
+        after: Option<u64>,
     ) -> Result<PublishReceipt, DeadLetterError> {
         let failed = |error| {
             DeadLetterError::new(DeadLetterErrorKind::Publish, Some(letter.sequence())).caused_by(error)
         };
         // The digest of the bytes identifies what has no key that could be trusted.
         let key = key.map_or_else(|| header::digest(&payload), |key| key.to_string());
-        let message_id = format!("{key}:redrive:{}", letter.sequence());
+        let after = after.map_or_else(String::new, |after| format!(":after:{after}"));
+        let message_id = format!("{key}:redrive:{}{after}", letter.sequence());
         let first = outgoing(letter, subject, payload.clone(), message_id.clone());
         let receipt = self.publisher.publish(first).await.map_err(failed)?;
         // A dead-letter stream that was recreated counts from one again: the broker may know this message id from the
@@ -86,5 +88,8 @@ fn outgoing(letter: &DeadLetter, subject: &str, payload: Bytes, message_id: Stri
     let mut headers: HeaderMap = header::of_event(letter.headers());
     header::set(&mut headers, header::REDRIVEN, &origin(letter));
     header::set(&mut headers, header::ORIGINAL, &letter.original_sequence().to_string());
+    if letter.unit().is_some() {
+        header::set(&mut headers, header::LETTER, &letter.sequence().to_string());
+    }
     Outgoing::new(subject.to_owned(), message_id, headers, payload)
 }

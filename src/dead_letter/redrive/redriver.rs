@@ -4,7 +4,8 @@ use crate::{
     contract::{envelope::Envelope, event::Event},
     dead_letter::{
         DeadLetter, DeadLetterError, DeadLetterErrorKind, DeadLetters,
-        redrive::{newer::Newer, recipient::Recipient},
+        redrive::{newer::Newer, recipient::Recipient, release::Heads},
+        unit_letters::is_parked,
     },
     publish::PublishReceipt,
 };
@@ -42,6 +43,7 @@ impl Target {
 pub(super) struct Redriver {
     dead_letters: DeadLetters,
     newer: Newer,
+    heads: Heads,
     /// The subjects whose consumer was checked.
     checked: HashSet<String>,
 }
@@ -50,7 +52,7 @@ impl Redriver {
     pub(super) fn new<'a>(dead_letters: DeadLetters, targets: impl IntoIterator<Item = &'a Target>) -> Self {
         let units = targets.into_iter().filter_map(|target| target.unit.clone());
         let newer = Newer::of(dead_letters.context.clone(), units);
-        Self { dead_letters, newer, checked: HashSet::new() }
+        Self { dead_letters, newer, heads: Heads::default(), checked: HashSet::new() }
     }
 
     pub(super) async fn redrive(
@@ -76,13 +78,23 @@ impl Redriver {
         }
         // What is not valid is of no unit.
         let envelope = <Envelope>::decode(letter.subject(), &payload).ok();
+        if let Some(unit) = letter.unit() {
+            self.heads.check(&self.dead_letters.context, letter, &recipient.domain, unit).await?;
+        }
+        // Nothing newer of a unit was handled while it is blocked. It was not while a redrive was withdrawn.
+        let is_blocking = letter.unit().is_some() && !(is_parked(letter) && letter.is_redriven());
         if !options.takes_back
+            && !is_blocking
             && let Some(envelope) = &envelope
         {
             self.newer.check(letter, &recipient, envelope.event().unit_uri().as_str()).await?;
         }
         let key = envelope.map(|envelope| envelope.idempotency_key());
-        let receipt = self.dead_letters.publish(letter, &subject, payload, key).await?;
+        let receipt = self.dead_letters.publish(letter, &subject, payload, key, None).await?;
+        if letter.unit().is_some() {
+            tracing::info!(dead_letter = sequence, subject, "dead letter is redriven, and stays until it is handled");
+            return Ok((receipt, recipient));
+        }
         match self.dead_letters.remove(sequence, false).await {
             // Another process redrove it at the same time, with the same message id.
             Err(error) if error.kind() == DeadLetterErrorKind::NotFound => {}

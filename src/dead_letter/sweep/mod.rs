@@ -264,6 +264,7 @@ impl Sweeper {
                 None => Headers::Unreadable { bytes: event.header.len() },
             },
             payload: &event.payload,
+            unit: None,
             lines: &self.lines,
         };
         record.store(&self.publisher, Instant::now() + STORE_WITHIN).await?;

@@ -24,6 +24,9 @@ impl<'a> InProcess<'a> {
         if self.may_not_begin() {
             return Observed::Draining;
         }
+        if let Some(unknown) = self.find_place().await {
+            return unknown;
+        }
         if !self.is_admitted() {
             return Observed::NotAdmitted;
         }
@@ -82,7 +85,7 @@ impl<'a> InProcess<'a> {
     }
 
     /// Returns the result of `future`, unless a shutdown begins before or another process may have the event.
-    async fn unless_disturbed<T>(&self, future: impl Future<Output = T>) -> Option<T> {
+    pub(super) async fn unless_disturbed<T>(&self, future: impl Future<Output = T>) -> Option<T> {
         tokio::select! {
             result = future => Some(result),
             () = self.shared.drain.cancelled() => None,

@@ -14,6 +14,9 @@ use tokio::time::Instant;
 
 impl InProcess<'_> {
     pub(super) async fn dead_letter(&mut self, reason: DeadLetterReason) -> Observed {
+        if reason == DeadLetterReason::Parked && self.has_letter {
+            return Observed::DeadLettered { reason, stored: true };
+        }
         let Received { message, sequence, deliveries, .. } = &self.job.received;
         let record = DeadLetterRecord {
             consumer: self.shared.name.as_str(),
@@ -25,6 +28,7 @@ impl InProcess<'_> {
             subject: &message.subject,
             headers: message.headers.as_ref().into(),
             payload: &message.payload,
+            unit: self.place.as_ref().map(|place| place.unit.as_str()),
             lines: &self.shared.lines,
         };
         let budget_end = Instant::now() + DEAD_LETTER_BUDGET;
@@ -35,10 +39,18 @@ impl InProcess<'_> {
         if let Some(Err(error)) = &stored {
             limited!(self.shared.lines, error, "dead letter could not be stored", consumer = %self.shared.name, sequence, error = %report(error));
         }
-        let stored = matches!(stored, Some(Ok(())));
-        if !stored {
-            self.keep(reason);
-        }
+        let stored = match stored {
+            Some(Ok(receipt)) => {
+                if let (Some(parking), Some(place)) = (&self.shared.parking, &self.place) {
+                    parking.stored(place, receipt.sequence(), &self.shared.lines).await;
+                }
+                true
+            }
+            _ => {
+                self.keep(reason);
+                false
+            }
+        };
         Observed::DeadLettered { reason, stored }
     }
 
@@ -46,7 +58,9 @@ impl InProcess<'_> {
     /// so every time.
     fn keep(&mut self, reason: DeadLetterReason) {
         self.postponed = Some(reason);
-        if let Some(slot) = &self.slot {
+        // What is to be parked may be the first of its unit when it comes again.
+        let slot = self.slot.as_ref().filter(|_| reason != DeadLetterReason::Parked);
+        if let Some(slot) = slot {
             let (error, failure) = (self.job.error.clone().into_owned(), self.failure);
             let decision = Decision { key: slot.key(), reason, error, failure };
             self.shared.postponed.keep(self.job.received.sequence, decision);
