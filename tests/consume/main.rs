@@ -35,6 +35,8 @@ mod lifecycle;
 mod order;
 mod outage;
 mod overflow;
+mod parking;
+mod parking_killed;
 mod postponed;
 mod prefetch;
 mod recreated_letters;
