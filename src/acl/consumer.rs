@@ -3,7 +3,7 @@
 use crate::{
     acl::{Inbox, Permissions, durable::use_of},
     consumer::Order,
-    contract::{consumer_name::ConsumerName, event::EventType, subject::Feed},
+    contract::{consumer_name::ConsumerName, subject::Feed},
     dedupe::BucketName,
     nats::api::ApiSubject,
     topology::DEAD_LETTER_STREAM,
@@ -127,8 +127,7 @@ impl ConsumerRole {
             publish.push(keys);
         }
         if self.parks {
-            let prefix = Feed::Strat.redrive_prefix();
-            publish.extend(EventType::ALL.iter().map(|event_type| format!("{prefix}{name}.*.{event_type}")));
+            publish.push(format!("{}{name}.>", Feed::Strat.redrive_prefix()));
             requests.extend(
                 [ApiSubject::direct_get_many, ApiSubject::message_delete].map(|of| of(DEAD_LETTER_STREAM)),
             );

@@ -21,6 +21,6 @@ pub enum Order {
     /// Events that wait for an open [circuit breaker](crate::CircuitBreaker) keep their places, too.
     ///
     /// Needs nats-server 2.11, and the same `max_in_flight` in all processes. A redriven event gets a new place, at the
-    /// end of the stream.
+    /// end of the stream, unless what follows it was [parked](crate::ConsumerOptions::with_parking).
     PerUnit,
 }

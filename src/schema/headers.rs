@@ -19,8 +19,12 @@ pub(super) fn of_event() -> Value {
             (
                 NATS_MESSAGE_ID.as_ref(),
                 "The idempotency key: the broker drops a repeat inside its duplicate window. A redriven event has \
-             `{key}:redrive:{sequence of the dead letter}`, and a digest where that alone was taken.",
-                json!({ "type": "string", "pattern": "^[0-9a-f]{64}(?::redrive:[0-9]+(?::[0-9a-f]{64})?)?$" }),
+             `{key}:redrive:{sequence of the dead letter}`; `:after:{sequence}` where it follows another dead letter of \
+             its unit by itself; and a digest where that alone was taken.",
+                json!({
+                    "type": "string",
+                    "pattern": "^[0-9a-f]{64}(?::redrive:[0-9]+(?::after:[0-9]+)?(?::[0-9a-f]{64})?)?$"
+                }),
             ),
             (
                 header::REDRIVEN,
@@ -30,6 +34,11 @@ pub(super) fn of_event() -> Value {
             (
                 header::ORIGINAL,
                 "Where it was redriven: its sequence in the stream as it was published.",
+                number(),
+            ),
+            (
+                header::LETTER,
+                "Where it was redriven in the order of its unit: its dead letter, which stays until it is handled.",
                 number(),
             ),
             (

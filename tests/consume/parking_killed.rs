@@ -9,7 +9,7 @@ use std::{
 };
 use stratt_event_bridge::{
     Delivery, Envelope, Event, EventBridge, Feed, HandlerError, UnitPublished, async_nats,
-    dead_letter::{DeadLetter, DeadLetterErrorKind, DeadLetterReason},
+    dead_letter::{DeadLetter, DeadLetterError, DeadLetterErrorKind, DeadLetterReason},
     dedupe::{KvStore, KvStoreOptions},
 };
 use support::{Seed, Stage, eventually, number_of, published, test_process};
@@ -116,9 +116,9 @@ async fn effects_are_in_order_whatever_is_redriven_or_killed() {
             } else {
                 dead_letters.redrive(letter.sequence()).await.map(|_| ())
             };
-            let kind = done.err().map(|error| error.kind());
+            let kind = done.as_ref().err().map(DeadLetterError::kind);
             let is_fine = matches!(kind, None | Some(DeadLetterErrorKind::Parked | DeadLetterErrorKind::NotFound));
-            assert!(is_fine, "{kind:?}");
+            assert!(is_fine, "{done:?} {:?}", letter.headers());
         }
     }
     stage.all_answered(Feed::Strat, "parks").await;

@@ -54,6 +54,11 @@ pub fn all() -> Vec<Role> {
         .with_order(Order::PerUnit)
         .with_kv_store(BUCKET.parse().unwrap())
         .reading_dead_letters();
+    let parking = ConsumerRole::new(Feed::Strat, name("parking"))
+        .creating_durable()
+        .with_order(Order::PerUnit)
+        .with_stream_checks(false)
+        .parking();
     let audit = ConsumerRole::new(Feed::Strat, name("audit")).creating_durable();
     let finder = ConsumerRole::new(Feed::Strat, name("finder"))
         .creating_durable()
@@ -86,6 +91,12 @@ pub fn all() -> Vec<Role> {
             permissions: ordered.permissions(&inbox("ordered")),
             prepare: with_bucket,
             work: |bridge, admin| consume_in_order(bridge, admin).boxed(),
+        },
+        Role {
+            name: "parking",
+            permissions: parking.permissions(&inbox("parking")),
+            prepare: provisioned,
+            work: |bridge, admin| park(bridge, admin).boxed(),
         },
         Role {
             name: "audit",
@@ -316,6 +327,30 @@ async fn consume_in_order(bridge: EventBridge, admin: EventBridge) {
     assert_eq!(next.stop().await.handled, 1);
 }
 
+/// Parks an event behind a dead letter, and handles both once an operator has redriven the first.
+async fn park(bridge: EventBridge, admin: EventBridge) {
+    let builder = bridge.consumer("parking", Arc::new(MemoryStore::new()));
+    let options = quick().with_order(Order::PerUnit).with_parking(true).with_stream_checks(false);
+    let builder = builder.options(options).on(|delivery: Delivery<UnitPublished>| async move {
+        if delivery.is_redriven() { Ok(()) } else { Err(HandlerError::reject("not yet")) }
+    });
+    let running = Running::start(builder.build().await.unwrap());
+    admin.publish(published("unit", 1)).await.unwrap();
+    admin.publish(published("unit", 2)).await.unwrap();
+    all_answered(&admin, Feed::Strat, "parking", 2).await;
+    let letters = admin.dead_letters();
+    let count = || async {
+        let found = letters.list(DeadLetterFilter::default()).await.unwrap();
+        found.try_collect::<Vec<_>>().await.unwrap().len()
+    };
+    assert_eq!(count().await, 2);
+    letters.redrive(1).await.unwrap();
+    eventually("letters", count, |count| *count == 0).await;
+    all_answered(&admin, Feed::Strat, "parking", 4).await;
+    let summary = running.stop().await;
+    assert_eq!((summary.handled, summary.rejected, summary.parked), (2, 1, 1), "{summary:?}");
+}
+
 async fn all_answered(admin: &EventBridge, feed: Feed, durable: &str, sequence: u64) {
     let stream = admin.jetstream().clone().get_stream(feed.stream()).await.unwrap();
     let left = || async {
@@ -387,7 +422,7 @@ pub async fn stage(role: &Role, place: Place, permissions: String, more: &str) -
     // Durable sources need the newest server.
     let server = match role.name {
         "provisioner" | "watcher" => NatsServer::builder().config(more).version(NEWEST),
-        "ordered" if more.is_empty() => with_strict_order().await,
+        "ordered" | "parking" if more.is_empty() => with_strict_order().await,
         _ => server(more),
     };
     let guarded = place.guarded(server, &[(role.name, permissions)]).await;
