@@ -158,7 +158,8 @@ impl Parking {
         }
         // What has been handled since is found by the dedupe store.
         let is_withdrawn = event.letter.is_some();
-        let why = || "its dead letter was removed after it was redriven, and before it was handled".to_owned();
+        let why =
+            || "its dead letter was removed after it was redriven, and before it was handled".to_owned();
         Ok(is_withdrawn.then(|| Blocked { is_stored: false, why: why() }))
     }
 

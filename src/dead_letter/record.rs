@@ -87,7 +87,11 @@ impl LeftOut {
 
 impl DeadLetterRecord<'_> {
     /// Stores the dead letter. Repeats within the duplicate window are dropped by the broker.
-    pub(crate) async fn store(&self, publisher: &Publisher, deadline: Instant) -> Result<PublishReceipt, PublishError> {
+    pub(crate) async fn store(
+        &self,
+        publisher: &Publisher,
+        deadline: Instant,
+    ) -> Result<PublishReceipt, PublishError> {
         let consumer = header::printable(self.consumer);
         let message_id = format!("{}:{}:{consumer}", self.stream, self.sequence);
         let destination = dead_letter_subject(self.consumer, self.subject);

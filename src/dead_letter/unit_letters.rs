@@ -33,7 +33,8 @@ impl UnitLetters {
         domain: &str,
     ) -> Result<Self, Box<dyn Error + Send + Sync>> {
         let filter = dead_letter_filter(consumer, domain, ">");
-        let mut letters = Messages::of(context, DEAD_LETTER_STREAM, filter, 1..=u64::MAX).map_ok(DeadLetter::new);
+        let mut letters =
+            Messages::of(context, DEAD_LETTER_STREAM, filter, 1..=u64::MAX).map_ok(DeadLetter::new);
         let mut found = Self::default();
         while let Some(letter) = letters.try_next().await? {
             if letter.stream() == stream

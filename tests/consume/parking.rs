@@ -7,8 +7,11 @@ use std::{
     time::Duration,
 };
 use stratt_event_bridge::{
-    ConsumeErrorKind, ConsumerOptions, Delivery, DurableConsumer, Event, Feed, HandlerError, Order, UnitPublished,
-    dead_letter::{DeadLetter, DeadLetterError, DeadLetterErrorKind, DeadLetterFilter, DeadLetterGroup, DeadLetterReason},
+    ConsumeErrorKind, ConsumerOptions, Delivery, DurableConsumer, Event, Feed, HandlerError, Order,
+    UnitPublished,
+    dead_letter::{
+        DeadLetter, DeadLetterError, DeadLetterErrorKind, DeadLetterFilter, DeadLetterGroup, DeadLetterReason,
+    },
     topology::DEAD_LETTER_STREAM,
 };
 use support::{Running, Stage, eventually, number_of, published, quick};
@@ -68,7 +71,8 @@ fn reasons(letters: &[DeadLetter]) -> Vec<DeadLetterReason> {
 /// Publishes another event of the unit, and waits until all are handled.
 async fn all_follow(stage: &Stage, feed: Feed, handled: &Handled, wanted: &[u64]) {
     stage.bridge.publish(published("unit", 5)).await.unwrap();
-    eventually("handled", || async { of_unit(handled, "unit") }, |numbers| numbers.len() == wanted.len()).await;
+    eventually("handled", || async { of_unit(handled, "unit") }, |numbers| numbers.len() == wanted.len())
+        .await;
     stage.all_answered(feed, "parks").await;
     assert_eq!(of_unit(handled, "unit"), wanted);
     stage.dead_letters_are(0).await;

@@ -92,7 +92,11 @@ impl Redriver {
         let key = envelope.map(|envelope| envelope.idempotency_key());
         let receipt = self.dead_letters.publish(letter, &subject, payload, key, None).await?;
         if letter.unit().is_some() {
-            tracing::info!(dead_letter = sequence, subject, "dead letter is redriven, and stays until it is handled");
+            tracing::info!(
+                dead_letter = sequence,
+                subject,
+                "dead letter is redriven, and stays until it is handled"
+            );
             return Ok((receipt, recipient));
         }
         match self.dead_letters.remove(sequence, false).await {

@@ -73,7 +73,8 @@ impl Heads {
         };
         let before = letters.head(unit).filter(|head: &Entry| head.original < letter.original_sequence());
         let Some(head) = before else { return Ok(()) };
-        let cause = format!("dead letter {} is the head of {unit}: redrive or discard that one", head.sequence);
+        let cause =
+            format!("dead letter {} is the head of {unit}: redrive or discard that one", head.sequence);
         Err(DeadLetterError::new(DeadLetterErrorKind::Parked, Some(letter.sequence())).caused_by(cause))
     }
 }

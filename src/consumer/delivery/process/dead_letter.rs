@@ -39,19 +39,14 @@ impl InProcess<'_> {
         if let Some(Err(error)) = &stored {
             limited!(self.shared.lines, error, "dead letter could not be stored", consumer = %self.shared.name, sequence, error = %report(error));
         }
-        let stored = match stored {
-            Some(Ok(receipt)) => {
-                if let (Some(parking), Some(place)) = (&self.shared.parking, &self.place) {
-                    parking.stored(place, receipt.sequence(), &self.shared.lines).await;
-                }
-                true
-            }
-            _ => {
-                self.keep(reason);
-                false
-            }
+        let Some(Ok(receipt)) = stored else {
+            self.keep(reason);
+            return Observed::DeadLettered { reason, stored: false };
         };
-        Observed::DeadLettered { reason, stored }
+        if let (Some(parking), Some(place)) = (&self.shared.parking, &self.place) {
+            parking.stored(place, receipt.sequence(), &self.shared.lines).await;
+        }
+        Observed::DeadLettered { reason, stored: true }
     }
 
     /// Keeps why the event is dead-lettered, so that its handler is not asked again. What is not valid is found to be
