@@ -10,7 +10,9 @@ use stratt_event_bridge::{
     ConsumeErrorKind, ConsumerOptions, Delivery, DurableConsumer, Event, Feed, HandlerError, Order,
     UnitPublished,
     dead_letter::{
-        DeadLetter, DeadLetterError, DeadLetterErrorKind, DeadLetterFilter, DeadLetterGroup, DeadLetterReason,
+        DeadLetter, DeadLetterError, DeadLetterErrorKind, DeadLetterFilter, DeadLetterGroup,
+        DeadLetterReason::{self, Parked, Rejected},
+        GroupRedriveOptions,
     },
     topology::DEAD_LETTER_STREAM,
 };
@@ -85,7 +87,6 @@ async fn what_follows_a_dead_letter_waits_until_it_is_redriven() {
         let handled = Handled::default();
         let running = Running::start(consumer(&stage, feed, &handled).await);
         let letters = blocked(&stage, feed, "fails").await;
-        use DeadLetterReason::{Parked, Rejected};
         assert_eq!(reasons(&letters), [Rejected, Parked, Parked]);
         assert_eq!(letters[1].error(), "parked behind dead letter 1 of strat://dev/rule/unit@1.0.0");
         assert_eq!(letters[1].unit(), Some("strat://dev/rule/unit@1.0.0"));
@@ -170,7 +171,7 @@ async fn a_head_that_fails_again_stays_the_head() {
     assert_eq!((head.original_sequence(), head.reason()), (3, Some(DeadLetterReason::Rejected)));
     let groups = dead_letters.groups(DeadLetterFilter::default()).await.unwrap();
     assert_eq!(groups.iter().map(DeadLetterGroup::count).collect::<Vec<_>>(), [2, 1]);
-    let parked = dead_letters.redrive_group(&groups[0], Default::default()).await.unwrap();
+    let parked = dead_letters.redrive_group(&groups[0], GroupRedriveOptions::default()).await.unwrap();
     let parked: Vec<_> = parked.map(|one| one.unwrap_err().kind()).collect().await;
     assert_eq!(parked, [DeadLetterErrorKind::Parked; 2]);
     assert_eq!(of_unit(&handled, "unit"), [1]);

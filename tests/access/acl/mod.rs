@@ -1,6 +1,7 @@
 //! Least privilege: every role does its whole work with its permissions, and nothing else.
 
 mod accounts;
+mod consuming;
 pub mod guarded;
 mod inbox;
 mod needed;

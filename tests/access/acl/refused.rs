@@ -1,8 +1,9 @@
 //! Actions: the server carries each of them out for the roles that are named, and refuses it to all others.
 
 use super::{
+    consuming::unchecked,
     guarded::{Guarded, User, with_strict_order},
-    roles::{BUCKET, all, unchecked, with_durable},
+    roles::{BUCKET, all, with_durable},
 };
 use futures::StreamExt;
 use std::time::Duration;

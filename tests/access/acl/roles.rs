@@ -1,6 +1,7 @@
 //! The work of every role, as a service does it; an administrator does what others would do.
 
 use super::{
+    consuming::{self, unchecked},
     guarded::{Guarded, User, server, with_strict_order},
     place::Place,
 };
@@ -11,11 +12,10 @@ use async_nats::{
 use futures::{FutureExt, StreamExt, TryStreamExt, future::BoxFuture, stream};
 use std::{sync::Arc, time::Duration};
 use stratt_event_bridge::{
-    AnyEvent, ConsumerBuilder, ConsumerName, Delivery, Envelope, EventBridge, EventType, Feed, HandlerError,
-    Order, UnitDeprecated, UnitPublished,
+    AnyEvent, ConsumerName, Delivery, Envelope, EventBridge, EventType, Feed,
     acl::{
-        ConsumerRole, Inbox, LiveReaderRole, OperatorRole, Permissions, ProvisionerRole, PublisherRole,
-        ReaderRole, WatcherRole,
+        Inbox, LiveReaderRole, OperatorRole, Permissions, ProvisionerRole, PublisherRole, ReaderRole,
+        WatcherRole,
     },
     async_nats,
     dead_letter::DeadLetterFilter,
@@ -24,9 +24,7 @@ use stratt_event_bridge::{
     topology::{StreamSettings, Topology, TopologyErrorKind},
     watch::{WatchErrorKind, WatchFrom, WatchOptions},
 };
-use support::{
-    NEWEST, Running, deprecated, eventually, one_of_each, published, quick, raw_publish, short, source,
-};
+use support::{NEWEST, eventually, one_of_each, published, raw_publish, source};
 
 /// A role with its permissions, and its work, which panics if it cannot be done.
 pub struct Role {
@@ -38,36 +36,20 @@ pub struct Role {
 
 pub const BUCKET: &str = "STRATT_DEDUPE";
 
-fn inbox(user: &str) -> Inbox {
+pub fn inbox(user: &str) -> Inbox {
     Inbox::of_user(user).unwrap()
 }
 
-fn name(text: &str) -> ConsumerName {
+pub fn name(text: &str) -> ConsumerName {
     text.parse().unwrap()
 }
 
 pub fn all() -> Vec<Role> {
     let dev = || ["dev".parse().unwrap()];
     let publisher = PublisherRole::of(dev());
-    let ordered = ConsumerRole::new(Feed::Choco, name("ordered"))
-        .creating_durable()
-        .with_order(Order::PerUnit)
-        .with_kv_store(BUCKET.parse().unwrap())
-        .reading_dead_letters();
-    let parking = ConsumerRole::new(Feed::Strat, name("parking"))
-        .creating_durable()
-        .with_order(Order::PerUnit)
-        .with_stream_checks(false)
-        .parking();
-    let audit = ConsumerRole::new(Feed::Strat, name("audit")).creating_durable();
-    let finder = ConsumerRole::new(Feed::Strat, name("finder"))
-        .creating_durable()
-        .with_stream_checks(false)
-        .finding_unreadable_events();
-    let plain = ConsumerRole::new(Feed::Choco, name("plain")).with_stream_checks(false);
     let reader = ReaderRole::new(name("reader"));
     let provisioner = ProvisionerRole::default().with_kv_store(BUCKET.parse().unwrap()).with_durable_source();
-    vec![
+    let mut roles = vec![
         Role {
             name: "publisher",
             permissions: publisher.permissions(&inbox("publisher")),
@@ -85,36 +67,6 @@ pub fn all() -> Vec<Role> {
             permissions: PublisherRole::of(dev()).checking_stream().permissions(&inbox("ready")),
             prepare: provisioned,
             work: |bridge, _| publish_when_ready(bridge).boxed(),
-        },
-        Role {
-            name: "ordered",
-            permissions: ordered.permissions(&inbox("ordered")),
-            prepare: with_bucket,
-            work: |bridge, admin| consume_in_order(bridge, admin).boxed(),
-        },
-        Role {
-            name: "parking",
-            permissions: parking.permissions(&inbox("parking")),
-            prepare: provisioned,
-            work: |bridge, admin| park(bridge, admin).boxed(),
-        },
-        Role {
-            name: "audit",
-            permissions: audit.permissions(&inbox("audit")),
-            prepare: provisioned,
-            work: |bridge, admin| consume(two_types(&bridge), admin, Feed::Strat, "audit").boxed(),
-        },
-        Role {
-            name: "finder",
-            permissions: finder.permissions(&inbox("finder")),
-            prepare: with_unreadable_event,
-            work: |bridge, admin| find(bridge, admin).boxed(),
-        },
-        Role {
-            name: "plain",
-            permissions: plain.permissions(&inbox("plain")),
-            prepare: with_durable,
-            work: |bridge, admin| consume(unchecked(&bridge), admin, Feed::Choco, "plain").boxed(),
         },
         Role {
             name: "reader",
@@ -149,10 +101,12 @@ pub fn all() -> Vec<Role> {
             prepare: with_durable_source,
             work: |bridge, admin| watch(bridge, admin).boxed(),
         },
-    ]
+    ];
+    roles.extend(consuming::roles());
+    roles
 }
 
-fn provisioned(admin: EventBridge) -> BoxFuture<'static, ()> {
+pub fn provisioned(admin: EventBridge) -> BoxFuture<'static, ()> {
     async move { admin.provision(&Topology::default()).await.unwrap() }.boxed()
 }
 
@@ -160,7 +114,7 @@ fn with_durable_source(admin: EventBridge) -> BoxFuture<'static, ()> {
     async move { admin.provision(&Topology::default().with_durable_source(true)).await.unwrap() }.boxed()
 }
 
-fn with_bucket(admin: EventBridge) -> BoxFuture<'static, ()> {
+pub fn with_bucket(admin: EventBridge) -> BoxFuture<'static, ()> {
     async move {
         provisioned(admin.clone()).await;
         admin.create_kv_store(KvStoreOptions::default()).await.unwrap();
@@ -169,7 +123,7 @@ fn with_bucket(admin: EventBridge) -> BoxFuture<'static, ()> {
 }
 
 /// Stores an event that async-nats cannot read.
-fn with_unreadable_event(admin: EventBridge) -> BoxFuture<'static, ()> {
+pub fn with_unreadable_event(admin: EventBridge) -> BoxFuture<'static, ()> {
     async move {
         provisioned(admin.clone()).await;
         let server = admin.client().server_info();
@@ -253,105 +207,7 @@ async fn publish_verified(bridge: EventBridge) {
     assert!(verifying.publish(published("again", 9)).await.unwrap().is_duplicate());
 }
 
-/// Settles, retries or rejects an event, by its name.
-async fn handle(delivery: Delivery<UnitPublished>) -> Result<(), HandlerError> {
-    match delivery.event().uri.slug() {
-        "poison" => Err(HandlerError::reject("poison")),
-        "flaky" if delivery.attempt() == 1 => Err(HandlerError::retry("flaky")),
-        _ => Ok(()),
-    }
-}
-
-pub fn unchecked(bridge: &EventBridge) -> ConsumerBuilder {
-    let builder = bridge.consumer("plain", Arc::new(MemoryStore::new())).feed(Feed::Choco).on(handle);
-    builder.options(quick().with_stream_checks(false))
-}
-
-fn two_types(bridge: &EventBridge) -> ConsumerBuilder {
-    let builder = bridge.consumer("audit", Arc::new(MemoryStore::new())).domain("dev".parse().unwrap());
-    builder.on(handle).on(|_: Delivery<UnitDeprecated>| async { Ok(()) }).options(quick())
-}
-
-async fn consume(builder: ConsumerBuilder, admin: EventBridge, feed: Feed, durable: &str) {
-    let running = Running::start(builder.build().await.unwrap());
-    admin.publish(published("fine", 1)).await.unwrap();
-    admin.publish(published("flaky", 2)).await.unwrap();
-    admin.publish(published("poison", 3)).await.unwrap();
-    admin.publish(deprecated("fine", 1)).await.unwrap();
-    all_answered(&admin, feed, durable, 3).await;
-    let summary = running.stop().await;
-    assert!(summary.handled >= 2, "{summary:?}");
-    assert_eq!((summary.rejected, summary.retried), (1, 1), "{summary:?}");
-}
-
-/// Dead-letters an event that async-nats cannot read, and handles the next ones.
-async fn find(bridge: EventBridge, admin: EventBridge) {
-    let builder = bridge.consumer("finder", Arc::new(MemoryStore::new())).on(handle);
-    let builder = builder.options(short().with_stream_checks(false));
-    let running = Running::start(builder.build().await.unwrap());
-    admin.publish(published("fine", 1)).await.unwrap();
-    all_answered(&admin, Feed::Strat, "finder", 2).await;
-    assert_eq!(running.stop().await.handled, 1);
-    let letters = admin.dead_letters();
-    let letters: Vec<_> =
-        letters.list(DeadLetterFilter::default()).await.unwrap().try_collect().await.unwrap();
-    assert!(letters.len() == 1 && letters[0].are_headers_omitted(), "{letters:?}");
-}
-
-/// Does everything that a consumer needs a permission for: see the permissions of `ordered`.
-async fn consume_in_order(bridge: EventBridge, admin: EventBridge) {
-    let store = Arc::new(bridge.open_kv_store(KvStoreOptions::default()).await.unwrap());
-    let context = admin.jetstream().clone();
-    let builder = || bridge.consumer("ordered", store.clone()).feed(Feed::Choco);
-    let ordered = || builder().on(handle).options(quick().with_order(Order::PerUnit));
-    let running = Running::start(ordered().build().await.unwrap());
-    for (slug, number) in [("fine", 1), ("flaky", 2), ("poison", 3)] {
-        admin.publish(published(slug, number)).await.unwrap();
-    }
-    // Known to the store, not to the broker.
-    let again = Envelope::builder(published("fine", 1), source()).build().unwrap();
-    context.publish(again.subject(), again.encode().unwrap().into()).await.unwrap().await.unwrap();
-    // The broker has a message under the id of the dead letter to come.
-    let mut headers = HeaderMap::new();
-    headers.insert("Nats-Msg-Id", "CHOCO_STRATT:5:ordered");
-    let foreign = context.publish_with_headers("stratt.dlq.ordered.x", headers, "other".into());
-    foreign.await.unwrap().await.unwrap();
-    admin.publish(published("poison", 5)).await.unwrap();
-    all_answered(&admin, Feed::Choco, "ordered", 5).await;
-    let summary = running.stop().await;
-    assert_eq!((summary.handled, summary.duplicates, summary.rejected), (2, 1, 2), "{summary:?}");
-    // Another process takes over at once.
-    let next = Running::start(ordered().build().await.unwrap());
-    admin.publish(published("fine", 6)).await.unwrap();
-    all_answered(&admin, Feed::Choco, "ordered", 6).await;
-    assert_eq!(next.stop().await.handled, 1);
-}
-
-/// Parks an event behind a dead letter, and handles both once an operator has redriven the first.
-async fn park(bridge: EventBridge, admin: EventBridge) {
-    let builder = bridge.consumer("parking", Arc::new(MemoryStore::new()));
-    let options = quick().with_order(Order::PerUnit).with_parking(true).with_stream_checks(false);
-    let builder = builder.options(options).on(|delivery: Delivery<UnitPublished>| async move {
-        if delivery.is_redriven() { Ok(()) } else { Err(HandlerError::reject("not yet")) }
-    });
-    let running = Running::start(builder.build().await.unwrap());
-    admin.publish(published("unit", 1)).await.unwrap();
-    admin.publish(published("unit", 2)).await.unwrap();
-    all_answered(&admin, Feed::Strat, "parking", 2).await;
-    let letters = admin.dead_letters();
-    let count = || async {
-        let found = letters.list(DeadLetterFilter::default()).await.unwrap();
-        found.try_collect::<Vec<_>>().await.unwrap().len()
-    };
-    assert_eq!(count().await, 2);
-    letters.redrive(1).await.unwrap();
-    eventually("letters", count, |count| *count == 0).await;
-    all_answered(&admin, Feed::Strat, "parking", 4).await;
-    let summary = running.stop().await;
-    assert_eq!((summary.handled, summary.rejected, summary.parked), (2, 1, 1), "{summary:?}");
-}
-
-async fn all_answered(admin: &EventBridge, feed: Feed, durable: &str, sequence: u64) {
+pub async fn all_answered(admin: &EventBridge, feed: Feed, durable: &str, sequence: u64) {
     let stream = admin.jetstream().clone().get_stream(feed.stream()).await.unwrap();
     let left = || async {
         let info = stream.consumer_info(durable).await.unwrap();
