@@ -251,7 +251,7 @@ impl Parking {
     }
 }
 
-/// Returns whether a head is to be redriven by itself: nobody withdrew it after a redrive.
+/// Returns whether a head is to be redriven by itself: it is parked, and not for a redrive that was withdrawn.
 fn is_due(letter: &DeadLetter) -> bool {
     is_parked(letter) && !letter.is_redriven()
 }

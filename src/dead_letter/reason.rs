@@ -13,8 +13,8 @@ pub enum DeadLetterReason {
     Rejected,
     /// It is not a valid envelope; no handler saw it.
     Invalid,
-    /// An earlier event of its unit is dead-lettered, and the consumer [parks](crate::ConsumerOptions::with_parking) what
-    /// follows one; no handler saw it.
+    /// An earlier event of its unit is dead-lettered, and the consumer [parks](crate::ConsumerOptions::with_parking)
+    /// what follows one; no handler saw it.
     Parked,
 }
 

@@ -19,7 +19,7 @@ const URL: &str = "PARKING_TEST_URL";
 const UNITS: u64 = 500;
 /// The number of events of each unit.
 const EVENTS: u64 = 4;
-/// Of so many units one has events that fail.
+/// The number of units among which one has events that fail.
 const FAILING: u64 = 4;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

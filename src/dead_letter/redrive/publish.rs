@@ -14,7 +14,8 @@ use bytes::Bytes;
 use tokio::time::Instant;
 
 impl DeadLetters {
-    /// Publishes the event of `letter`, `after` that of another one of its unit. Repeats within the duplicate window are dropped by the broker.
+    /// Publishes the event of `letter`, `after` that of another one of its unit. Repeats within the duplicate
+    /// window are dropped by the broker.
     pub(super) async fn publish(
         &self,
         letter: &DeadLetter,
