@@ -174,8 +174,8 @@ impl ConsumerOptions {
     ///
     /// A parked event is dead-lettered unhandled, with the reason
     /// [`Parked`](crate::dead_letter::DeadLetterReason::Parked), and costs no attempt. Once the first dead letter of
-    /// the unit was redriven and handled, or was discarded, the next one follows by itself, and so on, so that the unit's
-    /// events are handled in stream order all the same. Other units are not held up. The user needs further
+    /// the unit was redriven and handled, or was discarded, the next one follows by itself, and so on, so that the
+    /// unit's events are handled in stream order all the same. Other units are not held up. The user needs further
     /// [permissions](crate::acl::ConsumerRole::parking).
     ///
     /// All processes of a durable need the same setting. Before it is switched off, its dead letters are to be redriven
