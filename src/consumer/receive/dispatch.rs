@@ -164,8 +164,7 @@ impl Dispatcher {
             // are taken. The server delivers nothing then: the durable allows no more unanswered messages than places.
             room = room.max(1);
         }
-        let request = self.puller.as_mut().and_then(|puller| puller.request(room, target, now));
-        self.outgoing.extend(request);
+        self.outgoing.extend(self.puller.as_mut().and_then(|puller| puller.request(room, target, now)));
     }
 
     fn arrived(&mut self, arrival: Arrival, now: Instant) {
@@ -277,8 +276,7 @@ impl Dispatcher {
 
     /// Lets the next delivery of the lane begin.
     fn leave(&mut self, lane: Option<Lane>) {
-        let next = lane.and_then(|lane| self.lanes.leave(lane));
-        self.ready.extend(next);
+        self.ready.extend(lane.and_then(|lane| self.lanes.leave(lane)));
     }
 
     /// Takes what is to be sent to the server, in exchange for an empty list.
@@ -331,8 +329,8 @@ impl Dispatcher {
         }
     }
 
-    /// Gives back what waits for handlers that have become slow. As long as requests from before are open, which are
-    /// ten seconds at most, the server shares it between them and those of idle processes.
+    /// Gives back what waits for handlers that have become slow. While requests from before are open, ten seconds at
+    /// most, the server shares it between them and those of idle processes.
     fn nak_surplus(&mut self) {
         if self.prefetch.holds_too_many(self.shared.in_progress.len(), Instant::now()) {
             self.nak_not_begun();

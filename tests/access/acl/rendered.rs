@@ -10,7 +10,7 @@ use stratt_event_bridge::{
     testing::NatsServer,
     topology::TwoAccounts,
 };
-use support::example;
+use support::strattctl;
 use tokio::{process::Command, time::timeout};
 
 #[test]
@@ -66,8 +66,8 @@ async fn a_publisher_of_no_domain_may_publish_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_server_starts_with_what_the_example_prints() {
-    let output = Command::new(example("permissions")).output().await.unwrap();
+async fn a_server_starts_with_what_the_tool_prints() {
+    let output = Command::new(strattctl()).arg("permissions").output().await.unwrap();
     assert!(output.status.success(), "{output:?}");
     let printed = String::from_utf8(output.stdout).unwrap();
     let passwords = ["ORCHESTRATOR", "CATALOGUE", "DESK", "DEPLOY", "CHOCO_ADMIN", "CHOCO_READER"];
