@@ -115,7 +115,7 @@ impl ConsumerBuilder {
 
     /// Adds a handler that receives several deliveries in one call, for one event type or with
     /// [`AnyEvent`](crate::AnyEvent) for all of them: what costs as much for many as for one, such as a transaction, is
-    /// paid once. [`settle_all_in`](crate::dedupe::SqlStore::settle_all_in) settles them in the host's transaction.
+    /// paid once. `settle_all_in` of a database store settles them [in the host's transaction](crate::docs::dedupe).
     ///
     /// Each delivery of the batch has its own claim, lease, timeout and attempt, as for [`on`](Self::on), and no two
     /// are of the same unit. `Ok` means that all of them were handled. If the handler fails, panics, or takes too long,
