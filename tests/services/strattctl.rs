@@ -10,11 +10,12 @@ use stratt_event_bridge::{
     topology::{DEAD_LETTER_STREAM, Topology},
 };
 use support::{
-    Running, Stage, eventually, published, quick, raw_publish, source, strattctl, without_settings,
+    DEADLINE, Running, Stage, eventually, published, quick, raw_publish, source, strattctl, without_settings,
 };
 use tokio::{
     io::{AsyncBufReadExt, BufReader},
     process::Command,
+    time::timeout,
 };
 
 fn tool(url: &str, arguments: &str) -> Command {
@@ -125,6 +126,10 @@ async fn events_are_followed_and_hostile_ones_are_escaped() {
     assert_eq!((code, &events[0]["sequence"], &events[1]["sequence"]), (0, &2.into(), &3.into()));
     assert!(events[0]["error"].is_string() && events[1]["envelope"]["payload"]["actor"].is_string());
 
+    // What is forwarded after the tail has begun would be live.
+    let choco = stage.stream(Feed::Choco).await;
+    let forwarded = || async { choco.get_info().await.unwrap().state.messages };
+    eventually("forwarded", forwarded, |forwarded| *forwarded == 3).await;
     let mut tail = tool(url, "tail --json --feed choco --type unit.published --domain dev");
     let mut tail = tail.stdout(Stdio::piped()).spawn().unwrap();
     let mut lines = BufReader::new(tail.stdout.take().unwrap()).lines();
@@ -132,10 +137,12 @@ async fn events_are_followed_and_hostile_ones_are_escaped() {
     let names = || async { feed.consumer_names().collect::<Vec<_>>().await.len() };
     eventually("temporary consumer", names, |names| *names == 1).await;
     stage.bridge.publish(published("unit", 3)).await.unwrap();
-    let line: Value = serde_json::from_str(&lines.next_line().await.unwrap().unwrap()).unwrap();
+    let line = timeout(DEADLINE, lines.next_line()).await.expect("a line").unwrap().unwrap();
+    let line: Value = serde_json::from_str(&line).unwrap();
     assert_eq!(line["envelope"]["eventType"], "unit.published");
     support::signal(&tail, "-INT").await;
-    assert_eq!(tail.wait().await.unwrap().code(), Some(0));
+    let ended = timeout(DEADLINE, tail.wait()).await.expect("it ends");
+    assert_eq!(ended.unwrap().code(), Some(0));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
