@@ -15,7 +15,6 @@
 )]
 
 mod ahead;
-mod batches;
 mod blocked;
 mod breaker;
 mod compatibility;

@@ -2,17 +2,10 @@
 
 use futures::{StreamExt, future::BoxFuture, stream};
 use sqlx::{Executor, PgPool, SqlitePool};
-use std::{
-    path::PathBuf,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::Duration,
-};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 use stratt_event_bridge::{
-    BatchOptions, ConsumerBuilder, ConsumerOptions, Delivery, Envelope, EventBridge, Feed, HandlerError,
-    UnitPublished, async_nats,
+    ConsumerBuilder, ConsumerOptions, Delivery, Envelope, EventBridge, Feed, HandlerError, UnitPublished,
+    async_nats,
     dedupe::{Claim, DedupeStore, PostgresStore, Slot, SqlStoreOptions, SqliteStore, StoreErrorKind},
 };
 use support::{
@@ -22,8 +15,6 @@ use support::{
 
 const URL: &str = "SETTLE_IN_NATS_URL";
 const DATABASE: &str = "SETTLE_IN_DATABASE";
-const IN_BATCHES: &str = "SETTLE_IN_BATCHES";
-const EFFECT: &str = "INSERT INTO effects (key, attempt) VALUES ($1, $2)";
 
 /// A database with a store and a table of effects.
 #[derive(Debug, Clone)]
@@ -81,6 +72,7 @@ impl Host {
 
     /// Makes the effect and settles, and then commits or not.
     async fn handle(&self, delivery: &Delivery<UnitPublished>, commits: bool) -> Result<(), HandlerError> {
+        const EFFECT: &str = "INSERT INTO effects (key, attempt) VALUES ($1, $2)";
         let (key, attempt) = (delivery.slot().key().to_string(), i64::from(delivery.attempt()));
         match self {
             Self::Postgres(pool, store) => {
@@ -96,46 +88,6 @@ impl Host {
                 store.settle_in(delivery, &mut tx).await?;
                 store.settle_in(delivery, &mut tx).await?;
                 if commits { tx.commit().await? } else { tx.rollback().await? }
-            }
-        }
-        Ok(())
-    }
-
-    async fn create_long_ago(&self) {
-        self.run(match self {
-            Self::Postgres(..) => "CREATE TABLE long_ago AS SELECT now() - interval '1 hour' AS since",
-            Self::Sqlite(..) => "CREATE TABLE long_ago AS SELECT (unixepoch() - 3600) * 1000 AS since",
-        })
-        .await;
-    }
-
-    /// Claims the slot of the delivery for another claimant, once all leases are over.
-    async fn steal(&self, delivery: &Delivery<UnitPublished>) {
-        self.run("UPDATE stratt_dedupe SET since = (SELECT min(since) FROM long_ago)").await;
-        let thief = Slot::new(delivery.slot().consumer().clone(), delivery.slot().key());
-        let claim = self.store().claim(&thief, Duration::from_mins(1)).await.unwrap();
-        assert!(matches!(claim, Claim::Acquired { .. }), "{claim:?}");
-    }
-
-    /// Makes the effects of a batch and settles it.
-    async fn handle_all(&self, batch: &[Delivery<UnitPublished>]) -> Result<(), HandlerError> {
-        let effects = batch.iter().map(|d| (d.slot().key().to_string(), i64::from(d.attempt())));
-        match self {
-            Self::Postgres(pool, store) => {
-                let mut tx = pool.begin().await?;
-                for (key, attempt) in effects {
-                    sqlx::query(EFFECT).bind(key).bind(attempt).execute(&mut *tx).await?;
-                }
-                store.settle_all_in(batch, &mut tx).await?;
-                tx.commit().await?;
-            }
-            Self::Sqlite(pool, store) => {
-                let mut tx = pool.begin_with("BEGIN IMMEDIATE").await?;
-                for (key, attempt) in effects {
-                    sqlx::query(EFFECT).bind(key).bind(attempt).execute(&mut *tx).await?;
-                }
-                store.settle_all_in(batch, &mut tx).await?;
-                tx.commit().await?;
             }
         }
         Ok(())
@@ -184,14 +136,25 @@ async fn who_lost_its_claim_cannot_commit() {
             move |delivery: Delivery<UnitPublished>| {
                 let (host, fenced) = (handling.clone(), fenced.clone());
                 async move {
-                    host.steal(&delivery).await;
+                    // The lease is over, and another claims.
+                    host.run("UPDATE stratt_dedupe SET since = (SELECT min(since) FROM long_ago)").await;
+                    let thief = Slot::new(delivery.slot().consumer().clone(), delivery.slot().key());
+                    let claim = host.store().claim(&thief, Duration::from_mins(1)).await?;
+                    assert!(matches!(claim, Claim::Acquired { .. }), "{claim:?}");
                     let result = host.handle(&delivery, true).await;
                     fenced.send(format!("{result:?}")).unwrap();
                     result
                 }
             },
         );
-        host.create_long_ago().await;
+        match host {
+            Host::Postgres(..) => {
+                host.run("CREATE TABLE long_ago AS SELECT now() - interval '1 hour' AS since").await;
+            }
+            Host::Sqlite(..) => {
+                host.run("CREATE TABLE long_ago AS SELECT (unixepoch() - 3600) * 1000 AS since").await;
+            }
+        }
         let running = Running::start(consumer.build().await.unwrap());
         stage.bridge.publish(published("a", 1)).await.unwrap();
         let result = seen.recv().await.unwrap();
@@ -199,44 +162,6 @@ async fn who_lost_its_claim_cannot_commit() {
         let summary = running.stop().await;
         assert_eq!((summary.handled, summary.abandoned), (0, 1), "{summary:?}");
         assert_eq!(host.count("SELECT count(*) FROM effects").await, 0);
-    }
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_batch_commits_without_the_one_that_lost_its_claim() {
-    support::needs!(Postgres);
-    for host in Host::both().await {
-        let stage = Stage::new().await;
-        host.create_long_ago().await;
-        let (handling, has_stolen) = (host.clone(), Arc::new(AtomicBool::new(false)));
-        let batches = BatchOptions::default().with_max_wait(Duration::from_millis(100));
-        let consumer = stage.bridge.consumer("late", host.store()).options(quick()).on_batch(
-            batches,
-            move |batch: Vec<Delivery<UnitPublished>>| {
-                let (host, has_stolen) = (handling.clone(), Arc::clone(&has_stolen));
-                async move {
-                    let third = batch.iter().find(|delivery| delivery.sequence() == 3);
-                    if let Some(third) = third.filter(|_| !has_stolen.swap(true, Ordering::SeqCst)) {
-                        host.steal(third).await;
-                    }
-                    host.handle_all(&batch).await
-                }
-            },
-        );
-        for number in 1..=10 {
-            stage.bridge.publish(published(&format!("u{number}"), number)).await.unwrap();
-        }
-        let consumer = consumer.build().await.unwrap();
-        let monitor = consumer.monitor();
-        let running = Running::start(consumer);
-        let ended = || async {
-            let counts = monitor.status().counts();
-            (counts.handled, counts.abandoned)
-        };
-        eventually("handled and abandoned", ended, |ended| *ended == (9, 1)).await;
-        running.stop().await;
-        assert_eq!(host.count("SELECT count(DISTINCT key) FROM effects").await, 9);
-        assert_eq!(host.count("SELECT count(*) FROM effects").await, 9);
     }
 }
 
@@ -249,19 +174,13 @@ fn options() -> ConsumerOptions {
         .with_ack_wait(Duration::from_secs(4))
 }
 
-fn consumer(client: async_nats::Client, host: Host, in_batches: bool) -> ConsumerBuilder {
-    let builder = EventBridge::new(client, source()).consumer("exact", host.store()).options(options());
-    if in_batches {
-        builder.on_batch(BatchOptions::default(), move |batch: Vec<Delivery<UnitPublished>>| {
-            let host = host.clone();
-            async move { host.handle_all(&batch).await }
-        })
-    } else {
-        builder.on(move |delivery: Delivery<UnitPublished>| {
+fn consumer(client: async_nats::Client, host: Host) -> ConsumerBuilder {
+    EventBridge::new(client, source()).consumer("exact", host.store()).options(options()).on(
+        move |delivery: Delivery<UnitPublished>| {
             let host = host.clone();
             async move { host.handle(&delivery, true).await }
-        })
-    }
+        },
+    )
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -273,25 +192,17 @@ async fn child_that_consumes() {
         Some(path) => Host::sqlite(sqlite_pool_on(&PathBuf::from(path)).await).await,
         None => Host::postgres(&database).await,
     };
-    let in_batches = std::env::var(IN_BATCHES).unwrap() == "true";
-    let consumer = consumer(client, host, in_batches).build().await.unwrap();
+    let consumer = consumer(client, host).build().await.unwrap();
     consumer.run(std::future::pending()).await.unwrap();
 }
 
 /// Runs the test above in a process of its own, and kills it at a random moment, again and again.
-fn mortal(
-    url: String,
-    database: String,
-    in_batches: bool,
-    mut seed: Seed,
-    lives: usize,
-) -> BoxFuture<'static, ()> {
+fn mortal(url: String, database: String, mut seed: Seed, lives: usize) -> BoxFuture<'static, ()> {
     Box::pin(async move {
         for life in 0..lives {
             let mut child = test_process("settle_in::child_that_consumes")
                 .env(URL, &url)
                 .env(DATABASE, &database)
-                .env(IN_BATCHES, in_batches.to_string())
                 .spawn()
                 .unwrap();
             if life + 1 == lives {
@@ -304,23 +215,15 @@ fn mortal(
 }
 
 /// Two replicas that die again and again, and every tenth event twice under another message id.
-async fn each_event_has_one_effect(
-    host: Host,
-    database: String,
-    in_batches: bool,
-    events: u64,
-    lives: usize,
-) {
-    let (usual, lives) = (lives, std::env::var("LIVES").map_or(lives, |lives| lives.parse().unwrap()));
-    let events = events * (lives / usual).max(1) as u64;
+async fn each_event_has_one_effect(host: Host, database: String, events: u64, lives: usize) {
     host.create_effects().await;
     let mut seed = Seed::new();
     let stage = Stage::new().await;
     // Before the children, who would race for it.
-    drop(consumer(stage.client.clone(), host.clone(), in_batches).build().await.unwrap());
+    drop(consumer(stage.client.clone(), host.clone()).build().await.unwrap());
     let url = stage.server.url().to_owned();
     let replicas = [seed.split(), seed.split()]
-        .map(|seed| tokio::spawn(mortal(url.clone(), database.clone(), in_batches, seed, lives)));
+        .map(|seed| tokio::spawn(mortal(url.clone(), database.clone(), seed, lives)));
     let envelopes: Vec<_> = (0..events)
         .map(|number| {
             let event = published(&format!("unit-{}", number % 97), number);
@@ -358,15 +261,7 @@ async fn each_event_has_one_effect(
 async fn each_of_3000_events_has_one_effect_when_killed() {
     support::needs!(Postgres);
     let url = database().await;
-    each_event_has_one_effect(Host::postgres(&url).await, url, false, 3000, 8).await;
-}
-
-/// `LIVES=500` kills 1,000 times.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn each_event_of_a_batch_has_one_effect_when_killed() {
-    support::needs!(Postgres);
-    let url = database().await;
-    each_event_has_one_effect(Host::postgres(&url).await, url, true, 3000, 8).await;
+    each_event_has_one_effect(Host::postgres(&url).await, url, 3000, 8).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -374,6 +269,5 @@ async fn each_event_has_one_effect_in_sqlite_when_killed() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("effects.db");
     let database = format!("sqlite:{}", path.display());
-    each_event_has_one_effect(Host::sqlite(sqlite_pool_on(&path).await).await, database, false, 1000, 6)
-        .await;
+    each_event_has_one_effect(Host::sqlite(sqlite_pool_on(&path).await).await, database, 1000, 6).await;
 }

@@ -96,46 +96,8 @@ impl<D: Database> SqlStore<D> {
         grant: impl Into<Grant>,
         tx: &mut Transaction<'_, D>,
     ) -> Result<(), StoreError> {
-        self.settle_all_in([grant], tx).await
-    }
-
-    /// Settles the slots of all `grants`, usually those of a batch's `&[Delivery]`, within the host's transaction: as
-    /// [`settle_in`](Self::settle_in) for each of them, in one statement.
-    ///
-    /// ```no_run
-    /// # #[cfg(feature = "postgres")]
-    /// # mod example {
-    /// # use sqlx::PgPool;
-    /// # use stratt_event_bridge::{Delivery, HandlerError, UnitDeprecated, dedupe::PostgresStore};
-    /// async fn handle(
-    ///     batch: Vec<Delivery<UnitDeprecated>>,
-    ///     pool: PgPool,
-    ///     store: PostgresStore,
-    /// ) -> Result<(), HandlerError> {
-    ///     let uris: Vec<_> = batch.iter().map(|delivery| delivery.event().uri.as_str()).collect();
-    ///     let mut tx = pool.begin().await?;
-    ///     sqlx::query("UPDATE units SET deprecated = true WHERE uri = ANY($1)").bind(uris).execute(&mut *tx).await?;
-    ///     store.settle_all_in(&batch, &mut tx).await?;
-    ///     tx.commit().await?;
-    ///     Ok(())
-    /// }
-    /// # }
-    /// ```
-    ///
-    /// # Errors
-    ///
-    /// As for [`settle_in`](Self::settle_in), if one of them cannot be settled.
-    ///
-    /// # Cancel safety
-    ///
-    /// Dropping the future leaves the transaction in an unknown state: roll it back, for example by dropping it.
-    pub async fn settle_all_in(
-        &self,
-        grants: impl IntoIterator<Item = impl Into<Grant>>,
-        tx: &mut Transaction<'_, D>,
-    ) -> Result<(), StoreError> {
-        let settle = |grant: Grant| WriteOp { slot: grant.slot, fence: grant.fence, what: Write::Settle };
-        let batch = Distinct::writes(grants.into_iter().map(|grant| settle(grant.into())).collect());
+        let Grant { slot, fence } = grant.into();
+        let batch = Distinct::writes(vec![WriteOp { slot, fence, what: Write::Settle }]);
         for _busy in 0..BUSY_RETRIES {
             let written = self.engine.table.write_on(&batch, tx).await?;
             if !written.contains(&Written::Busy) {
