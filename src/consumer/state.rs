@@ -140,9 +140,11 @@ impl ConsumerState {
         self.is_store_up.load(Ordering::Relaxed)
     }
 
-    /// Sets the gauges to the current values.
-    pub(super) fn update_gauges(&self) {
-        self.meter.gauges(self.in_progress.begun(), self.in_progress.len(), self.is_store_up());
+    /// Sets the gauges to the current values; returns how many messages are held.
+    pub(super) fn update_gauges(&self) -> usize {
+        let held = self.in_progress.len();
+        self.meter.gauges(self.in_progress.begun(), held, self.is_store_up());
+        held
     }
 
     pub(super) fn set_server_info(&self, pending: u64, unanswered: usize, pause: Option<Duration>) {

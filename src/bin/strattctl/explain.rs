@@ -3,6 +3,7 @@
 use crate::{
     durables::{self, Durable},
     failure::Failure,
+    filter_matches::matches,
     output::Output,
     raw,
     tail::WatchName,
@@ -156,8 +157,8 @@ async fn ways(
         let feed = if place.stream == Feed::Strat.stream() { Feed::Strat } else { Feed::Choco };
         let subject = feed.subject(&place.address.0, place.address.1);
         for durable in durables::of(bridge, feed).await?.unwrap_or_default() {
-            let is_meant = durable.filters.is_empty()
-                || durable.filters.iter().any(|filter| raw::matches(filter, &subject));
+            let is_meant =
+                durable.filters.is_empty() || durable.filters.iter().any(|filter| matches(filter, &subject));
             if is_meant {
                 ways.push(way(bridge, command, &durable, place.sequence).await?);
             }

@@ -17,6 +17,8 @@ mod dead_letters;
 mod durables;
 mod explain;
 mod failure;
+#[path = "../../nats/subject_filter/matches.rs"]
+mod filter_matches;
 mod output;
 mod permissions;
 mod raw;

@@ -84,15 +84,3 @@ async fn ask(bridge: &EventBridge, stream: &str, body: Value) -> Result<Option<R
         },
     }
 }
-
-/// Returns whether the server delivers `subject` by this filter.
-pub(crate) fn matches(filter: &str, subject: &str) -> bool {
-    let (mut wanted, mut tokens) = (filter.split('.'), subject.split('.'));
-    loop {
-        match (wanted.next(), tokens.next()) {
-            (Some(">"), Some(_)) | (None, None) => return true,
-            (Some(wanted), Some(token)) if wanted == "*" || wanted == token => {}
-            _ => return false,
-        }
-    }
-}

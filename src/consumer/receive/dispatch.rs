@@ -113,8 +113,8 @@ impl Dispatcher {
         while let Poll::Ready(Some(finished)) = self.tasks.poll_join_next(cx) {
             self.joined(finished);
         }
-        self.shared.state.update_gauges();
-        self.request_more(now);
+        let held = self.shared.state.update_gauges();
+        self.request_more(held, now);
         if self.is_closed {
             return Poll::Ready(Turn::Over);
         }
@@ -146,9 +146,9 @@ impl Dispatcher {
         self.ready.len().min(free)
     }
 
-    fn request_more(&mut self, now: Instant) {
+    fn request_more(&mut self, held: usize, now: Instant) {
         let target = self.prefetch.target(now);
-        let mut room = target.saturating_sub(self.shared.in_progress.len());
+        let mut room = target.saturating_sub(held);
         match self.shared.state.breakers.demand() {
             Demand::All => {}
             Demand::Probe => room = room.min(1),

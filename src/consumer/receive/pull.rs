@@ -232,7 +232,7 @@ impl Puller {
                 Arrival::NoResponders
             }
             StatusCode::PIN_ID_MISMATCH => {
-                self.pin = Some(Pin::default());
+                self.unpinned();
                 self.end_all(now + PAUSE);
                 Arrival::Unpinned
             }
@@ -307,7 +307,7 @@ impl Puller {
         self.pin.as_ref().is_some_and(|pin| pin.id.is_some())
     }
 
-    /// Takes this process to be unpinned, as it has asked the server for.
+    /// Notes that this process is not the pinned client any more.
     pub(crate) fn unpinned(&mut self) {
         self.pin = Some(Pin::default());
     }
