@@ -15,7 +15,7 @@ use stratt_event_bridge::{
     dedupe::{KvStore, KvStoreOptions},
     testing::{Direction, NatsServer},
 };
-use support::{Running, Stage, eventually, published, quick, test_process};
+use support::{Call, Faulty, Running, Stage, eventually, published, quick, test_process};
 use tokio::process::Child;
 
 const URL: &str = "ORDER_TEST_URL";
@@ -229,6 +229,42 @@ async fn later_events_wait_for_one_that_was_lost_on_its_way() {
     assert_eq!(*sequences.lock().unwrap(), [1, 2, 3]);
     let summary = running.stop().await;
     assert_eq!((summary.received, summary.handled), (3, 3));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn later_events_wait_for_one_whose_lease_was_lost() {
+    let stage = Stage::since(11).await;
+    let store = Arc::new(Faulty::default());
+    let sequences: Arc<Mutex<Vec<u64>>> = Arc::default();
+    let seen = Arc::clone(&sequences);
+    let consumer = stage.bridge.consumer("strict", store.clone());
+    let options = options().with_processing_timeout(Duration::from_hours(1));
+    let consumer = consumer.options(options).on(move |delivery: Delivery<UnitPublished>| {
+        let mut seen = seen.lock().unwrap();
+        seen.push(delivery.sequence());
+        let is_first = seen.len() == 1;
+        async move {
+            if is_first {
+                std::future::pending::<()>().await;
+            }
+            Ok(())
+        }
+    });
+    let consumer = consumer.build().await.unwrap();
+    let monitor = consumer.monitor();
+    let running = Running::start(consumer);
+    for number in 1..=3 {
+        stage.bridge.publish(published("one", number)).await.unwrap();
+    }
+    let received = || async { (monitor.status().counts().received, sequences.lock().unwrap().len()) };
+    eventually("received and begun", received, |found| *found == (3, 1)).await;
+    // The store does not answer for longer than the lease, and then takes the attempt back.
+    store.is_down(true);
+    eventually("handed back", || async { store.calls(Call::Defer) }, |calls| *calls > 0).await;
+    store.is_down(false);
+    stage.all_answered(Feed::Strat, "strict").await;
+    assert_eq!(*sequences.lock().unwrap(), [1, 1, 2, 3]);
+    assert_eq!(running.stop().await.handled, 3);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

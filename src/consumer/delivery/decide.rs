@@ -142,6 +142,19 @@ pub(crate) enum Ending {
 }
 
 impl Ending {
+    /// Returns whether the server delivers the event again.
+    pub(crate) const fn comes_again(self) -> bool {
+        match self {
+            Self::Handled | Self::Duplicate | Self::DeadLettered(_) => false,
+            Self::Retried(_)
+            | Self::Deferred(_)
+            | Self::Postponed(_)
+            | Self::Returned
+            | Self::BehindStalled(_)
+            | Self::Abandoned => true,
+        }
+    }
+
     /// Returns one word for each, for metrics and spans.
     pub(crate) const fn name(self) -> &'static str {
         match self {

@@ -53,10 +53,7 @@ impl Job {
 
     /// Terminates a dead-lettered message. All other answers are sent later, together.
     async fn settle(&self, shared: &Shared, ending: Ending) {
-        if matches!(
-            ending,
-            Ending::Retried(_) | Ending::Deferred(_) | Ending::Postponed(_) | Ending::Abandoned
-        ) {
+        if ending.comes_again() {
             shared.arrivals.note_waiting(self.received.sequence);
         }
         let Some(verb) = verb(ending) else { return };

@@ -1,4 +1,5 @@
-//! The barrier of strict order: after a lost delivery or a fail-over, nothing begins until this process is caught up.
+//! The barrier of strict order: after a lost delivery, an event that was given back, or a fail-over, nothing begins
+//! until this process is caught up.
 
 use crate::consumer::{Order, receive::lanes::UnitLanes};
 use std::sync::Arc;

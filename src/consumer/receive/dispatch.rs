@@ -267,8 +267,8 @@ impl Dispatcher {
         self.prefetch.ended();
         self.shared.state.count(ending);
         self.outgoing.extend(answer(&job.received.reply, ending));
-        if ending == Ending::Abandoned && self.shared.options.order == Order::PerUnit {
-            // It comes again, and what follows it must wait for that.
+        if ending.comes_again() && self.shared.options.order == Order::PerUnit {
+            // What follows it must wait for that.
             self.barrier.raise(&mut self.lanes);
         }
         self.leave(job.lane);

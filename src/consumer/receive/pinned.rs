@@ -1,5 +1,5 @@
-//! Strict order across processes: after a fail-over or a lost delivery, no handler starts until every unanswered
-//! message has been redelivered here.
+//! Strict order across processes: after a fail-over, a lost delivery or an event that was given back, no handler starts
+//! until every unanswered message has been redelivered here.
 //!
 //! An event that another process left unanswered comes back after the ack wait, while its successors, never delivered
 //! before, arrive at once. The durable of a strictly ordered consumer allows no more unanswered messages than one
