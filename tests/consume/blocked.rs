@@ -7,13 +7,13 @@ use std::{
         atomic::{AtomicBool, AtomicU32, Ordering},
     },
     thread::JoinHandle,
-    time::Duration,
+    time::{Duration, Instant},
 };
 use stratt_event_bridge::{
     ConsumeSummary, ConsumerOptions, Delivery, Envelope, EventBridge, Feed, HandlerError, UnitPublished,
     async_nats,
 };
-use support::{Running, Stage, eventually, published, quick, source};
+use support::{DEADLINE, Running, Stage, eventually, published, quick, source};
 use tokio::{runtime::Runtime, sync::oneshot, task::Id};
 
 fn options() -> ConsumerOptions {
@@ -153,9 +153,10 @@ struct Polled {
 impl Polled {
     fn is_first_in_place_again(&mut self) -> bool {
         let task = tokio::task::try_id();
-        if self.in_place.is_some() {
-            return task == self.in_place;
+        if self.in_place.is_some() && task == self.in_place {
+            return true;
         }
+        // Another task may have taken the place of that one.
         self.in_a_row = if self.task == task { self.in_a_row + 1 } else { 0 };
         self.task = task;
         if self.in_a_row == 50 {
@@ -187,7 +188,9 @@ impl BlocksOnce {
             std::future::ready(Ok(()))
         });
         let running = Running::start(consumer.build().await.unwrap());
+        let deadline = Instant::now() + DEADLINE;
         while !self.is_blocking.load(Ordering::SeqCst) {
+            assert!(Instant::now() < deadline, "no handler was polled in place twice");
             if self.handled.load(Ordering::SeqCst) == published {
                 published = publish_many(stage, published).await;
             }
