@@ -9,14 +9,14 @@ use std::{
     time::Duration,
 };
 use stratt_event_bridge::{
-    ConsumeErrorKind, ConsumerBuilder, ConsumerOptions, Delivery, Event, EventBridge, Feed, HandlerError,
-    Order, UnitPublished, async_nats,
+    ConsumeErrorKind, ConsumerBuilder, ConsumerOptions, ConsumerPhase, Delivery, Event, EventBridge, Feed,
+    HandlerError, Order, UnitPublished, async_nats,
     dead_letter::DeadLetterReason,
     dedupe::{KvStore, KvStoreOptions},
     testing::{Direction, NatsServer},
 };
 use support::{Call, Faulty, Running, Stage, eventually, published, quick, test_process};
-use tokio::process::Child;
+use tokio::{process::Child, sync::Semaphore};
 
 const URL: &str = "ORDER_TEST_URL";
 const UNITS: u64 = 4;
@@ -177,25 +177,34 @@ async fn two_processes_killed_in_turns_keep_the_order_per_unit() {
 async fn a_process_that_shuts_down_hands_over_at_once() {
     let stage = Stage::since(11).await;
     let sequences: Arc<Mutex<Vec<u64>>> = Arc::default();
+    let may_end = Arc::new(Semaphore::new(10));
     let consumer = || {
-        let sequences = Arc::clone(&sequences);
+        let (sequences, may_end) = (Arc::clone(&sequences), Arc::clone(&may_end));
         // An ack wait that outlasts the test.
         let patient = quick().with_order(Order::PerUnit).with_ack_wait(Duration::from_mins(5));
         stage.consumer("strict").options(patient).on(move |delivery: Delivery<UnitPublished>| {
             sequences.lock().unwrap().push(delivery.sequence());
-            async {
-                tokio::time::sleep(Duration::from_millis(10)).await;
+            let may_end = Arc::clone(&may_end);
+            async move {
+                may_end.acquire().await.unwrap().forget();
                 Ok(())
             }
         })
     };
-    let first = Running::start(consumer().build().await.unwrap());
+    let first = consumer().build().await.unwrap();
+    let monitor = first.monitor();
+    let first = Running::start(first);
     for number in 1..=100 {
         stage.bridge.publish(published("one", number)).await.unwrap();
     }
-    eventually("handled", || async { sequences.lock().unwrap().len() }, |handled| *handled > 10).await;
+    eventually("handled", || async { sequences.lock().unwrap().len() }, |handled| *handled == 11).await;
     let second = Running::start(consumer().build().await.unwrap());
-    let first = first.stop().await;
+    let let_all_end = async {
+        let phase = || async { monitor.status().phase() };
+        eventually("phase", phase, |phase| *phase == ConsumerPhase::Draining).await;
+        may_end.add_permits(100);
+    };
+    let (first, ()) = tokio::join!(first.stop(), let_all_end);
     stage.all_answered(Feed::Strat, "strict").await;
     let second = second.stop().await;
     assert_eq!(first.handled + second.handled, 100);
