@@ -32,9 +32,9 @@ pub mod testing;
 pub use async_nats;
 pub use bridge::EventBridge;
 pub use consumer::{
-    BreakerCause, CircuitBreaker, ConsumeError, ConsumeErrorKind, ConsumeSummary, ConsumerBuilder,
-    ConsumerMonitor, ConsumerOptions, ConsumerPhase, ConsumerStatus, Delivery, DurableConsumer, HandlerError,
-    OnMismatch, OpenBreaker, Order, StartAt,
+    BatchOptions, BreakerCause, CircuitBreaker, ConsumeError, ConsumeErrorKind, ConsumeSummary,
+    ConsumerBuilder, ConsumerMonitor, ConsumerOptions, ConsumerPhase, ConsumerStatus, Delivery,
+    DurableConsumer, HandlerError, OnMismatch, OpenBreaker, Order, StartAt,
 };
 pub use contract::consumer_name::ConsumerName;
 pub use contract::domain::Domain;

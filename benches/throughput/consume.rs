@@ -34,9 +34,9 @@ pub(crate) struct Load {
 
 /// A consumer that stops when it has handled this many.
 pub(crate) struct Counted {
-    consumer: DurableConsumer,
-    all_handled: CancellationToken,
-    expected: u64,
+    pub(crate) consumer: DurableConsumer,
+    pub(crate) all_handled: CancellationToken,
+    pub(crate) expected: u64,
 }
 
 impl Bench {

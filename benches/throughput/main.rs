@@ -12,6 +12,7 @@
 //!   the store of the bridge
 //! - `consume memory, 1 ms`: the same in a task for each message that waits for 1 ms before the ack, as many at once
 //! - `consume kv`: the store's own two writes for each event, pipelined, and nothing else
+//! - `effects`: a transaction for each event, with the bridge as well, beside one for a batch of 32 or 256
 //! - `groups`, `redrive a group`: reading dead letters, a request each
 //! - `together`: the ring and the pulls at once
 #![allow(
@@ -25,6 +26,7 @@ mod bench;
 mod consume;
 mod cpu_time;
 mod dead_letters;
+mod effects;
 mod kv_writes;
 mod measure;
 mod publish;
@@ -35,6 +37,7 @@ mod table;
 mod together;
 
 use bench::Bench;
+use effects::{Commits, Effects};
 use setting::setting;
 use std::error::Error;
 use stores::Stores;
@@ -62,6 +65,7 @@ async fn run() -> Result<(), Failure> {
     let bench = Bench::new(&server).await?;
     let synced = if has("batch, synced") { Some(Synced::start().await?) } else { None };
     let stores = Stores::start(&bench.client, has).await?;
+    let effects = if has("effects") { Some(Effects::start().await?) } else { None };
     let mut table = Table::default();
     for _ in 0..rounds {
         publishing(&bench, events, has, &mut table).await?;
@@ -71,6 +75,16 @@ async fn run() -> Result<(), Failure> {
             table.add("batch, synced", singly, synced.bench.batches(count).await?);
         }
         consuming(&bench, events, &stores, &mut table).await?;
+        if let Some(effects) = &effects {
+            bench.empty().await?;
+            bench.bridge_pipelined(events, IN_FLIGHT).await?;
+            let singly = effects.consume(&bench, events, Commits::One).await?;
+            for (max_events, in_flight) in [(32, 64), (256, 1024)] {
+                let commits = Commits::Batch { max_events, in_flight };
+                let sample = effects.consume(&bench, events, commits).await?;
+                table.add(&format!("effects {max_events}"), singly, sample);
+            }
+        }
         if has("groups") {
             bench.empty().await?;
             bench.store_letters(bench.envelopes(events)?).await?;

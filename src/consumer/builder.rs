@@ -4,6 +4,7 @@ use crate::{
     consumer::{
         ConsumeError, ConsumeErrorKind, ConsumerOptions, Delivery, DurableConsumer, HandlerError, OnMismatch,
         Order,
+        batch::{BatchOptions, Batches},
         checks::{
             gap,
             overflow::Silence,
@@ -52,6 +53,7 @@ pub struct ConsumerBuilder {
     options: ConsumerOptions,
     handlers: Handlers,
     handled_twice: Option<EventType>,
+    batches: Vec<BatchOptions>,
 }
 
 impl ConsumerBuilder {
@@ -71,6 +73,7 @@ impl ConsumerBuilder {
             options: ConsumerOptions::default(),
             handlers: Handlers::default(),
             handled_twice: None,
+            batches: Vec::new(),
         }
     }
 
@@ -108,6 +111,30 @@ impl ConsumerBuilder {
     {
         self.handled_twice = self.handlers.add(handler).err().or(self.handled_twice);
         self
+    }
+
+    /// Adds a handler that receives several deliveries in one call, for one event type or with
+    /// [`AnyEvent`](crate::AnyEvent) for all of them: what costs as much for many as for one, such as a transaction, is
+    /// paid once. `settle_all_in` of a database store settles them [in the host's transaction](crate::docs::dedupe).
+    ///
+    /// Each delivery of the batch has its own claim, lease, timeout and attempt, as for [`on`](Self::on), and no two
+    /// are of the same unit. `Ok` means that all of them were handled. If the handler fails, panics, or takes too long,
+    /// what it did must be undone, as a transaction is: it is called again for both halves at once, until the event for
+    /// which it fails is alone. Only that one has failed, and only its attempt counts. With [`HandlerError::defer`] the
+    /// batch is not halved, and all of it comes again later.
+    ///
+    /// So that there is time to find that event, a call for `n` events may take the part `1 / (3 + log2 n)` of what is
+    /// left of the processing timeout. If a delivery is dropped, which [`on`](Self::on) says when, the call is dropped
+    /// and repeated without it.
+    pub fn on_batch<E, F, Fut>(mut self, options: BatchOptions, handler: F) -> Self
+    where
+        E: Event,
+        F: Fn(Vec<Delivery<E>>) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<(), HandlerError>> + Send + 'static,
+    {
+        self.batches.push(options);
+        let batches = Batches::new(options, handler);
+        self.on(move |delivery| Arc::clone(&batches).handle(delivery))
     }
 
     /// Checks everything, and creates the durable or brings it up to date.
@@ -206,7 +233,9 @@ impl ConsumerBuilder {
             let message = "no handler: add one with `on` for each event type to consume".to_owned();
             return invalid(ConsumeErrorKind::InvalidHandlers, message);
         }
-        if let Some(problem) = self.options.problem() {
+        let (in_flight, timeout) = (self.options.max_in_flight, self.options.processing_timeout);
+        let in_batches = || self.batches.iter().find_map(|batch| batch.problem(in_flight, timeout));
+        if let Some(problem) = self.options.problem().or_else(in_batches) {
             return invalid(ConsumeErrorKind::InvalidOptions, problem);
         }
         Ok(name)

@@ -1,5 +1,6 @@
 //! Consuming: a durable with typed handlers, deduplicated, retried and dead-lettered.
 
+mod batch;
 mod builder;
 mod checks;
 mod delivery;
@@ -18,6 +19,7 @@ mod start_at;
 mod state;
 mod summary;
 
+pub use batch::BatchOptions;
 pub use builder::ConsumerBuilder;
 pub use delivery::circuit_breaker::{BreakerCause, CircuitBreaker, OpenBreaker};
 pub(crate) use delivery::company::Company;

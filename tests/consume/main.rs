@@ -15,6 +15,7 @@
 )]
 
 mod ahead;
+mod batches;
 mod blocked;
 mod breaker;
 mod compatibility;

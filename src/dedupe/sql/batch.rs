@@ -57,6 +57,8 @@ impl Write {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Written {
     Done,
+    /// An earlier call has done it.
+    Before,
     Fenced,
     /// Another transaction has locked the row: repeat the change.
     Busy,
@@ -190,8 +192,8 @@ pub(super) fn not_written(op: &WriteOp, seen: Option<Seen>) -> Written {
     let Some(seen) = seen.filter(|seen| seen.is_of(op.fence)) else { return Written::Fenced };
     match (seen.state, op.what) {
         (state::HELD, _) => Written::Busy,
-        (state::SETTLED, Write::Settle) | (state::FREE, Write::Release | Write::Defer) => Written::Done,
-        (state::FREE, Write::Forget) if seen.attempts == 0 => Written::Done,
+        (state::SETTLED, Write::Settle) | (state::FREE, Write::Release | Write::Defer) => Written::Before,
+        (state::FREE, Write::Forget) if seen.attempts == 0 => Written::Before,
         _ => Written::Fenced,
     }
 }
@@ -207,7 +209,7 @@ pub(super) fn not_renewed(op: &RenewOp, seen: Option<Seen>) -> Written {
 impl Written {
     pub(super) fn into_result(self) -> Result<(), StoreError> {
         match self {
-            Self::Done => Ok(()),
+            Self::Done | Self::Before => Ok(()),
             Self::Fenced => Err(StoreError::new(StoreErrorKind::Fenced)),
             Self::Busy => Err(StoreError::new(StoreErrorKind::Unavailable)
                 .with_message("slot is locked by another transaction")),

@@ -1,7 +1,7 @@
 //! The store over a table of the host's database, for both databases.
 
 use crate::dedupe::{
-    Claim, DedupeStore, Fence, Grant, Slot, StoreError,
+    Claim, DedupeStore, Fence, Grant, Slot, StoreError, StoreErrorKind,
     sql::{
         batch::{Distinct, Write, WriteOp, Written},
         engine::{Engine, Table},
@@ -85,8 +85,10 @@ impl<D: Database> SqlStore<D> {
     ///
     /// # Errors
     ///
-    /// [`Fenced`](crate::dedupe::StoreErrorKind::Fenced) when the claim was lost to another claimant;
-    /// [`Unavailable`](crate::dedupe::StoreErrorKind::Unavailable) when the database did not carry it out.
+    /// [`Fenced`](crate::dedupe::StoreErrorKind::Fenced) when the claim was lost to another claimant, or when it was
+    /// settled before: a handler that repeats a transaction, since it does not know whether its commit was carried out,
+    /// repeats no effect. [`Unavailable`](crate::dedupe::StoreErrorKind::Unavailable) when the database did not carry
+    /// it out.
     ///
     /// # Cancel safety
     ///
@@ -96,17 +98,66 @@ impl<D: Database> SqlStore<D> {
         grant: impl Into<Grant>,
         tx: &mut Transaction<'_, D>,
     ) -> Result<(), StoreError> {
-        let Grant { slot, fence } = grant.into();
-        let batch = Distinct::writes(vec![WriteOp { slot, fence, what: Write::Settle }]);
-        for _busy in 0..BUSY_RETRIES {
-            let written = self.engine.table.write_on(&batch, tx).await?;
-            if !written.contains(&Written::Busy) {
-                return written.into_iter().try_for_each(Written::into_result);
+        self.settle_all_in([grant], tx).await
+    }
+
+    /// Settles the slots of all `grants`, usually those of a batch's `&[Delivery]`, within the host's transaction: as
+    /// [`settle_in`](Self::settle_in) for each of them, in one statement.
+    ///
+    /// ```no_run
+    /// # #[cfg(feature = "postgres")]
+    /// # mod example {
+    /// # use sqlx::PgPool;
+    /// # use stratt_event_bridge::{Delivery, HandlerError, UnitDeprecated, dedupe::PostgresStore};
+    /// async fn handle(
+    ///     batch: Vec<Delivery<UnitDeprecated>>,
+    ///     pool: PgPool,
+    ///     store: PostgresStore,
+    /// ) -> Result<(), HandlerError> {
+    ///     let uris: Vec<_> = batch.iter().map(|delivery| delivery.event().uri.as_str()).collect();
+    ///     let mut tx = pool.begin().await?;
+    ///     sqlx::query("UPDATE units SET deprecated = true WHERE uri = ANY($1)").bind(uris).execute(&mut *tx).await?;
+    ///     store.settle_all_in(&batch, &mut tx).await?;
+    ///     tx.commit().await?;
+    ///     Ok(())
+    /// }
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As for [`settle_in`](Self::settle_in), if one of them cannot be settled.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future leaves the transaction in an unknown state: roll it back, for example by dropping it.
+    pub async fn settle_all_in(
+        &self,
+        grants: impl IntoIterator<Item = impl Into<Grant>>,
+        tx: &mut Transaction<'_, D>,
+    ) -> Result<(), StoreError> {
+        let settle = |Grant { slot, fence }| WriteOp { slot, fence, what: Write::Settle };
+        let mut left: Vec<_> = grants.into_iter().map(|grant| settle(grant.into())).collect();
+        for tries in 0..=BUSY_RETRIES {
+            if tries > 0 {
+                sleep(BUSY_PAUSE).await;
             }
-            sleep(BUSY_PAUSE).await;
+            let batch = Distinct::writes(left);
+            let written = self.engine.table.write_on(&batch, tx).await?;
+            let mut locked = Vec::new();
+            for (op, written) in batch.iter().zip(written) {
+                match written {
+                    Written::Busy => locked.push(settle(Grant { slot: op.slot.clone(), fence: op.fence })),
+                    Written::Before => return Err(settled_before()),
+                    Written::Done | Written::Fenced => written.into_result()?,
+                }
+            }
+            if locked.is_empty() {
+                return Ok(());
+            }
+            left = locked;
         }
-        let written = self.engine.table.write_on(&batch, tx).await?;
-        written.into_iter().try_for_each(Written::into_result)
+        Written::Busy.into_result()
     }
 
     /// Removes slots that have outlived the retention of the store that claimed them, oldest first and at most 1,000,
@@ -125,6 +176,12 @@ impl<D: Database> SqlStore<D> {
     pub async fn purge(&self) -> Result<u64, StoreError> {
         self.engine.purge().await
     }
+}
+
+/// Returns the error of a transaction that would repeat the effect of one that has committed.
+fn settled_before() -> StoreError {
+    StoreError::new(StoreErrorKind::Fenced)
+        .with_message("slot is settled already: an earlier transaction has committed its effect")
 }
 
 impl<D: Database> Clone for SqlStore<D> {
