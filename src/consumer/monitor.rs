@@ -113,7 +113,7 @@ impl ConsumerStatus {
         self.snapshot.is_store_up
     }
 
-    /// Returns the number of messages in flight: claimed, with a handler that runs, or about to be answered.
+    /// Returns the number of messages in flight: being claimed, or with a handler that runs.
     #[must_use]
     pub fn in_flight(&self) -> usize {
         self.snapshot.in_flight

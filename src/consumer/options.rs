@@ -120,8 +120,8 @@ impl ConsumerOptions {
         self
     }
 
-    /// Sets how many messages may be in flight here at once: claimed, with a handler that runs, or about to be
-    /// answered. Default: 64.
+    /// Sets how many messages may be in flight here at once: being claimed, or with a handler that runs. As many again
+    /// may be on their way to be settled, while the next ones are claimed. Default: 64.
     #[must_use]
     pub fn with_max_in_flight(mut self, max_in_flight: usize) -> Self {
         self.max_in_flight = max_in_flight;

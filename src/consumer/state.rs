@@ -143,7 +143,7 @@ impl ConsumerState {
     /// Sets the gauges to the current values; returns how many messages are held.
     pub(super) fn update_gauges(&self) -> usize {
         let held = self.in_progress.len();
-        self.meter.gauges(self.in_progress.begun(), held, self.is_store_up());
+        self.meter.gauges(self.in_progress.in_flight(), held, self.is_store_up());
         held
     }
 
@@ -165,7 +165,7 @@ impl ConsumerState {
         Snapshot {
             phase,
             counts: self.counts(),
-            in_flight: if has_ended { 0 } else { self.in_progress.begun() },
+            in_flight: if has_ended { 0 } else { self.in_progress.in_flight() },
             held: if has_ended { 0 } else { self.in_progress.len() },
             is_store_up: self.is_store_up(),
             breakers: self.breakers.open(),

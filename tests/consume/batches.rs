@@ -141,7 +141,7 @@ async fn a_batch_that_defers_is_not_halved() {
     let (away, seen) = (Arc::clone(&is_away), calls.clone());
     let options = quick().with_circuit_breaker(None);
     let consumer = stage.consumer("batches").options(options).on_batch(
-        BatchOptions::default(),
+        BatchOptions::default().with_max_wait(Duration::from_millis(500)),
         move |batch: Vec<Delivery<UnitPublished>>| {
             seen.note(&batch);
             let is_away = away.load(Ordering::SeqCst) == 1;

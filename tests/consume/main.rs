@@ -42,6 +42,7 @@ mod prefetch;
 mod recreated_letters;
 mod recreation;
 mod redrive;
+mod settling;
 mod shutdown;
 mod shutdown_offline;
 mod slow;

@@ -2,12 +2,14 @@
 
 use crate::telemetry::log_limit::{LogLimit, limited};
 use async_nats::{Client, Subject};
+use futures::task::AtomicWaker;
 use std::{
     collections::HashSet,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
+    task::Waker,
     time::Duration,
 };
 use tokio::{
@@ -24,8 +26,12 @@ pub(crate) struct InProgressSet {
     /// The instant that the times of messages are counted from.
     epoch: Instant,
     registry: Mutex<Registry>,
-    /// The number of messages of which the delivery has begun.
-    begun: AtomicUsize,
+    /// The number of deliveries that claim their slot or run their handler.
+    in_flight: AtomicUsize,
+    /// The number of deliveries that were handled and are being settled.
+    settling: AtomicUsize,
+    /// Waits for a delivery in flight to end.
+    waker: AtomicWaker,
     /// Wakes those that wait for their message to become uncertain.
     became_uncertain: Notify,
     lines: Arc<LogLimit>,
@@ -61,7 +67,9 @@ impl InProgressSet {
             every,
             epoch: Instant::now(),
             registry: Mutex::default(),
-            begun: AtomicUsize::new(0),
+            in_flight: AtomicUsize::new(0),
+            settling: AtomicUsize::new(0),
+            waker: AtomicWaker::new(),
             became_uncertain: Notify::new(),
             lines,
         })
@@ -77,12 +85,32 @@ impl InProgressSet {
             is_uncertain: AtomicBool::new(false),
         });
         let index = self.registry().insert(Arc::clone(&tracked));
-        InProgress { index, tracked, has_begun: false, set: Arc::clone(self) }
+        InProgress { index, tracked, stage: Stage::Waits, set: Arc::clone(self) }
     }
 
-    /// Returns the number of messages of which the delivery has begun.
-    pub(crate) fn begun(&self) -> usize {
-        self.begun.load(Ordering::Relaxed)
+    /// Returns the number of deliveries that claim their slot or run their handler.
+    pub(crate) fn in_flight(&self) -> usize {
+        self.in_flight.load(Ordering::Relaxed)
+    }
+
+    /// Returns how many deliveries may begin, if so many may be in flight. Those that are being settled are none of
+    /// them, so that the next ones are claimed at the same time; up to as many more, since all of them are handled
+    /// again if this process dies.
+    pub(crate) fn room(&self, max_in_flight: usize) -> usize {
+        room(max_in_flight, self.in_flight(), self.settling.load(Ordering::Relaxed))
+    }
+
+    /// Wakes this one when a delivery is no longer in flight.
+    pub(crate) fn wake_when_there_is_room(&self, waker: &Waker) {
+        self.waker.register(waker);
+    }
+
+    fn count(&self, stage: Stage) -> Option<&AtomicUsize> {
+        match stage {
+            Stage::Waits => None,
+            Stage::InFlight => Some(&self.in_flight),
+            Stage::Settles => Some(&self.settling),
+        }
     }
 
     /// Returns the number of messages held: waiting or begun.
@@ -178,8 +206,19 @@ impl Registry {
 pub(crate) struct InProgress {
     index: usize,
     tracked: Arc<Tracked>,
-    has_begun: bool,
+    stage: Stage,
     set: Arc<InProgressSet>,
+}
+
+/// The stages of a delivery.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Stage {
+    /// It has not begun.
+    Waits,
+    /// It claims its slot, or its handler runs.
+    InFlight,
+    /// It was handled, and is being settled.
+    Settles,
 }
 
 impl InProgress {
@@ -188,10 +227,23 @@ impl InProgress {
         self.index
     }
 
-    /// Notes that the delivery begins.
-    pub(crate) fn begin(&mut self) {
-        if !std::mem::replace(&mut self.has_begun, true) {
-            self.set.begun.fetch_add(1, Ordering::Relaxed);
+    pub(crate) fn enter(&mut self, stage: Stage) {
+        if self.stage == stage {
+            return;
+        }
+        if let Some(count) = self.set.count(stage) {
+            count.fetch_add(1, Ordering::Relaxed);
+        }
+        self.leave();
+        self.stage = stage;
+    }
+
+    fn leave(&self) {
+        if let Some(count) = self.set.count(self.stage) {
+            count.fetch_sub(1, Ordering::Relaxed);
+        }
+        if self.stage == Stage::InFlight {
+            self.set.waker.wake();
         }
     }
 
@@ -238,8 +290,23 @@ impl InProgress {
 impl Drop for InProgress {
     fn drop(&mut self) {
         self.set.registry().remove(self.index);
-        if self.has_begun {
-            self.set.begun.fetch_sub(1, Ordering::Relaxed);
-        }
+        self.leave();
+    }
+}
+
+fn room(max_in_flight: usize, in_flight: usize, settling: usize) -> usize {
+    let unsettled = in_flight.saturating_add(settling);
+    max_in_flight.saturating_sub(in_flight).min(max_in_flight.saturating_mul(2).saturating_sub(unsettled))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::room;
+
+    #[test]
+    fn what_is_settled_makes_room_for_as_many_more() {
+        assert_eq!((room(64, 0, 0), room(64, 64, 0), room(64, 40, 24)), (64, 0, 24));
+        assert_eq!((room(64, 0, 64), room(64, 64, 64), room(64, 10, 110)), (64, 0, 8));
+        assert_eq!((room(usize::MAX, 7, 7), room(64, 70, 0)), (usize::MAX - 14, 0));
     }
 }

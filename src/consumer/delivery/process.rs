@@ -11,6 +11,7 @@ use crate::{
         delivery::{
             company::Presence,
             decide::{Ending, Observed, Position, Step, Write, Written, capped, decide},
+            in_progress::Stage,
             job::{Finished, Job},
             reply::{terminate, verb},
         },
@@ -39,7 +40,7 @@ const NOT_RUN: &str = "no_attempt_ended";
 impl Job {
     /// Processes it.
     pub(crate) fn begin(mut self: Box<Self>, shared: Arc<Shared>) -> BoxFuture<'static, Finished> {
-        self.received.in_progress.begin();
+        self.received.in_progress.enter(Stage::InFlight);
         let span = self.received.span(&shared, self.envelope.as_ref());
         let begun = async move {
             // Handlers are caught where they run; this catches a store that panics.

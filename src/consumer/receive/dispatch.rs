@@ -118,6 +118,7 @@ impl Dispatcher {
         if self.is_closed {
             return Poll::Ready(Turn::Over);
         }
+        self.shared.in_progress.wake_when_there_is_room(cx.waker());
         if self.may_begin() > 0 || !self.outgoing.is_empty() {
             return Poll::Ready(Turn::Work);
         }
@@ -142,8 +143,7 @@ impl Dispatcher {
 
     /// Returns how many of the deliveries that are ready may begin now.
     fn may_begin(&self) -> usize {
-        let free = self.shared.options.max_in_flight.saturating_sub(self.shared.in_progress.begun());
-        self.ready.len().min(free)
+        self.ready.len().min(self.shared.in_progress.room(self.shared.options.max_in_flight))
     }
 
     fn request_more(&mut self, held: usize, now: Instant) {

@@ -6,6 +6,7 @@ use crate::{
         delivery::{
             breaker::{Change, Verdict},
             decide::{Observed, Outcome},
+            in_progress::Stage,
             process::{InProcess, by, lease::Dropped},
         },
         handler,
@@ -31,6 +32,8 @@ impl InProcess<'_> {
         if self.may_not_begin() {
             return Observed::Draining;
         }
+        // Again, if it could not be settled.
+        self.job.received.in_progress.enter(Stage::InFlight);
         // Taken by an earlier run, if it is retried in place.
         let envelope = self.job.envelope.take().or_else(|| self.decode_again());
         let (Some(grant), Some(slot), Some(envelope)) = (self.grant, self.slot.clone(), envelope) else {
@@ -73,6 +76,9 @@ impl InProcess<'_> {
         (self.job.error, self.failure) = (error, failure);
         self.shared.state.meter.ran(event_type, begun, outcome == Outcome::Done);
         self.tell_breaker(event_type, outcome);
+        if outcome == Outcome::Done {
+            self.job.received.in_progress.enter(Stage::Settles);
+        }
         Observed::Handled(outcome)
     }
 
