@@ -11,7 +11,7 @@ pub(crate) async fn measure(bench: &Bench) -> Result<Chart, Failure> {
     let mut costs = Costs::new();
     for backlog in decades(1000, setting("BACKLOG", 1_000_000)) {
         let runs = setting("ROUNDS", 3).max((EVENTS_OF_A_POINT / backlog).min(MOST_RUNS));
-        let drain = Drain { events: backlog, consumers: 1, named_domains: 0 };
+        let drain = Drain::of(backlog);
         costs.measure(bench, backlog, runs, drain).await?;
     }
     Ok(costs.chart(TITLE, "events in the stream"))

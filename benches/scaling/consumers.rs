@@ -8,7 +8,7 @@ pub(crate) async fn measure(bench: &Bench) -> Result<Chart, Failure> {
     let mut costs = Costs::new();
     let events = setting("EVENTS", 20_000);
     for consumers in [1, 2, 4, 8].into_iter().filter(|consumers| *consumers <= setting("CONSUMERS", 8)) {
-        let drain = Drain { events, consumers, named_domains: 0 };
+        let drain = Drain { consumers, ..Drain::of(events) };
         costs.measure(bench, consumers, setting("ROUNDS", 3), drain).await?;
     }
     Ok(costs.chart(TITLE, "consumers"))

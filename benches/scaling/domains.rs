@@ -42,7 +42,7 @@ impl Default for Pair {
 impl Pair {
     async fn measure(&mut self, bench: &Bench, events: usize, named_domains: usize) -> Result<(), Failure> {
         self.times.1.push(raw::drain(bench, events, named_domains).await?);
-        self.times.0.push(Drain { events, consumers: 1, named_domains }.run(bench).await?.time);
+        self.times.0.push(Drain { named_domains, ..Drain::of(events) }.run(bench).await?.time);
         Ok(())
     }
 

@@ -15,14 +15,16 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 const DURABLE: &str = "scaling";
-const IN_FLIGHT: usize = 1024;
-
 /// The settings of one drain of the stream, with dedupe in memory.
 pub(crate) struct Drain {
     pub(crate) events: usize,
     pub(crate) consumers: usize,
     /// The number of domains that the consumers name; none is all.
     pub(crate) named_domains: usize,
+    /// The number of handlers that may run at once.
+    pub(crate) max_in_flight: usize,
+    /// The number of messages that may be held.
+    pub(crate) max_prefetch: usize,
 }
 
 /// For each event, in microseconds.
@@ -32,6 +34,11 @@ pub(crate) struct Cost {
 }
 
 impl Drain {
+    /// Returns a drain by one consumer of all domains that holds no more than may run.
+    pub(crate) fn of(events: usize) -> Self {
+        Self { events, consumers: 1, named_domains: 0, max_in_flight: 1024, max_prefetch: 1024 }
+    }
+
     pub(crate) async fn run(&self, bench: &Bench) -> Result<Cost, Failure> {
         let store = Arc::new(MemoryStore::with_capacity(self.events));
         let (handled, all_handled) = (Arc::new(AtomicU64::new(0)), CancellationToken::new());
@@ -64,17 +71,19 @@ impl Drain {
         all_handled: &CancellationToken,
     ) -> Result<DurableConsumer, Failure> {
         let (handled, last) = (Arc::clone(handled), all_handled.clone());
+        let options = ConsumerOptions::default()
+            .with_max_in_flight(self.max_in_flight)
+            .with_max_prefetch(self.max_prefetch);
         let expected = u64::try_from(self.events)?;
-        let mut builder = bench
-            .bridge
-            .consumer(DURABLE, Arc::<MemoryStore>::clone(store))
-            .options(ConsumerOptions::default().with_max_in_flight(IN_FLIGHT))
-            .on(move |_: Delivery<UnitPublished>| {
-                if handled.fetch_add(1, Ordering::Relaxed) + 1 == expected {
-                    last.cancel();
-                }
-                std::future::ready(Ok(()))
-            });
+        let mut builder =
+            bench.bridge.consumer(DURABLE, Arc::<MemoryStore>::clone(store)).options(options).on(
+                move |_: Delivery<UnitPublished>| {
+                    if handled.fetch_add(1, Ordering::Relaxed) + 1 == expected {
+                        last.cancel();
+                    }
+                    std::future::ready(Ok(()))
+                },
+            );
         for number in 0..self.named_domains {
             builder = builder.domain(domain(number).parse()?);
         }

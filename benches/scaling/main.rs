@@ -1,10 +1,9 @@
 //! The cost of an event as things grow, on a real server:
 //! `cargo bench -p benches --bench scaling -- [PART] [--json] [--svg PATH]`.
 //!
-//! PART is what grows: `Backlog`, `Domains`, `Consumers` or `Known keys`, or a part of that name. The environment sets
-//! `ROUNDS` (3), `EVENTS` (20000: the number that is consumed where the backlog does not grow), and the last points
-//! of the axes: `BACKLOG` (1000000),
-//! `DOMAINS` (1000), `CONSUMERS` (8), `KEYS` (10000000). A smoke run:
+//! PART is what grows: `Backlog`, `Domains`, `Consumers`, `Held messages` or `Known keys`, or a part of that name. The
+//! environment sets `ROUNDS` (3), `EVENTS` (20000: the number that is consumed where the backlog does not grow), and
+//! the last points of the axes: `BACKLOG` (1000000), `DOMAINS` (1000), `CONSUMERS` (8), `KEYS` (10000000). A smoke run:
 //! `ROUNDS=1 EVENTS=500 BACKLOG=1000 DOMAINS=10 CONSUMERS=2 KEYS=10000 cargo bench -p benches --bench scaling`.
 #![allow(
     clippy::print_stdout,
@@ -23,6 +22,7 @@ mod costs;
 mod cpu_time;
 mod domains;
 mod drain;
+mod held;
 mod known_keys;
 mod raw;
 mod report;
@@ -48,7 +48,7 @@ async fn run() -> Result<(), Failure> {
     // First, while nothing else has taken memory.
     let known_keys = if has(known_keys::TITLE) { known_keys::measure()? } else { Vec::new() };
     let mut charts = Vec::new();
-    if [backlog::TITLE, domains::TITLE, consumers::TITLE].into_iter().any(has) {
+    if [backlog::TITLE, domains::TITLE, consumers::TITLE, held::TITLE].into_iter().any(has) {
         let bench = Bench::start().await?;
         if has(backlog::TITLE) {
             charts.push(backlog::measure(&bench).await?);
@@ -58,6 +58,9 @@ async fn run() -> Result<(), Failure> {
         }
         if has(consumers::TITLE) {
             charts.push(consumers::measure(&bench).await?);
+        }
+        if has(held::TITLE) {
+            charts.push(held::measure(&bench).await?);
         }
     }
     charts.extend(known_keys);

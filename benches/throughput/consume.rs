@@ -125,9 +125,7 @@ impl Counted {
 
 /// Consumes by pulls of 1000, a plain typed parse, a set of the keys seen, and a single ack.
 pub(crate) async fn pull_parse_ack(consumer: &Consumer<pull::Config>, count: usize) -> Result<(), Failure> {
-    // The client may stall until a pull expires.
-    let pulls = consumer.stream().max_messages_per_batch(1000).expires(Duration::from_secs(5));
-    let mut messages = pulls.messages().await?.take(count);
+    let mut messages = pulled(consumer).await?.take(count);
     let mut seen = HashSet::new();
     while let Some(message) = messages.next().await {
         let message = message?;
@@ -140,10 +138,15 @@ pub(crate) async fn pull_parse_ack(consumer: &Consumer<pull::Config>, count: usi
     Ok(())
 }
 
+pub(crate) async fn pulled(consumer: &Consumer<pull::Config>) -> Result<pull::Stream, Failure> {
+    // The client may stall until a pull expires.
+    let pulls = consumer.stream().max_messages_per_batch(1000).expires(Duration::from_secs(5));
+    Ok(pulls.messages().await?)
+}
+
 /// The same with something to wait for between the parse and the ack, in so many tasks at once.
 async fn pull_wait_ack(consumer: &Consumer<pull::Config>, count: usize, load: Load) -> Result<(), Failure> {
-    let pulls = consumer.stream().max_messages_per_batch(1000).expires(Duration::from_secs(5));
-    let messages = pulls.messages().await?.take(count).map_err(Failure::from);
+    let messages = pulled(consumer).await?.take(count).map_err(Failure::from);
     let handled = messages.map_ok(|message| async move {
         tokio::spawn(async move {
             let plain: Plain = serde_json::from_slice(&message.payload)?;
@@ -160,12 +163,12 @@ async fn pull_wait_ack(consumer: &Consumer<pull::Config>, count: usize, load: Lo
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[allow(dead_code, reason = "parsed for its cost")]
-struct Plain {
+pub(crate) struct Plain {
     event_id: Uuid,
     event_type: String,
     domain: String,
     timestamp: String,
-    idempotency_key: String,
+    pub(crate) idempotency_key: String,
     source: String,
     payload: UnitPublished,
     meta: serde_json::Map<String, serde_json::Value>,

@@ -9,10 +9,11 @@
 //! - `publish`: one acknowledged publish after the other; `publish_all`: a ring of ack futures
 //! - `batch, synced`: our own `publish_all`
 //! - `consume`: pulls of 1,000, a plain typed parse, a single ack; its dedupe is a set of the keys in memory, whatever
-//!   the store of the bridge
+//!   the store of the bridge, but for `kv` and `redis`
 //! - `consume memory, 1 ms`: the same in a task for each message that waits for 1 ms before the ack, as many at once
-//! - `consume kv`: the store's own two writes for each event, pipelined, and nothing else
-//! - `effects`: a transaction for each event, with the bridge as well, beside one for a batch of 32 or 256
+//! - `consume kv`: the same with the two writes that the store makes for each event, as many at once
+//! - `consume redis`: the same with one `SET` for each event, as many at once
+//! - `effects`: a transaction for each event, with the bridge as well, beside one for a batch of 8 to 256
 //! - `groups`, `redrive a group`: reading dead letters, a request each
 //! - `together`: the ring and the pulls at once
 #![allow(
@@ -27,9 +28,10 @@ mod consume;
 mod cpu_time;
 mod dead_letters;
 mod effects;
-mod kv_writes;
+mod kv;
 mod measure;
 mod publish;
+mod redis;
 mod setting;
 mod stores;
 mod synced;
@@ -40,7 +42,7 @@ use bench::Bench;
 use effects::{Commits, Effects};
 use setting::setting;
 use std::error::Error;
-use stores::Stores;
+use stores::{Raw, Stores};
 use stratt_event_bridge::testing::NatsServer;
 use synced::Synced;
 use table::Table;
@@ -79,7 +81,7 @@ async fn run() -> Result<(), Failure> {
             bench.empty().await?;
             bench.bridge_pipelined(events, IN_FLIGHT).await?;
             let singly = effects.consume(&bench, events, Commits::One).await?;
-            for (max_events, in_flight) in [(32, 64), (256, 1024)] {
+            for (max_events, in_flight) in [(8, 64), (32, 64), (128, 1024), (256, 1024)] {
                 let commits = Commits::Batch { max_events, in_flight };
                 let sample = effects.consume(&bench, events, commits).await?;
                 table.add(&format!("effects {max_events}"), singly, sample);
@@ -135,10 +137,10 @@ async fn consuming(bench: &Bench, events: usize, stores: &Stores, table: &mut Ta
     bench.empty().await?;
     bench.bridge_pipelined(events, IN_FLIGHT).await?;
     for part in stores.parts() {
-        let raw = if part.is_kv() {
-            bench.raw_kv_writes(events, part.load.in_flight).await?
-        } else {
-            bench.raw_consume(events, part.load).await?
+        let raw = match part.raw() {
+            Raw::Kv => bench.raw_kv_consume(events, part.load.in_flight).await?,
+            Raw::Redis(url) => bench.raw_redis_consume(url, events, part.load.in_flight).await?,
+            Raw::Memory => bench.raw_consume(events, part.load).await?,
         };
         table.add(&part.name, raw, bench.bridge_consume(events, part.load, part.store()).await?);
     }

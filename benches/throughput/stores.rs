@@ -37,11 +37,19 @@ pub(crate) struct Stores {
     folder: Option<TempDir>,
 }
 
+/// The raw side of a part, by its dedupe.
+pub(crate) enum Raw {
+    Memory,
+    Kv,
+    /// With the URL of the server.
+    Redis(String),
+}
+
 /// Consuming with one store and so many in flight.
 pub(crate) struct Part {
     pub(crate) name: String,
     pub(crate) load: Load,
-    kind: &'static str,
+    raw: Raw,
     /// None where each run has a new one.
     store: Option<Arc<dyn DedupeStore>>,
 }
@@ -56,12 +64,21 @@ impl Stores {
             let part = |(name, in_flight)| Part {
                 name,
                 load: Load { in_flight, waits },
-                kind,
+                raw: stores.raw(kind),
                 store: store.clone(),
             };
-            stores.parts.extend(parts.into_iter().map(part));
+            let parts: Vec<_> = parts.into_iter().map(part).collect();
+            stores.parts.extend(parts);
         }
         Ok(stores)
+    }
+
+    fn raw(&self, kind: &str) -> Raw {
+        match (kind, &self.redis) {
+            ("kv", _) => Raw::Kv,
+            ("redis", Some(server)) => Raw::Redis(server.url().clone()),
+            _ => Raw::Memory,
+        }
     }
 
     pub(crate) fn parts(&self) -> &[Part] {
@@ -97,8 +114,8 @@ impl Stores {
 }
 
 impl Part {
-    pub(crate) fn is_kv(&self) -> bool {
-        self.kind == "kv"
+    pub(crate) fn raw(&self) -> &Raw {
+        &self.raw
     }
 
     pub(crate) fn store(&self) -> Arc<dyn DedupeStore> {
