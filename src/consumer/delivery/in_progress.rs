@@ -30,8 +30,8 @@ pub(crate) struct InProgressSet {
     in_flight: AtomicUsize,
     /// The number of deliveries that were handled and are being settled.
     settling: AtomicUsize,
-    /// Waits for a delivery in flight to end.
-    waker: AtomicWaker,
+    /// The worker, which waits for a delivery in flight to end, among other things.
+    worker: AtomicWaker,
     /// Wakes those that wait for their message to become uncertain.
     became_uncertain: Notify,
     lines: Arc<LogLimit>,
@@ -69,7 +69,7 @@ impl InProgressSet {
             registry: Mutex::default(),
             in_flight: AtomicUsize::new(0),
             settling: AtomicUsize::new(0),
-            waker: AtomicWaker::new(),
+            worker: AtomicWaker::new(),
             became_uncertain: Notify::new(),
             lines,
         })
@@ -100,9 +100,13 @@ impl InProgressSet {
         room(max_in_flight, self.in_flight(), self.settling.load(Ordering::Relaxed))
     }
 
-    /// Wakes this one when a delivery is no longer in flight.
-    pub(crate) fn wake_when_there_is_room(&self, waker: &Waker) {
-        self.waker.register(waker);
+    /// Registers the worker, to be woken when a delivery is no longer in flight.
+    pub(crate) fn register_worker(&self, worker: &Waker) {
+        self.worker.register(worker);
+    }
+
+    pub(crate) fn wake_worker(&self) {
+        self.worker.wake();
     }
 
     fn count(&self, stage: Stage) -> Option<&AtomicUsize> {
@@ -243,7 +247,7 @@ impl InProgress {
             count.fetch_sub(1, Ordering::Relaxed);
         }
         if self.stage == Stage::InFlight {
-            self.set.waker.wake();
+            self.set.wake_worker();
         }
     }
 

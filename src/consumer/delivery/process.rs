@@ -264,7 +264,10 @@ impl<'a> InProcess<'a> {
             }
         }
         self.grant = None;
-        self.job.received.in_progress.unclaimed();
+        let in_progress = &mut self.job.received.in_progress;
+        in_progress.unclaimed();
+        // Again, if it was handled and could not be settled.
+        in_progress.enter(Stage::InFlight);
         self.slot = self.slot.take().map(|slot| Slot::new(slot.consumer().clone(), slot.key()));
     }
 

@@ -31,7 +31,7 @@ use futures::future::BoxFuture;
 use std::{
     collections::VecDeque,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    task::{Context, Poll, Waker},
+    task::{Context, Poll},
 };
 use tokio::{sync::Notify, task::JoinSet, time::Instant};
 
@@ -58,7 +58,6 @@ pub(crate) struct Dispatcher {
     /// Answers and requests to be sent to the server.
     outgoing: Vec<OutboundMessage>,
     pub(crate) is_closed: bool,
-    waker: Option<Waker>,
     /// Asks for an inspection of the durable.
     inspect: Arc<Notify>,
 }
@@ -91,7 +90,6 @@ impl SharedDispatcher {
             tasks: JoinSet::new(),
             outgoing: Vec::new(),
             is_closed: false,
-            waker: None,
             inspect,
         })))
     }
@@ -118,11 +116,10 @@ impl Dispatcher {
         if self.is_closed {
             return Poll::Ready(Turn::Over);
         }
-        self.shared.in_progress.wake_when_there_is_room(cx.waker());
+        self.shared.in_progress.register_worker(cx.waker());
         if self.may_begin() > 0 || !self.outgoing.is_empty() {
             return Poll::Ready(Turn::Work);
         }
-        self.waker = Some(cx.waker().clone());
         if !is_exhausted {
             cx.waker().wake_by_ref();
         }
@@ -392,9 +389,7 @@ impl Dispatcher {
         self.puller = None;
     }
 
-    fn wake(&mut self) {
-        if let Some(waker) = self.waker.take() {
-            waker.wake();
-        }
+    fn wake(&self) {
+        self.shared.in_progress.wake_worker();
     }
 }

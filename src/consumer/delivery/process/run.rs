@@ -32,8 +32,6 @@ impl InProcess<'_> {
         if self.may_not_begin() {
             return Observed::Draining;
         }
-        // Again, if it could not be settled.
-        self.job.received.in_progress.enter(Stage::InFlight);
         // Taken by an earlier run, if it is retried in place.
         let envelope = self.job.envelope.take().or_else(|| self.decode_again());
         let (Some(grant), Some(slot), Some(envelope)) = (self.grant, self.slot.clone(), envelope) else {
