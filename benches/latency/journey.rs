@@ -12,6 +12,8 @@ use tokio::{
 use uuid::Uuid;
 
 const EVERY: Duration = Duration::from_millis(5);
+/// The first events, which find the consumer still starting, are not measured.
+const WARM_UP: usize = 20;
 
 pub(crate) struct Journeys {
     pub(crate) p50: Duration,
@@ -43,8 +45,7 @@ impl Journeys {
         let mut ticks = interval(EVERY);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut times = Vec::with_capacity(events);
-        // The first ones find the consumer still starting.
-        for number in 0..events + 20 {
+        for number in 0..events + WARM_UP {
             ticks.tick().await;
             let event = event(number)?;
             let begun = Instant::now();
@@ -54,7 +55,7 @@ impl Journeys {
         }
         drop(stop);
         consuming.await??;
-        times.drain(..20);
+        times.drain(..WARM_UP);
         Self::of(times).ok_or_else(|| "no event".into())
     }
 

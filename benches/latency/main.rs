@@ -6,8 +6,11 @@
 #![allow(clippy::print_stdout, reason = "figures are printed")]
 
 mod journey;
+#[path = "../throughput/setting.rs"]
+mod setting;
 
 use journey::Journeys;
+use setting::setting;
 use std::error::Error;
 use stratt_event_bridge::{
     Feed, async_nats,
@@ -18,7 +21,7 @@ type Failure = Box<dyn Error + Send + Sync>;
 
 #[tokio::main]
 async fn main() -> Result<(), Failure> {
-    let events = std::env::var("EVENTS").map_or(Ok(2000), |events| events.parse())?;
+    let events = setting("EVENTS", 2000);
     println!("{events} events at 200/s; from the call of publish to the start of the handler");
     println!("{:<10}{:<15}{:>10}{:>10}{:>10}", "replicas", "feed", "p50", "p99", "longest");
     // With servers of its own, each measurement has no events but its own.

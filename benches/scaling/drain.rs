@@ -15,6 +15,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 const DURABLE: &str = "scaling";
+
 /// The settings of one drain of the stream, with dedupe in memory.
 pub(crate) struct Drain {
     pub(crate) events: usize,

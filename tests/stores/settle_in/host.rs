@@ -64,6 +64,12 @@ impl Host {
         }
     }
 
+    /// Returns how many events have effects, and how many effects there are.
+    pub(super) async fn effects(&self) -> (i64, i64) {
+        let of_events = self.count("SELECT count(DISTINCT key) FROM effects").await;
+        (of_events, self.count("SELECT count(*) FROM effects").await)
+    }
+
     /// Makes the effect and settles, and then commits or not.
     pub(super) async fn handle(
         &self,
