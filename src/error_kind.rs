@@ -46,6 +46,7 @@ pub(crate) mod tests {
         BreakerCause, ConsumeErrorKind, DecodeErrorKind, PublishErrorKind,
         dead_letter::{DeadLetterErrorKind, SweepErrorKind},
         dedupe::StoreErrorKind,
+        durables::DurablesErrorKind,
         topology::TopologyErrorKind,
         watch::WatchErrorKind,
     };
@@ -88,6 +89,7 @@ pub(crate) mod tests {
         check::<ConsumeErrorKind>();
         check::<DeadLetterErrorKind>();
         check::<DecodeErrorKind>();
+        check::<DurablesErrorKind>();
         #[cfg(any(feature = "postgres", feature = "sqlite"))]
         check::<crate::outbox::OutboxErrorKind>();
         check::<PublishErrorKind>();

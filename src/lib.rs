@@ -18,6 +18,7 @@ pub mod topology;
 mod bridge;
 mod consumer;
 pub mod dead_letter;
+pub mod durables;
 mod link;
 pub mod watch;
 

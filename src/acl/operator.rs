@@ -1,4 +1,4 @@
-//! The role of an operator of dead letters.
+//! The role of an operator of dead letters and durables.
 
 use crate::{
     acl::{Inbox, Permissions},
@@ -8,7 +8,7 @@ use crate::{
 };
 
 /// An operator who lists, shows, redrives and discards the [dead letters](crate::dead_letter::DeadLetters) of all
-/// consumers.
+/// consumers, and lists, pauses and resumes their [durables](crate::durables::Durables).
 ///
 /// A redrive publishes for any consumer, and nothing else. It looks for newer events of the same unit, and reads a
 /// payload that was too large for its dead letter from the stream of the event: an operator can read all events.
@@ -24,7 +24,13 @@ impl OperatorRole {
             [ApiSubject::stream_info, ApiSubject::message_get, ApiSubject::direct_get_many]
                 .map(|request| request(stream))
         });
-        let consumers = feeds.map(|stream| ApiSubject::durable_info(stream, "*"));
+        let consumers = feeds.into_iter().flat_map(|stream| {
+            [
+                ApiSubject::durable_info(stream, "*"),
+                ApiSubject::durable_list(stream),
+                ApiSubject::durable_pause(stream, "*"),
+            ]
+        });
         let discard = [ApiSubject::message_delete(DEAD_LETTER_STREAM)];
         let requests = discard.into_iter().chain(read).chain(consumers).map(ApiSubject::local);
         let prefix = Feed::Strat.redrive_prefix();

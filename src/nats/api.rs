@@ -72,6 +72,11 @@ impl ApiSubject {
         Self::new(format_args!("CONSUMER.INFO.{stream}.{durable}"))
     }
 
+    /// Lists the consumers of a stream, with settings and state.
+    pub(crate) fn durable_list(stream: &str) -> Self {
+        Self::new(format_args!("CONSUMER.LIST.{stream}"))
+    }
+
     /// Creates or changes a durable with several filters.
     pub(crate) fn durable_create(stream: &str, durable: &str) -> Self {
         Self::new(format_args!("CONSUMER.CREATE.{stream}.{durable}"))
@@ -85,6 +90,11 @@ impl ApiSubject {
     /// Removes a durable.
     pub(crate) fn durable_delete(stream: &str, durable: &str) -> Self {
         Self::new(format_args!("CONSUMER.DELETE.{stream}.{durable}"))
+    }
+
+    /// Pauses a durable, or resumes it.
+    pub(crate) fn durable_pause(stream: &str, durable: &str) -> Self {
+        Self::new(format_args!("CONSUMER.PAUSE.{stream}.{durable}"))
     }
 
     /// Ends the pin of a durable's pinned client.

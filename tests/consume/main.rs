@@ -23,6 +23,7 @@ mod consume;
 mod dead_letters;
 mod deferred;
 mod drift;
+mod durables;
 mod expiry;
 mod gaps;
 mod groups;

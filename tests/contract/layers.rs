@@ -79,9 +79,21 @@ const ROOMS: &[(&str, &[&str])] = &[
         "watch",
         &["consumer", "contract", "error_kind", "jitter", "link", "nats", "report", "telemetry", "topology"],
     ),
+    ("durables", &["contract", "error_kind", "link", "nats"]),
     (
         "bridge",
-        &["consumer", "contract", "dead_letter", "dedupe", "link", "nats", "publish", "topology", "watch"],
+        &[
+            "consumer",
+            "contract",
+            "dead_letter",
+            "dedupe",
+            "durables",
+            "link",
+            "nats",
+            "publish",
+            "topology",
+            "watch",
+        ],
     ),
     ("acl", &["consumer", "contract", "dedupe", "nats", "topology", "watch"]),
     (

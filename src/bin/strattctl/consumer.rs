@@ -2,18 +2,14 @@
 
 use crate::{
     arguments::feed,
-    failure::{Failure, missing},
+    failure::Failure,
     output::Output,
     text::{duration, rfc3339},
 };
 use clap::{Args, Subcommand};
-use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::json;
 use std::time::Duration;
-use stratt_event_bridge::{
-    ConsumerName, EventBridge, Feed,
-    async_nats::jetstream::{ErrorCode, response::Response},
-};
+use stratt_event_bridge::{ConsumerName, Feed, durables::Durables};
 use time::OffsetDateTime;
 
 #[derive(Debug, Subcommand)]
@@ -41,26 +37,22 @@ pub(crate) struct DurableArguments {
     feed: Feed,
 }
 
-#[derive(Debug, Deserialize)]
-struct Answer {
-    paused: bool,
-}
-
 pub(crate) async fn obey(
-    bridge: &EventBridge,
+    durables: &Durables,
     command: &ConsumerCommand,
     output: &mut Output,
 ) -> Result<bool, Failure> {
     match command {
         ConsumerCommand::Pause { durable, length } => {
             let until = OffsetDateTime::now_utc().checked_add((*length).try_into().map_err(Failure::new)?);
-            let until = until.and_then(rfc3339).ok_or_else(|| Failure::wrong_usage("pause is too long"))?;
-            let answer = ask(bridge, durable, json!({ "pause_until": until })).await?;
-            write(durable, &answer, Some(&until), output)
+            let until = until.ok_or_else(|| Failure::wrong_usage("pause is too long"))?;
+            let text = rfc3339(until).ok_or_else(|| Failure::wrong_usage("pause is too long"))?;
+            let is_paused = durables.pause(durable.feed, &durable.name, until).await?;
+            write(durable, is_paused, Some(&text), output)
         }
         ConsumerCommand::Resume { durable } => {
-            let answer = ask(bridge, durable, json!({})).await?;
-            write(durable, &answer, None, output)
+            let is_paused = durables.resume(durable.feed, &durable.name).await?;
+            write(durable, is_paused, None, output)
         }
     }
 }
@@ -68,34 +60,15 @@ pub(crate) async fn obey(
 /// Shows what the durable is now, and returns whether it is as wanted.
 fn write(
     durable: &DurableArguments,
-    answer: &Answer,
+    is_paused: bool,
     until: Option<&str>,
     output: &mut Output,
 ) -> Result<bool, Failure> {
     let DurableArguments { name, feed } = durable;
-    let json =
-        json!({ "stream": feed.stream(), "name": name.as_str(), "paused": answer.paused, "until": until });
+    let json = json!({ "stream": feed.stream(), "name": name.as_str(), "paused": is_paused, "until": until });
     output.item(&json, || match until {
         Some(until) => format!("{name} of {feed} is paused until {until}"),
         None => format!("{name} of {feed} is not paused"),
     })?;
-    Ok(answer.paused == until.is_some())
-}
-
-async fn ask(bridge: &EventBridge, durable: &DurableArguments, body: Value) -> Result<Answer, Failure> {
-    let DurableArguments { name, feed } = durable;
-    if !bridge.client().is_server_compatible(2, 11, 0) {
-        return Err(Failure::new("server is too old to pause durables: 2.11 is needed"));
-    }
-    let request = format!("CONSUMER.PAUSE.{}.{name}", feed.stream());
-    match bridge.jetstream().request(request, &body).await.map_err(Failure::no_broker)? {
-        Response::Ok(answer) => Ok(answer),
-        Response::Err { error } => Err(match error.error_code() {
-            ErrorCode::STREAM_NOT_FOUND => Failure::new(missing(feed)),
-            ErrorCode::CONSUMER_NOT_FOUND => Failure::new(format!(
-                "durable {name} of {feed} does not exist: `strattctl status` lists them"
-            )),
-            _ => Failure::new(error),
-        }),
-    }
+    Ok(is_paused == until.is_some())
 }

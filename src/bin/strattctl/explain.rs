@@ -1,9 +1,7 @@
 //! The way of one event.
 
 use crate::{
-    durables::{self, Durable},
     failure::Failure,
-    filter_matches::matches,
     output::Output,
     raw,
     tail::WatchName,
@@ -13,7 +11,10 @@ use clap::Args;
 use futures::{StreamExt, TryStreamExt};
 use serde::Serialize;
 use stratt_event_bridge::{
-    Domain, EventBridge, EventType, Feed, IdempotencyKey, dead_letter::DeadLetterFilter, dedupe::BucketName,
+    Domain, EventBridge, EventType, Feed, IdempotencyKey,
+    dead_letter::DeadLetterFilter,
+    dedupe::BucketName,
+    durables::{DurableStatus, DurablesErrorKind},
     watch::WatchFrom,
 };
 use time::OffsetDateTime;
@@ -156,10 +157,12 @@ async fn ways(
     for place in places {
         let feed = if place.stream == Feed::Strat.stream() { Feed::Strat } else { Feed::Choco };
         let subject = feed.subject(&place.address.0, place.address.1);
-        for durable in durables::of(bridge, feed).await?.unwrap_or_default() {
-            let is_meant =
-                durable.filters.is_empty() || durable.filters.iter().any(|filter| matches(filter, &subject));
-            if is_meant {
+        let durables = match bridge.durables().list(feed).await {
+            Err(error) if error.kind() == DurablesErrorKind::StreamNotFound => Vec::new(),
+            listed => listed?,
+        };
+        for durable in durables {
+            if durable.reads(&subject) {
                 ways.push(way(bridge, command, &durable, place.sequence).await?);
             }
         }
@@ -170,18 +173,13 @@ async fn ways(
 async fn way(
     bridge: &EventBridge,
     command: &ExplainCommand,
-    durable: &Durable,
+    durable: &DurableStatus,
     sequence: u64,
 ) -> Result<Way, Failure> {
-    let delivery = match sequence {
-        sequence if sequence > durable.delivered => "pending",
-        sequence if sequence <= durable.ack_floor => "answered",
-        _ if durable.unanswered == 0 => "answered",
-        _ => "unanswered_or_answered",
-    };
-    let slot = raw::slot(bridge, &command.bucket, &durable.name, &command.key.to_string()).await?;
+    let delivery = durable.delivery_of(sequence).as_str();
+    let slot = raw::slot(bridge, &command.bucket, durable.name(), &command.key.to_string()).await?;
     let (slot, attempts) = slot.map_or((None, None), |slot| (Some(slot.state), slot.attempt));
-    Ok(Way { stream: durable.stream, name: durable.name.clone(), delivery, slot, attempts })
+    Ok(Way { stream: durable.feed().stream(), name: durable.name().to_owned(), delivery, slot, attempts })
 }
 
 async fn letters(

@@ -5,6 +5,7 @@ use std::{error::Error, fmt, io};
 use stratt_event_bridge::{
     async_nats::jetstream::{self, ErrorCode},
     dead_letter::{DeadLetterError, DeadLetterErrorKind},
+    durables::{DurablesError, DurablesErrorKind},
     topology::{DEAD_LETTER_STREAM, TopologyError, TopologyErrorKind},
     watch::{WatchError, WatchErrorKind},
 };
@@ -66,6 +67,13 @@ impl From<DeadLetterError> for Failure {
             return Self::no_broker(missing(DEAD_LETTER_STREAM));
         }
         let is_of_broker = error.kind() == DeadLetterErrorKind::Unavailable;
+        Self::of(error, is_of_broker)
+    }
+}
+
+impl From<DurablesError> for Failure {
+    fn from(error: DurablesError) -> Self {
+        let is_of_broker = error.kind() == DurablesErrorKind::Unavailable;
         Self::of(error, is_of_broker)
     }
 }

@@ -14,11 +14,8 @@ mod connect;
 mod consumer;
 mod contract;
 mod dead_letters;
-mod durables;
 mod explain;
 mod failure;
-#[path = "../../nats/subject_filter/matches.rs"]
-mod filter_matches;
 mod output;
 mod permissions;
 mod raw;
@@ -67,7 +64,9 @@ async fn obey(command: Command, output: &mut Output) -> Result<bool, Failure> {
         Command::DeadLetters { command } => {
             dead_letters::obey(&connected().await?.dead_letters(), command, output).await
         }
-        Command::Consumer { command } => consumer::obey(&connected().await?, &command, output).await,
+        Command::Consumer { command } => {
+            consumer::obey(&connected().await?.durables(), &command, output).await
+        }
         Command::Provision { topology, yes } => {
             streams::provision(&connected().await?, &topology, yes, output).await
         }

@@ -1,19 +1,21 @@
 //! The status of everything.
 
 use crate::{
-    durables::{self, Durable},
-    failure::{Failure, complain},
+    failure::{Failure, chain, complain},
     output::Output,
 };
 use serde::Serialize;
-use stratt_event_bridge::{BridgeStatus, EventBridge, Feed, StreamStatus};
+use stratt_event_bridge::{
+    BridgeStatus, EventBridge, Feed, StreamStatus,
+    durables::{DurableStatus, DurablesError, DurablesErrorKind},
+};
 
 #[derive(Debug, Serialize)]
 struct Shown<'a> {
     #[serde(flatten)]
     bridge: &'a BridgeStatus,
     /// `null` if they cannot be listed.
-    durables: Option<Vec<Durable>>,
+    durables: Option<Vec<DurableStatus>>,
 }
 
 /// Shows the status, and returns whether all is well.
@@ -25,8 +27,8 @@ pub(crate) async fn show(bridge: &EventBridge, output: &mut Output) -> Result<bo
     }
     let durables = match all(bridge).await {
         Ok(durables) => Some(durables),
-        Err(failure) => {
-            complain(&failure.to_string());
+        Err(error) => {
+            complain(&chain(&error));
             None
         }
     };
@@ -41,10 +43,15 @@ pub(crate) async fn show(bridge: &EventBridge, output: &mut Output) -> Result<bo
     Ok(!is_missing && !is_stalled)
 }
 
-async fn all(bridge: &EventBridge) -> Result<Vec<Durable>, Failure> {
-    let mut all = Vec::new();
+async fn all(bridge: &EventBridge) -> Result<Vec<DurableStatus>, DurablesError> {
+    let (durables, mut all) = (bridge.durables(), Vec::new());
     for feed in [Feed::Strat, Feed::Choco] {
-        all.extend(durables::of(bridge, feed).await?.unwrap_or_default());
+        match durables.list(feed).await {
+            Ok(found) => all.extend(found),
+            // The list of streams says so.
+            Err(error) if error.kind() == DurablesErrorKind::StreamNotFound => {}
+            Err(error) => return Err(error),
+        }
     }
     Ok(all)
 }
@@ -68,9 +75,13 @@ fn write(Shown { bridge, durables }: &Shown<'_>, output: &mut Output) -> Result<
     let forwarding = bridge.forwarding().map_or_else(|| "not known".to_owned(), ToString::to_string);
     output.line(&format!("forwarding  {forwarding}"))?;
     for durable in durables.iter().flatten() {
-        let Durable { stream, name, pending, unanswered, redelivered, waiting, .. } = durable;
-        let paused = durable.paused_seconds.map_or_else(String::new, |left| format!(", paused for {left} s"));
-        let idle = if *waiting == 0 { ", no process asks for events" } else { "" };
+        let paused = durable
+            .paused_for()
+            .map_or_else(String::new, |left| format!(", paused for {} s", left.as_secs()));
+        let idle = if durable.waiting() == 0 { ", no process asks for events" } else { "" };
+        let (stream, name) = (durable.feed().stream(), durable.name());
+        let (pending, unanswered) = (durable.pending(), durable.unanswered());
+        let redelivered = durable.redelivered();
         output.line(&format!(
             "durable     {stream:<16} {name}: {pending} pending, {unanswered} unanswered, {redelivered} redelivered\
              {paused}{idle}"

@@ -10,6 +10,7 @@ use async_nats::{
     jetstream::{self, consumer::pull},
 };
 use futures::{FutureExt, StreamExt, TryStreamExt, future::BoxFuture, stream};
+use serde::de::IgnoredAny;
 use std::{sync::Arc, time::Duration};
 use stratt_event_bridge::{
     AnyEvent, ConsumerName, Delivery, Envelope, EventBridge, EventType, Feed,
@@ -25,6 +26,7 @@ use stratt_event_bridge::{
     watch::{WatchErrorKind, WatchFrom, WatchOptions},
 };
 use support::{NEWEST, eventually, one_of_each, published, raw_publish, source};
+use time::OffsetDateTime;
 
 /// A role with its permissions, and its work, which panics if it cannot be done.
 pub struct Role {
@@ -240,6 +242,19 @@ async fn operate(bridge: EventBridge) {
     }
     let gone = dead_letters.discard(1).await.unwrap_err();
     assert_eq!(gone.kind(), stratt_event_bridge::dead_letter::DeadLetterErrorKind::NotFound);
+    let durables = bridge.durables();
+    for feed in [Feed::Strat, Feed::Choco] {
+        let name = durables.list(feed).await.unwrap().first().unwrap().name().parse().unwrap();
+        if bridge.client().is_server_compatible(2, 11, 0) {
+            let until = OffsetDateTime::now_utc() + Duration::from_hours(1);
+            assert!(durables.pause(feed, &name, until).await.unwrap());
+            assert!(!durables.resume(feed, &name).await.unwrap());
+        } else {
+            // The bridge asks no server that does not know pauses.
+            let subject = format!("CONSUMER.PAUSE.{}.{name}", feed.stream());
+            bridge.jetstream().request::<_, _, IgnoredAny>(subject, &()).await.unwrap_err();
+        }
+    }
 }
 
 async fn provision(bridge: EventBridge) {
