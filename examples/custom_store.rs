@@ -27,7 +27,7 @@ use std::{
 use stratt_event_bridge::{
     Delivery, Envelope, EventBridge, IdempotencyKey, UnitPublished,
     async_nats::jetstream,
-    dedupe::{Claim, DedupeStore, Fence, Slot, StoreError, StoreErrorKind},
+    dedupe::{Claim, DedupeStore, Fence, Slot, SlotState, StoreError, StoreErrorKind},
     testing::NatsServer,
     topology::Topology,
 };
@@ -135,6 +135,18 @@ impl Journal {
         Ok(Claim::Acquired { fence: Fence::new(fence), attempt: attempts, lapsed })
     }
 
+    fn look(&self, id: &Id) -> SlotState {
+        match self.records.get(id) {
+            None => SlotState::UNKNOWN,
+            Some(Record { state: State::Held { until, .. }, attempts, .. }) => {
+                let expires_in = Duration::from_micros(until.saturating_sub(now()));
+                SlotState::Held { attempts: *attempts, expires_in }
+            }
+            Some(Record { state: State::Ended(Ending::Settled), .. }) => SlotState::Settled,
+            Some(Record { attempts, .. }) => SlotState::Free { attempts: *attempts },
+        }
+    }
+
     fn renew(&mut self, id: Id, fence: u64, lease: Duration) -> Result<(), StoreError> {
         match self.records.get(&id) {
             Some(Record { state: State::Held { claimant, until }, attempts, lapsed, fence: granted })
@@ -207,6 +219,11 @@ impl DedupeStore for FileStore {
 
     fn forget<'a>(&'a self, slot: &'a Slot, fence: Fence) -> BoxFuture<'a, Result<(), StoreError>> {
         self.end(slot, fence, Ending::Forgotten)
+    }
+
+    fn peek<'a>(&'a self, slot: &'a Slot) -> BoxFuture<'a, Result<SlotState, StoreError>> {
+        let id = id(slot);
+        self.run(move |journal| Ok(journal.look(&id)))
     }
 
     /// Without a limit of time, for nothing is ever removed from the file.

@@ -1,6 +1,6 @@
 //! The store in the memory of the process.
 
-use crate::dedupe::{Claim, DedupeStore, Fence, Slot, StoreError, StoreErrorKind};
+use crate::dedupe::{Claim, DedupeStore, Fence, Slot, SlotState, StoreError, StoreErrorKind};
 use futures::{FutureExt, future::BoxFuture};
 use std::{
     collections::{HashMap, VecDeque, hash_map},
@@ -88,6 +88,18 @@ impl MemoryStore {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn look(&self, slot: &Slot) -> SlotState {
+        match self.lock().slots.get(slot) {
+            None => SlotState::UNKNOWN,
+            Some(Entry { status: Status::Settled, .. }) => SlotState::Settled,
+            Some(Entry { status: Status::Free, attempts, .. }) => SlotState::Free { attempts: *attempts },
+            Some(Entry { status: Status::Held { until, .. }, attempts, .. }) => {
+                let expires_in = until.saturating_duration_since(Instant::now());
+                SlotState::Held { attempts: *attempts, expires_in }
+            }
+        }
     }
 
     fn prolong(&self, slot: &Slot, fence: Fence, lease: Duration) -> Result<(), StoreError> {
@@ -223,6 +235,10 @@ impl DedupeStore for MemoryStore {
 
     fn forget<'a>(&'a self, slot: &'a Slot, fence: Fence) -> BoxFuture<'a, Result<(), StoreError>> {
         async move { self.write(slot, fence, Status::Free, Attempts::Forgotten) }.boxed()
+    }
+
+    fn peek<'a>(&'a self, slot: &'a Slot) -> BoxFuture<'a, Result<SlotState, StoreError>> {
+        async move { Ok(self.look(slot)) }.boxed()
     }
 
     /// Returns `None`: slots are remembered until the process ends or the store is full.

@@ -13,6 +13,7 @@ mod memory;
 #[cfg(feature = "redis")]
 mod redis;
 mod slot;
+mod slot_state;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 mod sql;
 
@@ -25,6 +26,7 @@ pub use memory::MemoryStore;
 #[cfg(feature = "redis")]
 pub use redis::{KeyPrefix, RedisStore, RedisStoreOptions};
 pub use slot::Slot;
+pub use slot_state::SlotState;
 #[cfg(feature = "postgres")]
 pub use sql::PostgresStore;
 #[cfg(feature = "sqlite")]
@@ -60,6 +62,7 @@ use std::{fmt::Debug, time::Duration};
 ///   after a renewal, and after lease expiry until another claimant acquires the slot.
 /// - Lease expiry alone does not revoke a claim: until another claimant acquires the slot, its fence is valid, and its
 ///   lease can be renewed.
+/// - A peek tells the state that a claim of another claimant would find, and leaves it as it is.
 /// - Keys are independent, and so are consumers.
 ///
 /// The store's own clock decides on expiry. A wrong clock may cause an overlap, never a wrong settle.
@@ -92,6 +95,10 @@ pub trait DedupeStore: Debug + Send + Sync + 'static {
     /// Forgets the slot: its event was dead-lettered. The slot is free and the counts of attempts and lapses are zero,
     /// so that a redrive starts afresh.
     fn forget<'a>(&'a self, slot: &'a Slot, fence: Fence) -> BoxFuture<'a, Result<(), StoreError>>;
+
+    /// Returns the state of the slot and changes nothing, for people and tools: by the time of the answer it may be
+    /// another one.
+    fn peek<'a>(&'a self, slot: &'a Slot) -> BoxFuture<'a, Result<SlotState, StoreError>>;
 
     /// Returns how long a settled slot is remembered; `None` means without a time limit.
     ///

@@ -7,6 +7,7 @@
 
 mod defer;
 mod lapsed;
+mod peek;
 mod renew;
 mod renew_stale;
 mod repeat;
@@ -14,6 +15,7 @@ mod several;
 
 pub use defer::{defer_never_goes_below_zero, defer_reopens, defer_takes_one_attempt_back};
 pub use lapsed::{forget_resets_the_lapses, lapsed_counts_expiries, lapsed_counts_nothing_else};
+pub use peek::{peek_changes_nothing, peek_shows_a_lapse, peek_tells_the_state};
 pub use renew::{
     lapsed_claim_may_be_renewed, renewal_costs_no_attempt, renewal_is_never_cut_short,
     renewal_keeps_the_fence, renewal_outlasts_the_lease, renewed_lease_lapses,
@@ -368,6 +370,9 @@ macro_rules! dedupe_conformance {
             claim_lost_to_another_is_not_renewed
             claim_that_ended_is_not_renewed
             unknown_slot_is_not_renewed
+            peek_tells_the_state
+            peek_shows_a_lapse
+            peek_changes_nothing
             lapsed_counts_expiries
             lapsed_counts_nothing_else
             forget_resets_the_lapses

@@ -3,7 +3,7 @@
 use std::time::Duration;
 use stratt_event_bridge::{
     Delivery, DurableConsumer, Feed, UnitPublished,
-    durables::{DeliveryState, DurablesErrorKind},
+    durables::{DeliveryState, DurableStatus, DurablesErrorKind},
     testing::NatsServer,
 };
 use support::{Running, Stage, eventually, published};
@@ -30,7 +30,7 @@ async fn durables_are_listed_by_name_with_how_far_they_are() {
     stage.all_answered(Feed::Strat, "first").await;
     let durables = stage.bridge.durables();
     let listed = durables.list(Feed::Strat).await.unwrap();
-    let names: Vec<_> = listed.iter().map(|durable| durable.name()).collect();
+    let names: Vec<_> = listed.iter().map(DurableStatus::name).collect();
     assert_eq!(names, ["first", "second"]);
     let (first, second) = (&listed[0], &listed[1]);
     assert_eq!((first.pending(), second.pending()), (0, 3));

@@ -10,7 +10,7 @@ use std::{
 };
 use stratt_event_bridge::{
     CircuitBreaker, Delivery, Feed, HandlerError, Order, UnitPublished,
-    dedupe::{Claim, DedupeStore, Fence, MemoryStore, Slot, StoreError, StoreErrorKind},
+    dedupe::{Claim, DedupeStore, Fence, MemoryStore, Slot, SlotState, StoreError, StoreErrorKind},
 };
 use support::{Running, Stage, eventually, published, quick, short};
 
@@ -41,6 +41,10 @@ impl DedupeStore for Panics {
             1 => Box::pin(async { panic!("a bug of a driver") }),
             _ => self.store.claim(slot, lease),
         }
+    }
+
+    fn peek<'a>(&'a self, slot: &'a Slot) -> BoxFuture<'a, Result<SlotState, StoreError>> {
+        self.store.peek(slot)
     }
 
     fn retention(&self) -> Option<Duration> {

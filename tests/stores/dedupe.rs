@@ -9,7 +9,8 @@ use std::{sync::Arc, time::Duration};
 use stratt_event_bridge::{
     async_nats::{self, HeaderMap, Subscriber, connection::State, jetstream::stream},
     dedupe::{
-        Claim, DedupeStore, Fence, KvStore, KvStoreOptions, MemoryStore, Slot, StoreError, StoreErrorKind,
+        Claim, DedupeStore, Fence, KvStore, KvStoreOptions, MemoryStore, Slot, SlotState, StoreError,
+        StoreErrorKind,
     },
     testing::NatsServer,
     topology::Storage,
@@ -76,6 +77,10 @@ impl DedupeStore for WithServer {
 
     fn forget<'a>(&'a self, slot: &'a Slot, fence: Fence) -> BoxFuture<'a, Result<(), StoreError>> {
         self.kv.forget(slot, fence)
+    }
+
+    fn peek<'a>(&'a self, slot: &'a Slot) -> BoxFuture<'a, Result<SlotState, StoreError>> {
+        self.kv.peek(slot)
     }
 
     fn retention(&self) -> Option<Duration> {

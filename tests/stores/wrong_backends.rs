@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 use stratt_event_bridge::{
-    dedupe::{Claim, DedupeStore, Fence, MemoryStore, Slot, StoreError},
+    dedupe::{Claim, DedupeStore, Fence, MemoryStore, Slot, SlotState, StoreError},
     testing::conformance,
 };
 
@@ -131,6 +131,10 @@ impl DedupeStore for Shared {
         async move { self.backend.slots.forget(&self.named(slot), self.known(fence)).await }.boxed()
     }
 
+    fn peek<'a>(&'a self, slot: &'a Slot) -> BoxFuture<'a, Result<SlotState, StoreError>> {
+        async move { self.backend.slots.peek(&self.named(slot)).await }.boxed()
+    }
+
     fn retention(&self) -> Option<Duration> {
         Some(self.retention)
     }
@@ -189,6 +193,10 @@ impl DedupeStore for Frozen {
 
     fn forget<'a>(&'a self, slot: &'a Slot, fence: Fence) -> BoxFuture<'a, Result<(), StoreError>> {
         self.after.forget(slot, fence)
+    }
+
+    fn peek<'a>(&'a self, slot: &'a Slot) -> BoxFuture<'a, Result<SlotState, StoreError>> {
+        self.after.peek(slot)
     }
 
     fn retention(&self) -> Option<Duration> {

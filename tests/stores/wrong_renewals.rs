@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 use stratt_event_bridge::{
-    dedupe::{Claim, DedupeStore, Fence, MemoryStore, Slot, StoreError, StoreErrorKind},
+    dedupe::{Claim, DedupeStore, Fence, MemoryStore, Slot, SlotState, StoreError, StoreErrorKind},
     testing::conformance,
 };
 use uuid::Uuid;
@@ -211,6 +211,10 @@ impl DedupeStore for Wrong {
 
     fn forget<'a>(&'a self, slot: &'a Slot, fence: Fence) -> BoxFuture<'a, Result<(), StoreError>> {
         self.end(slot, fence, End::Forget).boxed()
+    }
+
+    fn peek<'a>(&'a self, slot: &'a Slot) -> BoxFuture<'a, Result<SlotState, StoreError>> {
+        self.right.peek(slot)
     }
 
     fn retention(&self) -> Option<Duration> {

@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 use stratt_event_bridge::{
-    dedupe::{Claim, DedupeStore, Fence, MemoryStore, Slot, StoreError, StoreErrorKind},
+    dedupe::{Claim, DedupeStore, Fence, MemoryStore, Slot, SlotState, StoreError, StoreErrorKind},
     testing::conformance,
 };
 
@@ -43,6 +43,10 @@ enum Fault {
     CountsLateRepeats,
     LateIsFenced,
     MarksFirst,
+    PeekClaims,
+    PeekCountsClaimsOnce,
+    PeekTakesSettledForFree,
+    PeekTakesLapsedForFree,
 }
 
 /// The memory store, bent by a fault; its answers are otherwise right.
@@ -98,6 +102,23 @@ impl Wrong {
             Fault::DeferIsUnfenced => self.right.defer(slot, self.newest(slot).unwrap().0).await,
             _ => self.right.defer(slot, fence).await,
         }
+    }
+
+    async fn peek_wrongly(&self, slot: &Slot) -> Result<SlotState, StoreError> {
+        if self.fault == Fault::PeekClaims {
+            self.right.claim(slot, Duration::from_mins(1)).await?;
+        }
+        let seen = self.right.peek(slot).await?;
+        Ok(match (self.fault, seen) {
+            (Fault::PeekCountsClaimsOnce, SlotState::Held { expires_in, .. }) => {
+                SlotState::Held { attempts: 1, expires_in }
+            }
+            (Fault::PeekTakesSettledForFree, SlotState::Settled) => SlotState::UNKNOWN,
+            (Fault::PeekTakesLapsedForFree, SlotState::Held { attempts, expires_in: Duration::ZERO }) => {
+                SlotState::Free { attempts }
+            }
+            (_, seen) => seen,
+        })
     }
 
     async fn claim_wrongly(&self, slot: &Slot, lease: Duration) -> Result<Claim, StoreError> {
@@ -223,6 +244,10 @@ impl DedupeStore for Wrong {
         .boxed()
     }
 
+    fn peek<'a>(&'a self, slot: &'a Slot) -> BoxFuture<'a, Result<SlotState, StoreError>> {
+        self.peek_wrongly(slot).boxed()
+    }
+
     fn retention(&self) -> Option<Duration> {
         None
     }
@@ -256,6 +281,11 @@ async fn every_behaviour_can_fail() {
     must_fail(conformance::one_of_many_acquires, Fault::ChecksThenMarks).await;
     must_fail(conformance::lost_claim_reply_is_recognised, Fault::IgnoresClaimant).await;
     must_fail(conformance::late_repeat_keeps_the_attempt, Fault::CountsLateRepeats).await;
+    for fault in [Fault::PeekCountsClaimsOnce, Fault::PeekTakesSettledForFree] {
+        must_fail(conformance::peek_tells_the_state, fault).await;
+    }
+    must_fail(conformance::peek_shows_a_lapse, Fault::PeekTakesLapsedForFree).await;
+    must_fail(conformance::peek_changes_nothing, Fault::PeekClaims).await;
 }
 
 /// So what the suite notices above is the fault, not the wrapper.

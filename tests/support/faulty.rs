@@ -8,7 +8,9 @@ use std::{
     },
     time::Duration,
 };
-use stratt_event_bridge::dedupe::{Claim, DedupeStore, Fence, MemoryStore, Slot, StoreError, StoreErrorKind};
+use stratt_event_bridge::dedupe::{
+    Claim, DedupeStore, Fence, MemoryStore, Slot, SlotState, StoreError, StoreErrorKind,
+};
 
 /// A call of a store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -179,6 +181,10 @@ impl DedupeStore for Faulty {
             Ok(())
         }
         .boxed()
+    }
+
+    fn peek<'a>(&'a self, slot: &'a Slot) -> BoxFuture<'a, Result<SlotState, StoreError>> {
+        self.right.peek(slot)
     }
 
     fn retention(&self) -> Option<Duration> {

@@ -3,7 +3,7 @@
 use crate::{End, Fact, Journal, journal::now_ms};
 use futures::{FutureExt, future::BoxFuture};
 use std::{io, sync::Arc, time::Duration};
-use stratt_event_bridge::dedupe::{Claim, DedupeStore, Fence, Slot, StoreError, StoreErrorKind};
+use stratt_event_bridge::dedupe::{Claim, DedupeStore, Fence, Slot, SlotState, StoreError, StoreErrorKind};
 
 /// A store that writes into a journal what the store inside it was asked for, granted, renewed and ended.
 #[derive(Debug)]
@@ -93,6 +93,10 @@ impl DedupeStore for WitnessStore {
 
     fn forget<'a>(&'a self, slot: &'a Slot, fence: Fence) -> BoxFuture<'a, Result<(), StoreError>> {
         self.end(slot, fence, End::Forget, self.store.forget(slot, fence)).boxed()
+    }
+
+    fn peek<'a>(&'a self, slot: &'a Slot) -> BoxFuture<'a, Result<SlotState, StoreError>> {
+        self.store.peek(slot)
     }
 
     fn retention(&self) -> Option<Duration> {

@@ -10,7 +10,7 @@ mod server_time;
 pub use bucket_name::BucketName;
 pub use options::KvStoreOptions;
 
-use crate::dedupe::{Claim, DedupeStore, Fence, Slot, StoreError, StoreErrorKind};
+use crate::dedupe::{Claim, DedupeStore, Fence, Slot, SlotState, StoreError, StoreErrorKind};
 use crate::nats::api_context::ApiContext;
 use async_nats::Client;
 use bucket::{Bucket, Entry, Found, WriteError};
@@ -148,6 +148,21 @@ impl KvStore {
         Ok(Claim::Held { retry_in: AFTER_RACES })
     }
 
+    async fn look(&self, slot: &Slot) -> Result<SlotState, StoreError> {
+        let Some(Entry { written, record, .. }) = self.bucket.read(&key(slot)).await? else {
+            return Ok(SlotState::UNKNOWN);
+        };
+        Ok(match record {
+            Record::Settled { .. } => SlotState::Settled,
+            Record::Free { attempt, .. } => SlotState::Free { attempts: attempt },
+            Record::Held { attempt, lease_ms, .. } => {
+                let ends_at = Duration::from_millis(lease_ms).saturating_add(self.skew_margin);
+                let expires_in = ends_at.saturating_sub(self.bucket.age(written).await);
+                SlotState::Held { attempts: attempt, expires_in }
+            }
+        })
+    }
+
     /// Replaces the record of the grant of `fence` by one with a later end of its lease.
     async fn prolong(&self, slot: &Slot, fence: Fence, lease: Duration) -> Result<(), StoreError> {
         let (key, fence) = (key(slot), fence.get());
@@ -259,6 +274,10 @@ impl DedupeStore for KvStore {
     fn forget<'a>(&'a self, slot: &'a Slot, fence: Fence) -> BoxFuture<'a, Result<(), StoreError>> {
         let forgotten = Record::forgotten(fence.get());
         self.bucket.in_time(self.replace(slot, fence.get(), fence, forgotten)).boxed()
+    }
+
+    fn peek<'a>(&'a self, slot: &'a Slot) -> BoxFuture<'a, Result<SlotState, StoreError>> {
+        self.bucket.in_time(self.look(slot)).boxed()
     }
 
     fn retention(&self) -> Option<Duration> {

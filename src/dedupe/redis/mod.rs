@@ -9,7 +9,9 @@ mod script;
 pub use key_prefix::KeyPrefix;
 pub use options::RedisStoreOptions;
 
-use crate::dedupe::{Claim, DedupeStore, Fence, Slot, StoreError, StoreErrorKind, coalesce::Coalescer};
+use crate::dedupe::{
+    Claim, DedupeStore, Fence, Slot, SlotState, StoreError, StoreErrorKind, coalesce::Coalescer,
+};
 use demoted::Leaving;
 use futures::{FutureExt, future::BoxFuture};
 use redis::aio::ConnectionManager;
@@ -147,6 +149,17 @@ impl DedupeStore for RedisStore {
 
     fn forget<'a>(&'a self, slot: &'a Slot, fence: Fence) -> BoxFuture<'a, Result<(), StoreError>> {
         self.write(slot, What::Forget(fence)).boxed()
+    }
+
+    fn peek<'a>(&'a self, slot: &'a Slot) -> BoxFuture<'a, Result<SlotState, StoreError>> {
+        async move {
+            match self.call(slot, What::Peek).await? {
+                Answer::Seen(state) => Ok(state),
+                Answer::Settled => Ok(SlotState::Settled),
+                answer => Err(answer.to_error()),
+            }
+        }
+        .boxed()
     }
 
     fn retention(&self) -> Option<Duration> {

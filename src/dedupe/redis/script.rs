@@ -1,6 +1,6 @@
 //! The script that carries out operations on the server, with its arguments and answers.
 
-use crate::dedupe::{Fence, Slot, StoreError, StoreErrorKind};
+use crate::dedupe::{Fence, Slot, SlotState, StoreError, StoreErrorKind};
 use redis::{Cmd, ErrorKind, RedisError, ServerErrorKind, aio::ConnectionManager};
 use std::{sync::Arc, time::Duration};
 use uuid::Uuid;
@@ -23,6 +23,7 @@ pub(super) enum What {
     Release(Fence),
     Defer(Fence),
     Forget(Fence),
+    Peek,
 }
 
 /// The answer of the script to one operation.
@@ -31,6 +32,7 @@ pub(super) enum Answer {
     Acquired { fence: Fence, attempt: u32, lapsed: u32 },
     Held { retry_in: Duration },
     Settled,
+    Seen(SlotState),
     Done,
     Fenced,
     Corrupt,
@@ -53,6 +55,10 @@ impl Op {
             }
             What::Renew { fence, lease } => {
                 command.arg("renew").arg(fence.get()).arg(lease_ms(lease));
+                return;
+            }
+            What::Peek => {
+                command.arg("peek").arg("").arg("");
                 return;
             }
             What::Settle(fence) => ("settle", fence),
@@ -136,6 +142,7 @@ impl Answer {
             }),
             "held" => rest.parse().ok().map(|us| Self::Held { retry_in: Duration::from_micros(us) }),
             "settled" => Some(Self::Settled),
+            "seen" => seen(rest).map(Self::Seen),
             "done" => Some(Self::Done),
             "fenced" => Some(Self::Fenced),
             "corrupt" => Some(Self::Corrupt),
@@ -151,9 +158,20 @@ impl Answer {
             Self::Fenced => StoreError::new(StoreErrorKind::Fenced),
             Self::Corrupt => StoreError::new(StoreErrorKind::Corrupt),
             Self::Failed(error) => StoreError::new(kind_of(error)).caused_by(error.as_ref()),
-            Self::Acquired { .. } | Self::Held { .. } | Self::Settled | Self::Done => unreadable(),
+            Self::Acquired { .. } | Self::Held { .. } | Self::Settled | Self::Seen(_) | Self::Done => {
+                unreadable()
+            }
         }
     }
+}
+
+/// Reads the answer to a peek of a slot that is not settled.
+fn seen(counts: &str) -> Option<SlotState> {
+    let Some((attempts, left)) = counts.split_once(' ') else {
+        return Some(SlotState::Free { attempts: counts.parse().ok()? });
+    };
+    let expires_in = Duration::from_micros(left.parse().ok()?);
+    Some(SlotState::Held { attempts: attempts.parse().ok()?, expires_in })
 }
 
 fn unreadable() -> StoreError {
@@ -201,6 +219,9 @@ mod tests {
             "acquired 7 2 ",
             "acquired 7 2 1 0",
             "held x",
+            "seen",
+            "seen x",
+            "seen 1 x",
             "ok",
         ] {
             assert_eq!(Answer::parse(line).unwrap_err().kind(), StoreErrorKind::Corrupt, "{line:?}");

@@ -2,9 +2,11 @@
 --
 -- KEYS: the counter of fences, then the slot of each operation.
 -- ARGV: the retention in ms; then three for each operation: `claim`, the claimant and the lease in ms; `renew`, the
---   fence and the lease in ms; or `settle`, `release`, `defer` or `forget`, the fence and an empty text.
+--   fence and the lease in ms; `settle`, `release`, `defer` or `forget`, the fence and an empty text; or `peek` and two
+--   empty texts.
 -- Returns one line for each: `acquired FENCE ATTEMPT`, with ` LAPSED` if claims have lapsed, `held MICROSECONDS`,
---   `settled`, `done`, `fenced`, `corrupt` or `failed ERROR`.
+--   `settled`, `done`, `fenced`, `corrupt` or `failed ERROR`; and for a peek `seen ATTEMPT`, with ` MICROSECONDS` of its
+--   lease if the slot is held, or one of the last four.
 --
 -- A slot is `1 held CLAIMANT ATTEMPT FENCE UNTIL`, `1 free ATTEMPT FENCE` or `1 settled FENCE`; UNTIL is Unix time in
 -- microseconds, and 1 the version. ` lapsed COUNT` follows if claims of the slot have lapsed. Values of another version
@@ -136,6 +138,17 @@ local function renew(key, fence, lease)
   return replace(key, with_lapsed(held, ' lapsed ', lapsed), text(math.max(retention, left)))
 end
 
+local function peek(key)
+  local found = redis.pcall('GET', key)
+  if is_error(found) then return 'failed ' .. found.err end
+  if not found then return 'seen 0' end
+  local state, attempt, _, _, _, ends = decode(found)
+  if not state then return 'corrupt' end
+  if state == 'settled' then return 'settled' end
+  local seen = 'seen ' .. text(attempt)
+  return state == 'held' and seen .. ' ' .. text(math.max(ends - now, 0)) or seen
+end
+
 local function write(key, name, fence)
   local found = redis.pcall('GET', key)
   if is_error(found) then return 'failed ' .. found.err end
@@ -174,6 +187,8 @@ for i = 2, #KEYS do
   local name, argument = ARGV[at], ARGV[at + 1]
   if name == 'renew' then
     answers[i - 1] = renew(KEYS[i], argument, tonumber(ARGV[at + 2]))
+  elseif name == 'peek' then
+    answers[i - 1] = peek(KEYS[i])
   elseif name ~= 'claim' then
     answers[i - 1] = write(KEYS[i], name, argument)
   end

@@ -1,6 +1,6 @@
 //! Batches of operations for one statement, and the results of its rows.
 
-use crate::dedupe::{Claim, Fence, Slot, StoreError, StoreErrorKind, sql::state};
+use crate::dedupe::{Claim, Fence, Slot, SlotState, StoreError, StoreErrorKind, sql::state};
 use std::{collections::BTreeMap, time::Duration};
 
 /// A claim of a slot.
@@ -163,6 +163,17 @@ pub(super) struct Seen {
 }
 
 impl Seen {
+    /// Returns the state of a slot by its row, if it has one.
+    pub(super) fn state_of(seen: Option<Self>) -> Result<SlotState, StoreError> {
+        let Some(Self { state, attempts, left, .. }) = seen else { return Ok(SlotState::UNKNOWN) };
+        let attempts = u32::try_from(attempts).map_err(|_| StoreError::new(StoreErrorKind::Corrupt))?;
+        match state {
+            state::SETTLED => Ok(SlotState::Settled),
+            state::HELD => Ok(SlotState::Held { attempts, expires_in: left }),
+            _ => Ok(SlotState::Free { attempts }),
+        }
+    }
+
     fn is_of(&self, fence: Fence) -> bool {
         u64::try_from(self.fence) == Ok(fence.get())
     }

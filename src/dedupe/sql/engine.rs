@@ -2,7 +2,7 @@
 
 use crate::{
     dedupe::{
-        Claim, Fence, Slot, StoreError, StoreErrorKind,
+        Claim, Fence, Slot, SlotState, StoreError, StoreErrorKind,
         coalesce::Coalescer,
         sql::{
             PURGE_BATCH,
@@ -43,6 +43,9 @@ pub(super) trait Table<D: Database>: Debug + Send + Sync + 'static {
         batch: &'a Distinct<WriteOp>,
         connection: &'a mut D::Connection,
     ) -> BoxFuture<'a, Result<Vec<Written>, StoreError>>;
+
+    /// Returns the state of one slot.
+    fn peek<'a>(&'a self, slot: &'a Slot) -> BoxFuture<'a, Result<SlotState, StoreError>>;
 
     /// Returns how long the slots of this store are remembered.
     fn retention(&self) -> Duration;
@@ -108,6 +111,10 @@ impl<D: Database> Engine<D> {
     pub(super) async fn renew(&self, slot: &Slot, fence: Fence, lease: Duration) -> Result<(), StoreError> {
         let renewal = RenewOp { slot: slot.clone(), fence, lease };
         self.changes.call(Change::Renew(renewal)).await?.into_result()
+    }
+
+    pub(super) async fn peek(&self, slot: &Slot) -> Result<SlotState, StoreError> {
+        in_time(self.operation_timeout, &*self.table, self.table.peek(slot)).await
     }
 
     pub(super) async fn purge(&self) -> Result<u64, StoreError> {

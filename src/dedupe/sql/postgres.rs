@@ -4,7 +4,7 @@ mod statements;
 
 use crate::{
     dedupe::{
-        Claim, Fence, Slot, StoreError, StoreErrorKind,
+        Claim, Fence, Slot, SlotState, StoreError, StoreErrorKind,
         sql::{
             OWNER, SqlStore, SqlStoreOptions, VERSION,
             batch::{
@@ -114,6 +114,14 @@ impl Table<Postgres> for Slots {
         connection: &'a mut PgConnection,
     ) -> BoxFuture<'a, Result<Vec<Written>, StoreError>> {
         self.write_all(batch, connection).boxed()
+    }
+
+    fn peek<'a>(&'a self, slot: &'a Slot) -> BoxFuture<'a, Result<SlotState, StoreError>> {
+        async move {
+            let mut connection = error::acquire(&self.pool).await.map_err(failed)?;
+            Seen::state_of(self.look(vec![slot], &mut connection).await?.remove(&key(slot)))
+        }
+        .boxed()
     }
 
     fn retention(&self) -> Duration {
@@ -274,7 +282,7 @@ impl Slots {
         if slots.is_empty() {
             return Ok(HashMap::new());
         }
-        let rows: Vec<(Vec<u8>, String, i64, i16, i32)> =
+        let rows: Vec<(Vec<u8>, String, i64, i16, i32, i64)> =
             sqlx::query_as(AssertSqlSafe(Arc::clone(&self.statements.look)))
                 .bind(consumers(slots.iter().copied()))
                 .bind(keys(slots.iter().copied()))
@@ -282,9 +290,10 @@ impl Slots {
                 .fetch_all(connection)
                 .await
                 .map_err(failed)?;
-        let seen = rows.into_iter().map(|(key, consumer, fence, state, attempts)| {
+        let seen = rows.into_iter().map(|(key, consumer, fence, state, attempts, left)| {
             let (state, attempts) = (state.into(), attempts.into());
-            ((key, consumer), Seen { state, fence, attempts, left: Duration::ZERO })
+            let left = Duration::from_micros(left.try_into().unwrap_or_default());
+            ((key, consumer), Seen { state, fence, attempts, left })
         });
         Ok(seen.collect())
     }

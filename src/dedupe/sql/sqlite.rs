@@ -4,7 +4,7 @@ mod statements;
 
 use crate::{
     dedupe::{
-        Claim, Fence, Slot, StoreError,
+        Claim, Fence, Slot, SlotState, StoreError,
         sql::{
             OWNER, SqlStore, SqlStoreOptions, VERSION,
             batch::{
@@ -114,6 +114,14 @@ impl Table<Sqlite> for Slots {
         connection: &'a mut SqliteConnection,
     ) -> BoxFuture<'a, Result<Vec<Written>, StoreError>> {
         self.write_all(batch, connection).boxed()
+    }
+
+    fn peek<'a>(&'a self, slot: &'a Slot) -> BoxFuture<'a, Result<SlotState, StoreError>> {
+        async move {
+            let mut connection = self.pool.acquire().await.map_err(failed)?;
+            Seen::state_of(self.look(vec![slot], &mut connection).await?.remove(&key(slot)))
+        }
+        .boxed()
     }
 
     fn retention(&self) -> Duration {

@@ -1,7 +1,7 @@
 //! The store over a table of the host's database, for both databases.
 
 use crate::dedupe::{
-    Claim, DedupeStore, Fence, Grant, Slot, StoreError, StoreErrorKind,
+    Claim, DedupeStore, Fence, Grant, Slot, SlotState, StoreError, StoreErrorKind,
     sql::{
         batch::{Distinct, Write, WriteOp, Written},
         engine::{Engine, Table},
@@ -224,6 +224,10 @@ impl<D: Database> DedupeStore for SqlStore<D> {
 
     fn forget<'a>(&'a self, slot: &'a Slot, fence: Fence) -> BoxFuture<'a, Result<(), StoreError>> {
         self.engine.write(slot, fence, Write::Forget).boxed()
+    }
+
+    fn peek<'a>(&'a self, slot: &'a Slot) -> BoxFuture<'a, Result<SlotState, StoreError>> {
+        self.engine.peek(slot).boxed()
     }
 
     fn retention(&self) -> Option<Duration> {

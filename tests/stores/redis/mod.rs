@@ -5,7 +5,9 @@ use futures::future::{BoxFuture, join_all};
 use redis::aio::{ConnectionManager, ConnectionManagerConfig};
 use std::{sync::Arc, time::Duration};
 use stratt_event_bridge::{
-    dedupe::{Claim, DedupeStore, Fence, RedisStore, RedisStoreOptions, Slot, StoreError, StoreErrorKind},
+    dedupe::{
+        Claim, DedupeStore, Fence, RedisStore, RedisStoreOptions, Slot, SlotState, StoreError, StoreErrorKind,
+    },
     testing::Redis,
 };
 use support::eventually;
@@ -85,6 +87,10 @@ impl DedupeStore for OnServer {
 
     fn forget<'a>(&'a self, slot: &'a Slot, fence: Fence) -> BoxFuture<'a, Result<(), StoreError>> {
         self.store.forget(slot, fence)
+    }
+
+    fn peek<'a>(&'a self, slot: &'a Slot) -> BoxFuture<'a, Result<SlotState, StoreError>> {
+        self.store.peek(slot)
     }
 
     fn retention(&self) -> Option<Duration> {

@@ -174,10 +174,12 @@ RETURNING slot.fence";
 
 /// Reads slots: $1 consumers, $2 keys. Returns the fence, state and attempts of each row.
 const LOOK: &str = "
-SELECT slot.key, slot.consumer, slot.fence, slot.state, slot.attempts
+SELECT slot.key, slot.consumer, slot.fence, slot.state, slot.attempts,
+    (extract(epoch FROM slot.since - clock_timestamp()) * 1000000)::bigint
 FROM unnest($1::text[], $2::bytea[]) AS asked (consumer, key) CROSS JOIN LATERAL (
     SELECT * FROM {table} AS slot WHERE slot.key = asked.key AND slot.consumer = asked.consumer LIMIT 1
-) AS slot";
+) AS slot
+WHERE slot.since + slot.retention * interval '1 microsecond' > clock_timestamp()";
 
 /// An argument that makes PostgreSQL plan a statement for each batch, even when it is prepared by name. PostgreSQL
 /// keeps a generic plan only if it costs no more than custom ones, and without knowing this argument it expects a
