@@ -4,10 +4,11 @@ mod publish;
 
 use crate::{
     consumer::{Company, ConsumerBuilder},
-    contract::{source::Source, subject::Feed},
+    contract::{event::key::IdempotencyKey, source::Source, subject::Feed},
     dead_letter::{DeadLetters, Sweeper},
     dedupe::{DedupeStore, KvStore, KvStoreOptions, StoreError},
     durables::Durables,
+    explain::ExplainBuilder,
     link::Link,
     nats::{api_context::ApiContext, connection_watch::ConnectionWatch},
     publish::BridgeOptions,
@@ -284,6 +285,11 @@ impl EventBridge {
     #[must_use]
     pub fn durables(&self) -> Durables {
         Durables::new(&self.inner.link)
+    }
+
+    /// Returns a question for the way of one event: where it is stored, and what became of it at each durable.
+    pub fn explain(&self, key: IdempotencyKey) -> ExplainBuilder {
+        ExplainBuilder::new(&self.inner.link, key)
     }
 
     /// Returns a sweeper, which stores the dead letters of events that the server itself gave up, for the durables of

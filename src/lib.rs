@@ -19,6 +19,7 @@ mod bridge;
 mod consumer;
 pub mod dead_letter;
 pub mod durables;
+pub mod explain;
 mod link;
 pub mod watch;
 

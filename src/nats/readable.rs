@@ -54,6 +54,7 @@ mod tests {
     use async_nats::connection::State;
     use futures::StreamExt;
     use std::time::Duration;
+    use time::OffsetDateTime;
     use tokio::{
         io::{AsyncBufReadExt, AsyncWriteExt, BufReader},
         net::TcpListener,
@@ -89,7 +90,8 @@ mod tests {
 
     fn stored(subject: &str, header: &'static [u8]) -> Stored {
         let (header, payload) = (header.into(), bytes::Bytes::new());
-        Stored { sequence: 1, subject: subject.to_owned(), header, headers: None, payload }
+        let time = OffsetDateTime::UNIX_EPOCH;
+        Stored { sequence: 1, subject: subject.to_owned(), time, header, headers: None, payload }
     }
 
     /// Returns whether async-nats delivers the message; if not, it has dropped the connection.

@@ -9,12 +9,14 @@ use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::error::Error;
+use time::OffsetDateTime;
 
 /// A message that was read from its stream.
 #[derive(Debug)]
 pub(crate) struct Stored {
     pub(crate) sequence: u64,
     pub(crate) subject: String,
+    pub(crate) time: OffsetDateTime,
     /// The headers as they are sent; empty where there are none.
     pub(crate) header: Bytes,
     /// The headers as async-nats reads them; `None` if it cannot.
@@ -87,10 +89,10 @@ impl Stored {
         };
         let header = raw.headers.clone().map_or(Ok(Bytes::new()), decoded)?;
         let payload = decoded(raw.payload.clone())?;
-        let RawMessage { sequence, ref subject, .. } = raw;
+        let RawMessage { sequence, ref subject, time, .. } = raw;
         let subject = subject.clone();
         let headers = StreamMessage::try_from(raw).ok().map(|message| message.headers);
-        Ok(Self { sequence, subject, header, headers, payload })
+        Ok(Self { sequence, subject, time, header, headers, payload })
     }
 }
 
@@ -104,6 +106,7 @@ mod tests {
         let stored = Stored {
             sequence: 1,
             subject: String::new(),
+            time: OffsetDateTime::UNIX_EPOCH,
             header: Bytes::from_static(header),
             headers: None,
             payload: Bytes::new(),

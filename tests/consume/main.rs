@@ -25,6 +25,7 @@ mod deferred;
 mod drift;
 mod durables;
 mod expiry;
+mod explain;
 mod gaps;
 mod groups;
 mod handler_errors;

@@ -80,6 +80,7 @@ const ROOMS: &[(&str, &[&str])] = &[
         &["consumer", "contract", "error_kind", "jitter", "link", "nats", "report", "telemetry", "topology"],
     ),
     ("durables", &["contract", "error_kind", "link", "nats"]),
+    ("explain", &["contract", "dead_letter", "dedupe", "durables", "link", "nats", "report"]),
     (
         "bridge",
         &[
@@ -88,6 +89,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "dead_letter",
             "dedupe",
             "durables",
+            "explain",
             "link",
             "nats",
             "publish",

@@ -21,6 +21,7 @@ pub enum Call {
     Release,
     Defer,
     Forget,
+    Peek,
 }
 
 /// The step after which a process dies.
@@ -184,7 +185,7 @@ impl DedupeStore for Faulty {
     }
 
     fn peek<'a>(&'a self, slot: &'a Slot) -> BoxFuture<'a, Result<SlotState, StoreError>> {
-        self.right.peek(slot)
+        self.call(Call::Peek, self.right.peek(slot)).boxed()
     }
 
     fn retention(&self) -> Option<Duration> {

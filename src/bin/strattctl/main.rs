@@ -18,7 +18,6 @@ mod explain;
 mod failure;
 mod output;
 mod permissions;
-mod raw;
 mod status;
 mod streams;
 mod tail;
@@ -60,7 +59,7 @@ async fn obey(command: Command, output: &mut Output) -> Result<bool, Failure> {
         }
         Command::Status => status::show(&connected().await?, output).await,
         Command::Tail(command) => tail::follow(&connected().await?, &command, output).await,
-        Command::Explain(command) => explain::explain(&connected().await?, &command, output).await,
+        Command::Explain(command) => explain::explain(&connected().await?, command, output).await,
         Command::DeadLetters { command } => {
             dead_letters::obey(&connected().await?.dead_letters(), command, output).await
         }

@@ -5,8 +5,8 @@
 --   fence and the lease in ms; `settle`, `release`, `defer` or `forget`, the fence and an empty text; or `peek` and two
 --   empty texts.
 -- Returns one line for each: `acquired FENCE ATTEMPT`, with ` LAPSED` if claims have lapsed, `held MICROSECONDS`,
---   `settled`, `done`, `fenced`, `corrupt` or `failed ERROR`; and for a peek `seen ATTEMPT`, with ` MICROSECONDS` of its
---   lease if the slot is held, or one of the last four.
+--   `settled`, `done`, `fenced`, `corrupt` or `failed ERROR`; for a peek of a slot that is not settled `seen ATTEMPT`,
+--   with ` MICROSECONDS`, the rest of its lease, if it is held.
 --
 -- A slot is `1 held CLAIMANT ATTEMPT FENCE UNTIL`, `1 free ATTEMPT FENCE` or `1 settled FENCE`; UNTIL is Unix time in
 -- microseconds, and 1 the version. ` lapsed COUNT` follows if claims of the slot have lapsed. Values of another version
