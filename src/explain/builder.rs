@@ -2,6 +2,7 @@
 
 use crate::{
     contract::{
+        consumer_name::ConsumerName,
         event::key::IdempotencyKey,
         subject::{Address, Feed},
     },
@@ -13,7 +14,7 @@ use crate::{
     report::report,
 };
 use futures::TryStreamExt;
-use std::sync::Arc;
+use std::{collections::HashMap, sync::Arc};
 use time::OffsetDateTime;
 
 /// A question for the way of one event, from [`EventBridge::explain`](crate::EventBridge::explain).
@@ -24,11 +25,12 @@ pub struct ExplainBuilder {
     key: IdempotencyKey,
     since: Option<OffsetDateTime>,
     store: Option<Arc<dyn DedupeStore>>,
+    stores: HashMap<ConsumerName, Arc<dyn DedupeStore>>,
 }
 
 impl ExplainBuilder {
     pub(crate) fn new(link: &Arc<Link>, key: IdempotencyKey) -> Self {
-        Self { link: Arc::clone(link), key, since: None, store: None }
+        Self { link: Arc::clone(link), key, since: None, store: None, stores: HashMap::new() }
     }
 
     /// Searches only what was stored since this time. Otherwise all events of both streams are read, a thousand with
@@ -38,9 +40,15 @@ impl ExplainBuilder {
         self
     }
 
-    /// Asks this store for the slots of the event: that of the consumers, which each durable is looked up in.
+    /// Asks this store for the slots of the event, unless a consumer has [one of its own](Self::store_of).
     pub fn store(mut self, store: Arc<dyn DedupeStore>) -> Self {
         self.store = Some(store);
+        self
+    }
+
+    /// Asks this store for the slot of one consumer.
+    pub fn store_of(mut self, consumer: ConsumerName, store: Arc<dyn DedupeStore>) -> Self {
+        self.stores.insert(consumer, store);
         self
     }
 
@@ -103,7 +111,10 @@ impl ExplainBuilder {
     }
 
     async fn slot(&self, durable: &str) -> SeenSlot {
-        let (Some(store), Ok(consumer)) = (&self.store, durable.parse()) else { return SeenSlot::NotAsked };
+        let Ok(consumer) = durable.parse::<ConsumerName>() else { return SeenSlot::NotAsked };
+        let Some(store) = self.stores.get(&consumer).or(self.store.as_ref()) else {
+            return SeenSlot::NotAsked;
+        };
         match store.peek(&Slot::new(consumer, self.key)).await {
             Ok(state) => SeenSlot::Seen(state),
             Err(error) => SeenSlot::Failed(report(&error).to_string()),

@@ -17,6 +17,7 @@ mod program;
 mod proxy;
 mod redis;
 mod server;
+mod session;
 
 pub use crate::dedupe_conformance;
 pub use cluster::NatsCluster;
@@ -26,3 +27,4 @@ pub use program::Program;
 pub use proxy::{Direction, FaultProxy};
 pub use redis::Redis;
 pub use server::{NatsServer, NatsServerBuilder, ServerError};
+pub use session::{NotSettled, Outcome, Session, Settled};

@@ -10,7 +10,7 @@ mod proof;
 mod watch;
 
 pub(super) use forwarded::Forwarded;
-pub(crate) use forwarded::forwarded_sequence;
+pub(crate) use forwarded::forwarded_as;
 pub(crate) use heal::heal;
 pub(crate) use look::Access;
 pub(crate) use memory::Memory;

@@ -19,7 +19,7 @@ pub use difference::Difference;
 pub(crate) use durable_source::DURABLE_SOURCE;
 pub use error::{TopologyError, TopologyErrorKind};
 use forwarding::Forwarded;
-pub(crate) use forwarding::{Access, Memory, forwarded_sequence, heal};
+pub(crate) use forwarding::{Access, Memory, forwarded_as, heal};
 pub use forwarding::{Forwarding, ForwardingOptions, ForwardingWatch};
 pub(crate) use problem::SMALLEST_DEAD_LETTER;
 pub(crate) use provision::check_version;

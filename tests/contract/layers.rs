@@ -103,7 +103,21 @@ const ROOMS: &[(&str, &[&str])] = &[
         &["bridge", "contract", "error_kind", "jitter", "nats", "publish", "report", "sql", "telemetry"],
     ),
     ("schema", &["contract", "dead_letter", "topology"]),
-    ("testing", &["contract", "dedupe", "nats", "report"]),
+    (
+        "testing",
+        &[
+            "bridge",
+            "contract",
+            "dead_letter",
+            "dedupe",
+            "durables",
+            "explain",
+            "nats",
+            "publish",
+            "report",
+            "topology",
+        ],
+    ),
 ];
 
 const CONSUMER_PARTS: [&str; 3] = ["checks", "delivery", "receive"];

@@ -20,3 +20,4 @@ mod missing;
 mod proxy;
 mod redis_server;
 mod server;
+mod session;

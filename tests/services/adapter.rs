@@ -1,7 +1,7 @@
 //! The example `choco_adapter` as a service: started, fed, stopped by SIGTERM.
 
 use std::process::Stdio;
-use stratt_event_bridge::Feed;
+use stratt_event_bridge::{Feed, testing::Session};
 use support::{Stage, deprecated, example, published, without_settings};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -14,13 +14,13 @@ async fn it_handles_events_and_drains_on_sigterm() {
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
-    stage.bridge.publish(published("a", 1)).await.unwrap();
-    stage.bridge.publish(deprecated("a", 1)).await.unwrap();
-    let durable = || async { stage.stream(Feed::Choco).await.consumer_info("catalogue").await.is_ok() };
-    support::eventually("durable of the adapter", durable, |exists| *exists).await;
-    let forwarded = || async { stage.stream(Feed::Choco).await.cached_info().state.messages };
-    support::eventually("forwarded events", forwarded, |messages| *messages == 2).await;
-    stage.all_answered(Feed::Choco, "catalogue").await;
+    let mut session = Session::new(&stage.bridge);
+    session.add(Feed::Choco, "catalogue".parse().unwrap());
+    let listed = stage.bridge.publish(published("a", 1)).await.unwrap();
+    let removed = stage.bridge.publish(deprecated("a", 1)).await.unwrap();
+    for receipt in [listed, removed] {
+        assert!(session.settled(&receipt).await.unwrap().is_handled());
+    }
     support::signal(&adapter, "-TERM").await;
     let output = adapter.wait_with_output().await.unwrap();
     assert!(output.status.success(), "{}", output.status);

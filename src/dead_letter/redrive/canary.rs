@@ -7,11 +7,10 @@ use crate::{
         redrive::{failures::Failures, recipient::Recipient},
         unavailable,
     },
-    nats::{api_context::ApiContext, batch_get::Messages},
+    nats::api_context::ApiContext,
     publish::PublishReceipt,
-    topology::forwarded_sequence,
+    topology::forwarded_as,
 };
-use futures::TryStreamExt;
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
@@ -69,16 +68,8 @@ impl Canary {
         if self.recipient.feed == Feed::Strat {
             return Ok(Some(self.published));
         }
-        let stream = self.recipient.feed.stream();
-        let mut redriven = Messages::of(context, stream, self.recipient.delivered_on(), *next..=u64::MAX);
-        while let Some(message) = redriven.try_next().await.map_err(|error| self.unavailable(error))? {
-            *next = message.sequence.saturating_add(1);
-            let source = message.headers.get("Nats-Stream-Source");
-            if source.and_then(|source| forwarded_sequence(source.as_str())) == Some(self.published) {
-                return Ok(Some(message.sequence));
-            }
-        }
-        Ok(None)
+        let found = forwarded_as(context, self.recipient.delivered_on(), self.published, next).await;
+        found.map_err(|error| self.unavailable(error))
     }
 
     /// Returns whether the durable has an answer to this event and to all that it was delivered before.

@@ -1,9 +1,10 @@
 //! The newest event in Choco, and where the broker took it from.
 
 use crate::{
-    nats::{api_context::ApiContext, stored::Stored},
+    nats::{api_context::ApiContext, batch_get::Messages, stored::Stored},
     topology::{CHOCO_STREAM, EVENT_STREAM},
 };
+use futures::TryStreamExt;
 use std::error::Error;
 
 /// All subjects of Choco's stream.
@@ -36,12 +37,31 @@ impl Forwarded {
     }
 }
 
+/// Returns the sequence in Choco of the message with this sequence in the stream of events, once it is there. It is
+/// looked for among those that match `filter`, from `next` on, which moves behind what was read.
+pub(crate) async fn forwarded_as(
+    context: &ApiContext,
+    filter: String,
+    sequence: u64,
+    next: &mut u64,
+) -> Result<Option<u64>, Box<dyn Error + Send + Sync>> {
+    let mut messages = Messages::of(context, CHOCO_STREAM, filter, *next..=u64::MAX);
+    while let Some(message) = messages.try_next().await? {
+        *next = message.sequence.saturating_add(1);
+        let source = message.headers.get("Nats-Stream-Source");
+        if source.and_then(|source| forwarded_sequence(source.as_str())) == Some(sequence) {
+            return Ok(Some(message.sequence));
+        }
+    }
+    Ok(None)
+}
+
 /// Returns the sequence in the stream of events that a header `Nats-Stream-Source` names; `None` if the message came
 /// from elsewhere.
 ///
 /// The first word is the name of the stream, with the path to it behind a colon where it is in another account or
 /// domain, or has a durable. Newer servers add words at the end.
-pub(crate) fn forwarded_sequence(header: &str) -> Option<u64> {
+pub(super) fn forwarded_sequence(header: &str) -> Option<u64> {
     let mut words = header.split_ascii_whitespace();
     let name = words.next()?.split(':').next()?;
     words.next().filter(|_| name == EVENT_STREAM)?.parse().ok()
