@@ -14,7 +14,8 @@ mod connect;
 use clap::Parser;
 use std::{error::Error, pin::pin, sync::Arc, time::Duration};
 use stratt_event_bridge::{
-    ConnectionWatch, Delivery, EventBridge, Feed, HandlerError, UnitDeprecated, UnitPublished, async_nats,
+    BatchOptions, ConnectionWatch, Delivery, EventBridge, Feed, HandlerError, UnitDeprecated, UnitPublished,
+    async_nats,
     dedupe::{KvStore, KvStoreOptions, StoreError, StoreErrorKind},
 };
 use tokio::{
@@ -67,7 +68,7 @@ async fn serve() -> Result<(), Failure> {
     let consumer = bridge
         .consumer(&durable, Arc::new(store))
         .feed(feed)
-        .on(list_in_catalogue)
+        .on_batch(BatchOptions::default(), list_in_catalogue)
         .on(remove_from_catalogue)
         .build()
         .await?;
@@ -111,9 +112,13 @@ async fn store(bridge: &EventBridge) -> Result<KvStore, Failure> {
     }
 }
 
-async fn list_in_catalogue(delivery: Delivery<UnitPublished>) -> Result<(), HandlerError> {
-    let event = delivery.event();
-    tracing::info!(uri = %event.uri, fingerprint = %event.fingerprint, attempt = delivery.attempt(), "listed");
+/// A catalogue that is written to many units at once takes them in one request. If it fails, the call is repeated with
+/// each half, until the event for which it fails is alone.
+async fn list_in_catalogue(batch: Vec<Delivery<UnitPublished>>) -> Result<(), HandlerError> {
+    for delivery in &batch {
+        let event = delivery.event();
+        tracing::info!(uri = %event.uri, fingerprint = %event.fingerprint, attempt = delivery.attempt(), "listed");
+    }
     Ok(())
 }
 

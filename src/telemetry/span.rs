@@ -91,6 +91,37 @@ pub(crate) fn process(
     )
 }
 
+/// Opens the span of one call of a batch handler, which links to the spans of its deliveries. Without a subscriber they
+/// are not read.
+pub(crate) fn process_batch<'a>(
+    consumer: &str,
+    stream: &str,
+    count: usize,
+    deliveries: impl Iterator<Item = &'a Span>,
+) -> Span {
+    let span = info_span!(
+        target: TARGET,
+        parent: None,
+        "process",
+        otel.name = format_args!("process {stream}"),
+        otel.kind = "consumer",
+        otel.status_code = Empty,
+        messaging.system = "nats",
+        messaging.operation.name = "process",
+        messaging.operation.type = "process",
+        messaging.destination.name = stream,
+        messaging.batch.message_count = count,
+        messaging.consumer.group.name = consumer,
+        error.type = Empty,
+    );
+    if !span.is_disabled() {
+        deliveries.for_each(|delivery| {
+            span.follows_from(delivery);
+        });
+    }
+    span
+}
+
 /// Opens the span of the answer that ends a delivery; `verb` names the answer.
 pub(crate) fn settle(of: Delivered<'_>, verb: &'static str) -> Span {
     debug_span!(

@@ -4,7 +4,8 @@ use async_nats::ConnectOptions;
 use futures::{StreamExt, stream};
 use std::time::Duration;
 use stratt_event_bridge::{
-    BridgeOptions, Delivery, Envelope, EventBridge, Feed, HandlerError, UnitPublished, async_nats,
+    BatchOptions, BridgeOptions, Delivery, Envelope, EventBridge, Feed, HandlerError, UnitPublished,
+    async_nats,
 };
 use support::{Running, Spans, Stage, eventually, published, source};
 use tokio::time::sleep;
@@ -198,6 +199,44 @@ async fn every_delivery_and_answer_has_a_span_with_its_outcome() {
             ("messaging.destination.name", FORWARDED),
             ("messaging.consumer.group.name", "c"),
         ]);
+    }
+}
+
+#[tokio::test]
+async fn each_call_of_a_batch_handler_is_one_span() {
+    let spans = Spans::listen();
+    let stage = Stage::new().await;
+    for (slug, number) in [("one", 1), ("two", 2), ("three", 3), ("bad", 4)] {
+        stage.bridge.publish(published(slug, number)).await.unwrap();
+    }
+    let options = BatchOptions::default().with_max_events(4).with_max_wait(Duration::from_secs(5));
+    let consumer =
+        stage.consumer("batches").on_batch(options, |batch: Vec<Delivery<UnitPublished>>| async move {
+            if batch.iter().any(|delivery| delivery.event().uri.slug() == "bad") {
+                return Err(HandlerError::reject("one of them"));
+            }
+            Ok(())
+        });
+    let running = Running::start(consumer.build().await.unwrap());
+    stage.all_answered(Feed::Strat, "batches").await;
+    running.stop().await;
+    let mut calls = spans.of("process");
+    calls.retain(|span| !span.get("messaging.batch.message_count").is_empty());
+    let mut seen: Vec<_> = calls
+        .iter()
+        .map(|call| (call.get("messaging.batch.message_count"), call.links, call.get("error.type")))
+        .collect();
+    seen.sort_unstable();
+    // All four, then both halves, then the halves of the one with the bad event.
+    let (fine, failed) = ("", "handler_error");
+    assert_eq!(seen, [("1", 1, fine), ("1", 1, failed), ("2", 2, fine), ("2", 2, failed), ("4", 4, failed)]);
+    for call in &calls {
+        call.says(&[
+            ("messaging.consumer.group.name", "batches"),
+            ("otel.name", "process STRATT_EVENTS"),
+            ("otel.kind", "consumer"),
+        ]);
+        assert!(call.within.is_none(), "{call:?}");
     }
 }
 

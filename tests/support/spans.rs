@@ -23,6 +23,8 @@ pub struct Span {
     /// The kind of the parent span.
     pub within: Option<&'static str>,
     pub fields: BTreeMap<&'static str, String>,
+    /// The number of spans that it links to.
+    pub links: usize,
     pub is_over: bool,
 }
 
@@ -65,9 +67,14 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for SpansOfThisThread {
     fn on_new_span(&self, attributes: &Attributes<'_>, id: &Id, context: Context<'_, S>) {
         let within = context.span(id).and_then(|span| Some(span.parent()?.name()));
         let kind = attributes.metadata().name();
-        let mut span = Span { id: id.clone(), kind, within, fields: BTreeMap::new(), is_over: false };
+        let mut span =
+            Span { id: id.clone(), kind, within, fields: BTreeMap::new(), links: 0, is_over: false };
         attributes.record(&mut Fields(&mut span.fields));
         with_seen(|seen| seen.push(span));
+    }
+
+    fn on_follows_from(&self, id: &Id, _: &Id, _: Context<'_, S>) {
+        with_span(id, |span| span.links += 1);
     }
 
     fn on_record(&self, id: &Id, values: &Record<'_>, _: Context<'_, S>) {

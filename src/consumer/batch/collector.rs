@@ -14,6 +14,7 @@ use crate::{
         handler::Verdict,
     },
     contract::event::Event,
+    telemetry::span,
 };
 use futures::{FutureExt, future::BoxFuture};
 use std::{
@@ -21,6 +22,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 use tokio::time::{sleep, timeout};
+use tracing::Instrument;
 
 type BatchHandler<E> = dyn Fn(Vec<Delivery<E>>) -> BoxFuture<'static, Result<(), HandlerError>> + Send + Sync;
 
@@ -115,16 +117,19 @@ impl<E: Event> Batches<E> {
     async fn call(&self, members: &mut Members<E>) -> Called {
         let limit = members.limit();
         let batch = members.deliveries();
+        let span = members.open_span();
         let handler = AssertUnwindSafe(async { (self.handler)(batch).await }).catch_unwind();
-        tokio::select! {
-            ended = timeout(limit, handler) => match ended {
-                Ok(Ok(Ok(()))) => Called::Succeeded,
-                Ok(Ok(Err(error))) => Called::Failed(error),
-                Ok(Err(_panic)) => Called::Failed(HandlerError::retry("handler panicked")),
-                Err(_elapsed) => Called::Failed(HandlerError::retry(format!("batch did not end within {limit:?}"))),
+        let (error, word) = tokio::select! {
+            ended = timeout(limit, handler.instrument(span.clone())) => match ended {
+                Ok(Ok(Ok(()))) => return Called::Succeeded,
+                Ok(Ok(Err(error))) => (error, "handler_error"),
+                Ok(Err(_panic)) => (HandlerError::retry("handler panicked"), "panic"),
+                Err(_elapsed) => (HandlerError::retry(format!("batch did not end within {limit:?}")), "timeout"),
             },
-            () = members.one_is_gone() => Called::Disturbed,
-        }
+            () = members.one_is_gone() => return Called::Disturbed,
+        };
+        span::failed(&span, word);
+        Called::Failed(error)
     }
 
     fn forming(&self) -> MutexGuard<'_, Forming<E>> {

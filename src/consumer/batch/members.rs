@@ -3,16 +3,20 @@
 use crate::{
     consumer::{Delivery, HandlerError, handler::Verdict},
     contract::event::Event,
+    telemetry::span,
 };
 use futures::stream::{FuturesUnordered, StreamExt};
 use std::time::Duration;
 use tokio::sync::oneshot;
+use tracing::Span;
 
 /// A delivery that waits for the result of its batch. It is gone once it no longer waits: its timeout is over, its
 /// lease is lost, or the shutdown grace has ended.
 #[derive(Debug)]
 pub(super) struct Member<E> {
     delivery: Delivery<E>,
+    /// The span of its processing.
+    span: Span,
     answer: oneshot::Sender<Result<(), HandlerError>>,
 }
 
@@ -23,7 +27,7 @@ pub(super) struct Members<E>(Vec<Member<E>>);
 impl<E> Member<E> {
     pub(super) fn new(delivery: Delivery<E>) -> (Self, oneshot::Receiver<Result<(), HandlerError>>) {
         let (answer, answered) = oneshot::channel();
-        (Self { delivery, answer }, answered)
+        (Self { delivery, span: Span::current(), answer }, answered)
     }
 }
 
@@ -51,6 +55,13 @@ impl<E> Members<E> {
         E: Clone,
     {
         self.0.iter().map(|member| member.delivery.clone()).collect()
+    }
+
+    /// Opens the span of a call for them.
+    pub(super) fn open_span(&self) -> Span {
+        let Some(Member { delivery: first, .. }) = self.0.first() else { return Span::none() };
+        let (consumer, stream) = (first.slot.consumer().as_str(), first.feed.stream());
+        span::process_batch(consumer, stream, self.len(), self.0.iter().map(|member| &member.span))
     }
 
     /// Returns how long a call may take, so that there is time for every halving, although each call takes as long. One
