@@ -19,7 +19,7 @@ struct Seen {
     unanswered: u32,
     alarms: u32,
     longest_behind: Duration,
-    /// How long forwarding was behind at the earliest alarm.
+    /// The time that forwarding was behind at the earliest alarm.
     earliest_alarm: Option<Duration>,
 }
 
