@@ -3,6 +3,7 @@
 use crate::{
     consumer::summary::Count,
     contract::event::EventType,
+    dead_letter::{DeadLetterReason, counter_of},
     telemetry::instrument::{
         self, Counter, Gauge, Histogram, counter, duplicates, gauge, gauge_in_seconds, histogram,
     },
@@ -22,11 +23,16 @@ pub(crate) struct ConsumerMeter {
     abandoned: Counter,
     expired: Counter,
     retries: Counter,
+    pinned: Counter,
     in_flight: Gauge,
     held: Gauge,
     store_up: Gauge,
     pending: Gauge,
+    unanswered: Gauge,
+    oldest: Gauge,
+    max_age: Gauge,
     paused: Gauge,
+    letters: Gauge,
     breakers: Vec<(EventType, Gauge)>,
     durations: Vec<(EventType, Durations)>,
 }
@@ -45,6 +51,9 @@ impl ConsumerMeter {
             let help = "Deliveries that ended without a final answer, and events that expired before.";
             counter(instrument::UNSETTLED, help, &[("consumer", name), ("cause", cause)])
         };
+        for reason in DeadLetterReason::ALL {
+            counter_of(name, reason);
+        }
         let handled: Vec<_> = handled.collect();
         let breaker = |event_type: &EventType| {
             let labels = [("consumer", name), ("event_type", event_type.as_str())];
@@ -71,6 +80,11 @@ impl ConsumerMeter {
             abandoned: unsettled("abandoned"),
             expired: unsettled("expired"),
             retries: counter(instrument::RETRIES, "Attempts that failed and are repeated.", &consumer),
+            pinned: counter(
+                instrument::PINNED,
+                "Times that this process became the pinned client of the durable.",
+                &consumer,
+            ),
             in_flight: gauge(
                 instrument::IN_FLIGHT,
                 "Messages in flight: claimed, running or being answered.",
@@ -79,11 +93,27 @@ impl ConsumerMeter {
             held: gauge(instrument::HELD, "Messages that are held: in flight or waiting for it.", &consumer),
             store_up: gauge(instrument::STORE_UP, "1 while the dedupe store answers, else 0.", &consumer),
             pending: gauge(instrument::PENDING, "Events that the server has not delivered yet.", &consumer),
+            unanswered: gauge(
+                instrument::UNANSWERED,
+                "Events that are delivered, here or elsewhere, and not answered.",
+                &consumer,
+            ),
+            oldest: gauge_in_seconds(
+                instrument::OLDEST,
+                "Age of the oldest event that the durable has not acknowledged; 0 if there is none.",
+                &consumer,
+            ),
+            max_age: gauge_in_seconds(
+                instrument::MAX_AGE,
+                "Age at which the stream removes events; 0 if it keeps them.",
+                &consumer,
+            ),
             paused: gauge_in_seconds(
                 instrument::PAUSED,
                 "How long the durable stays paused; 0 while it is not paused.",
                 &consumer,
             ),
+            letters: gauge(instrument::DEAD_LETTERS_STORED, "Dead letters in their stream.", &[]),
             breakers,
             durations: durations.collect(),
         }
@@ -110,6 +140,11 @@ impl ConsumerMeter {
         self.retries.add(1);
     }
 
+    /// Counts that this process became the pinned client.
+    pub(crate) fn pinned(&self) {
+        self.pinned.add(1);
+    }
+
     pub(crate) fn gauges(&self, in_flight: usize, held: usize, is_store_up: bool) {
         self.in_flight.set(u64::try_from(in_flight).unwrap_or(u64::MAX));
         self.held.set(u64::try_from(held).unwrap_or(u64::MAX));
@@ -119,19 +154,34 @@ impl ConsumerMeter {
     /// Sets the gauges of a consumer that has ended.
     pub(crate) fn ended(&self, is_store_up: bool) {
         self.gauges(0, 0, is_store_up);
-        self.paused(Duration::ZERO);
+        self.durable(0, 0, Duration::ZERO);
+        self.oldest(Duration::ZERO);
         for (_, breaker) in &self.breakers {
             breaker.set(0);
         }
     }
 
-    pub(crate) fn pending(&self, pending: u64) {
+    /// Sets what the server has reported of the durable: what it has not delivered, what is delivered and not answered,
+    /// and how long it stays paused.
+    pub(crate) fn durable(&self, pending: u64, unanswered: u64, paused: Duration) {
         self.pending.set(pending);
+        self.unanswered.set(unanswered);
+        self.paused.set_seconds(paused);
     }
 
-    /// Sets how long the durable stays paused.
-    pub(crate) fn paused(&self, left: Duration) {
-        self.paused.set_seconds(left);
+    /// Sets the age of the oldest event that is not acknowledged.
+    pub(crate) fn oldest(&self, age: Duration) {
+        self.oldest.set_seconds(age);
+    }
+
+    /// Sets the age at which the stream removes events; zero if it keeps them.
+    pub(crate) fn max_age(&self, max_age: Duration) {
+        self.max_age.set_seconds(max_age);
+    }
+
+    /// Sets how many dead letters are stored, those of all consumers.
+    pub(crate) fn letters(&self, stored: u64) {
+        self.letters.set(stored);
     }
 
     /// Sets whether the circuit breaker of a type is open.

@@ -148,9 +148,8 @@ impl ConsumerState {
     }
 
     pub(super) fn set_server_info(&self, pending: u64, unanswered: usize, pause: Option<Duration>) {
-        self.meter.pending(pending);
-        self.meter.paused(pause.unwrap_or_default());
         let unanswered = u64::try_from(unanswered).unwrap_or(u64::MAX);
+        self.meter.durable(pending, unanswered, pause.unwrap_or_default());
         *lock(&self.server_info) = Some(ServerInfo { at: Instant::now(), pending, unanswered, pause });
     }
 

@@ -18,6 +18,7 @@ pub use error::{DeadLetterError, DeadLetterErrorKind};
 pub use filter::DeadLetterFilter;
 pub use group::DeadLetterGroup;
 pub use letter::DeadLetter;
+pub(crate) use meter::counter_of;
 pub(crate) use parking::{Parking, PlaceInUnit};
 pub use reason::DeadLetterReason;
 pub(crate) use record::{DeadLetterRecord, Headers};

@@ -5,7 +5,7 @@
 
 use crate::{nats::api::ApiSubject, topology::status::StreamState};
 use async_nats::jetstream::{Context, context::RequestError, response::Response};
-use serde::{Deserialize, de::IgnoredAny};
+use serde::{Deserialize, Deserializer, de::IgnoredAny};
 use std::{error::Error, time::Duration};
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
@@ -25,6 +25,9 @@ pub(crate) struct StreamInfo {
 
 #[derive(Debug, Deserialize)]
 struct Settings {
+    /// Nanoseconds; 0 if messages are kept without limit.
+    #[serde(default)]
+    max_age: u64,
     #[serde(default)]
     sources: Vec<SourceSettings>,
 }
@@ -38,7 +41,10 @@ struct SourceSettings {
 pub(crate) struct State {
     #[serde(flatten)]
     pub(crate) held: StreamState,
-    last_ts: String,
+    #[serde(deserialize_with = "since_1970")]
+    first_ts: Option<Duration>,
+    #[serde(deserialize_with = "since_1970")]
+    last_ts: Option<Duration>,
 }
 
 /// Where a stream is copied from.
@@ -86,8 +92,12 @@ impl StreamInfo {
 
     /// Returns what the server took the time for when it answered, since 1970.
     pub(crate) fn now(&self) -> Option<Duration> {
-        let now = OffsetDateTime::parse(self.ts.as_ref()?, &Rfc3339).ok()?;
-        (now - OffsetDateTime::UNIX_EPOCH).try_into().ok()
+        parsed(self.ts.as_ref()?)
+    }
+
+    /// Returns the age at which the stream removes messages; zero if it keeps them.
+    pub(crate) fn max_age(&self) -> Duration {
+        Duration::from_nanos(self.config.max_age)
     }
 
     /// Returns when the stream was created.
@@ -97,8 +107,25 @@ impl StreamInfo {
 }
 
 impl State {
+    /// Returns the sequences of the oldest and the newest message and when they were stored, since 1970; `None` where
+    /// the stream is empty.
+    pub(crate) fn ends(&self) -> [Option<(u64, Duration)>; 2] {
+        let StreamState { messages, first_sequence, last_sequence, .. } = self.held;
+        let end = |sequence, time: Option<_>| Some((sequence, time?)).filter(|_| messages > 0);
+        [end(first_sequence, self.first_ts), end(last_sequence, self.last_ts)]
+    }
+
     /// Returns when the newest message was stored, even if it is gone since; `None` if there never was one.
     pub(super) fn newest(&self) -> Option<OffsetDateTime> {
-        if self.held.last_sequence == 0 { None } else { OffsetDateTime::parse(&self.last_ts, &Rfc3339).ok() }
+        if self.held.last_sequence == 0 { None } else { Some(OffsetDateTime::UNIX_EPOCH + self.last_ts?) }
     }
+}
+
+fn since_1970<'de, D: Deserializer<'de>>(time: D) -> Result<Option<Duration>, D::Error> {
+    Ok(parsed(&String::deserialize(time)?))
+}
+
+/// Returns the time since 1970; `None` of an earlier one, which an empty stream has.
+fn parsed(time: &str) -> Option<Duration> {
+    (OffsetDateTime::parse(time, &Rfc3339).ok()? - OffsetDateTime::UNIX_EPOCH).try_into().ok()
 }

@@ -14,6 +14,7 @@
     reason = "tests fail by panicking"
 )]
 
+mod age;
 mod connection_error;
 mod forwarding;
 mod frozen;

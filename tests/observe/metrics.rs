@@ -93,6 +93,8 @@ async fn every_delivery_is_counted_by_what_became_of_it() {
     stage.all_answered(Feed::Choco, "c").await;
     stage.bridge.dead_letters().redrive(letters[0].sequence()).await.unwrap();
     stage.dead_letters_are(3).await;
+    let stored = || async { metrics.value("stratt_dead_letters_stored{}") };
+    eventually("dead letters", stored, |stored| (stored - 3.0).abs() < f64::EPSILON).await;
     let summary = running.stop().await;
     metrics.says(&[
         (r#"stratt_events_received_total{consumer="c"}"#, summary.received as f64),
@@ -100,6 +102,7 @@ async fn every_delivery_is_counted_by_what_became_of_it() {
         (r#"stratt_duplicates_total{consumer="c",cause="settled"}"#, 1.0),
         (r#"stratt_unsettled_total{consumer="c",cause="postponed"}"#, 0.0),
         (r#"stratt_unsettled_total{consumer="c",cause="abandoned"}"#, 0.0),
+        (r#"stratt_dead_letters_total{consumer="c",reason="parked"}"#, 0.0),
         (r#"stratt_store_up{consumer="c"}"#, 1.0),
         (in_flight, 0.0),
     ]);
@@ -133,6 +136,7 @@ async fn retries_in_place_are_counted_too() {
     running.stop().await;
     metrics.says(&[
         (r#"stratt_retries_total{consumer="ordered"}"#, 1.0),
+        (r#"stratt_consumer_pinned_total{consumer="ordered"}"#, 1.0),
         (r#"stratt_events_handled_total{consumer="ordered"}"#, 1.0),
     ]);
 }

@@ -3,7 +3,10 @@
 
 use crate::{
     consumer::{
-        ConsumeError, ConsumeErrorKind, checks::look::Look, receive::arrivals::Arrived, shared::Shared,
+        ConsumeError, ConsumeErrorKind,
+        checks::{age::Ages, look::Look},
+        receive::arrivals::Arrived,
+        shared::Shared,
         summary::Count,
     },
     nats::api_context::ApiContext,
@@ -37,7 +40,7 @@ pub(crate) async fn watch(context: ApiContext, shared: Arc<Shared>) -> ConsumeEr
     }
     let eighth = shared.max_age.map_or(LONGEST_PAUSE, |max_age| max_age / 8);
     let every = eighth.clamp(SHORTEST_PAUSE, LONGEST_PAUSE);
-    let mut gaps = Gaps::default();
+    let (mut gaps, mut ages) = (Gaps::default(), Ages::default());
     loop {
         let arrivals = &shared.arrivals;
         arrivals.begin_look();
@@ -55,8 +58,12 @@ pub(crate) async fn watch(context: ApiContext, shared: Arc<Shared>) -> ConsumeEr
                 if let Finding::Lost(lost) = finding {
                     report(&shared, &lost);
                 }
+                ages.learn(&now, arrivals.oldest());
                 arrivals.end_look(now.deliveries, now.last, now.first.max(now.floor + 1));
+                shared.state.meter.max_age(now.max_age);
+                let is_idle = now.is_idle();
                 gaps.go_on(now);
+                shared.state.meter.oldest(if is_idle { Duration::ZERO } else { ages.of(gaps.due_from) });
             }
         }
         sleep(if gaps.has_doubts { AGAIN.min(every) } else { every }).await;

@@ -12,12 +12,14 @@ use crate::{
         connection_watch::{ConnectionWatch, Mark},
         permission_violation::PermissionViolation,
     },
+    topology::{DEAD_LETTER_STREAM, StreamInfo},
 };
 use async_nats::{
     connection::State,
     jetstream::{
         ErrorCode,
         consumer::{Config, Consumer, pull},
+        response::Response,
         stream::{ConsumerError, ConsumerErrorKind},
     },
 };
@@ -71,7 +73,7 @@ impl Inspector {
                 self.shared.stream,
             );
             let silent = self.shared.silence.lasting();
-            let answer = timeout(ANSWER_WITHIN, info).await;
+            let (answer, ()) = tokio::join!(timeout(ANSWER_WITHIN, info), self.count_letters());
             let found = answer.as_ref().ok().and_then(|answer| answer.as_ref().ok());
             self.overflow.judge(&self.shared, silent, found.map(Consumer::cached_info));
             let (drift, gone) = match answer {
@@ -92,6 +94,17 @@ impl Inspector {
                 Some(verdict) => return verdict,
                 None => was_gone = is_gone,
             }
+        }
+    }
+
+    /// Measures how many dead letters there are.
+    async fn count_letters(&self) {
+        if !self.shared.options.checks_streams {
+            return;
+        }
+        let letters = StreamInfo::ask(&self.context, DEAD_LETTER_STREAM);
+        if let Ok(Ok(Response::Ok(info))) = timeout(ANSWER_WITHIN, letters).await {
+            self.shared.state.meter.letters(info.state.held.messages);
         }
     }
 

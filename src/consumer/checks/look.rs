@@ -10,6 +10,7 @@ use async_nats::jetstream::{
     consumer::{DeliverPolicy, pull},
     response::Response,
 };
+use std::time::Duration;
 
 /// The state of the durable and of its stream, as the server reports it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -31,6 +32,12 @@ pub(crate) struct Look {
     pub(crate) is_last_per_subject: bool,
     /// The sequence at which the durable begins by its settings; 0 if they name none.
     pub(crate) begins_at: u64,
+    /// The server's time, since 1970.
+    pub(crate) time: Option<Duration>,
+    /// The sequences of the oldest and the newest message and when they were stored, since 1970.
+    pub(crate) ends: [Option<(u64, Duration)>; 2],
+    /// The age at which the stream removes events; zero if it keeps them.
+    pub(crate) max_age: Duration,
 }
 
 impl Look {
@@ -60,6 +67,9 @@ impl Look {
                 DeliverPolicy::ByStartSequence { start_sequence } => start_sequence,
                 _ => 0,
             },
+            time: after.now(),
+            ends: after.state.ends(),
+            max_age: after.max_age(),
         })
     }
 

@@ -1,5 +1,6 @@
 //! Checks of the streams and of the durable, when a consumer is built and while it runs.
 
+pub(super) mod age;
 pub(super) mod difference;
 pub(super) mod fitness;
 pub(super) mod gap;

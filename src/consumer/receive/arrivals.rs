@@ -19,6 +19,8 @@ struct State {
     /// The last sequence of the stream at the last look.
     up_to: u64,
     arrived: Arrived,
+    /// The arrival with the lowest sequence since the last look.
+    oldest: Option<AckSubject>,
     /// The arrivals since the current look began.
     meanwhile: Option<Vec<AckSubject>>,
     /// The events that were given back or left to the server, and have not been redelivered.
@@ -68,6 +70,11 @@ impl Arrivals {
         self.state().arrived
     }
 
+    /// Returns the delivery with the lowest sequence since the last look.
+    pub(crate) fn oldest(&self) -> Option<AckSubject> {
+        self.state().oldest
+    }
+
     /// Returns the first of the events that wait, from `sequence` on.
     pub(crate) fn first_waiting(&self, sequence: u64) -> Option<u64> {
         self.state().waiting.range(sequence..).next().copied()
@@ -97,6 +104,9 @@ impl Arrivals {
 
 impl State {
     fn count(&mut self, delivery: AckSubject) {
+        if self.oldest.is_none_or(|oldest| delivery.sequence < oldest.sequence) {
+            self.oldest = Some(delivery);
+        }
         if delivery.delivery > self.after {
             self.arrived.all += 1;
             self.arrived.awaited += u64::from(delivery.deliveries == 1 && delivery.sequence <= self.up_to);
@@ -123,6 +133,7 @@ mod tests {
         arrives(&arrivals, 4, 13, 1);
         arrivals.end_look(1, 12, 0);
         assert_eq!(arrivals.arrived(), Arrived { all: 3, awaited: 1 });
+        assert_eq!(arrivals.oldest().map(|oldest| oldest.sequence), Some(10));
         arrivals.begin_look();
         arrives(&arrivals, 5, 12, 1);
         arrivals.give_up_look();

@@ -169,6 +169,7 @@ impl Dispatcher {
             Arrival::Message(message) => self.received(message, now),
             Arrival::Pinned(message) => {
                 tracing::info!(consumer = %self.shared.name, "this process is now the pinned client and receives");
+                self.shared.state.meter.pinned();
                 self.on_repinned();
                 self.received(message, now);
             }
