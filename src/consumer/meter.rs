@@ -63,6 +63,9 @@ impl ConsumerMeter {
             (*event_type, breaker)
         };
         let breakers = handled.iter().map(breaker).collect();
+        let store_up = gauge(instrument::STORE_UP, "1 while the dedupe store answers, else 0.", &consumer);
+        // Until it runs, nothing says otherwise.
+        store_up.set(1);
         let durations = handled.into_iter().map(|event_type| {
             let made = |outcome| {
                 let labels = [("consumer", name), ("event_type", event_type.as_str()), ("outcome", outcome)];
@@ -91,7 +94,7 @@ impl ConsumerMeter {
                 &consumer,
             ),
             held: gauge(instrument::HELD, "Messages that are held: in flight or waiting for it.", &consumer),
-            store_up: gauge(instrument::STORE_UP, "1 while the dedupe store answers, else 0.", &consumer),
+            store_up,
             pending: gauge(instrument::PENDING, "Events that the server has not delivered yet.", &consumer),
             unanswered: gauge(
                 instrument::UNANSWERED,

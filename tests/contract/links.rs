@@ -46,7 +46,7 @@ fn targets(prose: &str) -> Vec<&str> {
 }
 
 /// The anchors that rustdoc and others make of headings.
-fn anchors(text: &str) -> Vec<String> {
+pub fn anchors(text: &str) -> Vec<String> {
     let (_, prose) = parted(text, "");
     let headings = prose.lines().filter(|line| line.starts_with('#'));
     let anchor = |heading: &str| {

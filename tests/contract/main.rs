@@ -20,6 +20,7 @@ mod golden;
 mod hostile;
 mod layers;
 mod links;
+mod monitoring;
 mod named;
 mod parse_errors;
 mod roundtrip;
