@@ -15,6 +15,7 @@
 )]
 
 mod age;
+mod alarms;
 mod connection_error;
 mod forwarding;
 mod frozen;

@@ -1,0 +1,211 @@
+//! Faults of a running service, and the series of metrics that they leave: the gate lets `promtool` run the rules of
+//! `examples/monitoring` on them (`bash .ci/run alarms`), and in each only the alert of its fault may fire.
+
+use redis::aio::{ConnectionManager, ConnectionManagerConfig};
+use std::{
+    collections::BTreeMap,
+    fmt::Write,
+    fs,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+use stratt_event_bridge::{
+    CircuitBreaker, Delivery, Feed, HandlerError, UnitPublished,
+    dedupe::{DedupeStore, RedisStore, RedisStoreOptions},
+    testing::Redis,
+    topology::{EVENT_STREAM, ForwardingOptions, Topology},
+};
+use support::{Metrics, Running, Stage, eventually, published, quick};
+use tokio::time::{interval, sleep};
+
+/// Each sample is a minute for the rules.
+const EVERY: Duration = Duration::from_millis(100);
+/// The minutes before a fault, with it and after it.
+const MINUTES: [usize; 3] = [20, 30, 40];
+
+/// The series of all metrics of a process.
+struct Timeline<'a> {
+    metrics: &'a Metrics,
+    series: BTreeMap<String, Vec<f64>>,
+    minutes: usize,
+}
+
+impl<'a> Timeline<'a> {
+    fn of(metrics: &'a Metrics) -> Self {
+        Self { metrics, series: BTreeMap::new(), minutes: 0 }
+    }
+
+    /// Takes as many samples.
+    async fn pass(&mut self, minutes: usize) {
+        let mut ticks = interval(EVERY);
+        for _ in 0..minutes {
+            ticks.tick().await;
+            for name in self.metrics.names() {
+                let values = self.series.entry(name.clone()).or_default();
+                // What begins later had no value before.
+                values.resize(self.minutes, f64::NAN);
+                values.push(self.metrics.value(&name));
+            }
+            self.minutes += 1;
+        }
+    }
+
+    /// Writes them down as a test of the rules: `alert` fires, and no other.
+    fn write(&self, alert: Option<&str>, labels: &str) {
+        let mut text = format!(
+            "rule_files: [{}/examples/monitoring/alerts.yml]\nevaluation_interval: 1m\ntests:\n\
+             - interval: 1m\n  input_series:\n",
+            support::root().display()
+        );
+        let up = vec![1.0; self.minutes];
+        for (name, values) in self.series.iter().chain([(&"up{}".to_owned(), &up)]) {
+            let name = name.replacen('{', "{job=\"service\",instance=\"1\",", 1);
+            let values: Vec<_> =
+                values.iter().map(|v| if v.is_nan() { "_".into() } else { v.to_string() }).collect();
+            writeln!(text, "  - {{ series: '{name}', values: '{}' }}", values.join(" ")).unwrap();
+        }
+        let fired =
+            "group without (severity, alertstate) (last_over_time(ALERTS{alertstate=\"firing\"}[1d]))";
+        let samples = alert.map(|alert| {
+            format!("{{ labels: '{{alertname=\"{alert}\",job=\"service\"{labels}}}', value: 1 }}")
+        });
+        let samples = samples.unwrap_or_default();
+        writeln!(
+            text,
+            "  promql_expr_test:\n  - {{ expr: '{fired}', eval_time: {}m, exp_samples: [{samples}] }}",
+            self.minutes
+        )
+        .unwrap();
+        let folder = support::target().join("alarms");
+        fs::create_dir_all(&folder).unwrap();
+        fs::write(folder.join(alert.unwrap_or("none")).with_extension("yml"), text).unwrap();
+    }
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Fault {
+    None,
+    Rejects,
+    Defers,
+    StoreStops,
+    ForwardingStalls,
+}
+
+/// Runs a service with a consumer of Choco and a watch of forwarding, which has a fault for a while.
+async fn service(fault: Fault, metrics: &Metrics) -> Timeline<'_> {
+    let stage = Stage::new().await;
+    let mut server = Redis::start().await.unwrap();
+    let client = redis::Client::open(server.url()).unwrap();
+    let quickly = ConnectionManagerConfig::new()
+        .set_number_of_retries(1)
+        .set_connection_timeout(Some(Duration::from_millis(200)));
+    let connection = ConnectionManager::new_with_config(client, quickly).await.unwrap();
+    let options = RedisStoreOptions::default().with_operation_timeout(Duration::from_millis(200));
+    let store: Arc<dyn DedupeStore> = Arc::new(RedisStore::open(connection, options).await.unwrap());
+
+    let is_on = Arc::new(AtomicBool::new(false));
+    let on = is_on.clone();
+    let consumer = stage.bridge.consumer("adapter", store).feed(Feed::Choco);
+    let consumer = consumer.options(quick().with_circuit_breaker(CircuitBreaker::default())).on(
+        move |delivery: Delivery<UnitPublished>| {
+            let is_on = on.load(Ordering::SeqCst);
+            async move {
+                match fault {
+                    // Some succeed all the time.
+                    Fault::Rejects if is_on && delivery.event().uri.slug() == "poison" => {
+                        Err(HandlerError::reject("poison"))
+                    }
+                    Fault::Defers if is_on => Err(HandlerError::defer("away")),
+                    _ => Ok(()),
+                }
+            }
+        },
+    );
+    let running = Running::start(consumer.build().await.unwrap());
+    let options = ForwardingOptions::default().with_interval(EVERY).with_bound(EVERY * 5);
+    let watch = stage.bridge.watch_forwarding(options);
+    let publisher = async {
+        for number in 0.. {
+            let slug = if number % 4 == 3 { "poison" } else { "fine" };
+            // Without a stream of events, there is nothing to publish to.
+            let _stored = stage.bridge.publish(published(slug, number)).await;
+            sleep(EVERY / 2).await;
+        }
+    };
+    let faulty = async {
+        let mut timeline = Timeline::of(metrics);
+        let handled = || async { metrics.value(r#"stratt_events_handled_total{consumer="adapter"}"#) };
+        eventually("handled", handled, |handled| *handled > 1.0).await;
+        timeline.pass(MINUTES[0]).await;
+        is_on.store(true, Ordering::SeqCst);
+        match fault {
+            Fault::StoreStops => server.kill(),
+            Fault::ForwardingStalls => {
+                stage.context().delete_stream(EVENT_STREAM).await.unwrap();
+            }
+            _ => {}
+        }
+        timeline.pass(MINUTES[1]).await;
+        is_on.store(false, Ordering::SeqCst);
+        match fault {
+            Fault::StoreStops => server.restart().await.unwrap(),
+            Fault::ForwardingStalls => {
+                stage.bridge.provision(&Topology::default()).await.unwrap();
+            }
+            _ => {}
+        }
+        timeline.pass(MINUTES[2]).await;
+        timeline
+    };
+    let timeline = tokio::select! {
+        timeline = faulty => timeline,
+        () = publisher => unreachable!(),
+        () = watch.run(std::future::pending()) => unreachable!(),
+    };
+    running.stop().await;
+    timeline
+}
+
+#[tokio::test]
+async fn a_service_without_a_fault_leaves_its_series() {
+    support::needs!(Redis);
+    let metrics = Metrics::listen();
+    service(Fault::None, &metrics).await.write(None, "");
+}
+
+#[tokio::test]
+async fn a_handler_that_rejects_leaves_its_series() {
+    support::needs!(Redis);
+    let metrics = Metrics::listen();
+    let timeline = service(Fault::Rejects, &metrics).await;
+    assert!(metrics.value(r#"stratt_dead_letters_total{consumer="adapter",reason="rejected"}"#) > 1.0);
+    timeline.write(Some("StrattDeadLettersGrow"), ",consumer=\"adapter\"");
+}
+
+#[tokio::test]
+async fn an_outage_of_what_a_handler_needs_leaves_its_series() {
+    support::needs!(Redis);
+    let metrics = Metrics::listen();
+    let timeline = service(Fault::Defers, &metrics).await;
+    assert!(metrics.value(r#"stratt_unsettled_total{consumer="adapter",cause="deferred"}"#) > 0.5);
+    timeline.write(Some("StrattBreakerOpen"), ",consumer=\"adapter\",event_type=\"unit.published\"");
+}
+
+#[tokio::test]
+async fn a_stopped_redis_leaves_its_series() {
+    support::needs!(Redis);
+    let metrics = Metrics::listen();
+    let timeline = service(Fault::StoreStops, &metrics).await;
+    timeline.write(Some("StrattStoreDown"), ",consumer=\"adapter\"");
+}
+
+#[tokio::test]
+async fn stalled_forwarding_leaves_its_series() {
+    support::needs!(Redis);
+    let metrics = Metrics::listen();
+    let timeline = service(Fault::ForwardingStalls, &metrics).await;
+    timeline.write(Some("StrattForwardingStalled"), "");
+}
