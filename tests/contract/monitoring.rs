@@ -147,7 +147,7 @@ fn each_alert_is_tested_and_says_where_to_read_on() {
         }
         let anchor = runbook.strip_prefix(RUNBOOK).unwrap_or_else(|| panic!("{name}: {runbook}"));
         assert!(sections.remove(anchor), "{name}: no section of its own at {anchor}");
-        assert!(section.contains(&format!("\n*{name}.* ")), "{name} is not named in its section");
+        assert!(section.contains(&format!("\n`{name}`: ")), "{name} is not named in its section");
         assert!(tests.contains(&format!("alertname=\"{name}\"")), "{name} never fires in a test");
         assert!(tests.contains(&format!("alertname: {name}\n")), "the texts of {name} are not tested");
     }
