@@ -6,6 +6,7 @@ mod durable_source;
 mod error;
 mod first_sequence;
 mod forwarding;
+mod manifest;
 mod problem;
 mod provision;
 mod settings;

@@ -30,7 +30,9 @@ fn collect(folder: &Path, words: &mut BTreeSet<String>) {
         let extension = path.extension().and_then(|extension| extension.to_str());
         if path.is_dir() {
             collect(&path, words);
-        } else if matches!(extension, Some("rs" | "lua" | "sql" | "toml" | "yml")) && !path.ends_with("named.rs") {
+        } else if matches!(extension, Some("rs" | "lua" | "sql" | "toml" | "yml"))
+            && !path.ends_with("named.rs")
+        {
             let text = fs::read_to_string(&path).unwrap();
             let lines = text.lines().filter(|line| !line.trim_start().starts_with("//"));
             words.extend(lines.flat_map(words_of).map(str::to_owned));

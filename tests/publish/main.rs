@@ -25,6 +25,7 @@ mod forwarding_proof;
 mod forwarding_soak;
 mod forwarding_window;
 mod full_channel;
+mod manifest;
 mod pipelined;
 mod publish;
 mod recreated_origin;

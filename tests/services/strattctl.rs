@@ -108,6 +108,20 @@ async fn streams_are_provisioned_only_when_it_is_confirmed() {
     assert_eq!(run(url, "heal --yes").await.0, 1);
 }
 
+#[tokio::test]
+async fn streams_are_written_down_without_a_broker() {
+    let nowhere = "nats://127.0.0.1:1";
+    let topology = Topology::default().with_replicas(3).with_batches(true);
+    let arguments = "provision --replicas 3 --batches --render";
+    let (code, streams) = run_json(nowhere, &format!("{arguments} json")).await;
+    assert_eq!((code, streams), (0, topology.to_json().unwrap()));
+    let (code, resources, _) = run(nowhere, &format!("{arguments} nack")).await;
+    assert_eq!((code, resources), (0, topology.to_nack().unwrap()));
+    let (code, _, complaint) = run(nowhere, "provision --durable-source --render json").await;
+    assert_eq!((code, complaint.lines().count()), (1, 1), "{complaint}");
+    assert_eq!(run(nowhere, &format!("{arguments} nack --yes")).await.0, 2);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn events_are_followed_and_hostile_ones_are_escaped() {
     let stage = Stage::new().await;

@@ -6,7 +6,7 @@ use crate::{
     contract::ContractCommand,
     dead_letters::{self, DeadLettersCommand},
     explain::ExplainCommand,
-    streams::TopologyArguments,
+    streams::{Rendering, TopologyArguments},
     tail::TailCommand,
 };
 use clap::{CommandFactory, Parser, Subcommand, error::ErrorKind};
@@ -52,6 +52,9 @@ pub(crate) enum Command {
         /// Do it
         #[arg(long)]
         yes: bool,
+        /// Write the streams down instead, for other tools; needs no broker
+        #[arg(long, value_name = "FORM", conflicts_with = "yes")]
+        render: Option<Rendering>,
     },
     /// Say what of the streams differs from the settings
     Verify {

@@ -66,7 +66,10 @@ async fn obey(command: Command, output: &mut Output) -> Result<bool, Failure> {
         Command::Consumer { command } => {
             consumer::obey(&connected().await?.durables(), &command, output).await
         }
-        Command::Provision { topology, yes } => {
+        Command::Provision { topology, render: Some(rendering), .. } => {
+            streams::render(&topology, rendering, output).map(|()| true)
+        }
+        Command::Provision { topology, yes, render: None } => {
             streams::provision(&connected().await?, &topology, yes, output).await
         }
         Command::Verify { topology } => streams::verify(&connected().await?, &topology, output).await,

@@ -5,7 +5,7 @@ use crate::{
     output::Output,
     text::duration,
 };
-use clap::Args;
+use clap::{Args, ValueEnum};
 use serde_json::json;
 use std::time::Duration;
 use stratt_event_bridge::{
@@ -43,6 +43,34 @@ impl TopologyArguments {
             topology = topology.without_choco();
         }
         topology.with_batches(self.batches).with_durable_source(self.durable_source)
+    }
+}
+
+/// A form in which other tools read the streams.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum Rendering {
+    /// One JSON object a line, for `nats stream add --config` and the API of `JetStream`
+    Json,
+    /// Resources for NACK, the controller for Kubernetes, in YAML
+    Nack,
+}
+
+/// Writes the streams down.
+pub(crate) fn render(
+    arguments: &TopologyArguments,
+    rendering: Rendering,
+    output: &mut Output,
+) -> Result<(), Failure> {
+    let topology = arguments.topology();
+    match rendering {
+        Rendering::Json => {
+            for stream in topology.to_json()? {
+                output.json(&stream)?;
+            }
+            Ok(())
+        }
+        Rendering::Nack if output.is_json() => Ok(output.json(&json!({ "nack": topology.to_nack()? }))?),
+        Rendering::Nack => Ok(output.raw(topology.to_nack()?.as_bytes())?),
     }
 }
 
