@@ -173,14 +173,14 @@ async fn service(fault: Fault, metrics: &Metrics) -> Timeline<'_> {
 async fn a_service_without_a_fault_leaves_its_series() {
     support::needs!(Redis);
     let metrics = Metrics::listen();
-    service(Fault::None, &metrics).await.write(None, "");
+    Box::pin(service(Fault::None, &metrics)).await.write(None, "");
 }
 
 #[tokio::test]
 async fn a_handler_that_rejects_leaves_its_series() {
     support::needs!(Redis);
     let metrics = Metrics::listen();
-    let timeline = service(Fault::Rejects, &metrics).await;
+    let timeline = Box::pin(service(Fault::Rejects, &metrics)).await;
     assert!(metrics.value(r#"stratt_dead_letters_total{consumer="adapter",reason="rejected"}"#) > 1.0);
     timeline.write(Some("StrattDeadLettersGrow"), ",consumer=\"adapter\"");
 }
@@ -189,7 +189,7 @@ async fn a_handler_that_rejects_leaves_its_series() {
 async fn an_outage_of_what_a_handler_needs_leaves_its_series() {
     support::needs!(Redis);
     let metrics = Metrics::listen();
-    let timeline = service(Fault::Defers, &metrics).await;
+    let timeline = Box::pin(service(Fault::Defers, &metrics)).await;
     assert!(metrics.value(r#"stratt_unsettled_total{consumer="adapter",cause="deferred"}"#) > 0.5);
     timeline.write(Some("StrattBreakerOpen"), ",consumer=\"adapter\",event_type=\"unit.published\"");
 }
@@ -198,7 +198,7 @@ async fn an_outage_of_what_a_handler_needs_leaves_its_series() {
 async fn a_stopped_redis_leaves_its_series() {
     support::needs!(Redis);
     let metrics = Metrics::listen();
-    let timeline = service(Fault::StoreStops, &metrics).await;
+    let timeline = Box::pin(service(Fault::StoreStops, &metrics)).await;
     timeline.write(Some("StrattStoreDown"), ",consumer=\"adapter\"");
 }
 
@@ -206,6 +206,6 @@ async fn a_stopped_redis_leaves_its_series() {
 async fn stalled_forwarding_leaves_its_series() {
     support::needs!(Redis);
     let metrics = Metrics::listen();
-    let timeline = service(Fault::ForwardingStalls, &metrics).await;
+    let timeline = Box::pin(service(Fault::ForwardingStalls, &metrics)).await;
     timeline.write(Some("StrattForwardingStalled"), "");
 }
