@@ -10,6 +10,7 @@ mod meter;
 mod options;
 #[cfg(feature = "postgres")]
 mod postgres;
+mod quarantined;
 mod relay;
 mod row;
 mod sql_outbox;
@@ -22,6 +23,7 @@ pub use error::{OutboxError, OutboxErrorKind};
 pub use options::OutboxOptions;
 #[cfg(feature = "postgres")]
 pub use postgres::PostgresOutbox;
+pub use quarantined::QuarantinedEvent;
 pub use relay::{OutboxRelay, RelayProgress, RelaySummary};
 pub use sql_outbox::SqlOutbox;
 #[cfg(feature = "sqlite")]

@@ -8,7 +8,7 @@ mod statements;
 use crate::{
     jitter,
     outbox::{
-        OutboxError, OutboxOptions, OutboxStatus, SqlOutbox,
+        OutboxError, OutboxOptions, OutboxStatus, QuarantinedEvent, SqlOutbox, quarantined,
         row::{Columns, Entry, Row},
         table::{self, LEASE, Look, PRUNE_BATCH, Queue, Report, Signals, Table},
     },
@@ -93,6 +93,32 @@ impl Queue<Postgres> for Events {
     fn migrate(&self) -> BoxFuture<'_, Result<(), MigrateError>> {
         let Self { pool, statements, .. } = self;
         schema::postgres::migrate(pool, table::schema(&statements.table, &statements.create, &PARTS)).boxed()
+    }
+
+    fn quarantined(&self, limit: i64) -> BoxFuture<'_, Result<Vec<QuarantinedEvent>, OutboxError>> {
+        async move {
+            let found = sqlx::query_as(AssertSqlSafe(Arc::clone(&self.statements.quarantined))).bind(limit);
+            let found: Vec<quarantined::Columns> = found.persistent(false).fetch_all(&self.pool).await?;
+            Ok(found.into_iter().map(QuarantinedEvent::from).collect())
+        }
+        .boxed()
+    }
+
+    fn retry(&self, ids: Vec<i64>) -> BoxFuture<'_, Result<u64, OutboxError>> {
+        async move {
+            let retried = sqlx::query_scalar(AssertSqlSafe(Arc::clone(&self.statements.retry))).bind(ids);
+            let retried: i64 = retried.persistent(false).fetch_one(&self.pool).await?;
+            Ok(retried.unsigned_abs())
+        }
+        .boxed()
+    }
+
+    fn drop_quarantined(&self, ids: Vec<i64>) -> BoxFuture<'_, Result<u64, OutboxError>> {
+        async move {
+            let dropped = sqlx::query(AssertSqlSafe(Arc::clone(&self.statements.drop_quarantined))).bind(ids);
+            Ok(dropped.persistent(false).execute(&self.pool).await?.rows_affected())
+        }
+        .boxed()
     }
 
     fn enqueue<'a>(

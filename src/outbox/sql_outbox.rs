@@ -3,7 +3,7 @@
 use crate::{
     bridge::EventBridge,
     contract::{envelope::Envelope, event::Event},
-    outbox::{OutboxError, OutboxRelay, OutboxStatus, row::Entry, table::Queue},
+    outbox::{OutboxError, OutboxRelay, OutboxStatus, QuarantinedEvent, row::Entry, table::Queue},
 };
 use sqlx::{Database, Transaction};
 use std::{fmt, sync::Arc};
@@ -87,6 +87,48 @@ impl<D: Database> SqlOutbox<D> {
     /// Only reads: dropping the future has no effect.
     pub async fn status(&self) -> Result<OutboxStatus, OutboxError> {
         self.queue.status().await
+    }
+
+    /// Returns the quarantined events, oldest first and at most `limit`.
+    ///
+    /// # Errors
+    ///
+    /// As for [`status`](Self::status).
+    ///
+    /// # Cancel safety
+    ///
+    /// Only reads: dropping the future has no effect.
+    pub async fn quarantined(&self, limit: u32) -> Result<Vec<QuarantinedEvent>, OutboxError> {
+        self.queue.quarantined(limit.into()).await
+    }
+
+    /// Makes quarantined events pending again, once the cause is mended, and returns how many: those that are not
+    /// quarantined any more are left alone.
+    ///
+    /// A retried event may be published after later ones of its unit.
+    ///
+    /// # Errors
+    ///
+    /// As for [`status`](Self::status).
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future leaves all of them pending or none; retrying them again is harmless.
+    pub async fn retry_quarantined(&self, ids: impl IntoIterator<Item = i64>) -> Result<u64, OutboxError> {
+        self.queue.retry(ids.into_iter().collect()).await
+    }
+
+    /// Removes quarantined events for good, and returns how many: they are never announced.
+    ///
+    /// # Errors
+    ///
+    /// As for [`status`](Self::status).
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future leaves all of them removed or none.
+    pub async fn drop_quarantined(&self, ids: impl IntoIterator<Item = i64>) -> Result<u64, OutboxError> {
+        self.queue.drop_quarantined(ids.into_iter().collect()).await
     }
 }
 

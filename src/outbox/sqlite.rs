@@ -6,7 +6,7 @@ mod statements;
 
 use crate::{
     outbox::{
-        OutboxError, OutboxOptions, OutboxStatus, SqlOutbox,
+        OutboxError, OutboxOptions, OutboxStatus, QuarantinedEvent, SqlOutbox, quarantined,
         row::{Columns, Entry, Row},
         table::{self, LEASE, Look, PRUNE_BATCH, Queue, Report, Signals, Table},
     },
@@ -82,6 +82,33 @@ impl Queue<Sqlite> for Events {
     fn migrate(&self) -> BoxFuture<'_, Result<(), MigrateError>> {
         let Self { pool, statements, .. } = self;
         schema::sqlite::migrate(pool, table::schema(&statements.table, &statements.create, &PARTS)).boxed()
+    }
+
+    fn quarantined(&self, limit: i64) -> BoxFuture<'_, Result<Vec<QuarantinedEvent>, OutboxError>> {
+        async move {
+            let found = sqlx::query_as(AssertSqlSafe(Arc::clone(&self.statements.quarantined))).bind(limit);
+            let found: Vec<quarantined::Columns> = found.fetch_all(&self.pool).await?;
+            Ok(found.into_iter().map(QuarantinedEvent::from).collect())
+        }
+        .boxed()
+    }
+
+    fn retry(&self, ids: Vec<i64>) -> BoxFuture<'_, Result<u64, OutboxError>> {
+        async move {
+            let retried = sqlx::query(AssertSqlSafe(Arc::clone(&self.statements.retry))).bind(json(ids));
+            let retried = retried.execute(&self.pool).await?.rows_affected();
+            self.enqueued.notify_one();
+            Ok(retried)
+        }
+        .boxed()
+    }
+
+    fn drop_quarantined(&self, ids: Vec<i64>) -> BoxFuture<'_, Result<u64, OutboxError>> {
+        async move {
+            let dropped = sqlx::query(AssertSqlSafe(Arc::clone(&self.statements.drop_quarantined)));
+            Ok(dropped.bind(json(ids)).execute(&self.pool).await?.rows_affected())
+        }
+        .boxed()
     }
 
     fn enqueue<'a>(

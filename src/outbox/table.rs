@@ -2,7 +2,7 @@
 
 use crate::{
     outbox::{
-        OutboxError, OutboxStatus,
+        OutboxError, OutboxStatus, QuarantinedEvent,
         row::{Entry, Row},
     },
     sql::schema::{MigrateError, Part, Schema},
@@ -102,6 +102,15 @@ pub(super) trait Table: Debug + Send + Sync + 'static {
 pub(super) trait Queue<D: Database>: Table {
     /// Creates or upgrades the tables.
     fn migrate(&self) -> BoxFuture<'_, Result<(), MigrateError>>;
+
+    /// Returns the quarantined rows with the lowest ids.
+    fn quarantined(&self, limit: i64) -> BoxFuture<'_, Result<Vec<QuarantinedEvent>, OutboxError>>;
+
+    /// Makes those of these rows pending that are quarantined, and returns how many.
+    fn retry(&self, ids: Vec<i64>) -> BoxFuture<'_, Result<u64, OutboxError>>;
+
+    /// Removes those of these rows that are quarantined, and returns how many.
+    fn drop_quarantined(&self, ids: Vec<i64>) -> BoxFuture<'_, Result<u64, OutboxError>>;
 
     /// Writes an event in the transaction of a connection.
     fn enqueue<'a>(

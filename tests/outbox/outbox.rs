@@ -138,9 +138,24 @@ async fn what_can_never_be_published_is_quarantined() {
             outbox.count("SELECT count(*) FROM stratt_outbox WHERE state = 2 AND error <> ''").await,
             3
         );
-        // An operator may put it back.
-        outbox.run("UPDATE stratt_outbox SET state = 0 WHERE message_id NOT LIKE 'a%'").await;
-        assert!(outbox.status().await.oldest_pending.is_some());
+        let found = outbox.quarantined(2).await;
+        assert_eq!((found.len(), found[1].subject.as_str()), (2, "strat.>"));
+        assert!(found.iter().all(|event| !event.error.is_empty()), "{found:?}");
+        assert!((time::OffsetDateTime::now_utc() - found[0].quarantined_at).abs() < time::Duration::MINUTE);
+        // The first is only too large, and its successors are not quarantined: they are left alone.
+        let large = found[0].id;
+        assert_eq!(outbox.drop_quarantined(vec![found[1].id, large - 1]).await, 1);
+        assert_eq!(outbox.retry_quarantined(vec![large, large + 1]).await, 1);
+        let status = outbox.status().await;
+        assert_eq!((status.pending, status.quarantined), (1, 1));
+        assert!(status.oldest_pending.unwrap() < Duration::from_mins(1));
+        let roomy = NatsServer::start().await.unwrap();
+        let bridge = EventBridge::new(roomy.connect().await.unwrap(), source());
+        bridge.provision(&Topology::default()).await.unwrap();
+        let relay = outbox.relay(&bridge);
+        eventually("status", || outbox.status(), |status| status.pending == 0).await;
+        let summary = relay.stop().await;
+        assert_eq!((summary.published, summary.quarantined), (1, 0));
     }
 }
 

@@ -23,5 +23,6 @@ mod least_privilege;
 mod orchestrator;
 mod orchestrator_limits;
 mod orchestrator_refuses;
+mod outbox_tool;
 mod strattctl;
 mod unspoken;

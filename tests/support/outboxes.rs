@@ -3,8 +3,8 @@ use sqlx::{Executor, PgPool, SqlitePool};
 use stratt_event_bridge::{
     Envelope, Event, EventBridge,
     outbox::{
-        OutboxError, OutboxOptions, OutboxRelay, OutboxStatus, PostgresOutbox, RelayProgress, RelaySummary,
-        SqliteOutbox,
+        OutboxError, OutboxOptions, OutboxRelay, OutboxStatus, PostgresOutbox, QuarantinedEvent,
+        RelayProgress, RelaySummary, SqliteOutbox,
     },
 };
 use tokio::{sync::oneshot, task::JoinHandle, time::timeout};
@@ -69,6 +69,30 @@ impl Outbox {
             Self::Postgres(pool, _) => sqlx::query_scalar(statement).fetch_one(pool).await.unwrap(),
             Self::Sqlite(pool, _) => sqlx::query_scalar(statement).fetch_one(pool).await.unwrap(),
         }
+    }
+
+    pub async fn quarantined(&self, limit: u32) -> Vec<QuarantinedEvent> {
+        match self {
+            Self::Postgres(_, outbox) => outbox.quarantined(limit).await,
+            Self::Sqlite(_, outbox) => outbox.quarantined(limit).await,
+        }
+        .unwrap()
+    }
+
+    pub async fn retry_quarantined(&self, ids: Vec<i64>) -> u64 {
+        match self {
+            Self::Postgres(_, outbox) => outbox.retry_quarantined(ids).await,
+            Self::Sqlite(_, outbox) => outbox.retry_quarantined(ids).await,
+        }
+        .unwrap()
+    }
+
+    pub async fn drop_quarantined(&self, ids: Vec<i64>) -> u64 {
+        match self {
+            Self::Postgres(_, outbox) => outbox.drop_quarantined(ids).await,
+            Self::Sqlite(_, outbox) => outbox.drop_quarantined(ids).await,
+        }
+        .unwrap()
     }
 
     pub async fn status(&self) -> OutboxStatus {

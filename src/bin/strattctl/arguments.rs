@@ -1,5 +1,7 @@
 //! The command line.
 
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
+use crate::outbox::OutboxArguments;
 use crate::{
     connect,
     consumer::ConsumerCommand,
@@ -67,6 +69,9 @@ pub(crate) enum Command {
         #[arg(long)]
         yes: bool,
     },
+    /// Count, list, retry and drop the events of an outbox that were quarantined; `DATABASE_URL` names its database
+    #[cfg(any(feature = "postgres", feature = "sqlite"))]
+    Outbox(OutboxArguments),
     /// Print the accounts and users of a typical set-up, to be included in the configuration of nats-server
     Permissions,
     /// Write the wire contract for other languages: JSON Schemas and an `AsyncAPI` document

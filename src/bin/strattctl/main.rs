@@ -16,6 +16,8 @@ mod contract;
 mod dead_letters;
 mod explain;
 mod failure;
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
+mod outbox;
 mod output;
 mod permissions;
 mod status;
@@ -73,6 +75,8 @@ async fn obey(command: Command, output: &mut Output) -> Result<bool, Failure> {
             streams::provision(&connected().await?, &topology, yes, output).await
         }
         Command::Verify { topology } => streams::verify(&connected().await?, &topology, output).await,
+        #[cfg(any(feature = "postgres", feature = "sqlite"))]
+        Command::Outbox(arguments) => outbox::obey(arguments, output).await,
         Command::Heal { yes } => streams::heal(&connected().await?, yes, output).await,
     }
 }

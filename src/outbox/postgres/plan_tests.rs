@@ -67,6 +67,7 @@ async fn no_statement_reads_more_rows_than_it_needs() {
 async fn check(pool: &PgPool, case: &str) {
     let Statements { enqueue, sent, quarantine, take_lead, pending, prune, step_down, status, .. } =
         Statements::of("stratt_outbox");
+    let Statements { quarantined, retry, drop_quarantined, .. } = Statements::of("stratt_outbox");
     // The planner may choose any of these: given the ids, each finds only their rows.
     let by_id = ["pkey", "pending", "unsent"];
     let ids: Vec<i64> = (999_000..1_000_000).collect();
@@ -81,6 +82,11 @@ async fn check(pool: &PgPool, case: &str) {
     let errors = vec![String::new(); ids.len()];
     let marks = reads(pool, &quarantine, |q| q.bind(ids.clone()).bind(errors)).await;
     assert!(marks.len() == 1 && by_id.contains(&&*marks[0]), "{marks:?} {case}");
+    for by_ids in [retry, drop_quarantined] {
+        let changed = reads(pool, &by_ids, |q| q.bind(ids.clone())).await;
+        assert!(changed.len() == 1 && by_id.contains(&&*changed[0]), "{changed:?} {case}");
+    }
+    assert_eq!(reads(pool, &quarantined, |q| q.bind(100_i64)).await, ["unsent"], "{case}");
     let oldest = reads(pool, &prune, |q| q.bind(1000_i64).bind(micros(Duration::from_secs(60)))).await;
     assert_eq!(oldest, ["sent", "pkey"], "{case}");
     let counted = reads(pool, &status, |q| q).await;

@@ -26,6 +26,9 @@ pub(super) struct Statements {
     pub(super) prune: Arc<str>,
     pub(super) step_down: Arc<str>,
     pub(super) status: Arc<str>,
+    pub(super) quarantined: Arc<str>,
+    pub(super) retry: Arc<str>,
+    pub(super) drop_quarantined: Arc<str>,
 }
 
 impl Statements {
@@ -43,6 +46,9 @@ impl Statements {
             prune: rendered(PRUNE),
             step_down: rendered(STEP_DOWN),
             status: rendered(STATUS),
+            quarantined: rendered(QUARANTINED),
+            retry: rendered(RETRY),
+            drop_quarantined: rendered(DROP_QUARANTINED),
         }
     }
 }
@@ -135,3 +141,20 @@ const STATUS: &str = "
 SELECT count(*) FILTER (WHERE state = 0), count(*) FILTER (WHERE state = 2),
     (extract(epoch FROM clock_timestamp() - min(since) FILTER (WHERE state = 0)) * 1000000)::bigint
 FROM {table} WHERE state <> 1 AND state IN (0, 2)";
+
+/// Reads the quarantined rows with the lowest ids: $1 the most rows.
+const QUARANTINED: &str = "
+SELECT id, uri, subject, message_id, error, (extract(epoch FROM since) * 1000000)::bigint
+FROM {table} WHERE state <> 1 AND state = 2 ORDER BY id LIMIT $1";
+
+/// Makes quarantined rows pending and wakes the relay: $1 ids. Returns how many there were.
+const RETRY: &str = "
+WITH retried AS (
+    UPDATE {table} SET state = 0, since = clock_timestamp(), error = NULL WHERE id = ANY($1) AND state = 2 RETURNING id
+), counted AS (SELECT count(*) AS count FROM retried), woken AS (
+    SELECT pg_notify('{bare}_wake', '') FROM counted WHERE count > 0
+)
+SELECT count FROM counted LEFT JOIN woken ON true";
+
+/// Removes quarantined rows: $1 ids.
+const DROP_QUARANTINED: &str = "DELETE FROM {table} WHERE id = ANY($1) AND state = 2";

@@ -52,6 +52,7 @@ async fn no_statement_reads_more_rows_than_it_needs() {
 async fn check(pool: &SqlitePool, case: &str) {
     let Statements { enqueue, sent, quarantine, take_lead, pending, prune, step_down, status, .. } =
         Statements::of("stratt_outbox");
+    let Statements { quarantined, retry, drop_quarantined, .. } = Statements::of("stratt_outbox");
     let ids = json((999_000..1_000_000).collect::<Vec<i64>>());
     let by_id = |reads: Vec<String>| {
         let is_by_id = |read: &String| read.starts_with("SEARCH") && read.ends_with("id=?)");
@@ -64,6 +65,10 @@ async fn check(pool: &SqlitePool, case: &str) {
     assert_eq!(looked.await, [unsent], "{case}");
     assert!(by_id(reads(pool, &sent, |q| q.bind(ids.clone())).await), "{case}");
     assert!(by_id(reads(pool, &quarantine, |q| q.bind(ids.clone())).await), "{case}");
+    for by_ids in [retry, drop_quarantined] {
+        assert!(by_id(reads(pool, &by_ids, |q| q.bind(ids.clone())).await), "{case}");
+    }
+    assert_eq!(reads(pool, &quarantined, |q| q.bind(100_i64)).await, [unsent], "{case}");
     let oldest = reads(pool, &prune, |q| q.bind(1000_i64).bind(millis(Duration::from_secs(60)))).await;
     let by_index = "SCAN stratt_outbox USING INDEX stratt_outbox_sent";
     assert_eq!(oldest, ["SEARCH stratt_outbox USING INTEGER PRIMARY KEY (rowid=?)", by_index], "{case}");

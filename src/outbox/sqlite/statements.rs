@@ -19,6 +19,9 @@ pub(super) struct Statements {
     pub(super) prune: Arc<str>,
     pub(super) step_down: Arc<str>,
     pub(super) status: Arc<str>,
+    pub(super) quarantined: Arc<str>,
+    pub(super) retry: Arc<str>,
+    pub(super) drop_quarantined: Arc<str>,
 }
 
 impl Statements {
@@ -35,6 +38,9 @@ impl Statements {
             prune: rendered(PRUNE),
             step_down: rendered(STEP_DOWN),
             status: rendered(STATUS),
+            quarantined: rendered(QUARANTINED),
+            retry: rendered(RETRY),
+            drop_quarantined: rendered(DROP_QUARANTINED),
         }
     }
 }
@@ -121,3 +127,17 @@ const STATUS: &str = "
 SELECT count(*) FILTER (WHERE state = 0), count(*) FILTER (WHERE state = 2),
     {now} - min(since) FILTER (WHERE state = 0)
 FROM {table} INDEXED BY {bare}_unsent WHERE state <> 1";
+
+/// Reads the quarantined rows with the lowest ids: ?1 the most rows.
+const QUARANTINED: &str = "
+SELECT id, uri, subject, message_id, error, since * 1000
+FROM {table} INDEXED BY {bare}_unsent WHERE state <> 1 AND state = 2 ORDER BY id LIMIT ?1";
+
+/// Makes quarantined rows pending: ?1 array of ids.
+const RETRY: &str = "
+UPDATE {table} SET state = 0, since = {now}, error = NULL
+WHERE id IN (SELECT value FROM json_each(?1)) AND state = 2";
+
+/// Removes quarantined rows: ?1 array of ids.
+const DROP_QUARANTINED: &str =
+    "DELETE FROM {table} WHERE id IN (SELECT value FROM json_each(?1)) AND state = 2";
