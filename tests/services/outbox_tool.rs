@@ -57,7 +57,7 @@ async fn quarantined_events_are_listed_retried_and_dropped() {
 }
 
 #[tokio::test]
-async fn a_database_that_cannot_be_used_is_one_line_without_its_password() {
+async fn a_database_that_fails_is_one_line_without_its_password() {
     for (url, code, wanted) in [
         ("postgres://desk:s3cret@127.0.0.1:1/units", 3, "strattctl: "),
         ("mysql://desk:s3cret@127.0.0.1/units", 2, "names a database that this tool was not built for"),
