@@ -7,6 +7,7 @@ mod durable;
 mod inbox;
 mod live_reader;
 mod operator;
+mod operator_mode;
 mod permissions;
 mod provisioner;
 mod publisher;

@@ -6,14 +6,18 @@ use tokio::{
 };
 
 /// Publishes a message with a header block that no client library would write, and returns what the server answered.
-/// The URL may have user and password.
+/// The URL may have user and password, or the JWT of a bearer as the password of the user `jwt`.
 pub async fn raw_publish(url: &str, subject: impl AsRef<[u8]>, header: &[u8], payload: &[u8]) -> String {
     let address = url.strip_prefix("nats://").unwrap();
     let (user, address) = match address.split_once('@') {
         Some((user, address)) => (user.split_once(':'), address),
         None => (None, address),
     };
-    let user = user.map(|(user, pass)| format!(r#""user":"{user}","pass":"{pass}","#)).unwrap_or_default();
+    let user = user.map(|(user, pass)| match user {
+        "jwt" => format!(r#""jwt":"{pass}","#),
+        _ => format!(r#""user":"{user}","pass":"{pass}","#),
+    });
+    let user = user.unwrap_or_default();
     let mut socket = TcpStream::connect(address).await.unwrap();
     let options =
         r#""verbose":false,"headers":true,"no_responders":true,"lang":"raw","version":"1","protocol":1"#;

@@ -8,6 +8,7 @@ use crate::{
     contract::ContractCommand,
     dead_letters::{self, DeadLettersCommand},
     explain::ExplainCommand,
+    permissions::Format,
     streams::{Rendering, TopologyArguments},
     tail::TailCommand,
 };
@@ -72,8 +73,12 @@ pub(crate) enum Command {
     /// Count, list, retry and drop the events of an outbox that were quarantined; `DATABASE_URL` names its database
     #[cfg(any(feature = "postgres", feature = "sqlite"))]
     Outbox(OutboxArguments),
-    /// Print the accounts and users of a typical set-up, to be included in the configuration of nats-server
-    Permissions,
+    /// Print the users of a typical set-up with their permissions
+    Permissions {
+        /// The form in which the server is given them
+        #[arg(long, value_enum, default_value_t = Format::Server)]
+        format: Format,
+    },
     /// Write the wire contract for other languages: JSON Schemas and an `AsyncAPI` document
     Contract(ContractCommand),
     /// Print the completions for a shell

@@ -51,7 +51,7 @@ async fn main() -> ExitCode {
 /// Carries out a command, and returns whether all of it succeeded.
 async fn obey(command: Command, output: &mut Output) -> Result<bool, Failure> {
     match command {
-        Command::Permissions => permissions::print(output).map(|()| true),
+        Command::Permissions { format } => permissions::print(format, output).map(|()| true),
         Command::Contract(command) => contract::write_to(&command.folder).map(|()| true),
         Command::Completions { shell } => {
             let mut script = Vec::new();

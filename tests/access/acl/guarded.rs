@@ -1,5 +1,6 @@
 //! A server whose users may do what is allowed by name, and its refusals.
 
+use super::jwt::Operator;
 use crate::domains::imported::{accounts, imported};
 use std::sync::{Arc, Mutex};
 use stratt_event_bridge::{
@@ -16,6 +17,8 @@ pub struct Guarded {
     pub server: NatsServer,
     pub admin: EventBridge,
     options: BridgeOptions,
+    /// The operator that signed the users, on a server in operator mode.
+    operator: Option<Operator>,
     _hub: Option<NatsServer>,
 }
 
@@ -112,13 +115,26 @@ impl Guarded {
         Self::over(server, imported(), None).await
     }
 
+    /// Starts a server in operator mode with these users, by name and the claims of their permissions.
+    pub async fn in_operator_mode(server: NatsServerBuilder, users: &[(&str, String)]) -> Self {
+        let operator = Operator::with(users);
+        let server = server.config(operator.config()).start().await.unwrap();
+        let options = BridgeOptions::default();
+        let admin = connect_by(operator.credentials("admin"), server.url(), "admin", options).await.bridge;
+        Self { server, admin, options, operator: Some(operator), _hub: None }
+    }
+
     async fn over(server: NatsServer, options: BridgeOptions, hub: Option<NatsServer>) -> Self {
         let admin = connect_with(server.url(), "admin", options).await.bridge;
-        Self { server, admin, options, _hub: hub }
+        Self { server, admin, options, operator: None, _hub: hub }
     }
 
     pub async fn user(&self, name: &str) -> User {
-        connect_with(self.server.url(), name, self.options).await
+        let credentials = match &self.operator {
+            Some(operator) => operator.credentials(name),
+            None => by_password(name),
+        };
+        connect_by(credentials, self.server.url(), name, self.options).await
     }
 }
 
@@ -141,9 +157,17 @@ pub async fn connect(url: &str, user: &str) -> User {
 
 /// Does so with these options of the bridge.
 pub async fn connect_with(url: &str, user: &str, options: BridgeOptions) -> User {
+    connect_by(by_password(user), url, user, options).await
+}
+
+fn by_password(user: &str) -> ConnectOptions {
+    ConnectOptions::with_user_and_password(user.into(), "pw".into())
+}
+
+async fn connect_by(credentials: ConnectOptions, url: &str, user: &str, options: BridgeOptions) -> User {
     let (watch, refusals) = (ConnectionWatch::new(), Refusals::default());
     let (observed, heard) = (watch.clone(), refusals.clone());
-    let client = ConnectOptions::with_user_and_password(user.into(), "pw".into())
+    let client = credentials
         .custom_inbox_prefix(Inbox::of_user(user).unwrap().prefix())
         .event_callback(move |event| {
             observed.observe(&event);

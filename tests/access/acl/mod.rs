@@ -4,6 +4,7 @@ mod accounts;
 mod consuming;
 pub mod guarded;
 mod inbox;
+mod jwt;
 mod needed;
 mod place;
 mod refused;

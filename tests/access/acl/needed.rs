@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::time::timeout;
 
 async fn does_its_work(role: &Role, place: Place, more: &str) {
-    let (guarded, user) = stage(role, place, place.permissions(role).to_string(), more).await;
+    let (guarded, user) = stage(role, place, place.rendered(role), more).await;
     timeout(Duration::from_mins(1), (role.work)(user.bridge.clone(), guarded.admin.clone()))
         .await
         .unwrap_or_else(|_| panic!("{}: {:?}", role.name, user.refusals.all()));
@@ -50,9 +50,16 @@ async fn the_domain_of_the_server_itself_needs_no_other_subjects() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_role_does_its_whole_work_in_operator_mode() {
+    for role in all() {
+        does_its_work(&role, Place::Operator, "").await;
+    }
+}
+
 async fn is_missed(role: &Role, place: Place, subject: &str) {
     let quoted = format!("\"{subject}\"");
-    let permissions = place.permissions(role).to_string();
+    let permissions = place.rendered(role);
     assert!(permissions.contains(&quoted));
     let more = if subject.starts_with("$JS.ACK.*.*.") { NEW_ACKS } else { "" };
     let (guarded, user) = stage(role, place, permissions.replace(&quoted, "\"nothing\""), more).await;
@@ -84,4 +91,9 @@ async fn none_is_allowed_in_the_domain_of_a_hub_either() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn none_is_allowed_in_an_imported_jetstream_either() {
     each_subject_is_missed(Place::Import).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn none_is_allowed_in_operator_mode_either() {
+    each_subject_is_missed(Place::Operator).await;
 }

@@ -14,14 +14,24 @@ pub enum Place {
     HereByDomain,
     /// In another account, which exports its JetStream.
     Import,
+    /// Here, on a server in operator mode.
+    Operator,
 }
 
 impl Place {
     pub fn permissions(self, role: &Role) -> Permissions {
         match self {
-            Self::Here | Self::HereByDomain => role.permissions.clone(),
+            Self::Here | Self::HereByDomain | Self::Operator => role.permissions.clone(),
             Self::Hub => role.permissions.clone().with_jetstream_domain(hub_domain()),
             Self::Import => role.permissions.clone().with_api_prefix(imported().api_prefix()),
+        }
+    }
+
+    /// Returns the permissions as the server reads them.
+    pub fn rendered(self, role: &Role) -> String {
+        match self {
+            Self::Operator => self.permissions(role).to_claims().to_string(),
+            _ => self.permissions(role).to_string(),
         }
     }
 
@@ -31,6 +41,7 @@ impl Place {
             Self::Hub => Guarded::on_leaf(server, users).await,
             Self::HereByDomain => Guarded::in_domain(server, users).await,
             Self::Import => Guarded::on_import(server, users).await,
+            Self::Operator => Guarded::in_operator_mode(server, users).await,
         }
     }
 }

@@ -3,6 +3,7 @@
 use super::{
     consuming::unchecked,
     guarded::{Guarded, User, with_strict_order},
+    place::Place,
     roles::{BUCKET, all, with_durable},
 };
 use futures::StreamExt;
@@ -106,9 +107,9 @@ const SUBSCRIPTIONS: &[&str] = &[
     ">",
 ];
 
-async fn stage() -> Guarded {
-    let users: Vec<_> = all().iter().map(|role| (role.name, role.permissions.to_string())).collect();
-    let guarded = Guarded::on(with_strict_order().await, &users).await;
+async fn stage(place: Place) -> Guarded {
+    let users: Vec<_> = all().iter().map(|role| (role.name, place.rendered(role))).collect();
+    let guarded = place.guarded(with_strict_order().await, &users).await;
     let admin = &guarded.admin;
     with_durable(admin.clone()).await;
     let context = jetstream::new(admin.client().clone());
@@ -151,7 +152,16 @@ async fn refused_so_far(user: &User) -> Vec<String> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_server_refuses_what_a_role_may_not_do() {
-    let guarded = stage().await;
+    Box::pin(refuses(Place::Here)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_in_operator_mode_refuses_it_too() {
+    Box::pin(refuses(Place::Operator)).await;
+}
+
+async fn refuses(place: Place) {
+    let guarded = stage(place).await;
     let mut wrong = Vec::new();
     for role in ROLES {
         let user = guarded.user(role).await;
@@ -179,7 +189,7 @@ async fn the_server_refuses_what_a_role_may_not_do() {
         }
     }
     // All of it is possible, so nothing above was refused for another reason.
-    let guarded = stage().await;
+    let guarded = stage(place).await;
     let admin = guarded.admin.client();
     for (what, subject, body, _) in REQUESTS {
         if let Err(problem) = done(admin, subject, body).await {

@@ -1,6 +1,7 @@
 //! The text that the server reads: in order, without anything that needs to be escaped, never allowing all by accident.
 
 use super::{guarded::Guarded, roles::all};
+use serde_json::Value;
 use std::time::Duration;
 use stratt_event_bridge::{
     Feed,
@@ -59,10 +60,19 @@ fn nothing_that_ends_a_string_or_widens_a_subject_passes() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_publisher_of_no_domain_may_publish_nothing() {
     let nothing = PublisherRole::of([]).permissions(&Inbox::of_user("none").unwrap());
-    let guarded = Guarded::new(&[("none", nothing.to_string())], "").await;
-    let user = guarded.user("none").await;
-    user.bridge.client().publish("anything", "".into()).await.unwrap();
-    timeout(Duration::from_secs(20), user.refusals.until("\"anything\"")).await.expect("it is refused");
+    let by_config = Guarded::new(&[("none", nothing.to_string())], "").await;
+    let claims = nothing.to_claims().to_string();
+    let by_claims = Guarded::in_operator_mode(NatsServer::builder(), &[("none", claims)]).await;
+    for guarded in [by_config, by_claims] {
+        let user = guarded.user("none").await;
+        user.bridge.client().publish("anything", "".into()).await.unwrap();
+        timeout(Duration::from_secs(20), user.refusals.until("\"anything\"")).await.expect("it is refused");
+    }
+    assert!(
+        nothing.to_nsc().starts_with("--deny-pub '>' --allow-sub '_INBOX_none.>'"),
+        "{}",
+        nothing.to_nsc()
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -77,5 +87,50 @@ async fn a_server_starts_with_what_the_tool_prints() {
         let options = ConnectOptions::with_user_and_password(user.into(), "pw".into());
         let client = options.connect(server.url()).await.unwrap_or_else(|error| panic!("{user}: {error}"));
         client.flush().await.unwrap();
+    }
+}
+
+async fn printed(format: &str) -> String {
+    let output = Command::new(strattctl()).args(["permissions", "--format", format]).output().await.unwrap();
+    assert!(output.status.success(), "{output:?}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_in_operator_mode_takes_what_the_tool_prints() {
+    let printed = printed("claims").await;
+    let lines: Vec<Value> = printed.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let users: Vec<_> =
+        lines.iter().map(|line| (line["user"].as_str().unwrap(), line["permissions"].to_string())).collect();
+    assert_eq!(users.len(), 5);
+    let guarded = Guarded::in_operator_mode(NatsServer::builder(), &users).await;
+    for (name, _) in users {
+        let user = guarded.user(name).await;
+        user.bridge.client().publish("anything", "".into()).await.unwrap();
+        let refused = timeout(Duration::from_secs(20), user.refusals.until("\"anything\"")).await;
+        assert_eq!(refused.expect("it is refused"), [""; 0], "{name}");
+    }
+}
+
+#[tokio::test]
+async fn the_commands_of_nsc_have_the_permissions_of_the_claims() {
+    let claims = printed("claims").await;
+    // The shell takes the quotes away, and prints each argument on a line of its own.
+    let script = format!("nsc() {{ printf '%s\\n' \"$@\" end; }}\n{}", printed("nsc").await);
+    let output = Command::new("sh").arg("-c").arg(script).output().await.unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let arguments = String::from_utf8(output.stdout).unwrap();
+    let calls: Vec<Vec<_>> = arguments.split("end\n").map(|call| call.lines().collect()).collect();
+    for line in claims.lines() {
+        let user: Value = serde_json::from_str(line).unwrap();
+        let list = |kind: &str| {
+            let allowed = user["permissions"][kind]["allow"].as_array().unwrap().iter();
+            allowed.map(|subject| subject.as_str().unwrap()).collect::<Vec<_>>().join(",")
+        };
+        let name = user["user"].as_str().unwrap();
+        let [publish, subscribe] = ["pub", "sub"].map(list);
+        let wanted =
+            ["--account", "STRATT", "--name", name, "--allow-pub", &publish, "--allow-sub", &subscribe];
+        assert!(calls.contains(&[&["add", "user"][..], &wanted].concat()), "{wanted:?} of {calls:#?}");
     }
 }
