@@ -13,36 +13,41 @@ use std::{
     time::Duration,
 };
 use stratt_event_bridge::{
-    CircuitBreaker, Delivery, Feed, HandlerError, UnitPublished,
+    CircuitBreaker, ConsumerOptions, Delivery, Feed, HandlerError, Order, UnitPublished,
     dedupe::{DedupeStore, RedisStore, RedisStoreOptions},
     testing::Redis,
-    topology::{EVENT_STREAM, ForwardingOptions, Topology},
+    topology::{EVENT_STREAM, ForwardingOptions, StreamSettings, Topology},
 };
 use support::{Metrics, Running, Stage, eventually, published, quick};
-use tokio::time::{interval, sleep};
+use tokio::time::sleep;
 
-/// Each sample is a minute for the rules.
+/// Usually the time of a sample. Each is a minute for the rules.
 const EVERY: Duration = Duration::from_millis(100);
 /// The minutes before a fault, with it and after it.
-const MINUTES: [usize; 3] = [20, 30, 40];
+const BEFORE: usize = 20;
+const WITH: usize = 30;
+const AFTER: usize = 40;
+/// The age at which Choco removes an event, where one waits for long, and the minutes that it waits.
+const MAX_AGE: Duration = Duration::from_secs(20);
+const WAIT: usize = 192;
 
 /// The series of all metrics of a process.
 struct Timeline<'a> {
     metrics: &'a Metrics,
+    minute: Duration,
     series: BTreeMap<String, Vec<f64>>,
     minutes: usize,
 }
 
 impl<'a> Timeline<'a> {
-    fn of(metrics: &'a Metrics) -> Self {
-        Self { metrics, series: BTreeMap::new(), minutes: 0 }
+    fn of(metrics: &'a Metrics, minute: Duration) -> Self {
+        Self { metrics, minute, series: BTreeMap::new(), minutes: 0 }
     }
 
     /// Takes as many samples.
     async fn pass(&mut self, minutes: usize) {
-        let mut ticks = interval(EVERY);
         for _ in 0..minutes {
-            ticks.tick().await;
+            sleep(self.minute).await;
             for name in self.metrics.names() {
                 let values = self.series.entry(name.clone()).or_default();
                 // What begins later had no value before.
@@ -92,11 +97,33 @@ enum Fault {
     Defers,
     StoreStops,
     ForwardingStalls,
+    EventWaits,
+    PinMoves,
+}
+
+impl Fault {
+    fn topology(self) -> Topology {
+        let brief =
+            StreamSettings::default().with_max_age(MAX_AGE).with_duplicate_window(Duration::from_secs(1));
+        let topology = Topology::default();
+        if self == Self::EventWaits { topology.with_choco(brief) } else { topology }
+    }
+
+    /// The time of a sample. It takes a pin that long to move.
+    fn minute(self) -> Duration {
+        if self == Self::PinMoves { EVERY * 3 } else { EVERY }
+    }
+
+    fn options(self) -> ConsumerOptions {
+        let order = if self == Self::PinMoves { Order::PerUnit } else { Order::Relaxed };
+        quick().with_circuit_breaker(CircuitBreaker::default()).with_order(order)
+    }
 }
 
 /// Runs a service with a consumer of Choco and a watch of forwarding, which has a fault for a while.
 async fn service(fault: Fault, metrics: &Metrics) -> Timeline<'_> {
-    let stage = Stage::new().await;
+    let stage = Stage::since(11).await;
+    stage.bridge.provision(&fault.topology()).await.unwrap();
     let mut server = Redis::start().await.unwrap();
     let client = redis::Client::open(server.url()).unwrap();
     let quickly = ConnectionManagerConfig::new()
@@ -107,24 +134,36 @@ async fn service(fault: Fault, metrics: &Metrics) -> Timeline<'_> {
     let store: Arc<dyn DedupeStore> = Arc::new(RedisStore::open(connection, options).await.unwrap());
 
     let is_on = Arc::new(AtomicBool::new(false));
-    let on = is_on.clone();
-    let consumer = stage.bridge.consumer("adapter", store).feed(Feed::Choco);
-    let consumer = consumer.options(quick().with_circuit_breaker(CircuitBreaker::default())).on(
-        move |delivery: Delivery<UnitPublished>| {
-            let is_on = on.load(Ordering::SeqCst);
+    let consumer = || {
+        let on = is_on.clone();
+        let consumer = stage.bridge.consumer("adapter", store.clone()).feed(Feed::Choco);
+        consumer.options(fault.options()).on(move |delivery: Delivery<UnitPublished>| {
+            let on = on.clone();
             async move {
+                let slug = delivery.event().uri.slug();
                 match fault {
                     // Some succeed all the time.
-                    Fault::Rejects if is_on && delivery.event().uri.slug() == "poison" => {
+                    Fault::Rejects if on.load(Ordering::SeqCst) && slug == "poison" => {
                         Err(HandlerError::reject("poison"))
                     }
-                    Fault::Defers if is_on => Err(HandlerError::defer("away")),
+                    Fault::Defers if on.load(Ordering::SeqCst) => Err(HandlerError::defer("away")),
+                    Fault::EventWaits if slug == "stuck" => {
+                        while on.load(Ordering::SeqCst) {
+                            sleep(EVERY / 2).await;
+                        }
+                        Ok(())
+                    }
                     _ => Ok(()),
                 }
             }
-        },
-    );
-    let running = Running::start(consumer.build().await.unwrap());
+        })
+    };
+    let running = Running::start(consumer().build().await.unwrap());
+    // In strict order, one of the two waits for the other.
+    let standby = match fault {
+        Fault::PinMoves => Some(Running::start(consumer().build().await.unwrap())),
+        _ => None,
+    };
     let options = ForwardingOptions::default().with_interval(EVERY).with_bound(EVERY * 5);
     let watch = stage.bridge.watch_forwarding(options);
     let publisher = async {
@@ -136,19 +175,28 @@ async fn service(fault: Fault, metrics: &Metrics) -> Timeline<'_> {
         }
     };
     let faulty = async {
-        let mut timeline = Timeline::of(metrics);
+        let mut timeline = Timeline::of(metrics, fault.minute());
         let handled = || async { metrics.value(r#"stratt_events_handled_total{consumer="adapter"}"#) };
         eventually("handled", handled, |handled| *handled > 1.0).await;
-        timeline.pass(MINUTES[0]).await;
+        timeline.pass(BEFORE).await;
         is_on.store(true, Ordering::SeqCst);
         match fault {
             Fault::StoreStops => server.kill(),
             Fault::ForwardingStalls => {
                 stage.context().delete_stream(EVENT_STREAM).await.unwrap();
             }
+            Fault::EventWaits => {
+                stage.bridge.publish(published("stuck", u64::MAX)).await.unwrap();
+                timeline.pass(WAIT - WITH).await;
+            }
             _ => {}
         }
-        timeline.pass(MINUTES[1]).await;
+        for _ in 0..WITH {
+            timeline.pass(1).await;
+            if fault == Fault::PinMoves {
+                unpin(&stage).await;
+            }
+        }
         is_on.store(false, Ordering::SeqCst);
         match fault {
             Fault::StoreStops => server.restart().await.unwrap(),
@@ -157,7 +205,7 @@ async fn service(fault: Fault, metrics: &Metrics) -> Timeline<'_> {
             }
             _ => {}
         }
-        timeline.pass(MINUTES[2]).await;
+        timeline.pass(AFTER).await;
         timeline
     };
     let timeline = tokio::select! {
@@ -166,7 +214,18 @@ async fn service(fault: Fault, metrics: &Metrics) -> Timeline<'_> {
         () = watch.run(std::future::pending()) => unreachable!(),
     };
     running.stop().await;
+    if let Some(standby) = standby {
+        standby.stop().await;
+    }
     timeline
+}
+
+/// Lets the server pin the durable again, as when the pinned client does not ask in time.
+async fn unpin(stage: &Stage) {
+    let subject = format!("CONSUMER.UNPIN.{}.adapter", Feed::Choco.stream());
+    let group = serde_json::json!({ "group": "stratt" });
+    let answer: serde_json::Value = stage.context().request(subject, &group).await.unwrap();
+    assert!(answer.get("error").is_none(), "{answer}");
 }
 
 #[tokio::test]
@@ -208,4 +267,20 @@ async fn stalled_forwarding_leaves_its_series() {
     let metrics = Metrics::listen();
     let timeline = Box::pin(service(Fault::ForwardingStalls, &metrics)).await;
     timeline.write(Some("StrattForwardingStalled"), "");
+}
+
+#[tokio::test]
+async fn an_event_that_waits_leaves_its_series() {
+    support::needs!(Redis);
+    let metrics = Metrics::listen();
+    let timeline = Box::pin(service(Fault::EventWaits, &metrics)).await;
+    timeline.write(Some("StrattExpiryNear"), ",consumer=\"adapter\"");
+}
+
+#[tokio::test]
+async fn a_pin_that_moves_leaves_its_series() {
+    support::needs!(Redis);
+    let metrics = Metrics::listen();
+    let timeline = Box::pin(service(Fault::PinMoves, &metrics)).await;
+    timeline.write(Some("StrattPinnedClientFlaps"), ",consumer=\"adapter\"");
 }
