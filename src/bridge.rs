@@ -113,7 +113,7 @@ impl EventBridge {
         &self.inner.source
     }
 
-    #[cfg(any(feature = "postgres", feature = "sqlite", feature = "testing"))]
+    #[cfg(any(feature = "console", feature = "postgres", feature = "sqlite", feature = "testing"))]
     pub(crate) fn link(&self) -> &Link {
         &self.inner.link
     }

@@ -24,6 +24,8 @@ mod link;
 pub mod watch;
 
 pub mod acl;
+#[cfg(feature = "console")]
+pub mod console;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 pub mod outbox;
 #[cfg(feature = "schema")]

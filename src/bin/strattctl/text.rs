@@ -1,14 +1,8 @@
 //! Text that others wrote, made safe for a terminal; and times as text.
 
+use crate::hostile::is_hostile;
 use std::{fmt::Write, time::Duration};
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
-
-/// Control characters drive a terminal, and characters that change the direction of writing make it lie.
-fn is_hostile(character: char) -> bool {
-    character.is_control()
-        || matches!(character, '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
-            | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{e0000}'..='\u{e007f}')
-}
 
 /// Returns the text on one line, with everything that a terminal might obey as an escape of Rust.
 pub(crate) fn escaped(text: &str) -> String {

@@ -1,0 +1,20 @@
+//! The console: its pages, what it refuses, what it writes down, and how it looks in a browser.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::as_conversions,
+    missing_debug_implementations,
+    unreachable_pub,
+    reason = "tests fail by panicking"
+)]
+
+mod acts;
+mod audited;
+mod hostile;
+mod live;
+mod pages;
+mod redrives;
+mod refused;
+mod site;
