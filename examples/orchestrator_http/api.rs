@@ -18,7 +18,10 @@ use axum::{
 };
 use serde::{Deserialize, Serialize};
 use std::{sync::Arc, time::Duration};
-use stratt_event_bridge::{EventBridge, Fingerprint, GateOutcome, ResourceUri, UnitUri};
+use stratt_event_bridge::{
+    EventBridge, Fingerprint, GateOutcome, ResourceUri, UnitUri,
+    console::{self, ConsoleOptions},
+};
 use tokio::time::timeout;
 
 /// The time limit of a request, beside the reading of its body.
@@ -48,6 +51,7 @@ pub(crate) fn router(service: Arc<Service>) -> Router {
         .route("/healthz", get(|| async { "live\n" }))
         .route("/readyz", get(health::ready))
         .route("/metrics", get(health::metrics))
+        .nest_service("/console", console::router(service.bridge.clone(), ConsoleOptions::default()))
         .fallback(|| async { Problem::new(StatusCode::NOT_FOUND, "there is no such path") })
         .method_not_allowed_fallback(|| async {
             Problem::new(StatusCode::METHOD_NOT_ALLOWED, "path has no such method")

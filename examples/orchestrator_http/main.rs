@@ -34,6 +34,8 @@
 //! curl http://127.0.0.1:8080/metrics
 //! ```
 //!
+//! A browser shows streams, durables and dead letters at <http://127.0.0.1:8080/console>, and changes nothing there.
+//!
 //! Each answer says under `announced` which event was enqueued, or null where the request found what it asks for:
 //! every request may be repeated. The log names the broker;
 //! `NATS_URL=... cargo run -p examples --example choco_adapter` listens to it.

@@ -14,7 +14,7 @@ pub struct ConsoleOptions {
 }
 
 impl Default for ConsoleOptions {
-    /// Returns options with which everybody who reaches the console may read, nobody may change anything, and payloads
+    /// Returns options with which everybody who reaches the console may read, no one may change anything, and payloads
     /// are shown.
     fn default() -> Self {
         Self { authoriser: Arc::new(|_| Visitor::reader("anyone")), shows_payloads: true }

@@ -38,13 +38,13 @@ fn escaped(text: &str, is_kept: impl Fn(char) -> bool) -> String {
 /// there are more.
 pub(super) fn bytes(bytes: &[u8]) -> (String, bool) {
     let cut = bytes.len() > MOST;
-    let text = match std::str::from_utf8(bytes) {
-        Ok(text) => lines(text),
-        Err(_) => {
+    let text = std::str::from_utf8(bytes).map_or_else(
+        |_| {
             let rows = bytes.get(..MOST).unwrap_or(bytes).chunks(16).map(hex::encode);
             rows.collect::<Vec<_>>().join("\n")
-        }
-    };
+        },
+        lines,
+    );
     (text, cut)
 }
 
@@ -105,7 +105,7 @@ mod tests {
         assert_eq!(lines("a\r\nb"), "a\\r\nb");
         assert!(line(&"\u{1}".repeat(200_000)).len() < MOST + 16);
         assert_eq!(bytes(b"\xff\x00"), ("ff00".to_owned(), false));
-        let (shown, cut) = bytes(&[0xff; 200 * 1024]);
+        let (shown, cut) = bytes(&vec![0xff; 200 * 1024]);
         assert!(cut && shown.len() < 3 * MOST);
     }
 

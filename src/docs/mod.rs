@@ -25,6 +25,11 @@ pub mod operating {}
 #[doc = include_str!("observing.md")]
 pub mod observing {}
 
+/// With the feature `console`.
+#[cfg(feature = "console")]
+#[doc = include_str!("console.md")]
+pub mod console {}
+
 #[doc = include_str!("permissions.md")]
 pub mod permissions {}
 

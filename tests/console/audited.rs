@@ -68,6 +68,8 @@ async fn an_entry_comes_before_its_action_and_its_outcome_after() {
             order.push(subject);
         }
     }
+    // A redriven event is seen twice: as it is published, and as the broker hands it on.
+    order.dedup();
     let audited = "stratt.audit.dead-letters.1";
     assert_eq!((order.len(), &*order[0], &*order[2]), (3, audited, audited), "{order:?}");
     assert!(order[1].starts_with("stratt.redrive.catalogue."), "{order:?}");
@@ -93,7 +95,7 @@ async fn an_entry_comes_before_its_action_and_its_outcome_after() {
     assert!(said[3]["outcome"].as_str().unwrap().contains("not found"), "{entries}");
     let page = site.get("/audit").await.text;
     assert!(page.contains("alice") && page.contains("/console/dead-letters/1"), "{page}");
-    // Nobody takes an entry back.
+    // No entry is taken back.
     let stream = stage.context().get_stream(AUDIT_STREAM).await.unwrap();
     assert!(stream.delete_message(1).await.is_err() && stream.purge().await.is_err());
 }

@@ -133,11 +133,13 @@ async fn no_page_holds_a_credential() {
     let server = NatsServer::builder().config(users).start().await.unwrap();
     let address = server.url().rsplit('@').next().unwrap().trim_start_matches("nats://").to_owned();
     let watch = ConnectionWatch::new();
-    let options = ConnectOptions::new().event_callback(watch.callback()).retry_on_initial_connect();
+    let options =
+        ConnectOptions::with_user_and_password("op".into(), "s3cret".into()).event_callback(watch.callback());
     let client = options.connect(format!("nats://op:s3cret@{address}")).await.unwrap();
     let bridge =
         EventBridge::with_options(client, source(), BridgeOptions::default()).with_connection_watch(watch);
-    let provisioned = || bridge.provision(&Topology::default());
+    let topology = Topology::default();
+    let provisioned = || bridge.provision(&topology);
     eventually("provisioning", provisioned, Result::is_ok).await.unwrap();
     let site = Site::new(&bridge, ConsoleOptions::default());
     let paths = reads(&site).await;

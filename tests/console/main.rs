@@ -12,8 +12,10 @@
 
 mod acts;
 mod audited;
+mod browser;
 mod hostile;
 mod live;
+mod mounted;
 mod pages;
 mod redrives;
 mod refused;

@@ -45,7 +45,7 @@ async fn a_group_is_redriven_with_progress() {
         (begun.status, begun.location()),
         (StatusCode::SEE_OTHER, &*format!("/console/groups/{group}"))
     );
-    // Nobody handles the canary yet: it is under way until somebody does.
+    // No process handles the canary yet.
     let path = format!("/api/groups/{group}/redrive");
     let seen = eventually("canary", || site.json(&path), |seen| seen["redriven"] == 1).await;
     assert!(seen["ended"].is_null() && seen["total"] == 12 && seen["who"] == "alice", "{seen}");

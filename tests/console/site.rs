@@ -24,6 +24,7 @@ pub struct Site {
     router: Router,
 }
 
+#[derive(Debug)]
 pub struct Page {
     pub status: StatusCode,
     pub headers: HeaderMap,

@@ -97,6 +97,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "watch",
         ],
     ),
+    ("console", &["bridge", "contract", "dead_letter", "durables", "nats", "report", "topology", "watch"]),
     ("acl", &["consumer", "contract", "dedupe", "nats", "topology", "watch"]),
     (
         "outbox",

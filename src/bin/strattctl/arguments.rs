@@ -4,6 +4,7 @@
 use crate::outbox::OutboxArguments;
 use crate::{
     connect,
+    console::ConsoleCommand,
     consumer::ConsumerCommand,
     contract::ContractCommand,
     dead_letters::{self, DeadLettersCommand},
@@ -48,6 +49,8 @@ pub(crate) enum Command {
         #[command(subcommand)]
         command: ConsumerCommand,
     },
+    /// Serve pages that show streams, durables and dead letters to a browser on this machine
+    Console(ConsoleCommand),
     /// Create the streams, or change what differs from the settings; only says what differs, without --yes
     Provision {
         #[command(flatten)]

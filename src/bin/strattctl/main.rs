@@ -11,6 +11,7 @@
 
 mod arguments;
 mod connect;
+mod console;
 mod consumer;
 mod contract;
 mod dead_letters;
@@ -68,6 +69,7 @@ async fn obey(command: Command, output: &mut Output) -> Result<bool, Failure> {
         Command::Consumer { command } => {
             consumer::obey(&connected().await?.durables(), &command, output).await
         }
+        Command::Console(command) => console::serve(connected().await?, &command, output).await,
         Command::Provision { topology, render: Some(rendering), .. } => {
             streams::render(&topology, rendering, output).map(|()| true)
         }

@@ -8,7 +8,7 @@ use async_nats::jetstream::stream::{Config, StorageType};
 
 /// Creates the audit stream unless it is there, with this number of replicas (1 to 5).
 ///
-/// It keeps entries for as long as there is room; nobody can delete one or purge it, as long as the stream is not
+/// It keeps entries for as long as there is room; they cannot be deleted or purged, unless the stream is
 /// deleted as a whole. A stream that is there stays as it is, so that its limits are yours to set.
 ///
 /// # Errors

@@ -45,7 +45,7 @@ pub(in crate::console) async fn newest(console: &Console) -> Result<Vec<Entry>, 
 
 /// Returns an entry as a sentence.
 pub(super) fn sentence(visit: &Visit, entry: &Entry) -> Markup {
-    // Whoever may publish to the stream may write anything.
+    // All who may publish to the stream may write anything.
     let has_page =
         ["dead-letters/", "groups/", "durables/"].iter().any(|start| entry.target.starts_with(start));
     html! {

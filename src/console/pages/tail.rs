@@ -81,7 +81,7 @@ async fn newest(console: &Console, feed: Feed) -> Result<Markup, Refusal> {
         Refusal::new(StatusCode::SERVICE_UNAVAILABLE, why)
     };
     let context = &console.bridge.link().context;
-    let last = StreamInfo::last_sequence(context, feed.stream()).await.map_err(|error| unavailable(error))?;
+    let last = StreamInfo::last_sequence(context, feed.stream()).await.map_err(unavailable)?;
     let first = last.saturating_sub(NEWEST).saturating_add(1);
     let found = Messages::of(context, feed.stream(), format!("{}>", feed.prefix()), first..=last);
     let mut found: Vec<_> = found.try_collect().await.map_err(unavailable)?;

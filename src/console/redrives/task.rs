@@ -50,7 +50,7 @@ async fn redrive(
             Err(error) => progress.refused(report(&error).to_string()),
         }
     }
-    Ok(if redriven.is_stopped() { Ending::Stopped } else { Ending::Done })
+    Ok(if progress.stop.is_cancelled() { Ending::Stopped } else { Ending::Done })
 }
 
 /// Returns whether the others of the group are left because of it.
