@@ -36,7 +36,7 @@ async fn browse(arguments: &[&str]) -> String {
 
 /// Returns the page as it is once its script has run for a while.
 async fn document(url: &str) -> String {
-    browse(&["--virtual-time-budget=3000", "--dump-dom", url]).await
+    browse(&["--timeout=3000", "--dump-dom", url]).await
 }
 
 async fn screenshot(url: &str, name: &str) {
@@ -46,7 +46,7 @@ async fn screenshot(url: &str, name: &str) {
         let file = folder.join(format!("{name}-{width}.png"));
         let (file_argument, size) =
             (format!("--screenshot={}", file.display()), format!("--window-size={size}"));
-        browse(&["--virtual-time-budget=1500", &size, &file_argument, url]).await;
+        browse(&["--timeout=1500", &size, &file_argument, url]).await;
         assert!(fs::metadata(&file).unwrap().len() > 5_000, "{} is empty", file.display());
     }
 }

@@ -17,6 +17,8 @@ mod contract;
 mod dead_letters;
 mod explain;
 mod failure;
+#[path = "../../console/hostile.rs"]
+mod hostile;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 mod outbox;
 mod output;
