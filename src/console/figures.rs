@@ -18,7 +18,7 @@ pub(super) struct Figures {
     #[serde(flatten)]
     pub(super) status: BridgeStatus,
     pub(super) durables: Vec<DurableStatus>,
-    /// Why there are no durables of a feed.
+    /// The reason why those of a feed are missing.
     #[serde(rename = "durables_error")]
     pub(super) error: Option<String>,
 }

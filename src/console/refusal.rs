@@ -1,4 +1,4 @@
-//! What is answered in place of a page.
+//! Answers in place of a page.
 
 use crate::{
     console::{access::Visit, pages::layout, text::line},

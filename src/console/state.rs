@@ -1,4 +1,4 @@
-//! What all requests share.
+//! The state that all requests share.
 
 use crate::{
     EventBridge,
@@ -10,7 +10,7 @@ use tokio::sync::Semaphore;
 /// The most pages that follow live events at a time: each has a temporary consumer at the broker.
 const MOST_TAILS: usize = 20;
 
-/// What all requests share.
+/// The state that all requests share.
 #[derive(Debug)]
 pub(super) struct Console {
     pub(super) bridge: EventBridge,

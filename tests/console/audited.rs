@@ -1,4 +1,4 @@
-//! What is written down of each action.
+//! The audit stream.
 
 use crate::site::{Site, rejecting};
 use axum::http::StatusCode;

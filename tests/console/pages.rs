@@ -1,4 +1,4 @@
-//! What the pages show, and what each answer says to the browser.
+//! The contents of the pages, and the headers of each answer.
 
 use crate::site::{Site, reads, rejecting};
 use axum::http::StatusCode;

@@ -1,4 +1,4 @@
-//! Who may not do what, and requests that no page of the console sent.
+//! Visitors who may not do what they ask for, and requests that no page of the console sent.
 
 use crate::site::{HOST, Page, SAME_ORIGIN, Site, operator, rejecting};
 use axum::http::{StatusCode, request::Parts};

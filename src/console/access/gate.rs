@@ -1,4 +1,4 @@
-//! What stands before every page and every action.
+//! The gate before every page and every action.
 
 use crate::console::{
     Access,

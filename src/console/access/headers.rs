@@ -1,4 +1,4 @@
-//! What every answer forbids the browser to do.
+//! The headers of every answer, by which it forbids the browser to do more than it needs.
 
 use axum::{
     http::{

@@ -1,6 +1,6 @@
 //! The sender of a request, and what they may do.
 
-/// What a visitor of the console may do.
+/// The rights of a visitor of the console.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Access {
     /// Nothing: every request is answered by 403.

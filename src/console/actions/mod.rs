@@ -1,4 +1,4 @@
-//! What changes something. The [gate](crate::console::access::gate) lets operators through only, from pages of the
+//! The actions. The [gate](crate::console::access::gate) lets operators through only, from pages of the
 //! console.
 
 mod durable;

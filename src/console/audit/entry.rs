@@ -10,7 +10,7 @@ use std::fmt;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-/// What is acted on.
+/// The thing that is acted on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::console) enum Target {
     Letter(u64),
@@ -19,7 +19,7 @@ pub(in crate::console) enum Target {
     Durable(Feed, ConsumerName),
 }
 
-/// What is done.
+/// The kind of an action.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(in crate::console) enum Action {
@@ -30,7 +30,7 @@ pub(in crate::console) enum Action {
     Resume,
 }
 
-/// How far it is.
+/// The state of an action.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(in crate::console) enum Phase {

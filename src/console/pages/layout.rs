@@ -1,4 +1,4 @@
-//! What all pages have around them.
+//! The frame of all pages.
 
 use crate::console::{Access, access::Visit, text::line};
 use axum::response::Html;

@@ -1,4 +1,4 @@
-//! How far the redrive of a group is.
+//! The progress of the redrive of a group.
 
 use crate::contract::envelope::timestamp;
 use serde::Serialize;
@@ -13,7 +13,7 @@ pub(in crate::console) struct Progress {
     pub(super) stop: CancellationToken,
 }
 
-/// What is seen of it at one time.
+/// The progress at one time.
 #[derive(Debug, Clone, Serialize)]
 pub(in crate::console) struct Seen {
     pub(in crate::console) who: String,
@@ -23,13 +23,13 @@ pub(in crate::console) struct Seen {
     pub(in crate::console) redriven: u64,
     /// Those that were refused one by one, which are left.
     pub(in crate::console) refused: u64,
-    /// Why the last of them was refused.
+    /// The reason of the last of them.
     pub(in crate::console) last_refusal: Option<String>,
     #[serde(flatten)]
     pub(in crate::console) ending: Option<Ending>,
 }
 
-/// How it has ended.
+/// The end of a redrive.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(tag = "ended", content = "why", rename_all = "snake_case")]
 pub(in crate::console) enum Ending {
