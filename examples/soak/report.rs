@@ -41,14 +41,15 @@ impl Report {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Settings { minutes, seed, is_ordered } = self.settings;
+        let Settings { minutes, seed, is_ordered, explained } = self.settings;
         let ordered = if is_ordered { " --ordered" } else { "" };
         writeln!(f, "soak of {minutes} min, {}, took {:.0?}", OffsetDateTime::now_utc().date(), self.took)?;
         writeln!(
             f,
             "cargo run --release -p examples --example soak -- --minutes {minutes} --seed {seed}{ordered}"
         )?;
-        writeln!(f, "three nats-servers {}, three replicas, three consumer processes\n", self.version)?;
+        writeln!(f, "three nats-servers {}, three replicas, three consumer processes", self.version)?;
+        writeln!(f, "{explained} events were explained\n")?;
         let mut kinds: BTreeMap<_, u32> = BTreeMap::new();
         for fault in &self.faults {
             *kinds.entry(fault.what).or_default() += 1;

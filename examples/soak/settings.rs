@@ -16,6 +16,9 @@ pub struct Settings {
     /// Lets the consumers keep the order of each unit
     #[arg(long = "ordered")]
     pub is_ordered: bool,
+    /// Number of events whose explanation is held against the ledger in the end
+    #[arg(long, default_value_t = 30)]
+    pub explained: usize,
 }
 
 impl Settings {

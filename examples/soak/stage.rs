@@ -10,7 +10,7 @@ use std::{
 use stratt_event_bridge::{
     ConsumerName, EventBridge, Feed,
     async_nats::jetstream::{self, consumer::pull},
-    dedupe::KvStore,
+    dedupe::{DedupeStore, KvStore},
     testing::NatsCluster,
     topology::Topology,
 };
@@ -44,7 +44,7 @@ impl Stage {
         let networks =
             Networks { publishers: Network::to(&cluster).await?, consumers: Network::to(&cluster).await? };
         let folder = tempfile::Builder::new().prefix("stratt-soak-").tempdir()?;
-        let ledger = Ledger::new(settings.seed, folder.path().join("journal"));
+        let ledger = Ledger::new(settings.seed, folder.path().join("journal")).explaining(settings.explained);
         let ledger = if settings.is_ordered { ledger.strictly_ordered() } else { ledger };
         Ok(Self {
             cluster,
@@ -111,7 +111,8 @@ impl Stage {
     }
 
     pub async fn balance(&self) -> Result<Balance, Failure> {
-        let store = KvStore::open(self.bridge.client().clone(), consumer::store_options()).await?;
+        let store: Arc<dyn DedupeStore> =
+            Arc::new(self.bridge.open_kv_store(consumer::store_options()).await?);
         let durable: ConsumerName = consumer::DURABLE.parse()?;
         Ok(self.ledger.balance(&self.bridge, Feed::Choco, &durable, &store).await?)
     }

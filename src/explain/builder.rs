@@ -73,7 +73,7 @@ impl ExplainBuilder {
         let redrives = self.search(Feed::Strat).places(&filter, |id| id.starts_with(&redriven)).await?;
         let ways = self.ways(stored.iter().chain(&forwarded)).await?;
         let subject = stored.iter().chain(&forwarded).map(|place| &*place.subject).next();
-        let dead_letters = self.dead_letters(subject).await?;
+        let dead_letters = self.dead_letters(subject, &[&*stored, &*forwarded].concat()).await?;
         Ok(Explanation { key: self.key, stored, forwarded, ways, dead_letters, redrives })
     }
 
@@ -121,11 +121,20 @@ impl ExplainBuilder {
         }
     }
 
-    async fn dead_letters(&self, subject: Option<&str>) -> Result<Vec<DeadLetter>, ExplainError> {
+    /// Returns the dead letters of the event: by its key, or by its place if they are without the event.
+    async fn dead_letters(
+        &self,
+        subject: Option<&str>,
+        places: &[Place],
+    ) -> Result<Vec<DeadLetter>, ExplainError> {
         let failed = |error| ExplainError::new("dead letters", error);
         let found = DeadLetters::new(&self.link).list(filter(subject)).await.map_err(failed)?;
-        let is_meant = |letter: &DeadLetter| {
-            letter.envelope().is_ok_and(|envelope| envelope.idempotency_key() == self.key)
+        let is_at = |letter: &DeadLetter, place: &Place| {
+            letter.stream() == place.feed.stream() && letter.stream_sequence() == place.sequence
+        };
+        let is_meant = |letter: &DeadLetter| match letter.envelope() {
+            Ok(envelope) => envelope.idempotency_key() == self.key,
+            Err(_) => places.iter().any(|place| is_at(letter, place)),
         };
         found.try_filter(|letter| std::future::ready(is_meant(letter))).try_collect().await.map_err(failed)
     }

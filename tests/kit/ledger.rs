@@ -23,7 +23,7 @@ struct Books {
 impl Books {
     async fn open() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let ledger = Ledger::new(SEED, folder.path().join("journal"));
+        let ledger = Ledger::new(SEED, folder.path().join("journal")).explaining(50);
         let journal = Arc::new(ledger.journal().unwrap());
         let store = Arc::new(WitnessStore::new(Arc::new(MemoryStore::new()), Arc::clone(&journal)));
         Self { stage: Stage::new().await, ledger, journal, store, _folder: folder }
@@ -55,7 +55,7 @@ impl Books {
 
     async fn balance(&self, feed: Feed) -> Balance {
         let durable = "booked".parse().unwrap();
-        self.ledger.balance(&self.stage.bridge, feed, &durable, &*self.store).await.unwrap()
+        self.ledger.balance(&self.stage.bridge, feed, &durable, &self.store).await.unwrap()
     }
 }
 

@@ -1,7 +1,7 @@
 //! The ledger itself: from the journal, the streams and the store to a balance.
 
-use crate::{Balance, Journal, audit, found::Found, order};
-use std::path::PathBuf;
+use crate::{Balance, Journal, audit, explained, found::Found, order};
+use std::{path::PathBuf, sync::Arc};
 use stratt_event_bridge::{ConsumerName, EventBridge, Feed, dedupe::DedupeStore};
 
 /// A journal, and the seed of all random choices.
@@ -10,19 +10,27 @@ pub struct Ledger {
     seed: u64,
     path: PathBuf,
     is_ordered: bool,
+    explained: usize,
 }
 
 impl Ledger {
     /// Makes a ledger whose journal is the file at `path`.
     #[must_use]
     pub fn new(seed: u64, path: impl Into<PathBuf>) -> Self {
-        Self { seed, path: path.into(), is_ordered: false }
+        Self { seed, path: path.into(), is_ordered: false, explained: 0 }
     }
 
     /// Demands that the durable kept [`Order::PerUnit`](stratt_event_bridge::Order::PerUnit).
     #[must_use]
     pub fn strictly_ordered(mut self) -> Self {
         self.is_ordered = true;
+        self
+    }
+
+    /// Has this number of events explained in the end, and demands that the explanations are right.
+    #[must_use]
+    pub fn explaining(mut self, events: usize) -> Self {
+        self.explained = events;
         self
     }
 
@@ -52,14 +60,17 @@ impl Ledger {
         bridge: &EventBridge,
         feed: Feed,
         durable: &ConsumerName,
-        store: &dyn DedupeStore,
+        store: &Arc<dyn DedupeStore>,
     ) -> Result<Balance, LedgerError> {
         let entries = Journal::read(&self.path).map_err(LedgerError::new)?;
-        let found = Found::read(bridge, feed, durable, store, &entries).await?;
+        let found = Found::read(bridge, feed, durable, &**store, &entries).await?;
         let mut balance = audit::audit(self.seed, &entries, &found);
         if self.is_ordered {
             balance.violations.extend(order::out_of_order(&entries, &found.due));
         }
+        let differences =
+            explained::differences(bridge, feed, durable, store, &found, self.explained).await?;
+        balance.violations.extend(differences);
         Ok(balance)
     }
 }

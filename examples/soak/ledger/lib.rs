@@ -9,6 +9,7 @@
 
 mod audit;
 mod balance;
+mod explained;
 mod fact;
 mod found;
 mod history;
