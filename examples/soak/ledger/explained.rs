@@ -17,7 +17,7 @@ use time::{Duration, OffsetDateTime};
 /// The explanations that are asked for at once.
 const AT_ONCE: usize = 8;
 
-/// What the ledger knows of one event.
+/// The knowledge of one event.
 #[derive(Debug, Default)]
 struct Known {
     stored: Vec<u64>,
