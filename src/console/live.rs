@@ -4,7 +4,7 @@ use axum::response::{
     IntoResponse, Response, Sse,
     sse::{Event, KeepAlive},
 };
-use futures::{Stream, StreamExt};
+use futures::{Stream, StreamExt, stream};
 use maud::Markup;
 use std::{convert::Infallible, time::Duration};
 use tokio::time::{MissedTickBehavior, interval, sleep};
@@ -28,7 +28,7 @@ pub(super) fn end() -> Event {
 pub(super) fn ticks(pause: Duration) -> impl Stream<Item = ()> + Send {
     let mut ticks = interval(pause);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    futures::stream::unfold(ticks, |mut ticks| async move {
+    stream::unfold(ticks, |mut ticks| async move {
         ticks.tick().await;
         Some(((), ticks))
     })
@@ -36,6 +36,8 @@ pub(super) fn ticks(pause: Duration) -> impl Stream<Item = ()> + Send {
 
 /// Answers by these events, for five minutes: browsers then ask again by themselves.
 pub(super) fn answer(events: impl Stream<Item = Event> + Send + 'static) -> Response {
-    let events = events.take_until(sleep(AT_MOST)).map(Ok::<_, Infallible>);
+    // Browsers take the connection for open with the first bytes, which may be long in coming.
+    let begun = stream::once(async { Event::default().comment("begun") });
+    let events = begun.chain(events.take_until(sleep(AT_MOST))).map(Ok::<_, Infallible>);
     Sse::new(events).keep_alive(KeepAlive::default()).into_response()
 }

@@ -2,7 +2,13 @@
 //! `target/console`, to be looked at.
 
 use crate::site::{operator, rejecting};
-use axum::Router;
+use axum::{
+    Router,
+    body::{Body, to_bytes},
+    middleware::map_response,
+    response::{IntoResponse, Response},
+    routing::get,
+};
 use std::{fs, path::PathBuf, time::Duration};
 use stratt_event_bridge::{
     Feed,
@@ -36,7 +42,24 @@ async fn browse(arguments: &[&str]) -> String {
 
 /// Returns the page as it is once its script has run for a while.
 async fn document(url: &str) -> String {
-    browse(&["--timeout=3000", "--dump-dom", url]).await
+    browse(&["--dump-dom", url]).await
+}
+
+/// Adds a script that is long in coming: the browser prints a page once all of it is loaded, and what is live comes
+/// later.
+async fn slowed(page: Response) -> Response {
+    if page.headers().get("content-type").is_none_or(|kind| kind != "text/html; charset=utf-8") {
+        return page;
+    }
+    let (parts, body) = page.into_parts();
+    let text = String::from_utf8(to_bytes(body, 1 << 24).await.unwrap().to_vec()).unwrap();
+    let text = text.replacen("</head>", "<script src=\"/slow.js\" defer></script></head>", 1);
+    Response::from_parts(parts, Body::from(text))
+}
+
+async fn slow() -> impl IntoResponse {
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    ([("content-type", "text/javascript")], "")
 }
 
 async fn screenshot(url: &str, name: &str) {
@@ -46,7 +69,7 @@ async fn screenshot(url: &str, name: &str) {
         let file = folder.join(format!("{name}-{width}.png"));
         let (file_argument, size) =
             (format!("--screenshot={}", file.display()), format!("--window-size={size}"));
-        browse(&["--timeout=1500", &size, &file_argument, url]).await;
+        browse(&[&size, &file_argument, url]).await;
         assert!(fs::metadata(&file).unwrap().len() > 5_000, "{} is empty", file.display());
     }
 }
@@ -75,7 +98,8 @@ async fn pages_work_in_a_browser() {
     let forwarded = || async { choco.get_info().await.unwrap().state.messages };
     eventually("forwarded", forwarded, |forwarded| *forwarded == 25).await;
 
-    let router = Router::new().nest("/console", console::router(stage.bridge.clone(), operator()));
+    let console = console::router(stage.bridge.clone(), operator()).layer(map_response(slowed));
+    let router = Router::new().nest("/console", console).route("/slow.js", get(slow));
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let site = format!("http://{}/console", listener.local_addr().unwrap());
     tokio::spawn(async move { axum::serve(listener, router).await });
@@ -84,7 +108,7 @@ async fn pages_work_in_a_browser() {
     let group = format!("{site}/groups/{}", groups.await.unwrap()[0].id());
 
     let tail = format!("{site}/tail");
-    // The browser prints after a fixed time, which may be too early.
+    // The browser prints after some time, which may be too early.
     eventually("the script runs", || document(&site), |page| page.contains(">Live</p>")).await;
     eventually("the tail is live", || document(&tail), |page| page.contains(">Live</p>")).await;
     for (url, name) in [

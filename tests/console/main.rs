@@ -17,6 +17,7 @@ mod hostile;
 mod live;
 mod mounted;
 mod pages;
+mod permitted;
 mod redrives;
 mod refused;
 mod site;

@@ -10,10 +10,10 @@ use support::{Running, Stage, eventually, published, quick};
 const FORM: &str = "interval_ms=5&canary_s=30&most_failed=10";
 
 /// Returns a console with this many dead letters of one group, and the id of the group.
-async fn with_letters(stage: &Stage, count: u64) -> (Site, String) {
+async fn with_letters(stage: &Stage, count: u32) -> (Site, String) {
     provision_audit(&stage.bridge, 1).await.unwrap();
     let running = rejecting(stage, "catalogue", "table units is locked").await;
-    for number in 1..=count {
+    for number in 1..=u64::from(count) {
         stage.bridge.publish(published(&format!("bad-{number}"), number)).await.unwrap();
     }
     stage.dead_letters_are(count as usize).await;
