@@ -124,7 +124,10 @@ async fn pages_work_in_a_browser() {
         let page = document(&url).await;
         assert!(page.contains("· STRATT events</title>"), "{url}: {page:.400}");
         assert!(!page.contains("<img") && !page.contains("<title>owned"), "{url}: {page}");
-        screenshot(&url, name).await;
+        // Each takes seconds.
+        if ["overview", "groups", "letter", "tail"].contains(&name) {
+            screenshot(&url, name).await;
+        }
     }
     running.stop().await;
 }
