@@ -75,6 +75,7 @@ async fn screenshot(url: &str, name: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs Chromium, which `bash .ci/run browser` installs"]
 async fn pages_work_in_a_browser() {
     let stage = Stage::since(11).await;
     provision_audit(&stage.bridge, 1).await.unwrap();
