@@ -1,9 +1,10 @@
 //! The cost of an event as things grow, on a real server:
 //! `cargo bench -p benches --bench scaling -- [PART] [--json] [--svg PATH]`.
 //!
-//! PART is what grows: `Backlog`, `Domains`, `Consumers`, `Held messages` or `Known keys`, or a part of that name. The
-//! environment sets `ROUNDS` (3), `EVENTS` (20000: the number that is consumed where the backlog does not grow), and
-//! the last points of the axes: `BACKLOG` (1000000), `DOMAINS` (1000), `CONSUMERS` (8), `KEYS` (10000000). A smoke run:
+//! PART is what grows: `Backlog`, `Batch sizes`, `Domains`, `Consumers`, `Held messages` or `Known keys`, or a part of
+//! that name. The environment sets `ROUNDS` (3), `EVENTS` (20000: the number that is consumed where the backlog does
+//! not grow), and the last points of the axes: `BACKLOG` (1000000), `DOMAINS` (1000), `CONSUMERS` (8), `KEYS`
+//! (10000000). A smoke run:
 //! `ROUNDS=1 EVENTS=500 BACKLOG=1000 DOMAINS=10 CONSUMERS=2 KEYS=10000 cargo bench -p benches --bench scaling`.
 #![allow(
     clippy::print_stdout,
@@ -14,6 +15,7 @@
 
 mod axis;
 mod backlog;
+mod batches;
 mod bench;
 mod chart;
 mod consumers;
@@ -48,10 +50,14 @@ async fn run() -> Result<(), Failure> {
     // First, while nothing else has taken memory.
     let known_keys = if has(known_keys::TITLE) { known_keys::measure()? } else { Vec::new() };
     let mut charts = Vec::new();
-    if [backlog::TITLE, domains::TITLE, consumers::TITLE, held::TITLE].into_iter().any(has) {
+    let titles = [backlog::TITLE, batches::TITLE, domains::TITLE, consumers::TITLE, held::TITLE];
+    if titles.into_iter().any(has) {
         let bench = Bench::start().await?;
         if has(backlog::TITLE) {
             charts.push(backlog::measure(&bench).await?);
+        }
+        if has(batches::TITLE) {
+            charts.push(batches::measure(&bench).await?);
         }
         if has(domains::TITLE) {
             charts.extend(domains::measure(&bench).await?);

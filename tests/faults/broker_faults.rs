@@ -39,7 +39,7 @@ impl UnderLoad {
         let effects = Effects::default();
         let consumer = stage.consumer("survivor").options(short()).on(effects.handler());
         let running = Running::start(consumer.build().await.unwrap());
-        let load = Load::paced(&bridge, PUBLISHERS, PAUSE);
+        let load = Load::paced(&bridge, PUBLISHERS, PAUSE, 0);
         effects.exceed(200).await;
         Self { stage, effects, running, load }
     }

@@ -66,7 +66,8 @@ async fn switching_there_and_back_repeats_nothing() {
     let mut stage = on_newest().await;
     stage.bridge.provision(&topology(false)).await.unwrap();
     let mut next = 1;
-    publish(&stage, &mut next, 1200).await;
+    let before = std::env::var("STRATT_EVENTS").map_or(1200, |events| events.parse().unwrap());
+    publish(&stage, &mut next, before).await;
     for durable in [true, false, true, false] {
         // All of them are older than both windows.
         sleep(WINDOW).await;

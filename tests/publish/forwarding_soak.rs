@@ -92,7 +92,8 @@ async fn disturb(stage: &mut ClusterStage, round: u32) {
 async fn under_load(mut stage: ClusterStage, work: impl AsyncFnOnce(&mut ClusterStage)) -> Seen {
     let options = BridgeOptions::default().with_retry_budget(Duration::from_secs(100));
     let bridge = EventBridge::with_options(stage.client.clone(), source(), options);
-    let mut load = Load::paced(&bridge, 32, Duration::from_millis(10));
+    let more = usize::try_from(setting("STRATT_BYTES", 0)).unwrap();
+    let mut load = Load::paced(&bridge, 32, Duration::from_millis(10), more);
     let (over, is_over) = tokio::sync::watch::channel(false);
     let watching = tokio::spawn(watch(stage.bridge.clone(), move || *is_over.borrow()));
     let began = Instant::now();
@@ -113,7 +114,9 @@ async fn under_load(mut stage: ClusterStage, work: impl AsyncFnOnce(&mut Cluster
     over.send(true).unwrap();
     let seen = watching.await.unwrap();
     let (origin, choco) = (events(&stage, Feed::Strat).await, events(&stage, Feed::Choco).await);
-    println!("{took:?}, {} events: {seen:?}", acknowledged.len());
+    let bytes = stage.stream(Feed::Strat).await.cached_info().state.bytes;
+    let rate = bytes / took.as_secs().max(1) / 1000;
+    println!("{took:?}, {} events, {rate} kB/s: {seen:?}", acknowledged.len());
     assert_eq!(origin.len(), acknowledged.len());
     assert!(origin == choco, "{} events of {} are in Choco", choco.len(), origin.len());
     seen
@@ -130,7 +133,7 @@ fn setting(name: &str, default: u32) -> u32 {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "takes some minutes; `STRATT_FAULTS` is the number of faults"]
+#[ignore = "takes some minutes; `STRATT_FAULTS` is the number of faults, `STRATT_BYTES` enlarges events"]
 async fn thirty_lost_leaders_are_no_alarm_and_lose_nothing() {
     let seen = under_load(ClusterStage::on_cluster().await, lose_leaders).await;
     assert_eq!(seen.alarms, 0);

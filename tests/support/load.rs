@@ -1,4 +1,4 @@
-use super::published;
+use super::{published, source};
 use std::{
     sync::{
         Arc, Mutex,
@@ -6,7 +6,7 @@ use std::{
     },
     time::{Duration, Instant},
 };
-use stratt_event_bridge::{EventBridge, PublishReceipt};
+use stratt_event_bridge::{Envelope, EventBridge, PublishReceipt};
 use tokio::{task::JoinHandle, time::sleep};
 
 /// Publishers that go on until they are stopped, each for a unit of its own; every event has a number of its own.
@@ -19,11 +19,12 @@ pub struct Load {
 
 impl Load {
     pub fn start(bridge: &EventBridge, publishers: usize) -> Self {
-        Self::paced(bridge, publishers, Duration::ZERO)
+        Self::paced(bridge, publishers, Duration::ZERO, 0)
     }
 
-    /// Starts publishers that pause between two events: servers that elect a leader need the machine as well.
-    pub fn paced(bridge: &EventBridge, publishers: usize, pause: Duration) -> Self {
+    /// Starts publishers that pause between two events, which are larger than usual by `more` bytes: servers that elect
+    /// a leader need the machine as well.
+    pub fn paced(bridge: &EventBridge, publishers: usize, pause: Duration, more: usize) -> Self {
         let slowest: Arc<Mutex<Duration>> = Arc::default();
         let (is_over, next) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(1)));
         let publisher = |unit| {
@@ -34,7 +35,9 @@ impl Load {
                 while !is_over.load(Ordering::SeqCst) {
                     let number = next.fetch_add(1, Ordering::SeqCst);
                     let begun = Instant::now();
-                    let receipt = bridge.publish(published(&format!("unit-{unit}"), number)).await.unwrap();
+                    let event = Envelope::builder(published(&format!("unit-{unit}"), number), source());
+                    let event = if more > 0 { event.meta("filler", "x".repeat(more)) } else { event };
+                    let receipt = bridge.publish_envelope(&event.build().unwrap()).await.unwrap();
                     {
                         let mut slowest = slowest.lock().unwrap();
                         *slowest = begun.elapsed().max(*slowest);
