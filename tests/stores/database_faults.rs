@@ -2,7 +2,7 @@
 
 use crate::slots::{LEASE, slot};
 use sqlx::{Executor, PgPool, postgres::PgPoolOptions};
-use std::{error::Error, net::TcpListener, time::Duration};
+use std::{error::Error, time::Duration};
 use stratt_event_bridge::{
     dedupe::{Claim, DedupeStore, PostgresStore, SqlStoreOptions},
     outbox::{OutboxOptions, PostgresOutbox},
@@ -51,7 +51,8 @@ fn causes(error: &(dyn Error + 'static)) -> String {
 
 #[tokio::test]
 async fn a_refused_connection_is_named_by_its_cause() {
-    let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    // No server of another test takes this port, as one that was free a moment ago.
+    let nobody = "127.0.0.1:1";
     let patience = Duration::from_millis(500);
     let pool = PgPoolOptions::new().acquire_timeout(patience);
     let pool = pool.connect_lazy(&format!("postgres://someone:s3cret@{nobody}/nothing")).unwrap();
