@@ -4,6 +4,7 @@
 use crate::{
     Bench, Failure,
     chart::{Chart, Line},
+    commit::commit,
     setting,
 };
 use sqlx::{PgPool, postgres::PgPoolOptions};
@@ -15,7 +16,7 @@ use std::{
     time::Instant,
 };
 use stratt_event_bridge::{
-    BatchOptions, ConsumerOptions, Delivery, Feed, HandlerError, UnitPublished,
+    BatchOptions, ConsumerOptions, Delivery, Feed, UnitPublished,
     dedupe::{PostgresStore, SqlStoreOptions},
     testing::Postgres,
 };
@@ -95,17 +96,4 @@ async fn consume(
     assert_eq!(summary.handled, expected);
     bench.context.get_stream(Feed::Strat.stream()).await?.delete_consumer(DURABLE).await?;
     Ok(took.as_secs_f64() * 1e6 / events as f64)
-}
-
-async fn commit(
-    batch: &[Delivery<UnitPublished>],
-    pool: &PgPool,
-    store: &PostgresStore,
-) -> Result<(), HandlerError> {
-    let keys: Vec<_> = batch.iter().map(|delivery| delivery.slot().key().to_string()).collect();
-    let mut tx = pool.begin().await?;
-    sqlx::query("INSERT INTO effects SELECT unnest($1::text[])").bind(keys).execute(&mut *tx).await?;
-    store.settle_all_in(batch, &mut tx).await?;
-    tx.commit().await?;
-    Ok(())
 }

@@ -18,6 +18,8 @@ mod backlog;
 mod batches;
 mod bench;
 mod chart;
+#[path = "../throughput/commit.rs"]
+mod commit;
 mod consumers;
 mod costs;
 #[path = "../throughput/cpu_time.rs"]

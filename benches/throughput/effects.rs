@@ -3,6 +3,7 @@
 
 use crate::{
     Bench, Failure,
+    commit::commit,
     consume::Counted,
     measure::{Sample, Stopwatch},
 };
@@ -12,7 +13,7 @@ use std::sync::{
     atomic::{AtomicU64, Ordering},
 };
 use stratt_event_bridge::{
-    BatchOptions, ConsumerOptions, Delivery, HandlerError, UnitPublished,
+    BatchOptions, ConsumerOptions, Delivery, UnitPublished,
     dedupe::{PostgresStore, SqlStoreOptions},
     testing::Postgres,
 };
@@ -82,17 +83,4 @@ impl Effects {
         bench.delete(&name).await?;
         Ok(sample)
     }
-}
-
-async fn commit(
-    batch: &[Delivery<UnitPublished>],
-    pool: &PgPool,
-    store: &PostgresStore,
-) -> Result<(), HandlerError> {
-    let keys: Vec<_> = batch.iter().map(|delivery| delivery.slot().key().to_string()).collect();
-    let mut tx = pool.begin().await?;
-    sqlx::query("INSERT INTO effects SELECT unnest($1::text[])").bind(keys).execute(&mut *tx).await?;
-    store.settle_all_in(batch, &mut tx).await?;
-    tx.commit().await?;
-    Ok(())
 }

@@ -24,6 +24,7 @@
 )]
 
 mod bench;
+mod commit;
 mod consume;
 mod cpu_time;
 mod dead_letters;

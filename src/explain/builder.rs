@@ -71,7 +71,8 @@ impl ExplainBuilder {
         let redriven = format!("{id}:redrive:");
         let filter = format!("{}>", Feed::Strat.redrive_prefix());
         let redrives = self.search(Feed::Strat).places(&filter, |id| id.starts_with(&redriven)).await?;
-        let ways = self.ways(stored.iter().chain(&forwarded)).await?;
+        let mut ways = self.ways(Feed::Strat, &stored).await?;
+        ways.extend(self.ways(Feed::Choco, &forwarded).await?);
         let subject = stored.iter().chain(&forwarded).map(|place| &*place.subject).next();
         let dead_letters = self.dead_letters(subject, &[&*stored, &*forwarded].concat()).await?;
         Ok(Explanation { key: self.key, stored, forwarded, ways, dead_letters, redrives })
@@ -85,14 +86,17 @@ impl ExplainBuilder {
         self.search(feed).places(&format!("{}>", feed.prefix()), accepts).await
     }
 
-    /// Returns how far each durable is that reads the event, for each place.
-    async fn ways(&self, places: impl Iterator<Item = &Place>) -> Result<Vec<Way>, ExplainError> {
+    /// Returns how far each durable of the feed is that reads the event, for each place in its stream.
+    async fn ways(&self, feed: Feed, places: &[Place]) -> Result<Vec<Way>, ExplainError> {
+        if places.is_empty() {
+            return Ok(Vec::new());
+        }
+        let durables = match Durables::new(&self.link).list(feed).await {
+            Err(error) if error.kind() == DurablesErrorKind::StreamNotFound => Vec::new(),
+            listed => listed.map_err(|error| ExplainError::new("durables", error))?,
+        };
         let mut ways = Vec::new();
         for place in places {
-            let durables = match Durables::new(&self.link).list(place.feed).await {
-                Err(error) if error.kind() == DurablesErrorKind::StreamNotFound => Vec::new(),
-                listed => listed.map_err(|error| ExplainError::new("durables", error))?,
-            };
             for durable in durables.iter().filter(|durable| durable.reads(&place.subject)) {
                 ways.push(self.way(durable, place.sequence).await);
             }
