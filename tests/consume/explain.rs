@@ -63,6 +63,7 @@ async fn dead_letters_and_redrives_of_the_event_are_found() {
     let event = published("rejected", 1);
     let key = event.idempotency_key();
     stage.bridge.publish(published("another", 2)).await.unwrap();
+    stage.dead_letters_are(1).await;
     stage.bridge.publish(event).await.unwrap();
     stage.dead_letters_are(2).await;
     stage.bridge.dead_letters().redrive(2).await.unwrap();
