@@ -8,10 +8,11 @@ use crate::{
 };
 
 /// An operator who lists, shows, redrives and discards the [dead letters](crate::dead_letter::DeadLetters) of all
-/// consumers, and lists, pauses and resumes their [durables](crate::durables::Durables).
+/// consumers, and lists, pauses, resumes and replays their [durables](crate::durables::Durables).
 ///
-/// A redrive publishes for any consumer, and nothing else. It looks for newer events of the same unit, and reads a
-/// payload that was too large for its dead letter from the stream of the event: an operator can read all events.
+/// A redrive or a replay publishes for any consumer, and nothing else. A redrive looks for newer events of the same
+/// unit, and reads a payload that was too large for its dead letter from the stream of the event; a replay reads what
+/// it publishes: an operator can read all events.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct OperatorRole;
 

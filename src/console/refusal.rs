@@ -79,8 +79,8 @@ impl From<DurablesError> for Refusal {
     fn from(error: DurablesError) -> Self {
         let status = match error.kind() {
             DurablesErrorKind::NotFound | DurablesErrorKind::StreamNotFound => StatusCode::NOT_FOUND,
-            DurablesErrorKind::Unsupported => StatusCode::CONFLICT,
-            DurablesErrorKind::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+            DurablesErrorKind::Unsupported | DurablesErrorKind::NotReceived => StatusCode::CONFLICT,
+            DurablesErrorKind::Publish | DurablesErrorKind::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
         };
         Self::new(status, report(&error).to_string())
     }

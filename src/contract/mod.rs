@@ -3,6 +3,7 @@
 pub(crate) mod consumer_name;
 pub(crate) mod domain;
 pub(crate) mod envelope;
+pub(crate) mod epoch;
 pub(crate) mod event;
 pub(crate) mod fingerprint;
 pub(crate) mod source;

@@ -31,7 +31,7 @@ const PREFIX: &str = "Strat-Dead-Letter-";
 pub(crate) const MAX_TEXT: usize = 1024;
 
 /// Sets a header to any `text`, escaped to one line of printable text and cut at 1 KiB.
-pub(super) fn set(headers: &mut HeaderMap, name: &'static str, text: &str) {
+pub(crate) fn set(headers: &mut HeaderMap, name: &'static str, text: &str) {
     if let Ok(value) = HeaderValue::from_str(&printable(text)) {
         headers.insert(name, value);
     }
@@ -74,7 +74,7 @@ pub(super) fn size(headers: &HeaderMap) -> usize {
 }
 
 /// Returns the headers that belong to the event itself: neither the broker's nor those of a dead letter.
-pub(super) fn of_event(headers: &HeaderMap) -> HeaderMap {
+pub(crate) fn of_event(headers: &HeaderMap) -> HeaderMap {
     let mut kept = HeaderMap::new();
     for (name, values) in headers.iter() {
         let text = name.as_ref();

@@ -1,6 +1,6 @@
 //! The unit of a claim.
 
-use crate::contract::{consumer_name::ConsumerName, event::key::IdempotencyKey};
+use crate::contract::{consumer_name::ConsumerName, epoch::Epoch, event::key::IdempotencyKey};
 use std::hash::{Hash, Hasher};
 use uuid::Uuid;
 
@@ -23,13 +23,20 @@ impl Slot {
         Self { consumer, key, claimant: Uuid::new_v4() }
     }
 
+    /// Returns the slot of an event that is replayed: another one in each epoch, so that an event that was handled is
+    /// handled again.
+    #[must_use]
+    pub fn replayed(consumer: ConsumerName, key: IdempotencyKey, epoch: Epoch) -> Self {
+        Self::new(consumer, key.in_epoch(epoch))
+    }
+
     /// Returns the consumer.
     #[must_use]
     pub fn consumer(&self) -> &ConsumerName {
         &self.consumer
     }
 
-    /// Returns the key of the event.
+    /// Returns the key of the event, or a hash of it and the epoch if the event is [replayed](Self::replayed).
     #[must_use]
     pub fn key(&self) -> IdempotencyKey {
         self.key

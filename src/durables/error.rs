@@ -22,6 +22,10 @@ pub enum DurablesErrorKind {
     NotFound,
     /// The server is too old; the message says which version is needed.
     Unsupported,
+    /// The durable would not receive an event that is published again for it.
+    NotReceived,
+    /// An event could not be published again; the source says more.
+    Publish,
     /// The broker did not answer, or refused; the source says more.
     Unavailable,
 }
@@ -30,6 +34,8 @@ kind_words!(DurablesErrorKind {
     StreamNotFound => "stream_not_found", "stream does not exist";
     NotFound => "not_found", "durable does not exist";
     Unsupported => "unsupported", "server is too old";
+    NotReceived => "not_received", "durable would not receive the event";
+    Publish => "publish", "event could not be published again";
     Unavailable => "unavailable", "broker did not answer or refused";
 });
 

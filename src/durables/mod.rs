@@ -1,15 +1,19 @@
 //! The durables of the feeds, as operators see them.
 
 mod error;
+mod replay;
 mod status;
 
+pub use crate::contract::epoch::Epoch;
 pub use error::{DurablesError, DurablesErrorKind};
+pub use replay::{Replay, ReplayOptions, Replayed};
 pub use status::{DeliveryState, DurableStatus};
 
 use crate::{
     contract::{consumer_name::ConsumerName, subject::Feed},
     link::Link,
     nats::{api::ApiSubject, api_context::ApiContext},
+    publish::Publisher,
 };
 use async_nats::jetstream::{
     ErrorCode,
@@ -27,7 +31,7 @@ use tokio::time::timeout;
 /// The time limit of each operation: a server does not answer a request that the user may not make.
 const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 
-/// The durables of the feeds, to look at, pause and resume.
+/// The durables of the feeds, to look at, pause, resume and replay.
 ///
 /// An [operator](crate::acl::OperatorRole) may do all of it.
 ///
@@ -44,6 +48,7 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 #[derive(Debug, Clone)]
 pub struct Durables {
     context: ApiContext,
+    publisher: Publisher,
 }
 
 #[derive(Debug, Deserialize)]
@@ -53,7 +58,7 @@ struct Paused {
 
 impl Durables {
     pub(crate) fn new(link: &Link) -> Self {
-        Self { context: link.context.clone() }
+        Self { context: link.context.clone(), publisher: link.publisher.clone() }
     }
 
     /// Returns the durables of a feed in the order of their names.

@@ -106,6 +106,11 @@ impl DurableStatus {
         &self.filters
     }
 
+    /// Returns the sequence of the last event that it was delivered.
+    pub(crate) fn delivered(&self) -> u64 {
+        self.delivered
+    }
+
     /// Returns whether it reads what is stored on `subject`.
     #[must_use]
     pub fn reads(&self, subject: &str) -> bool {

@@ -68,9 +68,12 @@ impl ExplainBuilder {
         let id = self.key.to_string();
         let stored = self.places(Feed::Strat, |found| found == id).await?;
         let forwarded = self.places(Feed::Choco, |found| found == id).await?;
-        let redriven = format!("{id}:redrive:");
+        let again = [format!("{id}:redrive:"), format!("{id}:replay:")];
         let filter = format!("{}>", Feed::Strat.redrive_prefix());
-        let redrives = self.search(Feed::Strat).places(&filter, |id| id.starts_with(&redriven)).await?;
+        let redrives = self
+            .search(Feed::Strat)
+            .places(&filter, |id| again.iter().any(|start| id.starts_with(start)))
+            .await?;
         let mut ways = self.ways(Feed::Strat, &stored).await?;
         ways.extend(self.ways(Feed::Choco, &forwarded).await?);
         let subject = stored.iter().chain(&forwarded).map(|place| &*place.subject).next();

@@ -35,7 +35,13 @@ impl Search<'_> {
             found => found.map_err(failed)?,
         };
         let Some(last) = last else { return Ok(Vec::new()) };
-        let first = self.first(filter, last.sequence).await?;
+        let first = match self.since {
+            Some(since) => {
+                let end = last.sequence.saturating_add(1);
+                Stored::first_since(self.context, stream, filter, end, since).await.map_err(failed)?
+            }
+            None => 1,
+        };
         let mut messages = Messages::of(self.context, stream, filter.to_owned(), first..=last.sequence);
         let mut places = Vec::new();
         while let Some(message) = messages.try_next().await.map_err(failed)? {
@@ -52,21 +58,6 @@ impl Search<'_> {
             }));
         }
         Ok(places)
-    }
-
-    /// Returns the first sequence to look at: by bisection, since sequences are in the order of time.
-    async fn first(&self, filter: &str, last: u64) -> Result<u64, ExplainError> {
-        let Some(since) = self.since else { return Ok(1) };
-        let (mut low, mut high) = (1, last.saturating_add(1));
-        while low < high {
-            let middle = low.midpoint(high);
-            let found = Stored::next(self.context, self.feed.stream(), middle, filter).await;
-            match found.map_err(|error| ExplainError::new(EVENTS, error))? {
-                Some(found) if found.time < since => low = found.sequence.saturating_add(1),
-                _ => high = middle,
-            }
-        }
-        Ok(low)
     }
 }
 

@@ -60,6 +60,26 @@ impl Stored {
         Self::ask(context, stream, json!({ "last_by_subj": filter })).await
     }
 
+    /// Returns the sequence from which on messages were stored at `time` or later: at most `end`, which is behind the
+    /// last one that matters. By bisection, since sequences are in the order of time.
+    pub(crate) async fn first_since(
+        context: &Context,
+        stream: &str,
+        filter: &str,
+        end: u64,
+        time: OffsetDateTime,
+    ) -> Result<u64, Box<dyn Error + Send + Sync>> {
+        let (mut low, mut high) = (1, end);
+        while low < high {
+            let middle = low.midpoint(high);
+            match Self::next(context, stream, middle, filter).await? {
+                Some(found) if found.time < time => low = found.sequence.saturating_add(1),
+                _ => high = middle,
+            }
+        }
+        Ok(low)
+    }
+
     /// Returns the value of a header, the last if there are several, even where async-nats cannot read the headers.
     pub(crate) fn header_value(&self, name: &str) -> Option<&str> {
         let lines = self.header.split(|byte| *byte == b'\n').filter_map(|line| str::from_utf8(line).ok());

@@ -1,7 +1,7 @@
 //! The headers of messages, in the schema dialect of AsyncAPI.
 
 use crate::{
-    contract::{consumer_name::ConsumerName, event::EventType},
+    contract::{consumer_name::ConsumerName, epoch::Epoch, event::EventType},
     dead_letter::{DeadLetterReason, header},
     topology::{CHOCO_STREAM, EVENT_STREAM},
 };
@@ -20,10 +20,10 @@ pub(super) fn of_event() -> Value {
                 NATS_MESSAGE_ID.as_ref(),
                 "The idempotency key: the broker drops a repeat inside its duplicate window. A redriven event has \
              `{key}:redrive:{sequence of the dead letter}`; `:after:{sequence}` where it follows another dead letter of \
-             its unit by itself; and a digest where that alone was taken.",
+             its unit by itself; and a digest where that alone was taken. A replayed one has `{key}:replay:{consumer}:{epoch}`.",
                 json!({
                     "type": "string",
-                    "pattern": "^[0-9a-f]{64}(?::redrive:[0-9]+(?::after:[0-9]+)?(?::[0-9a-f]{64})?)?$"
+                    "pattern": "^[0-9a-f]{64}(?::redrive:[0-9]+(?::after:[0-9]+)?(?::[0-9a-f]{64})?|:replay:[A-Za-z0-9_-]{1,64}:[0-9]+)?$"
                 }),
             ),
             (
@@ -33,7 +33,12 @@ pub(super) fn of_event() -> Value {
             ),
             (
                 header::ORIGINAL,
-                "Where it was redriven: its sequence in the stream as it was published.",
+                "Where it was redriven or replayed: its sequence in the stream as it was published.",
+                number(),
+            ),
+            (
+                Epoch::HEADER,
+                "Where it is replayed: the number of the replay. A consumer handles an event once in each.",
                 number(),
             ),
             (

@@ -44,6 +44,7 @@ mod prefetch;
 mod recreated_letters;
 mod recreation;
 mod redrive;
+mod replay;
 mod settling;
 mod shutdown;
 mod shutdown_offline;

@@ -56,7 +56,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ),
     (
         "consumer::receive",
-        &["consumer", "consumer::checks", "consumer::delivery", "contract", "nats", "report", "telemetry"],
+        &["consumer", "consumer::checks", "consumer::delivery", "contract", "nats", "telemetry"],
     ),
     (
         "consumer",
@@ -79,7 +79,7 @@ const ROOMS: &[(&str, &[&str])] = &[
         "watch",
         &["consumer", "contract", "error_kind", "jitter", "link", "nats", "report", "telemetry", "topology"],
     ),
-    ("durables", &["contract", "error_kind", "link", "nats"]),
+    ("durables", &["contract", "dead_letter", "error_kind", "link", "nats", "publish"]),
     ("explain", &["contract", "dead_letter", "dedupe", "durables", "link", "nats", "report"]),
     (
         "bridge",

@@ -79,6 +79,14 @@ async fn the_status_has_streams_forwarding_and_durables() {
     assert!(status[0]["durables"][0]["paused_seconds"].as_u64().is_some_and(|left| left > 500), "{status:?}");
     let (code, resumed, _) = run(url, "consumer resume catalogue").await;
     assert_eq!((code, resumed.as_str()), (0, "catalogue of STRATT_EVENTS is not paused\n"));
+    let (code, planned, complaint) =
+        run(url, "consumer replay catalogue --from 2026-01-01T00:00:00Z --epoch 5").await;
+    assert_eq!((code, planned.as_str()), (0, "1 events would be replayed for catalogue of STRATT_EVENTS\n"));
+    assert_eq!(complaint, "strattctl: nothing is done without --yes\n");
+    let (code, replayed) =
+        run_json(url, "consumer replay catalogue --from 2026-01-01T00:00:00Z --epoch 5 --yes").await;
+    assert_eq!((code, &replayed[0]["replayed"], &replayed[0]["epoch"]), (0, &1.into(), &5.into()));
+    assert_eq!(run(url, "consumer replay catalogue --from yesterday").await.0, 2);
     let (code, _, complaint) = run(url, "consumer resume other").await;
     let wanted = "strattctl: durable other of STRATT_EVENTS does not exist: `strattctl status` lists them\n";
     assert_eq!((code, complaint.as_str()), (1, wanted));

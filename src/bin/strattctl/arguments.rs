@@ -44,7 +44,7 @@ pub(crate) enum Command {
         #[command(subcommand)]
         command: DeadLettersCommand,
     },
-    /// Pause and resume durables
+    /// Pause, resume and replay durables
     Consumer {
         #[command(subcommand)]
         command: ConsumerCommand,

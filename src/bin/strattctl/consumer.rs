@@ -1,15 +1,20 @@
-//! Pausing and resuming durables.
+//! Pausing, resuming and replaying durables.
 
 use crate::{
     arguments::feed,
-    failure::Failure,
+    failure::{Failure, complain},
     output::Output,
-    text::{duration, rfc3339},
+    text::{duration, rfc3339, time},
 };
 use clap::{Args, Subcommand};
+use futures::TryStreamExt;
+use indicatif::{ProgressBar, ProgressDrawTarget};
 use serde_json::json;
 use std::time::Duration;
-use stratt_event_bridge::{ConsumerName, Feed, durables::Durables};
+use stratt_event_bridge::{
+    ConsumerName, Feed,
+    durables::{Durables, Epoch, ReplayOptions},
+};
 use time::OffsetDateTime;
 
 #[derive(Debug, Subcommand)]
@@ -27,6 +32,13 @@ pub(crate) enum ConsumerCommand {
         #[command(flatten)]
         durable: DurableArguments,
     },
+    /// Let a consumer handle again what it was delivered since a time; without --yes it only counts the events
+    Replay {
+        #[command(flatten)]
+        durable: DurableArguments,
+        #[command(flatten)]
+        replay: ReplayArguments,
+    },
 }
 
 #[derive(Debug, Args)]
@@ -35,6 +47,38 @@ pub(crate) struct DurableArguments {
     /// strat or choco
     #[arg(long, default_value = "strat", value_parser = feed)]
     feed: Feed,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ReplayArguments {
+    /// Time since which the events were stored, such as 2026-03-31T10:15:00Z
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    from: OffsetDateTime,
+    /// Time before which they were stored
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    until: Option<OffsetDateTime>,
+    /// Continue the replay of this epoch: what was handled in it is not handled again
+    #[arg(long, value_name = "NUMBER")]
+    epoch: Option<Epoch>,
+    /// Least time between two events, such as 20ms
+    #[arg(long, value_name = "TIME", value_parser = duration, default_value = "1ms")]
+    interval: Duration,
+    /// Publish them
+    #[arg(long)]
+    yes: bool,
+}
+
+impl ReplayArguments {
+    fn options(&self) -> ReplayOptions {
+        let mut options = ReplayOptions::since(self.from).with_interval(self.interval);
+        if let Some(until) = self.until {
+            options = options.with_until(until);
+        }
+        if let Some(epoch) = self.epoch {
+            options = options.with_epoch(epoch);
+        }
+        options
+    }
 }
 
 pub(crate) async fn obey(
@@ -54,7 +98,50 @@ pub(crate) async fn obey(
             let is_paused = durables.resume(durable.feed, &durable.name).await?;
             write(durable, is_paused, None, output)
         }
+        ConsumerCommand::Replay { durable, replay } => self::replay(durables, durable, replay, output).await,
     }
+}
+
+/// Counts the events, or publishes them, and says by which epoch that is continued.
+async fn replay(
+    durables: &Durables,
+    durable: &DurableArguments,
+    arguments: &ReplayArguments,
+    output: &mut Output,
+) -> Result<bool, Failure> {
+    let DurableArguments { name, feed } = durable;
+    let replay = durables.replay(*feed, name, arguments.options()).await?;
+    let (epoch, events) = (replay.epoch(), replay.count().await?);
+    if !arguments.yes {
+        let json = json!({ "stream": feed.stream(), "name": name.as_str(), "events": events });
+        output.item(&json, || format!("{events} events would be replayed for {name} of {feed}"))?;
+        complain("nothing is done without --yes");
+        return Ok(true);
+    }
+    // On a terminal only; elsewhere it is silent by itself.
+    let progress = ProgressBar::with_draw_target(Some(events), ProgressDrawTarget::stderr());
+    let (mut replayed, mut published) = (0_u64, replay.publish());
+    let failed = loop {
+        match published.try_next().await {
+            Ok(Some(_)) => {
+                replayed += 1;
+                progress.inc(1);
+            }
+            Ok(None) => break None,
+            Err(error) => break Some(error),
+        }
+    };
+    progress.finish_and_clear();
+    let json = json!({
+        "stream": feed.stream(), "name": name.as_str(), "epoch": epoch.get(), "events": events, "replayed": replayed
+    });
+    output.item(&json, || {
+        format!("{replayed} of {events} events are replayed for {name} of {feed}, epoch {epoch}")
+    })?;
+    failed.map_or(Ok(true), |error| {
+        complain(&format!("continue it with --epoch {epoch}"));
+        Err(error.into())
+    })
 }
 
 /// Shows what the durable is now, and returns whether it is as wanted.

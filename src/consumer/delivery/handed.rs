@@ -3,6 +3,7 @@
 use crate::{
     contract::{
         envelope::Envelope,
+        epoch::Epoch,
         event::{AnyEvent, Event},
         subject::Feed,
     },
@@ -19,6 +20,7 @@ pub struct Delivery<E> {
     pub(crate) sequence: u64,
     pub(crate) feed: Feed,
     pub(crate) is_redriven: bool,
+    pub(crate) epoch: Option<Epoch>,
     pub(crate) slot: Slot,
     pub(crate) fence: Fence,
     /// The end of its processing timeout.
@@ -63,11 +65,19 @@ impl<E: Event> Delivery<E> {
         }
     }
 
-    /// Returns whether the event was dead-lettered by this consumer, and then redriven: its sequence is not that of
-    /// the event as it was published, and events that were published later may have been handled before.
+    /// Returns whether the event was published again for this consumer, after it was dead-lettered or for a
+    /// [replay](Self::epoch): its sequence is not that of the event as it was published, and events that were published
+    /// later may have been handled before.
     #[must_use]
     pub fn is_redriven(&self) -> bool {
         self.is_redriven
+    }
+
+    /// Returns the epoch of the [replay](crate::durables::Durables::replay) that the event is part of; `None` if it is
+    /// not replayed.
+    #[must_use]
+    pub fn epoch(&self) -> Option<Epoch> {
+        self.epoch
     }
 
     /// Returns the number of this attempt, counted by the dedupe store; the first is 1.
@@ -108,9 +118,9 @@ impl<E: Event> Delivery<E> {
 
 impl Delivery<AnyEvent> {
     pub(crate) fn narrow<E: Event>(self) -> Option<Delivery<E>> {
-        let Self { envelope, attempt, sequence, feed, is_redriven, slot, fence, ends_at } = self;
+        let Self { envelope, attempt, sequence, feed, is_redriven, epoch, slot, fence, ends_at } = self;
         let envelope = envelope.narrow()?;
-        Some(Delivery { envelope, attempt, sequence, feed, is_redriven, slot, fence, ends_at })
+        Some(Delivery { envelope, attempt, sequence, feed, is_redriven, epoch, slot, fence, ends_at })
     }
 }
 

@@ -6,15 +6,19 @@ use crate::{
         receive::lanes::Lane,
         shared::Shared,
     },
-    contract::envelope::Envelope,
+    contract::{envelope::Envelope, epoch::Epoch, subject::is_redriven, value::ParseError},
+    report::report,
     telemetry::{
         span::{self, Delivered},
         trace_context,
     },
 };
-use async_nats::{Message, Subject};
+use async_nats::{HeaderMap, Message, Subject};
 use std::{borrow::Cow, time::Duration};
 use tracing::Span;
+
+/// The error of an event of which this process knows no attempt.
+const ENDED_ELSEWHERE: &str = "error is not known here: another process made the last attempt";
 
 /// A delivered message, in flight until this is dropped.
 #[derive(Debug)]
@@ -54,10 +58,35 @@ pub(crate) struct Job {
     pub(crate) received: Received,
     /// Its envelope, unless that is not valid, until a handler has taken it.
     pub(crate) envelope: Option<Envelope>,
+    /// The epoch of the replay that it is part of.
+    pub(crate) epoch: Option<Epoch>,
     /// The error of the event, for its dead letter.
     pub(crate) error: Cow<'static, str>,
     /// The lane where it takes its turn; an invalid message has none and does not wait.
     pub(crate) lane: Option<Lane>,
+}
+
+impl Job {
+    /// Reads a message, which has no lane yet.
+    pub(crate) fn read(received: Received, shared: &Shared) -> Self {
+        let Message { subject, payload, headers, .. } = &received.message;
+        let decoded = Envelope::decode_as(&shared.name, shared.options.max_envelope_bytes, subject, payload);
+        let read = decoded.map_err(|error| report(&error).to_string()).and_then(|envelope| {
+            let epoch = epoch(subject, headers.as_ref()).map_err(|error| error.to_string())?;
+            Ok((envelope, epoch))
+        });
+        let (envelope, epoch, error) = match read {
+            Ok((envelope, epoch)) => (Some(envelope), epoch, ENDED_ELSEWHERE.into()),
+            Err(error) => (None, None, error.into()),
+        };
+        Self { received, envelope, epoch, error, lane: None }
+    }
+}
+
+/// Returns the epoch of a message that is replayed. Publishers of events might set the header too.
+fn epoch(subject: &str, headers: Option<&HeaderMap>) -> Result<Option<Epoch>, ParseError> {
+    let header = headers.filter(|_| is_redriven(subject)).and_then(|all| all.get(Epoch::HEADER));
+    header.map(|value| value.as_str().parse()).transpose()
 }
 
 /// A delivery that has ended and is yet to be answered, unless it is terminated.

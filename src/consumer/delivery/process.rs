@@ -155,7 +155,10 @@ impl<'a> InProcess<'a> {
     fn new(shared: &'a Shared, job: &'a mut Job) -> Self {
         let event_type = job.envelope.as_ref().map(Envelope::event_type);
         let key = job.envelope.as_ref().map(Envelope::idempotency_key);
-        let slot = key.map(|key| Slot::new(shared.name.clone(), key));
+        let slot = key.map(|key| match job.epoch {
+            None => Slot::new(shared.name.clone(), key),
+            Some(epoch) => Slot::replayed(shared.name.clone(), key, epoch),
+        });
         let failure = if slot.is_some() { NOT_RUN } else { "invalid" };
         let place = shared.parking.as_ref().zip(job.envelope.as_ref()).map(|(_, envelope)| {
             let Message { subject, headers, .. } = &job.received.message;

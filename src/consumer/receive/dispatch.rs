@@ -21,9 +21,8 @@ use crate::{
         shared::Shared,
         summary::Count,
     },
-    contract::{envelope::Envelope, event::Event},
+    contract::event::Event,
     nats::ack_subject::AckSubject,
-    report::report,
     telemetry::log_limit::limited,
 };
 use async_nats::{Message, message::OutboundMessage};
@@ -34,9 +33,6 @@ use std::{
     task::{Context, Poll},
 };
 use tokio::{sync::Notify, task::JoinSet, time::Instant};
-
-/// The error of an event of which this process knows no attempt.
-const ENDED_ELSEWHERE: &str = "error is not known here: another process made the last attempt";
 
 /// A handle to the dispatcher.
 #[derive(Debug, Clone)]
@@ -190,16 +186,10 @@ impl Dispatcher {
         };
         self.shared.state.count(Count::Received);
         self.prefetch.arrived(received.message.length);
-        let max_bytes = self.shared.options.max_envelope_bytes;
-        let Message { subject, payload, .. } = &received.message;
-        let decoded = Envelope::decode_as(&self.shared.name, max_bytes, subject, payload);
-        let (envelope, error): (Option<Envelope>, _) = match decoded {
-            Ok(envelope) => (Some(envelope), ENDED_ELSEWHERE.into()),
-            Err(error) => (None, report(&error).to_string().into()),
-        };
-        let lane = envelope.as_ref().map(|envelope| self.lanes.lane(envelope.event().unit_uri()));
         let (sequence, index) = (received.sequence, received.in_progress.index());
-        let job = Box::new(Job { received, envelope, error, lane });
+        let mut job = Box::new(Job::read(received, &self.shared));
+        let lane = job.envelope.as_ref().map(|envelope| self.lanes.lane(envelope.event().unit_uri()));
+        job.lane = lane;
         let entered = match lane {
             Some(lane) => self.lanes.enter(lane, sequence, index, job),
             None => Entered::Runs(job),

@@ -1,6 +1,7 @@
 //! The idempotency key: one SHA-256 per fact.
 
 use crate::contract::{
+    epoch::Epoch,
     event::{EventType, Identity},
     fingerprint::Fingerprint,
     value::{ParseError, Text, text_schema},
@@ -52,6 +53,12 @@ impl IdempotencyKey {
         hashed.0.update(b"\n");
         hashed.0.update(fingerprint.as_str());
         Self(hashed.0.finalize().into())
+    }
+
+    /// Returns the key by which the event is known in an epoch: the SHA-256 of `key LF epoch`. An event type has a dot
+    /// and the digits of a key have none, so that it is the key of no event.
+    pub(crate) fn in_epoch(self, epoch: Epoch) -> Self {
+        Self(Sha256::digest(format!("{self}\n{epoch}")).into())
     }
 
     /// Returns the 32 bytes of the hash.

@@ -58,6 +58,7 @@ impl InProcess<'_> {
             sequence,
             feed: self.shared.feed,
             is_redriven: is_redriven(subject),
+            epoch: self.job.epoch,
             slot,
             fence: grant.fence,
             ends_at,
