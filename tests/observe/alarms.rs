@@ -1,11 +1,8 @@
-//! Faults of a running service, and the series of metrics that they leave: the gate lets `promtool` run the rules of
-//! `examples/monitoring` on them (`bash .ci/run alarms`), and in each only the alert of its fault may fire.
+//! Faults of a running service, and the series of metrics that they leave: in each only the alert of its fault may fire.
 
+use crate::timeline::Timeline;
 use redis::aio::{ConnectionManager, ConnectionManagerConfig};
 use std::{
-    collections::BTreeMap,
-    fmt::Write,
-    fs,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -31,65 +28,6 @@ const AFTER: usize = 40;
 const MAX_AGE: Duration = Duration::from_secs(20);
 const WAIT: usize = 192;
 
-/// The series of all metrics of a process.
-struct Timeline<'a> {
-    metrics: &'a Metrics,
-    minute: Duration,
-    series: BTreeMap<String, Vec<f64>>,
-    minutes: usize,
-}
-
-impl<'a> Timeline<'a> {
-    fn of(metrics: &'a Metrics, minute: Duration) -> Self {
-        Self { metrics, minute, series: BTreeMap::new(), minutes: 0 }
-    }
-
-    /// Takes as many samples.
-    async fn pass(&mut self, minutes: usize) {
-        for _ in 0..minutes {
-            sleep(self.minute).await;
-            for name in self.metrics.names() {
-                let values = self.series.entry(name.clone()).or_default();
-                // What begins later had no value before.
-                values.resize(self.minutes, f64::NAN);
-                values.push(self.metrics.value(&name));
-            }
-            self.minutes += 1;
-        }
-    }
-
-    /// Writes them down as a test of the rules: `alert` fires, and no other.
-    fn write(&self, alert: Option<&str>, labels: &str) {
-        let mut text = format!(
-            "rule_files: [{}/examples/monitoring/alerts.yml]\nevaluation_interval: 1m\ntests:\n\
-             - interval: 1m\n  input_series:\n",
-            support::root().display()
-        );
-        let up = vec![1.0; self.minutes];
-        for (name, values) in self.series.iter().chain([(&"up{}".to_owned(), &up)]) {
-            let name = name.replacen('{', "{job=\"service\",instance=\"1\",", 1);
-            let values: Vec<_> =
-                values.iter().map(|v| if v.is_nan() { "_".into() } else { v.to_string() }).collect();
-            writeln!(text, "  - {{ series: '{name}', values: '{}' }}", values.join(" ")).unwrap();
-        }
-        let fired =
-            "group without (severity, alertstate) (last_over_time(ALERTS{alertstate=\"firing\"}[1d]))";
-        let samples = alert.map(|alert| {
-            format!("{{ labels: '{{alertname=\"{alert}\",job=\"service\"{labels}}}', value: 1 }}")
-        });
-        let samples = samples.unwrap_or_default();
-        writeln!(
-            text,
-            "  promql_expr_test:\n  - {{ expr: '{fired}', eval_time: {}m, exp_samples: [{samples}] }}",
-            self.minutes
-        )
-        .unwrap();
-        let folder = support::target().join("alarms");
-        fs::create_dir_all(&folder).unwrap();
-        fs::write(folder.join(alert.unwrap_or("none")).with_extension("yml"), text).unwrap();
-    }
-}
-
 #[derive(Clone, Copy, PartialEq)]
 enum Fault {
     None,
@@ -99,6 +37,7 @@ enum Fault {
     ForwardingStalls,
     EventWaits,
     PinMoves,
+    IsSlow,
 }
 
 impl Fault {
@@ -109,9 +48,18 @@ impl Fault {
         if self == Self::EventWaits { topology.with_choco(brief) } else { topology }
     }
 
-    /// The time of a sample. It takes a pin that long to move.
+    /// The time of a sample. It takes a pin that long to move, and the server is asked for the lag every 5 s.
     fn minute(self) -> Duration {
-        if self == Self::PinMoves { EVERY * 3 } else { EVERY }
+        match self {
+            Self::PinMoves => EVERY * 3,
+            Self::IsSlow => EVERY * 13,
+            _ => EVERY,
+        }
+    }
+
+    /// The minutes before the fault, with it, and after it.
+    fn minutes(self) -> [usize; 3] {
+        if self == Self::IsSlow { [2, 46, 1] } else { [BEFORE, WITH, AFTER] }
     }
 
     fn options(self) -> ConsumerOptions {
@@ -147,6 +95,11 @@ async fn service(fault: Fault, metrics: &Metrics) -> Timeline<'_> {
                         Err(HandlerError::reject("poison"))
                     }
                     Fault::Defers if on.load(Ordering::SeqCst) => Err(HandlerError::defer("away")),
+                    // Of the events of a unit, one at a time.
+                    Fault::IsSlow if on.load(Ordering::SeqCst) => {
+                        sleep(EVERY * 3).await;
+                        Ok(())
+                    }
                     Fault::EventWaits if slug == "stuck" => {
                         while on.load(Ordering::SeqCst) {
                             sleep(EVERY / 2).await;
@@ -178,7 +131,8 @@ async fn service(fault: Fault, metrics: &Metrics) -> Timeline<'_> {
         let mut timeline = Timeline::of(metrics, fault.minute());
         let handled = || async { metrics.value(r#"stratt_events_handled_total{consumer="adapter"}"#) };
         eventually("handled", handled, |handled| *handled > 1.0).await;
-        timeline.pass(BEFORE).await;
+        let [before, with, after] = fault.minutes();
+        timeline.pass(before).await;
         is_on.store(true, Ordering::SeqCst);
         match fault {
             Fault::StoreStops => server.kill(),
@@ -191,7 +145,7 @@ async fn service(fault: Fault, metrics: &Metrics) -> Timeline<'_> {
             }
             _ => {}
         }
-        for _ in 0..WITH {
+        for _ in 0..with {
             timeline.pass(1).await;
             if fault == Fault::PinMoves {
                 unpin(&stage).await;
@@ -205,7 +159,7 @@ async fn service(fault: Fault, metrics: &Metrics) -> Timeline<'_> {
             }
             _ => {}
         }
-        timeline.pass(AFTER).await;
+        timeline.pass(after).await;
         timeline
     };
     let timeline = tokio::select! {
@@ -283,4 +237,12 @@ async fn a_pin_that_moves_leaves_its_series() {
     let metrics = Metrics::listen();
     let timeline = Box::pin(service(Fault::PinMoves, &metrics)).await;
     timeline.write(Some("StrattPinnedClientFlaps"), ",consumer=\"adapter\"");
+}
+
+#[tokio::test]
+async fn a_slow_handler_leaves_its_series() {
+    support::needs!(Redis);
+    let metrics = Metrics::listen();
+    let timeline = Box::pin(service(Fault::IsSlow, &metrics)).await;
+    timeline.write(Some("StrattLagGrows"), ",consumer=\"adapter\"");
 }
