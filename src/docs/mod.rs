@@ -20,6 +20,7 @@ pub mod wire {}
 #[doc = include_str!("operating.md")]
 #[doc = include_str!("scaling.svg")]
 #[doc = include_str!("held.svg")]
+#[doc = include_str!("batches.svg")]
 pub mod operating {}
 
 #[doc = include_str!("observing.md")]

@@ -1,4 +1,5 @@
-//! Faults of a running service, and the series of metrics that they leave: in each only the alert of its fault may fire.
+//! Faults of a running service, and the series of metrics that they leave: in each only the alert of its fault may
+//! fire.
 
 use crate::timeline::Timeline;
 use redis::aio::{ConnectionManager, ConnectionManagerConfig};

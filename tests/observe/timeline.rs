@@ -1,5 +1,5 @@
-//! The series of metrics, written down as tests of the rules of `examples/monitoring`, which the gate lets `promtool` run
-//! (`bash .ci/run alarms`).
+//! The series of metrics, written down as tests of the rules of `examples/monitoring`, which the gate lets `promtool`
+//! run (`bash .ci/run alarms`).
 
 use std::{collections::BTreeMap, fmt::Write, fs, time::Duration};
 use support::Metrics;
