@@ -2,7 +2,8 @@
 
 use std::{error::Error, fmt, iter::successors};
 
-/// Returns the error and all its causes on one line, with `: ` between them.
+/// Returns the error and all its causes on one line, with `: ` between them. Some errors say their cause themselves:
+/// that is not said again.
 pub(crate) fn report(error: &(dyn Error + 'static)) -> impl fmt::Display {
     Report(error)
 }
@@ -11,8 +12,16 @@ struct Report<'a>(&'a (dyn Error + 'static));
 
 impl fmt::Display for Report<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.0)?;
-        successors(self.0.source(), |cause| (*cause).source()).try_for_each(|cause| write!(f, ": {cause}"))
+        let mut said = self.0.to_string();
+        f.write_str(&said)?;
+        for cause in successors(self.0.source(), |cause| (*cause).source()) {
+            let text = cause.to_string();
+            if !said.ends_with(&text) {
+                write!(f, ": {text}")?;
+            }
+            said = text;
+        }
+        Ok(())
     }
 }
 
@@ -30,5 +39,12 @@ mod tests {
         let error = PublishError::caused(PublishErrorKind::Refused, full);
         assert_eq!(report(&error).to_string(), "broker refused the message: dedupe store is full: disk");
         assert_eq!(report(&PublishError::new(PublishErrorKind::StreamFull)).to_string(), "stream is full");
+        let said = StoreError::new(StoreErrorKind::Unavailable).caused_by("cannot connect: no route");
+        let says_again =
+            PublishError::caused(PublishErrorKind::Refused, said.with_message("no store: no route"));
+        let wanted = "broker refused the message: no store: no route: cannot connect: no route";
+        assert_eq!(report(&says_again).to_string(), wanted);
+        let outer = PublishError::caused(PublishErrorKind::Refused, "broker refused the message");
+        assert_eq!(report(&outer).to_string(), "broker refused the message");
     }
 }

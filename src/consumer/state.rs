@@ -132,8 +132,9 @@ impl ConsumerState {
         self.counts.load()
     }
 
-    pub(super) fn set_store_up(&self, is_up: bool) {
-        self.is_store_up.store(is_up, Ordering::Relaxed);
+    /// Returns whether that is news.
+    pub(super) fn set_store_up(&self, is_up: bool) -> bool {
+        self.is_store_up() != is_up && self.is_store_up.swap(is_up, Ordering::Relaxed) != is_up
     }
 
     pub(super) fn is_store_up(&self) -> bool {

@@ -7,7 +7,7 @@ mod status;
 pub use crate::contract::epoch::Epoch;
 pub use error::{DurablesError, DurablesErrorKind};
 pub use replay::{Replay, ReplayOptions, Replayed};
-pub use status::{DeliveryState, DurableStatus};
+pub use status::{Activity, DeliveryState, DurableStatus};
 
 use crate::{
     contract::{consumer_name::ConsumerName, subject::Feed},

@@ -6,7 +6,7 @@ use crate::{
 };
 use async_nats::jetstream::consumer::Info;
 use serde::Serialize;
-use std::time::Duration;
+use std::{fmt, time::Duration};
 
 /// A durable as the broker reports it.
 ///
@@ -37,6 +37,22 @@ pub enum DeliveryState {
     UnansweredOrAnswered,
     /// It was handled or given up: acknowledged or terminated.
     Answered,
+}
+
+/// The activity of the processes of a durable, as far as the broker tells by the requests for events that it has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Activity {
+    /// It is paused.
+    Paused,
+    /// A process asks for events.
+    Working,
+    /// None asks for more, and some events are unanswered: all handlers are busy, or the process waits for its dedupe
+    /// store, a circuit breaker or a barrier, or it has died. Its log tells.
+    Busy,
+    /// None asks, and none has any: none is running.
+    Absent,
 }
 
 impl DurableStatus {
@@ -100,6 +116,17 @@ impl DurableStatus {
         self.paused_for
     }
 
+    /// Returns what its processes are doing.
+    #[must_use]
+    pub fn activity(&self) -> Activity {
+        match (self.paused_for, self.waiting, self.unanswered) {
+            (Some(_), ..) => Activity::Paused,
+            (None, 0, 0) => Activity::Absent,
+            (None, 0, _) => Activity::Busy,
+            (None, ..) => Activity::Working,
+        }
+    }
+
     /// Returns the subjects that it reads; none if it reads all of the stream.
     #[must_use]
     pub fn filters(&self) -> &[String] {
@@ -130,6 +157,31 @@ impl DurableStatus {
     }
 }
 
+impl Activity {
+    /// Returns the activity as one word.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Paused => "paused",
+            Self::Working => "working",
+            Self::Busy => "busy",
+            Self::Absent => "absent",
+        }
+    }
+}
+
+impl fmt::Display for Activity {
+    /// Writes it as a sentence of a few words.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Paused => "paused",
+            Self::Working => "working",
+            Self::Busy => "asks for no more: busy, or waits for its store or a breaker; see its log",
+            Self::Absent => "no process asks for events",
+        })
+    }
+}
+
 impl DeliveryState {
     /// Returns the state as one word in `snake_case`.
     #[must_use]
@@ -150,12 +202,14 @@ struct Serialized {
     unanswered: u64,
     redelivered: u64,
     waiting: u64,
+    activity: Activity,
     paused_seconds: Option<u64>,
 }
 
 impl From<DurableStatus> for Serialized {
     fn from(durable: DurableStatus) -> Self {
         Self {
+            activity: durable.activity(),
             stream: durable.feed.stream(),
             name: durable.name,
             pending: durable.pending,

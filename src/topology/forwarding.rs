@@ -53,6 +53,7 @@ pub struct Forwarding {
     /// For how long the hints have been bad.
     bad_for: Option<Duration>,
     lacks_durable: bool,
+    is_choco_full: bool,
     bound: Duration,
 }
 
@@ -158,6 +159,13 @@ impl Forwarding {
         self.lacks_durable
     }
 
+    /// Returns whether `CHOCO_STRATT` has reached a limit of its size, so that nothing more fits: raise the limit, or
+    /// let it keep events for a shorter time.
+    #[must_use]
+    pub fn is_choco_full(&self) -> bool {
+        self.is_choco_full
+    }
+
     /// Reads the state; see [`EventBridge::forwarding`](crate::EventBridge::forwarding). `origin` is a connection to
     /// the account of the events, if Choco has another.
     pub(crate) async fn read(
@@ -223,6 +231,7 @@ impl Forwarding {
             progress: seen.progress,
             bad_for: None,
             lacks_durable,
+            is_choco_full: info.is_full(),
             bound: if is_durable { DURABLE_BOUND } else { BOUND },
         };
         let bad_for = memory.hints(seen.are_hints_bad()).await;
@@ -251,12 +260,17 @@ impl fmt::Display for Forwarding {
             (_, Some(stalled)) if self.is_stalled() => {
                 write!(f, "forwarding is stalled for {} s", stalled.as_secs())
             }
+            // A single look does not know for how long.
+            (Some(behind), _) if behind < Duration::from_secs(1) => f.write_str("forwarding is behind"),
             (Some(behind), _) => write!(f, "forwarding is behind for {} s", behind.as_secs()),
             (None, _) => f.write_str("everything is forwarded"),
         }?;
         write!(f, ": {EVENT_STREAM} up to {proven}")?;
         if behind > 0 {
             write!(f, ", at most {behind} are left")?;
+        }
+        if behind > 0 && self.is_choco_full {
+            write!(f, "; {CHOCO_STREAM} is full: raise its limits, or provision the topology")?;
         }
         if self.lacks_flow_control() {
             let [subject, _] = flow_control(EVENT_STREAM);
@@ -268,6 +282,7 @@ impl fmt::Display for Forwarding {
 
 /// The serialized form.
 #[derive(Serialize)]
+#[allow(clippy::struct_excessive_bools, reason = "each is a field of the JSON")]
 struct Serialized {
     lag: u64,
     last_activity_seconds: Option<f64>,
@@ -279,6 +294,7 @@ struct Serialized {
     is_stalled: bool,
     lacks_flow_control: bool,
     lacks_durable: bool,
+    is_choco_full: bool,
 }
 
 impl From<Forwarding> for Serialized {
@@ -288,6 +304,7 @@ impl From<Forwarding> for Serialized {
             is_stalled: forwarding.is_stalled(),
             lacks_flow_control: forwarding.lacks_flow_control(),
             lacks_durable: forwarding.lacks_durable,
+            is_choco_full: forwarding.is_choco_full,
             proven_up_to: forwarding.proven_up_to(),
             behind: forwarding.behind(),
             behind_seconds: seconds(forwarding.behind_for()),

@@ -28,6 +28,11 @@ struct Settings {
     /// Nanoseconds; 0 if messages are kept without limit.
     #[serde(default)]
     max_age: u64,
+    /// 0 or less without a limit, as for bytes.
+    #[serde(default)]
+    max_msgs: i64,
+    #[serde(default)]
+    max_bytes: i64,
     #[serde(default)]
     sources: Vec<SourceSettings>,
 }
@@ -83,6 +88,15 @@ impl StreamInfo {
             Response::Ok(info) => Ok(info.state.held.last_sequence),
             Response::Err { error } => Err(error.into()),
         }
+    }
+
+    /// Returns whether another message of the usual size would go beyond one of its limits.
+    pub(super) fn is_full(&self) -> bool {
+        let limit = |limit: i64| u64::try_from(limit).ok().filter(|limit| *limit > 0);
+        let StreamState { messages, bytes, .. } = self.state.held;
+        let usual = bytes.checked_div(messages).unwrap_or(0);
+        limit(self.config.max_msgs).is_some_and(|most| messages >= most)
+            || limit(self.config.max_bytes).is_some_and(|most| bytes.saturating_add(usual) > most)
     }
 
     /// Returns whether the broker forwards to it from a durable.

@@ -1,12 +1,12 @@
 //! Durables as operators see them: listed, looked at, paused and resumed.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 use stratt_event_bridge::{
     Delivery, DurableConsumer, Feed, UnitPublished,
-    durables::{DeliveryState, DurableStatus, DurablesErrorKind},
+    durables::{Activity, DeliveryState, DurableStatus, DurablesErrorKind},
     testing::NatsServer,
 };
-use support::{Running, Stage, eventually, published};
+use support::{Faulty, Running, Stage, eventually, published, quick};
 use time::OffsetDateTime;
 
 async fn consumer(stage: &Stage, name: &str) -> DurableConsumer {
@@ -40,7 +40,8 @@ async fn durables_are_listed_by_name_with_how_far_they_are() {
     assert!(durables.list(Feed::Choco).await.unwrap().is_empty());
     let json = serde_json::to_value(second).unwrap();
     assert_eq!(json["stream"], "STRATT_EVENTS");
-    assert!(json["paused_seconds"].is_null() && json["pending"] == 3);
+    assert!(json["paused_seconds"].is_null() && json["pending"] == 3 && json["activity"] == "absent");
+    assert_eq!(first.activity(), Activity::Working);
     running.stop().await;
 }
 
@@ -55,11 +56,28 @@ async fn a_paused_durable_delivers_nothing_until_it_is_resumed() {
     stage.bridge.publish(published("paused", 1)).await.unwrap();
     let look = || async { durables.get(Feed::Strat, &name).await.unwrap() };
     let paused = eventually("event is pending", look, |durable| durable.pending() == 1).await;
-    assert_eq!(paused.delivery_of(1), DeliveryState::Pending);
+    assert_eq!((paused.delivery_of(1), paused.activity()), (DeliveryState::Pending, Activity::Paused));
     assert!(!durables.resume(Feed::Strat, &name).await.unwrap());
     stage.all_answered(Feed::Strat, "paused").await;
     assert_eq!(durables.get(Feed::Strat, &name).await.unwrap().paused_for(), None);
     assert!(!durables.pause(Feed::Strat, &name, OffsetDateTime::UNIX_EPOCH).await.unwrap());
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_durable_whose_store_is_down_is_not_taken_for_absent() {
+    let stage = Stage::new().await;
+    let store = Arc::new(Faulty::default());
+    store.is_down(true);
+    let consumer = stage.bridge.consumer("held-back", store.clone()).options(quick());
+    let consumer = consumer.on(|_: Delivery<UnitPublished>| async { Ok(()) });
+    let running = Running::start(consumer.build().await.unwrap());
+    stage.bridge.publish(published("waits", 1)).await.unwrap();
+    let (durables, name) = (stage.bridge.durables(), "held-back".parse().unwrap());
+    let look = || async { durables.get(Feed::Strat, &name).await.unwrap().activity() };
+    eventually("busy", look, |activity| *activity == Activity::Busy).await;
+    store.is_down(false);
+    eventually("working", look, |activity| *activity == Activity::Working).await;
     running.stop().await;
 }
 

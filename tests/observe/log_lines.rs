@@ -55,8 +55,12 @@ async fn a_store_that_is_down_does_not_flood_the_log() {
     }
     let running = Running::start(consumer.build().await.unwrap());
     eventually("failed claims", || async { store.failures() }, |failures| *failures >= 200).await;
+    store.is_down(false);
+    let back = || async { log.count("dedupe store answers again") };
+    eventually("store is back", back, |lines| *lines >= 1).await;
+    stage.all_answered(Feed::Strat, "c").await;
     running.stop().await;
-    let line = "dedupe store did not answer a claim";
+    let line = "dedupe store did not answer a claim: the event waits until it does";
     let logged = log.count(line) - log.count(&format!("line=\"{line}\""));
     assert!((1..=BOUND).contains(&logged), "{logged} lines");
 }

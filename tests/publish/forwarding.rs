@@ -12,7 +12,10 @@ use std::time::Duration;
 use stratt_event_bridge::{
     ConnectionWatch, Envelope, EventBridge, Feed, async_nats,
     testing::NatsServer,
-    topology::{CHOCO_STREAM, EVENT_STREAM, Forwarding, ForwardingOptions, Topology, TopologyErrorKind},
+    topology::{
+        CHOCO_STREAM, EVENT_STREAM, Forwarding, ForwardingOptions, StreamSettings, Topology,
+        TopologyErrorKind,
+    },
 };
 use support::{Effects, NEWEST, Running, Stage, eventually, published, source};
 
@@ -185,4 +188,23 @@ async fn whoever_may_not_read_the_origin_is_told_the_rest() {
         assert!(!seen.is_stalled() && seen.lag() == 0 && seen.proven_up_to().is_none(), "{seen:?}");
         assert_eq!(seen.to_string(), "forwarding seems to work, without a proof: lag 0, no error");
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_full_stream_of_choco_is_named() {
+    let stage = Stage::on_newest().await;
+    let two = StreamSettings::default().with_max_messages(2);
+    stage.bridge.provision(&Topology::default().with_choco(two)).await.unwrap();
+    for number in 1..=2 {
+        stage.bridge.publish(published("fits", number)).await.unwrap();
+    }
+    let full = eventually("full", || forwarding(&stage), |seen| seen.behind() == Some(0)).await;
+    assert!(full.is_choco_full());
+    assert!(!full.to_string().contains("is full"), "nothing is owed: {full}");
+    stage.bridge.publish(published("too-many", 3)).await.unwrap();
+    let owed = eventually("owed", || forwarding(&stage), |seen| seen.behind() == Some(1)).await;
+    assert!(owed.to_string().contains("CHOCO_STRATT is full: raise its limits"), "{owed}");
+    stage.bridge.provision(&Topology::default()).await.unwrap();
+    let goes_on = eventually("forwarded", || forwarding(&stage), |seen| seen.behind() == Some(0)).await;
+    assert!(!goes_on.is_choco_full());
 }

@@ -148,3 +148,17 @@ async fn what_is_named_for_tls_is_never_ignored() {
         assert!(code == 3 && complaint.contains(told), "{variable}={value}: {complaint}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_user_that_is_refused_is_told_so() {
+    let server = guarded(
+        "user: op, password: s3cret",
+        ConnectOptions::with_user_and_password("op".into(), "s3cret".into()),
+    )
+    .await;
+    let (code, complaint) =
+        tool(&[("NATS_URL", server.url()), ("NATS_USER", "op"), ("NATS_PASSWORD", "wr0ng")]).await;
+    assert_eq!(code, 3);
+    let says = "refuses this user: check NATS_URL, NATS_USER and NATS_PASSWORD, or NATS_CREDS";
+    assert!(complaint.contains(says) && !complaint.contains("wr0ng"), "{complaint}");
+}

@@ -7,7 +7,7 @@ use stratt_event_bridge::{
     Delivery, Event, EventBridge, Feed, HandlerError, UnitPublished,
     dedupe::KvStoreOptions,
     testing::NatsServer,
-    topology::{DEAD_LETTER_STREAM, Topology},
+    topology::{DEAD_LETTER_STREAM, StreamSettings, Topology},
 };
 use support::{
     DEADLINE, Running, Stage, eventually, published, quick, raw_publish, source, strattctl, without_settings,
@@ -111,9 +111,22 @@ async fn streams_are_provisioned_only_when_it_is_confirmed() {
     let (code, lines, complaint) = run(url, "provision --max-age 10d").await;
     assert!(code == 0 && lines.contains("max_age") && complaint.contains("nothing is done"), "{lines}");
     bridge.verify(&Topology::default()).await.unwrap();
-    // A single server has no other leader.
-    assert_eq!(run(url, "heal").await.0, 0);
-    assert_eq!(run(url, "heal --yes").await.0, 1);
+    for heal in ["heal", "heal --yes"] {
+        let (code, _, complaint) = run(url, heal).await;
+        assert!(code == 0 && complaint.contains("nothing is owed"), "{heal}: {complaint}");
+    }
+    let full = "CHOCO_STRATT is full";
+    let one = StreamSettings::default().with_max_messages(1);
+    bridge.provision(&Topology::default().with_choco(one)).await.unwrap();
+    for number in 1..=2 {
+        bridge.publish(published("unit", number)).await.unwrap();
+    }
+    let status = || run(url, "status");
+    eventually("full", status, |(code, lines, _)| *code == 1 && lines.contains(full)).await;
+    let (code, lines, complaint) = run(url, "heal --yes").await;
+    assert!(code == 1 && lines.contains(full) && complaint.contains("healing is of no use"), "{complaint}");
+    let (code, _, complaint) = run(url, "verify").await;
+    assert!(code == 1 && complaint.contains("`strattctl provision --yes` changes them"), "{complaint}");
 }
 
 #[tokio::test]
@@ -203,6 +216,29 @@ async fn the_way_of_an_event_is_explained() {
     let unknown = published("other", 9).idempotency_key();
     let (code, _, complaint) = run(url, &format!("explain {unknown}")).await;
     assert_eq!((code, complaint), (1, format!("strattctl: no event with the key {unknown} is stored\n")));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_redrive_of_a_group_leaves_out_is_said() {
+    let stage = Stage::new().await;
+    let url = stage.server.url();
+    let running = failing(&stage, "catalogue").await;
+    stage.bridge.publish(published("bad", 1)).await.unwrap();
+    stage.dead_letters_are(1).await;
+    let (code, _, complaint) = run(url, "dead-letters redrive 1 --yes").await;
+    assert!(code == 0 && complaint.contains("1 redriven; whether they are handled now"), "{complaint}");
+    let letters = || async { stage.dead_letters().await };
+    eventually("fails again", letters, |all| all.first().is_some_and(|one| one.sequence() == 2)).await;
+    let (_, groups) = run_json(url, "dead-letters groups").await;
+    let redrive = format!("dead-letters redrive --group {}", groups[0]["group"].as_str().unwrap());
+    let left_out = "1 left out that failed again after a redrive: add --again";
+    let (code, planned, complaint) = run(url, &redrive).await;
+    assert!(code == 0 && planned.is_empty() && complaint.contains(left_out), "{complaint}");
+    let (code, _, complaint) = run(url, &format!("{redrive} --yes")).await;
+    assert!(code == 1 && complaint.contains(left_out), "{complaint}");
+    let (code, planned, _) = run(url, &format!("{redrive} --again")).await;
+    assert_eq!((code, planned.as_str()), (0, "2 would be redriven\n"));
+    running.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -33,7 +33,8 @@ pub(crate) struct Arguments {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Show the connection, the streams, forwarding to Choco, and every durable
+    /// Show the connection, the streams, forwarding to Choco, and every durable; 1 is the exit code if a stream is
+    /// missing, forwarding is stalled, or `CHOCO_STRATT` is full
     Status,
     /// Print events as they are stored
     Tail(TailCommand),

@@ -57,7 +57,10 @@ async fn store(bridge: &EventBridge, bucket: BucketName) -> Option<Arc<dyn Dedup
     match bridge.open_kv_store(KvStoreOptions::default().with_bucket(bucket)).await {
         Ok(store) => Some(Arc::new(store)),
         Err(error) => {
-            complain(&format!("slots are not known: {}", chain(&error)));
+            complain(&format!(
+                "slots are not known, since the dedupe store is none of JetStream, or in another bucket, or: {}",
+                chain(&error)
+            ));
             None
         }
     }

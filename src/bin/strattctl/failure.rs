@@ -97,13 +97,19 @@ impl From<WatchError> for Failure {
     }
 }
 
-/// Returns an error with its causes, on one line. Parts of it may be quoted from messages.
+/// Returns an error with its causes, on one line; a cause that the error before says itself is not said again. Parts
+/// of it may be quoted from messages.
 pub(crate) fn chain(error: &(dyn Error + 'static)) -> String {
-    let mut line = error.to_string();
+    let mut said = error.to_string();
+    let mut line = said.clone();
     let mut cause = error.source();
     while let Some(error) = cause {
-        line.push_str(": ");
-        line.push_str(&error.to_string());
+        let text = error.to_string();
+        if !said.ends_with(&text) {
+            line.push_str(": ");
+            line.push_str(&text);
+        }
+        said = text;
         cause = error.source();
     }
     text::escaped(&line)

@@ -7,7 +7,8 @@ use crate::{
 use serde::Serialize;
 use stratt_event_bridge::{
     BridgeStatus, EventBridge, Feed, StreamStatus,
-    durables::{DurableStatus, DurablesError, DurablesErrorKind},
+    durables::{Activity, DurableStatus, DurablesError, DurablesErrorKind},
+    topology::DEAD_LETTER_STREAM,
 };
 
 #[derive(Debug, Serialize)]
@@ -34,13 +35,16 @@ pub(crate) async fn show(bridge: &EventBridge, output: &mut Output) -> Result<bo
     };
     let is_missing = status.streams().iter().any(StreamStatus::is_missing);
     let is_stalled = status.forwarding().is_some_and(stratt_event_bridge::topology::Forwarding::is_stalled);
+    let is_full = status
+        .forwarding()
+        .is_some_and(|seen| seen.is_choco_full() && seen.behind().is_none_or(|left| left > 0));
     let shown = Shown { bridge: &status, durables };
     if output.is_json() {
         output.json(&shown)?;
     } else {
         write(&shown, output)?;
     }
-    Ok(!is_missing && !is_stalled)
+    Ok(!is_missing && !is_stalled && !is_full)
 }
 
 async fn all(bridge: &EventBridge) -> Result<Vec<DurableStatus>, DurablesError> {
@@ -72,13 +76,22 @@ fn write(Shown { bridge, durables }: &Shown<'_>, output: &mut Output) -> Result<
         };
         output.line(&format!("stream      {name:<16} {line}"))?;
     }
+    let letters = bridge.streams().iter().find(|stream| stream.name() == DEAD_LETTER_STREAM);
+    if let Some(count) = letters.and_then(StreamStatus::state).map(|state| state.messages).filter(|n| *n > 0)
+    {
+        output
+            .line(&format!("letters     {count} dead letters: `strattctl dead-letters groups` says why"))?;
+    }
     let forwarding = bridge.forwarding().map_or_else(|| "not known".to_owned(), ToString::to_string);
     output.line(&format!("forwarding  {forwarding}"))?;
     for durable in durables.iter().flatten() {
         let paused = durable
             .paused_for()
             .map_or_else(String::new, |left| format!(", paused for {} s", left.as_secs()));
-        let idle = if durable.waiting() == 0 { ", no process asks for events" } else { "" };
+        let idle = match durable.activity() {
+            activity @ (Activity::Busy | Activity::Absent) => format!(", {activity}"),
+            _ => String::new(),
+        };
         let (stream, name) = (durable.feed().stream(), durable.name());
         let (pending, unanswered) = (durable.pending(), durable.unanswered());
         let redelivered = durable.redelivered();

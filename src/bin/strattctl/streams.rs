@@ -80,12 +80,27 @@ pub(crate) async fn verify(
     arguments: &TopologyArguments,
     output: &mut Output,
 ) -> Result<bool, Failure> {
+    let is_equal = compare(bridge, arguments, output).await?;
+    if !is_equal {
+        complain("these differ; `strattctl provision --yes` changes them");
+    }
+    Ok(is_equal)
+}
+
+async fn compare(
+    bridge: &EventBridge,
+    arguments: &TopologyArguments,
+    output: &mut Output,
+) -> Result<bool, Failure> {
     match bridge.verify(&arguments.topology()).await {
         Ok(()) => {
             output.item(&json!({ "verified": true }), || "streams are as they should be".to_owned())?;
             Ok(true)
         }
-        Err(error) => differs(error, output).map(|()| false),
+        Err(error) => {
+            differs(error, output)?;
+            Ok(false)
+        }
     }
 }
 
@@ -115,7 +130,7 @@ pub(crate) async fn provision(
         output.item(&json!({ "provisioned": true }), || "streams are as they should be".to_owned())?;
         return Ok(true);
     }
-    let is_equal = verify(bridge, arguments, output).await?;
+    let is_equal = compare(bridge, arguments, output).await?;
     if !is_equal {
         complain("these differ; nothing is done without --yes");
     }
@@ -126,6 +141,16 @@ pub(crate) async fn provision(
 pub(crate) async fn heal(bridge: &EventBridge, yes: bool, output: &mut Output) -> Result<bool, Failure> {
     let seen = bridge.forwarding().await?;
     output.item(&seen, || seen.to_string())?;
+    if seen.behind() == Some(0) {
+        complain("nothing is owed, so there is nothing to heal");
+        return Ok(true);
+    }
+    if seen.is_choco_full() {
+        complain(
+            "healing is of no use: `strattctl verify` shows the limits, `strattctl provision --yes` sets them",
+        );
+        return Ok(false);
+    }
     if !yes {
         complain("nothing is done without --yes; each time interrupts the consumers of Choco for a moment");
         return Ok(!seen.is_stalled());

@@ -22,7 +22,7 @@ pub(in crate::console) async fn page(
     let total: u64 = groups.iter().map(DeadLetterGroup::count).sum();
     let body = html! {
         @if groups.is_empty() {
-            p { span.good { "None." } " Every event was handled, or is still being tried." }
+            p { span.good { "None." } " No event that failed for good is waiting for a redrive." }
         } @else {
             p { (number(total)) " dead letters in " (number(u64::try_from(groups.len()).unwrap_or(u64::MAX))) " groups, the largest first." }
             (table(&visit, &groups))

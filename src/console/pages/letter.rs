@@ -9,6 +9,7 @@ use crate::{
         state::Console,
         text::{line, number, time, time_or_dash},
     },
+    contract::event::Event,
     dead_letter::DeadLetter,
 };
 use axum::{
@@ -58,8 +59,13 @@ fn about(letter: &DeadLetter) -> Markup {
             dt { "Type" } dd { (line(letter.event_type())) }
             dt { "Domain" } dd { (line(letter.domain())) }
             dt { "Subject" } dd { code { (line(letter.subject())) } }
-            @if let Some(unit) = letter.unit() {
-                dt { "Unit" } dd { (line(unit)) ": its later events are parked behind this one" }
+            @if let Ok(envelope) = letter.envelope() {
+                dt { "Unit" }
+                dd {
+                    (line(envelope.event().unit_uri().as_str()))
+                    @if letter.unit().is_some() { ": its later events are parked behind this one" }
+                }
+                dt { "Key" } dd { code { (envelope.idempotency_key()) } }
             }
         }
     }
@@ -102,6 +108,7 @@ fn headers(letter: &DeadLetter) -> Markup {
 fn forms(place: &str, letter: &DeadLetter) -> Markup {
     html! {
         h2 { "Redrive or discard" }
+        p { "If the handler was wrong, or what it needs was away: correct that, and redrive. If the event is wrong: discard it." }
         form method="post" action={ (place) "/redrive" } {
             label.check { input type="checkbox" name="older" value="yes"; "although newer events of its unit were stored since" }
             button { "Redrive for " (line(letter.consumer())) }

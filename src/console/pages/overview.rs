@@ -11,7 +11,7 @@ use crate::{
         state::Console,
         text::{line, number, size, span},
     },
-    durables::DurableStatus,
+    durables::{Activity, DurableStatus},
     topology::{CHOCO_STREAM, DEAD_LETTER_STREAM, EVENT_STREAM, Forwarding},
 };
 use axum::{
@@ -53,7 +53,9 @@ fn part(visit: &Visit, figures: &Figures) -> Markup {
         (flow(visit, figures))
         h2 { "Durables" }
         @if let Some(error) = &figures.error { p.problem role="alert" { (line(error)) } }
-        @if figures.durables.is_empty() {
+        @if figures.durables.is_empty() && !figures.status.is_connected() {
+            p { "Not known without a connection." }
+        } @else if figures.durables.is_empty() {
             p { "There are no durables: no consumer has been built yet." }
         } @else {
             (durables(visit, &figures.durables))
@@ -178,9 +180,8 @@ pub(super) fn state(durable: &DurableStatus) -> Markup {
     html! {
         @match durable.paused_for() {
             Some(left) => span.warn { "paused for " (span(left)) },
-            None if durable.waiting() > 0 => span.good { "working" },
-            None if durable.unanswered() > 0 => span.good { "busy" },
-            None => span.warn { "no process asks for events" },
+            None if durable.activity() == Activity::Working => span.good { "working" },
+            None => span.warn { (durable.activity().to_string()) },
         }
     }
 }

@@ -49,7 +49,7 @@ pub(super) struct Messages {
 /// The stream of events, as far as this user may read it.
 #[derive(Debug)]
 pub(super) enum Origin {
-    Found(StreamInfo),
+    Found(Box<StreamInfo>),
     Missing,
     Unknown,
 }
@@ -106,7 +106,7 @@ impl Origin {
     pub(super) async fn read(access: &Access) -> Self {
         let info = StreamInfo::ask(&access.context, EVENT_STREAM);
         match access.answer(ApiSubject::stream_info(EVENT_STREAM), info).await {
-            Ok(Ok(Response::Ok(info))) => Self::Found(info),
+            Ok(Ok(Response::Ok(info))) => Self::Found(Box::new(info)),
             Ok(Ok(Response::Err { error })) if error.error_code() == ErrorCode::STREAM_NOT_FOUND => {
                 Self::Missing
             }

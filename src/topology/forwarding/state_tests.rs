@@ -9,6 +9,7 @@ fn seen(lag: u64, seconds: Option<u64>, error: Option<&str>) -> Forwarding {
         progress: None,
         bad_for: None,
         lacks_durable: false,
+        is_choco_full: false,
         bound: BOUND,
     }
 }

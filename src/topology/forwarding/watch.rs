@@ -137,7 +137,8 @@ impl ForwardingWatch {
             tracing::error!("forwarding to Choco is stalled: {seen}");
         }
         (stall.is_reported, stall.lacks_flow_control) = (true, lacks_flow_control);
-        let is_healing_of_use = !lacks_flow_control && self.inner.memory.is_healing_of_use().await;
+        let is_healing_of_use =
+            !lacks_flow_control && !seen.is_choco_full && self.inner.memory.is_healing_of_use().await;
         if !self.inner.options.heals || stall.is_refused || !is_healing_of_use {
             return;
         }

@@ -9,7 +9,7 @@ use servers::{NoServers, Servers};
 use std::{env, error::Error, fmt, fs, time::Duration};
 use stratt_event_bridge::{
     BridgeOptions, JetStreamDomain, ParseError,
-    async_nats::{Client, ConnectError, ConnectOptions},
+    async_nats::{Client, ConnectError, ConnectErrorKind, ConnectOptions},
 };
 
 /// The variables, for the help of a program.
@@ -150,9 +150,17 @@ impl fmt::Display for NotConnected {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Setting { variable, problem } => write!(f, "{variable}: {problem}"),
+            Self::Connecting { servers, error } if is_refused(error) => write!(
+                f,
+                "broker at {servers} refuses this user: check NATS_URL, NATS_USER and NATS_PASSWORD, or NATS_CREDS"
+            ),
             Self::Connecting { servers, error } => write!(f, "no broker at {servers}: {error}"),
         }
     }
 }
 
 impl Error for NotConnected {}
+
+fn is_refused(error: &ConnectError) -> bool {
+    matches!(error.kind(), ConnectErrorKind::Authentication | ConnectErrorKind::AuthorizationViolation)
+}

@@ -56,7 +56,7 @@ pub(crate) struct Chosen {
     /// All that match the filters
     #[arg(long, conflicts_with = "group")]
     pub(super) all: bool,
-    /// All of this group, as `groups` shows them: when redriven, the oldest first, and the others once it is handled
+    /// All of this group, as `groups` shows them; a redrive begins with the oldest, and goes on once it is handled
     #[arg(long, value_name = "ID")]
     pub(super) group: Option<String>,
     /// Do it
@@ -64,6 +64,9 @@ pub(crate) struct Chosen {
     pub(super) yes: bool,
     #[command(flatten)]
     pub(super) filter: Filter,
+    /// Those of a group that were redriven before are left out.
+    #[arg(skip)]
+    pub(super) leaves_out_redriven: bool,
 }
 
 /// The pace of the redrive of a group.
@@ -84,6 +87,10 @@ pub(crate) struct Pace {
 }
 
 impl Pace {
+    pub(super) fn again(&self) -> bool {
+        self.again
+    }
+
     pub(super) fn options(&self) -> GroupRedriveOptions {
         let mut options = GroupRedriveOptions::default().with_redriven(self.again);
         if let Some(interval) = self.interval {

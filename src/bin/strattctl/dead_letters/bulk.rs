@@ -20,18 +20,22 @@ type Done = Result<Option<PublishReceipt>, DeadLetterError>;
 pub(super) struct Work {
     done: &'static str,
     planned: &'static str,
+    /// A remark behind the counts.
+    remark: &'static str,
     run: fn(&DeadLetters, u64) -> BoxFuture<'_, Done>,
 }
 
 pub(super) const REDRIVE: Work = Work {
     done: "redriven",
     planned: "would be redriven",
+    remark: "; whether they are handled now is not awaited, as it is with --group",
     run: |dead_letters, sequence| Box::pin(async move { dead_letters.redrive(sequence).await.map(Some) }),
 };
 
 pub(super) const DISCARD: Work = Work {
     done: "discarded",
     planned: "would be discarded",
+    remark: "",
     run: |dead_letters, sequence| {
         Box::pin(async move { dead_letters.discard(sequence).await.map(|()| None) })
     },
@@ -87,7 +91,7 @@ pub(super) async fn run(
     output: &mut Output,
 ) -> Result<bool, Failure> {
     let is_plan = !chosen.yes;
-    let sequences = matching(dead_letters, chosen).await?;
+    let (sequences, left_out) = matching(dead_letters, chosen).await?;
     // On a terminal only; elsewhere it is silent by itself.
     let target = if is_plan { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr() };
     let progress = ProgressBar::with_draw_target(u64::try_from(sequences.len()).ok(), target);
@@ -106,11 +110,20 @@ pub(super) async fn run(
     let done = sequences.len() - failed;
     let failures = if failed == 0 { String::new() } else { format!(", {failed} failed") };
     complain(&if is_plan {
-        format!("{done} {}{failures}; nothing is done without --yes", work.planned)
+        format!("{done} {}{failures}{}; nothing is done without --yes", work.planned, said(left_out))
     } else {
-        format!("{done} {}{failures}", work.done)
+        let remark = if done == 0 { "" } else { work.remark };
+        format!("{done} {}{failures}{remark}", work.done)
     });
     Ok(failed == 0)
+}
+
+/// Returns what is said of those that a redrive of a group leaves out.
+pub(super) fn said(left_out: usize) -> String {
+    match left_out {
+        0 => String::new(),
+        left_out => format!(", {left_out} left out that failed again after a redrive: add --again"),
+    }
 }
 
 async fn planned(dead_letters: &DeadLetters, work: &Work, sequence: u64) -> Outcome {
@@ -120,10 +133,14 @@ async fn planned(dead_letters: &DeadLetters, work: &Work, sequence: u64) -> Outc
     }
 }
 
-async fn matching(dead_letters: &DeadLetters, chosen: Chosen) -> Result<Vec<u64>, Failure> {
-    let Chosen { sequences, group, filter, all, .. } = chosen;
+/// Returns the sequences of those that match, and how many of a group are left out.
+pub(super) async fn matching(
+    dead_letters: &DeadLetters,
+    chosen: Chosen,
+) -> Result<(Vec<u64>, usize), Failure> {
+    let Chosen { sequences, group, filter, all, leaves_out_redriven, .. } = chosen;
     if !all && group.is_none() {
-        return Ok(sequences);
+        return Ok((sequences, 0));
     }
     let group = match group {
         Some(id) => Some(groups::find(dead_letters, &id).await?),
@@ -131,11 +148,19 @@ async fn matching(dead_letters: &DeadLetters, chosen: Chosen) -> Result<Vec<u64>
     };
     let of_library = if all { filter.of_library() } else { DeadLetterFilter::default() };
     let letters = dead_letters.list(of_library).await?;
-    let letters = letters.try_filter(|letter| {
+    let (mut matching, mut left_out) = (Vec::new(), 0);
+    let mut letters = letters.try_filter(|letter| {
         let is_of_group = group.as_ref().is_none_or(|group| group.contains(letter));
         ready(is_of_group && filter.accepts(letter))
     });
-    Ok(letters.map_ok(|letter| letter.sequence()).try_collect().await?)
+    while let Some(letter) = letters.try_next().await? {
+        if group.is_some() && leaves_out_redriven && letter.is_redriven() {
+            left_out += 1;
+        } else {
+            matching.push(letter.sequence());
+        }
+    }
+    Ok((matching, left_out))
 }
 
 fn outcome(sequence: u64, work: &Work, done: Done) -> Outcome {

@@ -3,7 +3,7 @@
 use crate::{
     dead_letters::{
         arguments::{Filter, Pace},
-        bulk::Outcome,
+        bulk::{self, Outcome},
     },
     failure::{Failure, chain, complain},
     output::Output,
@@ -52,13 +52,18 @@ pub(super) async fn show(
     filter: &Filter,
     output: &mut Output,
 ) -> Result<bool, Failure> {
-    for group in dead_letters.groups(filter.of_library()).await? {
+    let groups = dead_letters.groups(filter.of_library()).await?;
+    if groups.is_empty() {
+        complain("no dead letters");
+    }
+    for group in groups {
         let shown = Shown::from(&group);
         output.item(&shown, || {
             let Shown { group, count, consumer, event_type, error, example, .. } = &shown;
-            let reason = shown.reason.unwrap_or("-");
+            let (reason, last) = (shown.reason.unwrap_or("-"), shown.last.as_deref().unwrap_or("-"));
             format!(
-                "{group}  {count:>6}  {reason:<9}  {consumer}  {event_type}  (such as {example})  {error}"
+                "{group}  {count:>6}  {reason:<9}  {consumer}  {event_type}  (the last {last}, such as letter \
+                 {example})  {error}"
             )
         })?;
     }
@@ -79,6 +84,7 @@ pub(super) async fn redrive(
     dead_letters: &DeadLetters,
     id: &str,
     pace: &Pace,
+    left_out: usize,
     output: &mut Output,
 ) -> Result<bool, Failure> {
     let group = find(dead_letters, id).await?;
@@ -107,12 +113,15 @@ pub(super) async fn redrive(
         progress.inc(1);
     }
     progress.finish_and_clear();
-    complain(&if failed == 0 {
-        format!("{done} redriven")
+    let behind = bulk::said(left_out);
+    complain(&if failed == 0 && done > 1 {
+        format!("{done} redriven, the others once the first was handled{behind}")
+    } else if failed == 0 {
+        format!("{done} redriven{behind}")
     } else {
-        format!("{done} redriven, {failed} failed")
+        format!("{done} redriven, {failed} failed{behind}")
     });
-    Ok(failed == 0)
+    Ok(failed == 0 && (done > 0 || left_out == 0))
 }
 
 fn failure(error: &DeadLetterError) -> Outcome {

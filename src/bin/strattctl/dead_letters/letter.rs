@@ -4,7 +4,7 @@ use crate::text::rfc3339;
 use base64::{Engine, engine::general_purpose::STANDARD};
 use serde::Serialize;
 use std::collections::BTreeMap;
-use stratt_event_bridge::dead_letter::DeadLetter;
+use stratt_event_bridge::{Event, IdempotencyKey, dead_letter::DeadLetter};
 
 /// The names are stable: scripts rely on them.
 #[derive(Debug, Serialize)]
@@ -22,6 +22,9 @@ pub(super) struct Shown<'a> {
     domain: &'a str,
     event_type: &'a str,
     time: Option<String>,
+    /// `null` if the event is not valid, or not stored here, like `idempotencyKey`.
+    unit: Option<String>,
+    idempotency_key: Option<IdempotencyKey>,
     headers: BTreeMap<String, Vec<String>>,
     /// `text` or `base64`, for what is no UTF-8.
     payload_encoding: &'static str,
@@ -36,7 +39,10 @@ impl<'a> From<&'a DeadLetter> for Shown<'a> {
             Ok(text) => ("text", text.to_owned()),
             Err(_) => ("base64", STANDARD.encode(letter.payload())),
         };
+        let envelope = letter.envelope().ok();
         Self {
+            unit: envelope.as_ref().map(|envelope| envelope.event().unit_uri().to_string()),
+            idempotency_key: envelope.map(|envelope| envelope.idempotency_key()),
             sequence: letter.sequence(),
             consumer: letter.consumer(),
             reason: letter.reason().map(|reason| reason.as_str()),
@@ -74,6 +80,8 @@ impl Shown<'_> {
     /// Returns a line for each header, then the bytes.
     pub(super) fn lines(&self) -> Vec<String> {
         let mut lines = vec![format!("sequence: {}", self.sequence)];
+        lines.extend(self.unit.iter().map(|unit| format!("unit: {unit}")));
+        lines.extend(self.idempotency_key.iter().map(|key| format!("key, for `strattctl explain`: {key}")));
         for (name, values) in &self.headers {
             lines.extend(values.iter().map(|value| format!("{name}: {value}")));
         }

@@ -32,10 +32,14 @@ pub(crate) async fn obey(
             }
             Ok(true)
         }
-        DeadLettersCommand::Redrive { chosen, checks, pace } => {
+        DeadLettersCommand::Redrive { mut chosen, checks, pace } => {
             let dead_letters = dead_letters.clone().with_redrive_options(checks.options());
-            match (&chosen.group, chosen.yes) {
-                (Some(id), true) => groups::redrive(&dead_letters, id, &pace, output).await,
+            chosen.leaves_out_redriven = !pace.again();
+            match (chosen.group.clone(), chosen.yes) {
+                (Some(id), true) => {
+                    let (_, left_out) = bulk::matching(&dead_letters, chosen).await?;
+                    groups::redrive(&dead_letters, &id, &pace, left_out, output).await
+                }
                 _ => bulk::run(&dead_letters, &bulk::REDRIVE, chosen, output).await,
             }
         }

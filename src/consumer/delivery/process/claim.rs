@@ -38,7 +38,9 @@ impl<'a> InProcess<'a> {
         let lease_end = Instant::now() + lease;
         match self.bounded(self.shared.store.claim(slot, lease)).await {
             Ok(claim) => {
-                self.shared.state.set_store_up(true);
+                if self.shared.state.set_store_up(true) {
+                    limited!(self.shared.lines, info, "dedupe store answers again", consumer = %self.shared.name);
+                }
                 self.failed_claims = 0;
                 if let Claim::Acquired { fence, attempt, lapsed } = claim {
                     self.grant = Some(Claimed { fence, attempt: counted(attempt, lapsed) });
@@ -52,7 +54,7 @@ impl<'a> InProcess<'a> {
                 self.shared.state.set_store_up(!is_down);
                 self.failed_claims = self.failed_claims.saturating_add(1);
                 let error = error.map_or("timed out".to_owned(), |error| report(&error).to_string());
-                limited!(self.shared.lines, warn, "dedupe store did not answer a claim", consumer = %self.shared.name, error);
+                limited!(self.shared.lines, warn, "dedupe store did not answer a claim: the event waits until it does", consumer = %self.shared.name, error);
                 Observed::ClaimFailed { failures: self.failed_claims }
             }
         }
