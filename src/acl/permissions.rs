@@ -30,7 +30,7 @@ pub struct Permissions {
 }
 
 impl Permissions {
-    pub(super) fn new(publish: impl IntoIterator<Item = String>, inbox: &Inbox) -> Self {
+    pub(crate) fn new(publish: impl IntoIterator<Item = String>, inbox: &Inbox) -> Self {
         Self {
             publish: publish.into_iter().collect(),
             subscribe: BTreeSet::from([format!("{}.>", inbox.prefix())]),

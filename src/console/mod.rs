@@ -16,12 +16,14 @@ mod options;
 mod pages;
 mod redrives;
 mod refusal;
+mod role;
 mod state;
 mod text;
 
 pub use access::{Access, Visitor};
 pub use audit::{AUDIT_STREAM, AUDIT_SUBJECT, AuditError, provision_audit};
 pub use options::ConsoleOptions;
+pub use role::ConsoleRole;
 
 use crate::EventBridge;
 use access::gate;

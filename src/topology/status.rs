@@ -12,7 +12,7 @@ use async_nats::{
     jetstream::{Context, ErrorCode, response::Response},
 };
 use serde::{Deserialize, Serialize};
-use std::time::Duration;
+use std::{pin::pin, time::Duration};
 use tokio::time::{Instant, timeout_at};
 
 /// The time within which the broker has to answer; all requests are sent at once.
@@ -92,30 +92,42 @@ impl BridgeStatus {
         let within = ANSWER_WITHIN * 2 / 5;
         let access = Access { context: context.clone(), watch: watch.clone(), within };
         let deadline = Instant::now() + ANSWER_WITHIN;
-        let (reachable, events, (choco, forwarding), dead_letters) = tokio::join!(
-            timeout_at(deadline, context.query_account()),
-            ask(context, EVENT_STREAM, deadline),
-            async {
-                let choco = ask(context, CHOCO_STREAM, deadline).await;
-                let forwarding = match &choco {
-                    Some(Response::Ok(info)) => {
-                        timeout_at(deadline, Forwarding::of(info, memory, &access, None)).await.ok()
-                    }
-                    _ => None,
-                };
-                (choco, forwarding.and_then(Result::ok))
-            },
-            ask(context, DEAD_LETTER_STREAM, deadline),
-        );
+        let asked = async {
+            tokio::join!(
+                ask(context, EVENT_STREAM, deadline),
+                async {
+                    let choco = ask(context, CHOCO_STREAM, deadline).await;
+                    let forwarding = match &choco {
+                        Some(Response::Ok(info)) => {
+                            timeout_at(deadline, Forwarding::of(info, memory, &access, None)).await.ok()
+                        }
+                        _ => None,
+                    };
+                    (choco, forwarding.and_then(Result::ok))
+                },
+                ask(context, DEAD_LETTER_STREAM, deadline),
+            )
+        };
+        let account = timeout_at(deadline, context.query_account());
+        let (mut asked, mut account) = (pin!(asked), pin!(account));
+        let (reachable, (events, (choco, forwarding), dead_letters)) = tokio::select! {
+            reachable = &mut account => (Some(reachable), asked.await),
+            answers = &mut asked => (None, answers),
+        };
         let streams: Vec<_> =
             names.into_iter().zip([events, choco, dead_letters]).map(StreamStatus::of).collect();
-        // A user who may not read the account may still read a stream.
+        // A user who may not read the account may still read a stream, and does not wait for that.
         let is_answered = streams.iter().any(|stream| !matches!(stream.found, Found::Unknown));
+        let is_jetstream_reachable = is_answered
+            || match reachable {
+                Some(reachable) => matches!(reachable, Ok(Ok(_))),
+                None => matches!(account.await, Ok(Ok(_))),
+            };
         Self {
             connection: client.connection_state(),
             disconnected: watch.disconnected(&client),
             server,
-            is_jetstream_reachable: is_answered || matches!(reachable, Ok(Ok(_))),
+            is_jetstream_reachable,
             streams,
             forwarding,
         }

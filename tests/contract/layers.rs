@@ -97,8 +97,11 @@ const ROOMS: &[(&str, &[&str])] = &[
             "watch",
         ],
     ),
-    ("console", &["bridge", "contract", "dead_letter", "durables", "nats", "report", "topology", "watch"]),
     ("acl", &["consumer", "contract", "dedupe", "nats", "topology", "watch"]),
+    (
+        "console",
+        &["acl", "bridge", "contract", "dead_letter", "durables", "nats", "report", "topology", "watch"],
+    ),
     (
         "outbox",
         &["bridge", "contract", "error_kind", "jitter", "nats", "publish", "report", "sql", "telemetry"],
