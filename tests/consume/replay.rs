@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 use stratt_event_bridge::{
-    Delivery, Feed, HandlerError, UnitPublished, async_nats,
+    Delivery, Event, Feed, HandlerError, UnitPublished, async_nats,
     async_nats::jetstream::consumer::pull,
     durables::{DurablesErrorKind, Epoch, Replay, ReplayOptions, Replayed},
 };
@@ -69,6 +69,9 @@ async fn what_was_handled_is_handled_once_in_each_epoch() {
         assert_eq!(originals, [1, 2, 3]);
         let in_epoch = |epoch| (1..=3).map(move |number| (number, Some(epoch)));
         handled_are(&one, live().chain(in_epoch(7))).await;
+
+        let key = published("unit", 1).idempotency_key();
+        assert_eq!(stage.bridge.explain(key).ask().await.unwrap().redrives().len(), 1);
 
         // Repeated as the broker no longer remembers it, and in another epoch.
         stage
