@@ -52,6 +52,8 @@ pub(in crate::console) async fn page(
 }
 
 fn about(letter: &DeadLetter) -> Markup {
+    // One that is too large is not stored here.
+    let envelope = letter.envelope().ok();
     html! {
         dl {
             dt { "Consumer" } dd { (line(letter.consumer())) }
@@ -59,12 +61,12 @@ fn about(letter: &DeadLetter) -> Markup {
             dt { "Type" } dd { (line(letter.event_type())) }
             dt { "Domain" } dd { (line(letter.domain())) }
             dt { "Subject" } dd { code { (line(letter.subject())) } }
-            @if let Ok(envelope) = letter.envelope() {
-                dt { "Unit" }
-                dd {
-                    (line(envelope.event().unit_uri().as_str()))
-                    @if letter.unit().is_some() { ": its later events are parked behind this one" }
-                }
+            @if let Some(unit) = letter.unit() {
+                dt { "Unit" } dd { (line(unit)) ": its later events are parked behind this one" }
+            } @else if let Some(envelope) = &envelope {
+                dt { "Unit" } dd { (line(envelope.event().unit_uri().as_str())) }
+            }
+            @if let Some(envelope) = &envelope {
                 dt { "Key" } dd { code { (envelope.idempotency_key()) } }
             }
         }
