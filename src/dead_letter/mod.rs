@@ -7,6 +7,7 @@ mod group;
 pub(crate) mod header;
 mod letter;
 mod meter;
+pub(crate) mod pace;
 mod parking;
 mod reason;
 mod record;

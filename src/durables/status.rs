@@ -157,19 +157,6 @@ impl DurableStatus {
     }
 }
 
-impl Activity {
-    /// Returns the activity as one word.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Paused => "paused",
-            Self::Working => "working",
-            Self::Busy => "busy",
-            Self::Absent => "absent",
-        }
-    }
-}
-
 impl fmt::Display for Activity {
     /// Writes it as a sentence of a few words.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

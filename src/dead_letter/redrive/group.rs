@@ -3,6 +3,7 @@
 use crate::{
     dead_letter::{
         DeadLetterError, DeadLetterErrorKind, DeadLetterGroup, DeadLetters,
+        pace::ticks,
         redrive::{
             GroupRedriveOptions,
             canary::Canary,
@@ -13,13 +14,11 @@ use crate::{
     publish::PublishReceipt,
 };
 use futures::{Stream, StreamExt, TryStreamExt, stream};
-use std::{future::ready, time::Duration};
-use tokio::time::{Interval, MissedTickBehavior, interval};
+use std::future::ready;
+use tokio::time::Interval;
 
 /// The number of redriven events from which on a share of them says something.
 const FEW: u64 = 20;
-/// The shortest interval of the clock.
-const SHORTEST_INTERVAL: Duration = Duration::from_nanos(1);
 
 impl DeadLetters {
     /// Redrives a group of dead letters: first the oldest event alone, as a canary, and the others at a set pace once
@@ -58,8 +57,6 @@ impl DeadLetters {
         });
         let mut targets: Vec<_> = of_group.map_ok(|letter| Target::of(&letter)).try_collect().await?;
         targets.sort_by(|one, other| one.order().cmp(&other.order()));
-        let mut ticks = interval(options.interval.max(SHORTEST_INTERVAL));
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
         let run = Run {
             redriver: Redriver::new(self.clone(), &targets),
             failures: Failures::from_now(self, group.filter()).await?,
@@ -70,7 +67,7 @@ impl DeadLetters {
             has_passed: false,
             is_over: false,
             redriven: 0,
-            ticks,
+            ticks: ticks(options.interval),
         };
         Ok(stream::unfold(run, |mut run| async move { Some((run.next().await?, run)) }).boxed())
     }

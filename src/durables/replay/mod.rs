@@ -12,7 +12,7 @@ use crate::{
         event::key::IdempotencyKey,
         subject::{Feed, redrive_subject},
     },
-    dead_letter::header,
+    dead_letter::{header, pace::ticks},
     durables::{DurableStatus, Durables, DurablesError, DurablesErrorKind, unavailable},
     nats::{
         api_context::ApiContext,
@@ -21,15 +21,8 @@ use crate::{
     },
     publish::{Outgoing, PublishReceipt, Publisher},
 };
-use futures::{Stream, StreamExt, TryStreamExt};
-use std::{future::ready, sync::Arc, time::Duration};
-use tokio::{
-    sync::Mutex,
-    time::{MissedTickBehavior, interval},
-};
-
-/// The shortest interval of the clock.
-const SHORTEST_INTERVAL: Duration = Duration::from_nanos(1);
+use futures::{Stream, StreamExt, TryStreamExt, stream};
+use std::{future::ready, time::Duration};
 
 /// A replay that may begin, from [`Durables::replay`].
 #[derive(Debug, Clone)]
@@ -53,7 +46,6 @@ pub struct Replayed {
 
 /// An event that is to be replayed.
 struct Replayable {
-    sequence: u64,
     key: IdempotencyKey,
     subject: String,
     found: Found,
@@ -138,21 +130,19 @@ impl Replay {
     ///
     /// Nothing is published before the stream is polled; dropping it stops after the event under way.
     pub fn publish(self) -> impl Stream<Item = Result<Replayed, DurablesError>> + Send + Unpin {
-        let mut ticks = interval(self.interval.max(SHORTEST_INTERVAL));
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
-        let (events, ticks, replay) = (self.events(), Arc::new(Mutex::new(ticks)), Arc::new(self));
-        let published = events.and_then(move |event| {
-            let (ticks, replay) = (Arc::clone(&ticks), Arc::clone(&replay));
-            async move {
-                ticks.lock().await.tick().await;
-                replay.publish_one(event).await
-            }
+        let run = (self.events(), ticks(self.interval), self);
+        let published = stream::try_unfold(run, |(mut events, mut ticks, replay)| async move {
+            let Some(event) = events.try_next().await? else { return Ok(None) };
+            ticks.tick().await;
+            let replayed = replay.publish_one(event).await?;
+            Ok(Some((replayed, (events, ticks, replay))))
         });
-        until_error(published).boxed()
+        published.boxed()
     }
 
     async fn publish_one(&self, event: Replayable) -> Result<Replayed, DurablesError> {
-        let Replayable { sequence, key, subject, found } = event;
+        let Replayable { key, subject, found } = event;
+        let sequence = found.sequence;
         let mut headers = header::of_event(&found.headers);
         header::set(&mut headers, Epoch::HEADER, &self.epoch.to_string());
         header::set(&mut headers, header::ORIGINAL, &sequence.to_string());
@@ -213,14 +203,5 @@ fn replayable(
         return Err(DurablesError::new(DurablesErrorKind::NotReceived, message));
     }
     let subject = redrive_subject(consumer, domain, event_type);
-    Ok(Some(Replayable { sequence: found.sequence, key: envelope.idempotency_key(), subject, found }))
-}
-
-/// Ends a stream behind its first error.
-fn until_error<T, E>(stream: impl Stream<Item = Result<T, E>>) -> impl Stream<Item = Result<T, E>> {
-    stream.scan(false, |is_over, item| {
-        let next = (!*is_over).then_some(item);
-        *is_over = next.as_ref().is_some_and(Result::is_err);
-        ready(next)
-    })
+    Ok(Some(Replayable { key: envelope.idempotency_key(), subject, found }))
 }

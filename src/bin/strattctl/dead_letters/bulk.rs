@@ -11,7 +11,7 @@ use serde::Serialize;
 use std::{future::ready, io};
 use stratt_event_bridge::{
     PublishReceipt,
-    dead_letter::{DeadLetterError, DeadLetterFilter, DeadLetters},
+    dead_letter::{DeadLetterError, DeadLetterFilter, DeadLetterGroup, DeadLetters},
 };
 
 type Done = Result<Option<PublishReceipt>, DeadLetterError>;
@@ -91,7 +91,11 @@ pub(super) async fn run(
     output: &mut Output,
 ) -> Result<bool, Failure> {
     let is_plan = !chosen.yes;
-    let (sequences, left_out) = matching(dead_letters, chosen).await?;
+    let group = match &chosen.group {
+        Some(id) => Some(groups::find(dead_letters, id).await?),
+        None => None,
+    };
+    let (sequences, left_out) = matching(dead_letters, chosen, group.as_ref()).await?;
     // On a terminal only; elsewhere it is silent by itself.
     let target = if is_plan { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr() };
     let progress = ProgressBar::with_draw_target(u64::try_from(sequences.len()).ok(), target);
@@ -137,20 +141,17 @@ async fn planned(dead_letters: &DeadLetters, work: &Work, sequence: u64) -> Outc
 pub(super) async fn matching(
     dead_letters: &DeadLetters,
     chosen: Chosen,
+    group: Option<&DeadLetterGroup>,
 ) -> Result<(Vec<u64>, usize), Failure> {
-    let Chosen { sequences, group, filter, all, leaves_out_redriven, .. } = chosen;
+    let Chosen { sequences, filter, all, leaves_out_redriven, .. } = chosen;
     if !all && group.is_none() {
         return Ok((sequences, 0));
     }
-    let group = match group {
-        Some(id) => Some(groups::find(dead_letters, &id).await?),
-        None => None,
-    };
     let of_library = if all { filter.of_library() } else { DeadLetterFilter::default() };
     let letters = dead_letters.list(of_library).await?;
     let (mut matching, mut left_out) = (Vec::new(), 0);
     let mut letters = letters.try_filter(|letter| {
-        let is_of_group = group.as_ref().is_none_or(|group| group.contains(letter));
+        let is_of_group = group.is_none_or(|group| group.contains(letter));
         ready(is_of_group && filter.accepts(letter))
     });
     while let Some(letter) = letters.try_next().await? {

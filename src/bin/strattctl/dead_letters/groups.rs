@@ -82,13 +82,12 @@ pub(super) async fn find(dead_letters: &DeadLetters, id: &str) -> Result<DeadLet
 /// Redrives a group, a canary first, and returns whether all succeeded.
 pub(super) async fn redrive(
     dead_letters: &DeadLetters,
-    id: &str,
+    group: &DeadLetterGroup,
     pace: &Pace,
     left_out: usize,
     output: &mut Output,
 ) -> Result<bool, Failure> {
-    let group = find(dead_letters, id).await?;
-    let mut redriven = dead_letters.redrive_group(&group, pace.options()).await?;
+    let mut redriven = dead_letters.redrive_group(group, pace.options()).await?;
     let progress = ProgressBar::new(group.count());
     let (mut done, mut failed) = (0_u64, 0_u64);
     while let Some(outcome) = redriven.next().await {

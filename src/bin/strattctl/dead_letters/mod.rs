@@ -37,8 +37,9 @@ pub(crate) async fn obey(
             chosen.leaves_out_redriven = !pace.again();
             match (chosen.group.clone(), chosen.yes) {
                 (Some(id), true) => {
-                    let (_, left_out) = bulk::matching(&dead_letters, chosen).await?;
-                    groups::redrive(&dead_letters, &id, &pace, left_out, output).await
+                    let group = groups::find(&dead_letters, &id).await?;
+                    let (_, left_out) = bulk::matching(&dead_letters, chosen, Some(&group)).await?;
+                    groups::redrive(&dead_letters, &group, &pace, left_out, output).await
                 }
                 _ => bulk::run(&dead_letters, &bulk::REDRIVE, chosen, output).await,
             }
